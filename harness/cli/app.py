@@ -1,0 +1,142 @@
+"""The list of commands, their arguments, and what becomes of errors. Each command's work is in a file of its own.
+
+A new knob goes into the recipe, not into a flag here; a test holds this list.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from harness.cli.console import errors
+from harness.errors import HarnessError, ProblemList
+
+INTERRUPTED = 130
+WRONG_ARGUMENTS = 2
+
+app = typer.Typer(
+    name="harness",
+    help="Benchmark harness for code-preference-model pretraining: a recipe enumerates experiments, run executes them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, e.g. recipes/quickstart.yaml.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a recipe value.")]
+Workdir = Annotated[Path | None, typer.Option("--workdir", help="Instead of the recipe's `runtime.workdir`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+StoreDir = Annotated[Path, typer.Option("--workdir", help="The workdir to look into.")]
+StageName = Annotated[str, typer.Argument(metavar="STAGE", help="kind/fingerprint or the start of one, see `ls`.")]
+
+DEFAULT_WORKDIR = Path("workdir")
+
+
+@app.command()
+def validate(recipe: RecipePath, assignments: Assignments = None) -> None:
+    """Check a recipe; every error at once, with file and line."""
+    from harness.cli.validate import validate_recipe
+
+    validate_recipe(recipe, assignments or [])
+
+
+@app.command()
+def plan(
+    recipe: RecipePath, assignments: Assignments = None, workdir: Workdir = None, as_json: AsJson = False
+) -> None:
+    """Show what a recipe would run: settings, stages after sharing, what is done, tokens and time."""
+    from harness.cli.plan import show_plan
+
+    show_plan(recipe, assignments or [], workdir, as_json=as_json)
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    assignments: Assignments = None,
+    workdir: Workdir = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the stages that would run, and stop.")] = False,
+) -> None:
+    """Run everything a recipe asks for that is not done yet, then report."""
+    from harness.cli.run import run_recipe
+
+    raise typer.Exit(run_recipe(recipe, assignments or [], workdir, dry_run=dry_run))
+
+
+@app.command()
+def report(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir = None) -> None:
+    """Write the report of what is done so far; works on a half-finished grid."""
+    from harness.cli.report import write_report
+
+    write_report(recipe, assignments or [], workdir)
+
+
+@app.command("ls")
+def list_stages(
+    workdir: StoreDir = DEFAULT_WORKDIR,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only this kind of stage.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List finished stages."""
+    from harness.cli.ls import list_records
+
+    list_records(workdir, kind, as_json=as_json)
+
+
+@app.command()
+def show(stage: StageName, workdir: StoreDir = DEFAULT_WORKDIR, as_json: AsJson = False) -> None:
+    """Show a stage: what was asked, what came out, where it was used, its log."""
+    from harness.cli.show import show_stage
+
+    show_stage(stage, workdir, as_json=as_json)
+
+
+@app.command()
+def diff(first: StageName, second: StageName, workdir: StoreDir = DEFAULT_WORKDIR) -> None:
+    """Show what two stages differ in: identity first, then environment and results."""
+    from harness.cli.diff import diff_stages
+
+    diff_stages(first, second, workdir)
+
+
+@app.command()
+def gc(
+    recipe: RecipePath,
+    assignments: Assignments = None,
+    workdir: Workdir = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and stop.")] = False,
+) -> None:
+    """Drop payloads that the recipe's `runtime.keep` does not keep; records always stay."""
+    from harness.cli.gc import collect_garbage
+
+    collect_garbage(recipe, assignments or [], workdir, dry_run=dry_run)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command and give its exit code; every error the user can meet is printed, none is a traceback."""
+    try:
+        code = app(list(arguments), standalone_mode=False)
+        return int(code) if isinstance(code, int) else 0
+    except click.exceptions.Exit as error:
+        return int(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return WRONG_ARGUMENTS
+    except (click.Abort, KeyboardInterrupt):
+        errors().print("interrupted")
+        return INTERRUPTED
+    except HarnessError as error:
+        for problem in error.problems if isinstance(error, ProblemList) else (error,):
+            errors().print(problem.one_line(), markup=False, highlight=False, soft_wrap=True)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output left; nothing more to say
+        return 0
+
+

@@ -1,0 +1,41 @@
+"""`harness diff`: what two stages differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.cli.console import output, table
+from harness.cli.workspace import open_store
+
+
+def diff_stages(first: str, second: str, workdir: Path) -> None:
+    """Print differing fields: identity (why they are two stages), then environment, then results."""
+    store = open_store(workdir)
+    left, right = store.find(first), store.find(second)
+    any_difference = False
+    for title, one, other in (
+        ("identity", left.identity, right.identity),
+        ("environment (may move the last bits)", left.environment, right.environment),
+        ("result", left.result, right.result),
+    ):
+        rows = list(_differences(one, other, ""))
+        if rows:
+            any_difference = True
+            shown = table(title, "field", f"{left.kind}/{left.fingerprint[:12]}", f"{right.kind}/{right.fingerprint[:12]}")
+            for path, a, b in rows:
+                shown.add_row(path, repr(a), repr(b))
+            output().print(shown)
+    same = left.output_digest == right.output_digest
+    output().print(f"outputs: {'equal, bit for bit' if same else 'different'}")
+    if not any_difference:
+        output().print("no field differs")
+
+
+def _differences(one: Any, other: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted(set(one) | set(other)):
+            yield from _differences(one.get(key), other.get(key), f"{path}.{key}" if path else key)
+    elif one != other:
+        yield path, one, other

@@ -1,0 +1,115 @@
+"""`harness run`: do what is left of a recipe's plan, then report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.cli.console import duration, errors, output
+from harness.cli.live import LiveView
+from harness.cli.report import print_report, report_on
+from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
+from harness.errors import MissingRequirement, PlanError
+from harness.execution.runner import Runner, Summary, how_of
+from harness.plan.cost import estimate
+from harness.plan.graph import Stage
+from harness.plan.kinds import KINDS, module_of
+from harness.plan.plan import Work
+from harness.recipe.schema import Runtime
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_run: bool) -> int:
+    """Run a recipe; returns the exit code."""
+    workspace = open_workspace(recipe, assignments, workdir)
+    work = workspace.work()
+    _check_budget(workspace, work)
+    if dry_run:
+        for stage in work.to_run:
+            output().print(f"{stage.name}  {stage.label}", markup=False)
+        output().print(f"{len(work.to_run)} of {len(workspace.plan.stages)} stages to run")
+        return DONE
+    workspace.store.create()
+    summary = Summary()
+    if work.to_run:
+        summary = execute(workspace, work.to_run, everything=workspace.plan.stages)
+    report = None
+    if not summary.interrupted:
+        report = report_on(workspace)
+    _tell(workspace, work, summary)
+    if report is not None:
+        print_report(report)
+    if summary.interrupted:
+        return INTERRUPTED
+    return FAILED if summary.failed else DONE
+
+
+def execute(workspace: Workspace, stages: Sequence[Stage], *, everything: Sequence[Stage]) -> Summary:
+    """Run stages with the recipe's executor under the live view."""
+    from harness.execution.local import LocalExecutor
+
+    runtime = workspace.runtime
+    slots, threads = slots_and_threads(runtime)
+    executor = LocalExecutor(
+        slots=slots,
+        threads=threads,
+        gpus=gpus_of(runtime, stages),
+        preload=sorted({module_of(stage.kind) for stage in stages}),
+    )
+    guess = estimate(stages, everything, workspace.store, slots)
+    try:
+        with LiveView(workspace.store, guess) as live:
+            runner = Runner(workspace.store, executor, live, how_of(runtime))
+            return runner.run(stages, everything)
+    finally:
+        executor.close()
+
+
+def gpus_of(runtime: Runtime, stages: Sequence[Stage]) -> list[int]:
+    """Indices of the GPUs to use, found without importing torch.
+
+    Raises:
+        MissingRequirement: the recipe asks for CUDA and there is no GPU.
+    """
+    if runtime.device == "cpu" or not any(KINDS[stage.kind].accelerated for stage in stages):
+        return []
+    found = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    if runtime.device == "cuda" and not found:
+        raise MissingRequirement(
+            "`runtime.device: cuda` needs a GPU", "this machine shows none", "set device: auto or cpu"
+        )
+    return list(range(min(found, runtime.slots or found)))
+
+
+def _check_budget(workspace: Workspace, work: Work) -> None:
+    budget = workspace.runtime.budget
+    if budget.stages is not None and len(work.to_run) > budget.stages:
+        raise PlanError(
+            "the plan must fit `runtime.budget.stages`",
+            f"{len(work.to_run):,} stages are to run, {budget.stages:,} allowed",
+            "raise the budget or ask for less",
+        )
+    if budget.hours is not None:
+        slots, _ = slots_and_threads(workspace.runtime)
+        seconds = estimate(work.to_run, workspace.plan.stages, workspace.store, slots).seconds
+        if seconds > budget.hours * 3600:
+            raise PlanError(
+                "the plan must fit `runtime.budget.hours`",
+                f"about {duration(seconds)}, {budget.hours:g} h allowed",
+                "raise the budget or ask for less",
+            )
+
+
+def _tell(workspace: Workspace, work: Work, summary: Summary) -> None:
+    console = errors()
+    total = len(workspace.plan.stages)
+    console.print(f"{len(summary.computed)} stages computed, {len(work.done)} of {total} were done before")
+    for outcome in summary.failed:
+        console.print(f"failed: {outcome.task.label}: {outcome.reason}", markup=False, soft_wrap=True, style="red")
+        if outcome.log:
+            console.print(f"  log: {workspace.store.root / outcome.log}", markup=False, soft_wrap=True)
+    if summary.blocked:
+        console.print(f"{len(summary.blocked)} stages wait for those; the same command goes on from here")
+    if summary.interrupted:
+        console.print("interrupted; the same command goes on from here")

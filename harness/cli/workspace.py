@@ -1,0 +1,64 @@
+"""What most commands begin with: the recipe, its plan, the store of its workdir."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import StoreError
+from harness.plan.plan import Plan, Work, make_plan, work_left
+from harness.recipe.load import load_recipe
+from harness.recipe.schema import Runtime
+from harness.store.store import Store
+
+STORE = "store"
+REPORTS = "reports"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    plan: Plan
+    store: Store
+    workdir: Path
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.plan.loaded.recipe.runtime
+
+    @property
+    def reports(self) -> Path:
+        return self.workdir / REPORTS / self.plan.loaded.recipe.name
+
+    def work(self) -> Work:
+        return work_left(self.plan, self.store, self.runtime)
+
+
+def open_workspace(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> Workspace:
+    """Load, plan, open. Reads only; the store is created by whoever writes."""
+    loaded = load_recipe(recipe, assignments)
+    folder = workdir or Path(loaded.recipe.runtime.workdir)
+    return Workspace(plan=make_plan(loaded), store=Store(folder / STORE), workdir=folder)
+
+
+def open_store(workdir: Path) -> Store:
+    """The store of an existing workdir.
+
+    Raises:
+        StoreError: there is none.
+    """
+    if not (workdir / STORE).is_dir():
+        raise StoreError("a workdir must hold a store", f"there is none in {workdir}", "run a recipe, or --workdir")
+    return Store(workdir / STORE)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def slots_and_threads(runtime: Runtime) -> tuple[int, int]:
+    """(tasks at once, threads each): all cores used, none twice."""
+    slots = runtime.slots or cores()
+    return slots, max(1, cores() // slots)

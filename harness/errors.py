@@ -1,0 +1,97 @@
+"""Every exception a user can meet. Lowest room: imports nothing of ours.
+
+    HarnessError                 rule, value, remedy, where; `exit_code` decides what the shell sees
+    ├── RecipeError              the recipe or the arguments are wrong (exit 2)
+    ├── MissingRequirement       a package, GPU, hub or file the recipe needs is absent (exit 2)
+    ├── StoreError               the workdir cannot be read or written as a store (exit 2)
+    ├── PlanError                stages contradict one another, e.g. a budget is exceeded (exit 2)
+    ├── StageError               a stage failed (exit 1)
+    │   ├── DataError            what only data can show: too few pairs, contamination
+    │   ├── TrainingDiverged     loss or gradient left the finite numbers or ran away
+    │   ├── CorruptArtifact      an artifact's bytes no longer match its record
+    │   └── LeaseLost            another process took the stage over
+    └── ProblemList              several of the above at once, shown together
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class HarnessError(Exception):
+    """A problem told as rule, value and remedy.
+
+    Args:
+        rule: what must hold, e.g. "`pairs.count` must not exceed the corpus".
+        value: what was found instead, e.g. "asked for 1,000,000 of 5,032 functions".
+        remedy: what to do, e.g. "lower it or add a corpus".
+        where: "file:line" or a stage's name, if known.
+    """
+
+    exit_code = 1
+
+    def __init__(self, rule: str, value: str = "", remedy: str = "", where: str = "") -> None:
+        self.rule = rule
+        self.value = value
+        self.remedy = remedy
+        self.where = where
+        super().__init__(self.one_line())
+
+    def one_line(self) -> str:
+        text = self.rule
+        if self.value:
+            text += f", but {self.value}"
+        if self.remedy:
+            text += f"; {self.remedy}"
+        return f"{self.where}: {text}" if self.where else text
+
+    def __reduce__(self) -> tuple[type[HarnessError], tuple[str, str, str, str]]:
+        return (type(self), (self.rule, self.value, self.remedy, self.where))
+
+
+class RecipeError(HarnessError):
+    exit_code = 2
+
+
+class MissingRequirement(HarnessError):
+    exit_code = 2
+
+
+class StoreError(HarnessError):
+    exit_code = 2
+
+
+class PlanError(HarnessError):
+    exit_code = 2
+
+
+class StageError(HarnessError):
+    exit_code = 1
+
+
+class DataError(StageError):
+    pass
+
+
+class TrainingDiverged(StageError):
+    pass
+
+
+class CorruptArtifact(StageError):
+    pass
+
+
+class LeaseLost(StageError):
+    pass
+
+
+class ProblemList(HarnessError):
+    """Several problems found together, each with its own place; shown one a line."""
+
+    def __init__(self, problems: Sequence[HarnessError]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problem.one_line() for problem in self.problems))
+        self.exit_code = max((problem.exit_code for problem in self.problems), default=1)
+
+    def __reduce__(self) -> tuple[type[ProblemList], tuple[tuple[HarnessError, ...]]]:  # type: ignore[override]
+        return (ProblemList, (self.problems,))

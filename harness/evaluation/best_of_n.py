@@ -1,0 +1,381 @@
+"""Best-of-N, pass@N and majority voting over a pool of candidates, as exact expectations over all N-subsets.
+
+A pool holds the n candidate solutions of one problem. "Best of N" is what a policy sampled N times would get, so every
+curve point is the mean over all C(n, N) subsets drawn without replacement: no random draw, and no candidate counts more
+for standing first. Ties are broken fairly, uniformly among the tied. Selecting by another quantity is the same function:
+the shortest solution is `best_of_n(-lengths, ...)`, the oracle `best_of_n(correct, ...)`.
+
+This file scores nothing and knows no task; intervals over problems are made in `statistics.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import toeplitz
+
+from harness.errors import DataError
+
+AREA_SMALLEST = 2
+AREA_LARGEST = 64
+AREA_POOL_SHARE = 4
+"""The area under a Best-of-N curve uses N = 2 ... 64, and no N above a quarter of the pool: beyond it the subsets
+overlap so much that the point says more about this pool than about the scorer."""
+
+Floats = NDArray[np.float64]
+
+
+def best_of_n(scores: ArrayLike, correct: ArrayLike, sizes: Sequence[int]) -> Floats:
+    """Expected accuracy of the top-scored candidate of a random N-subset.
+
+    The candidate of ascending rank j is the best of a subset with probability C(j-1, N-1) / C(n, N); tied candidates share
+    their group's mean correctness, which is what a uniform choice among the tied maxima gives. O(n log n + n * sizes).
+
+    Args:
+        scores: (n,) higher is better; infinities are allowed, NaN is not.
+        correct: (n,) true or 1 where the candidate solves the problem.
+        sizes: the values of N, each between 1 and n.
+
+    Returns:
+        (len(sizes),) float64.
+
+    Raises:
+        DataError: a NaN score, unequal lengths, an empty pool, or an N larger than the pool.
+    """
+    values, labels = checked_pool(scores, correct)
+    return _selection_weights(len(values), _checked_sizes(sizes, len(values))) @ _tie_means(values, labels)
+
+
+def best_of_n_pools(
+    scores_by_problem: Sequence[ArrayLike], correct_by_problem: Sequence[ArrayLike], sizes: Sequence[int]
+) -> Floats:
+    """`best_of_n` of every problem; pools may differ in length.
+
+    Returns:
+        (problems, len(sizes)) float64, one row a problem, none left out.
+
+    Raises:
+        DataError: as `best_of_n`, naming the problem by its position.
+    """
+    if len(scores_by_problem) != len(correct_by_problem):
+        raise DataError(
+            "every problem needs scores and labels",
+            f"there are {len(scores_by_problem)} score pools and {len(correct_by_problem)} label pools",
+            "pass both in the same problem order",
+        )
+    curves = np.empty((len(scores_by_problem), len(sizes)))
+    weights_by_length: dict[int, Floats] = {}
+    for problem, (scores, correct) in enumerate(zip(scores_by_problem, correct_by_problem, strict=True)):
+        values, labels = checked_pool(scores, correct, f"problem {problem}")
+        length = len(values)
+        if length not in weights_by_length:
+            checked = _checked_sizes(sizes, length, f"problem {problem}")
+            weights_by_length[length] = _selection_weights(length, checked)
+        curves[problem] = weights_by_length[length] @ _tie_means(values, labels)
+    return curves
+
+
+def pass_at_n(correct: ArrayLike, sizes: Sequence[int]) -> Floats:
+    """Probability that a random N-subset holds a correct candidate: 1 - C(n-c, N) / C(n, N).
+
+    The unbiased estimator of Chen et al. 2021 (arXiv 2107.03374, eq. 1), as a running product.
+
+    Returns:
+        (len(sizes),) float64.
+    """
+    labels = _checked_labels(correct)
+    length = len(labels)
+    checked = _checked_sizes(sizes, length)
+    drawn = np.arange(checked.max())
+    wrong_left = np.maximum(length - labels.sum() - drawn, 0.0)
+    return 1.0 - np.cumprod(wrong_left / (length - drawn))[checked - 1]
+
+
+def mean_accuracy(correct: ArrayLike) -> float:
+    """Share of correct candidates: Best-of-1, and what a scorer that cannot tell them apart gets at any N."""
+    return float(_checked_labels(correct).mean())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RestrictedAccuracy:
+    """Best-of-N over pools cut down to the right candidates and the wrong ones of one error class.
+
+    Attributes:
+        accuracy: (problems, sizes) float64.
+        contested: (problems,) bool, the problems with both a right candidate and a wrong one of the class.
+        clipped: (problems, sizes) bool, where the restricted pool held fewer than N and all of it was used.
+    """
+
+    accuracy: Floats
+    contested: NDArray[np.bool_]
+    clipped: NDArray[np.bool_]
+
+
+def restricted_best_of_n(
+    scores_by_problem: Sequence[ArrayLike],
+    correct_by_problem: Sequence[ArrayLike],
+    errors_by_problem: Sequence[ArrayLike],
+    sizes: Sequence[int],
+) -> RestrictedAccuracy:
+    """Best-of-N where the only wrong candidates are those of one error class, e.g. seen or unseen in pretraining.
+
+    Definition: a problem's restricted pool is its correct candidates plus the wrong ones its mask marks; unmarked wrong
+    ones are dropped. Every problem stays in the denominator: one without a correct candidate counts 0 (also when its
+    restricted pool is empty), one with correct candidates and no marked error counts 1. Where the restricted pool holds
+    fewer than N, all of it is the subset and `clipped` says so. Levels of two classes are comparable only as far as their
+    base rates are (N = 1 shows them); `pair_accuracy.right_over_wrong_pools` does not depend on base rates.
+
+    Args:
+        scores_by_problem, correct_by_problem: as `best_of_n_pools`.
+        errors_by_problem: (n,) bool a problem, true at wrong candidates of the class.
+        sizes: the values of N; not bounded by the pools.
+
+    Raises:
+        DataError: as `best_of_n_pools`, or a mask that marks a correct candidate.
+    """
+    problems = len(scores_by_problem)
+    wanted = _checked_sizes(sizes, None)
+    accuracy = np.zeros((problems, len(wanted)))
+    contested = np.zeros(problems, dtype=bool)
+    clipped = np.zeros((problems, len(wanted)), dtype=bool)
+    pools = zip(scores_by_problem, correct_by_problem, errors_by_problem, strict=True)
+    for problem, (scores, correct, errors) in enumerate(pools):
+        values, labels = checked_pool(scores, correct, f"problem {problem}")
+        kept = (labels > 0) | checked_errors(errors, labels, f"problem {problem}")
+        held = int(kept.sum())
+        clipped[problem] = wanted > held
+        contested[problem] = 0 < labels.sum() < held
+        if held:
+            accuracy[problem] = best_of_n(values[kept], labels[kept], np.minimum(wanted, held).tolist())
+    return RestrictedAccuracy(accuracy=accuracy, contested=contested, clipped=clipped)
+
+
+def best_of_n_area(curves: ArrayLike, sizes: Sequence[int], smallest_pool: int) -> Floats:
+    """Mean of Best-of-N over the given N (a log grid) with 2 <= N <= 64 and N <= a quarter of the smallest pool.
+
+    Args:
+        curves: (..., len(sizes)) accuracies, e.g. of `best_of_n_pools`.
+        sizes: the N of each column.
+        smallest_pool: candidates in the smallest pool behind the curves.
+
+    Returns:
+        (...,) float64.
+
+    Raises:
+        DataError: no N is left.
+    """
+    grid = np.asarray(sizes)
+    inside = (grid >= AREA_SMALLEST) & (grid <= AREA_LARGEST) & (grid * AREA_POOL_SHARE <= smallest_pool)
+    if not inside.any():
+        raise DataError(
+            f"the area needs an N between {AREA_SMALLEST} and {AREA_LARGEST} within a quarter of the pool",
+            f"N is {list(sizes)} and the smallest pool holds {smallest_pool}",
+            "sample more candidates or add a smaller N",
+        )
+    return np.asarray(np.asarray(curves, dtype=np.float64)[..., inside].mean(axis=-1))
+
+
+def majority_vote(answers: Sequence[Hashable | None], correct: ArrayLike, sizes: Sequence[int]) -> Floats:
+    """Expected accuracy of the most frequent answer of a random N-subset, exact, ties shared fairly.
+
+    For each winning count t the subsets are counted by a generating polynomial: an answer given m times contributes
+    sum_{s<t} C(m, s) x^s, and C(m, t) x^t where it ties for the lead; the state is (votes drawn, answers in the lead, a
+    correct leader marked), and a marked state with j leaders counts 1/j. Answers given fewer than t times can never lead
+    and enter together as one binomial, so a pool costs about n small matrix products of side max(sizes): 3 ms at n = 64,
+    tens of milliseconds at n = 256. All terms are positive, so nothing cancels.
+
+    Args:
+        answers: (n,) the answer of each candidate; None abstains: it takes a place in the subset and never leads, and
+            a subset of abstentions only is wrong.
+        correct: (n,) equal for equal answers, false for None.
+        sizes: the values of N, each between 1 and n.
+
+    Returns:
+        (len(sizes),) float64.
+
+    Raises:
+        DataError: labels that contradict one another, N above the pool, or more subsets than float64 can count (about
+            n = 1,029 at N = n/2; `majority_vote_sampled` has no such bound).
+    """
+    right, wrong, abstained = _answer_counts(answers, correct)
+    length = len(answers)
+    checked = _checked_sizes(sizes, length)
+    largest = int(checked.max())
+    if math.comb(length, min(largest, length // 2)) > sys.float_info.max:
+        raise DataError(
+            "an exact majority vote needs a subset count within float64",
+            f"C({length}, {largest}) is larger",
+            "use majority_vote_sampled, or a smaller N",
+        )
+    winning = np.zeros(largest + 1)
+    for votes in range(1, min(largest, max(right, default=0)) + 1):
+        winning += _correct_leads(votes, right, wrong, abstained, largest)
+    return np.array([winning[size] / math.comb(length, size) for size in checked.tolist()])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampledVote:
+    """A majority-vote curve from sampled subsets: (sizes,) accuracy and its Monte-Carlo standard error."""
+
+    accuracy: Floats
+    standard_error: Floats
+
+
+def majority_vote_sampled(
+    answers: Sequence[Hashable | None], correct: ArrayLike, sizes: Sequence[int], *, subsets: int, seed: int
+) -> SampledVote:
+    """`majority_vote` over `subsets` random N-subsets (multivariate hypergeometric vote counts), for very large pools.
+
+    Ties still share exactly, so the only error is the sampling of subsets, returned as a standard error.
+
+    Raises:
+        DataError: as `majority_vote` (without its bound), or fewer than two subsets.
+    """
+    if subsets < 2:
+        raise DataError("a Monte-Carlo error needs two subsets or more", f"`subsets` is {subsets}", "raise it")
+    right, wrong, abstained = _answer_counts(answers, correct)
+    generator = np.random.default_rng(seed)
+    shares = np.zeros((len(sizes), subsets))
+    for row, size in enumerate(_checked_sizes(sizes, len(answers)).tolist()):
+        votes = generator.multivariate_hypergeometric([*right, *wrong, abstained], size, subsets, method="marginals")
+        votes = votes[:, :-1]
+        leads = (votes == votes.max(axis=1, keepdims=True, initial=0)) & (votes > 0)
+        shares[row] = leads[:, : len(right)].sum(axis=1) / np.maximum(leads.sum(axis=1), 1)
+    return SampledVote(
+        accuracy=shares.mean(axis=1), standard_error=shares.std(axis=1, ddof=1) / np.sqrt(float(subsets))
+    )
+
+
+def checked_errors(errors: ArrayLike, labels: Floats, where: str = "") -> NDArray[np.bool_]:
+    """(n,) bool mask of wrong candidates of one error class; raises DataError if it does not fit the (n,) labels."""
+    mask = np.asarray(errors)
+    if mask.dtype != np.bool_ or mask.shape != labels.shape:
+        raise DataError(
+            "an error mask needs one bool for each candidate",
+            f"it is {mask.dtype} of shape {mask.shape} for {len(labels)} candidates",
+            "pass a boolean array in candidate order",
+            where,
+        )
+    if (mask & (labels > 0)).any():
+        raise DataError(
+            "an error mask may mark wrong candidates only",
+            f"it marks {int((mask & (labels > 0)).sum())} correct ones",
+            "give error types to wrong candidates only",
+            where,
+        )
+    return mask
+
+
+def _selection_weights(length: int, sizes: NDArray[np.int64]) -> Floats:
+    """(sizes, n) probability that the candidate of ascending rank j is the best of an N-subset.
+
+    Runs from the top rank, N / n, downwards by the ratio (j - N) / (j - 1): all factors are positive, so neither
+    overflow nor cancellation occurs, and the tail underflows to the zero it is.
+    """
+    ranks = np.arange(length, 1, -1)
+    ratios = np.maximum(ranks - sizes[:, None], 0) / (ranks - 1)
+    descending = np.cumprod(np.concatenate([(sizes / length)[:, None], ratios], axis=1), axis=1)
+    weights = descending[:, ::-1]
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _tie_means(scores: Floats, labels: Floats) -> Floats:
+    """(n,) labels in ascending score order, each replaced by the mean of its group of equal scores."""
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    lengths = np.diff(np.append(starts, len(ordered)))
+    return np.repeat(np.add.reduceat(labels[order], starts) / lengths, lengths)
+
+
+def _correct_leads(votes: int, right: list[int], wrong: list[int], abstained: int, largest: int) -> Floats:
+    """(largest + 1,) by subset size: N-subsets led with exactly `votes` votes, weighted by the correct share of leaders."""
+    contenders = [(m, True) for m in right if m >= votes] + [(m, False) for m in wrong if m >= votes]
+    also_ran = abstained + sum(right) + sum(wrong) - sum(m for m, _ in contenders)
+    leaders = min(len(contenders), largest // votes)
+    state = np.zeros((2, leaders + 1, largest + 1))
+    state[0, 0] = [math.comb(also_ran, drawn) for drawn in range(largest + 1)]
+    kept = largest + 1 - votes
+    for count, is_correct in contenders:
+        below = np.zeros(largest + 1)
+        below[:votes] = [math.comb(count, drawn) for drawn in range(votes)]
+        first_column = np.zeros(largest + 1)
+        first_column[0] = below[0]
+        extended = state @ toeplitz(first_column, below)
+        ways = float(math.comb(count, votes))
+        extended[:, 1:, votes:] += ways * state[:, :-1, :kept]
+        if is_correct:
+            extended[1, 1:, votes:] += ways * state[0, :-1, :kept]
+        state = extended
+    return np.asarray((state[1, 1:] / np.arange(1, leaders + 1)[:, None]).sum(axis=0))
+
+
+def _answer_counts(answers: Sequence[Hashable | None], correct: ArrayLike) -> tuple[list[int], list[int], int]:
+    """How often each correct answer, each wrong answer and None occurs, in order of first appearance."""
+    labels = _checked_labels(correct)
+    if len(labels) != len(answers):
+        raise DataError(
+            "every answer needs a label", f"there are {len(answers)} answers and {len(labels)} labels", "pass both"
+        )
+    counts = Counter(answers)
+    truth: dict[Hashable, float] = {None: 0.0}
+    for answer, label in zip(answers, labels.tolist(), strict=True):
+        if truth.setdefault(answer, label) != label:
+            raise DataError(
+                "equal answers must be equally correct and no answer (None) is wrong",
+                f"{answer!r} is labelled both ways" if answer is not None else "None is labelled correct",
+                "grade answers, not candidates, before voting",
+            )
+    abstained = counts.pop(None, 0)
+    right = [count for answer, count in counts.items() if truth[answer]]
+    return right, [count for answer, count in counts.items() if not truth[answer]], abstained
+
+
+def _checked_labels(correct: ArrayLike, where: str = "") -> Floats:
+    labels = np.asarray(correct, dtype=np.float64)
+    if labels.ndim != 1 or not len(labels):
+        raise DataError("a pool needs at least one candidate", f"its labels have shape {labels.shape}", "", where)
+    if not np.isin(labels, (0.0, 1.0)).all():
+        raise DataError("labels must be true or false", "others were found", "grade every candidate", where)
+    return labels
+
+
+def checked_pool(scores: ArrayLike, correct: ArrayLike, where: str = "") -> tuple[Floats, Floats]:
+    """(n,) scores and 0/1 labels of one pool as float64; raises DataError on NaN, other labels or unequal lengths."""
+    labels = _checked_labels(correct, where)
+    values = np.asarray(scores, dtype=np.float64)
+    if values.shape != labels.shape:
+        raise DataError(
+            "every candidate needs one score and one label",
+            f"scores have shape {values.shape} and labels {labels.shape}",
+            "score the whole pool",
+            where,
+        )
+    if np.isnan(values).any():
+        raise DataError(
+            "scores must be numbers",
+            f"{int(np.isnan(values).sum())} of {len(values)} are NaN",
+            "look at the checkpoint that produced them",
+            where,
+        )
+    return values, labels
+
+
+def _checked_sizes(sizes: Sequence[int], length: int | None, where: str = "") -> NDArray[np.int64]:
+    wanted = np.asarray(sizes)
+    if wanted.ndim != 1 or not len(wanted) or not np.issubdtype(wanted.dtype, np.integer) or wanted.min() < 1:
+        raise DataError("N must be positive whole numbers", f"it is {sizes!r}", "list at least one", where)
+    if length is not None and wanted.max() > length:
+        raise DataError(
+            "N must not exceed the candidate pool",
+            f"asked for the best of {wanted.max()} of {length} candidates",
+            "sample more candidates or lower N",
+            where,
+        )
+    return wanted.astype(np.int64)

@@ -1,0 +1,491 @@
+"""Intervals, tests and ranks over problems, clusters of problems and seeds.
+
+Everything takes per-problem values, (problems,) or (seeds, problems), and a cluster label for each problem (the task's
+`cluster` key: problems of one template or passage are not independent). Every interval says what it covers, since an
+interval over problems says nothing about another fine-tuning seed.
+
+The estimate is always the plain mean over problems. Its clustered variance is the bias-reduced CR2 estimator (Bell and
+McCaffrey 2002), with e_g the cluster's summed residual and h_g its share of the problems:
+
+    V = sum_g (e_g / problems)^2 / (1 - h_g)
+
+and its degrees of freedom are Satterthwaite's for equicorrelated problems within clusters (Imbens and Kolesar 2016),
+clusters - 1 for equal clusters and fewer for unequal ones.
+
+This file decides no verdict and draws no figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from harness.errors import DataError
+
+FEWEST_CLUSTERS_TO_RESAMPLE = 10
+FEWEST_DEGREES_TO_RESAMPLE = 5.0
+"""Below either, the t interval is used: so few clusters have too few distinct resamples to show a tail."""
+
+FEWEST_SEED_DEGREES_FOR_SATTERTHWAITE = 4.0
+"""Below it, Satterthwaite's approximation covers only 87-92 % when seeds spread more than problems (simulated)."""
+
+BLOCK_ELEMENTS = 2_000_000
+"""Resample weights held at once: 16 MB of float64."""
+
+ROUNDING = 1e-13
+"""A standard error below this share of the largest value is rounding: all clusters are alike."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its confidence interval.
+
+    Attributes:
+        estimate, low, high: in the units of the values.
+        level: nominal coverage, e.g. 0.95.
+        covers: what may vary, e.g. "problems" or "problems × fine-tuning seeds".
+        clusters: independent clusters of problems behind it.
+        method: how it was made, in words.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    covers: str
+    clusters: int
+    method: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def cluster_bootstrap_mean(
+    values: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int,
+    covers: str = "problems",
+) -> Interval:
+    """`cluster_bootstrap_means` of (problems,) values."""
+    column = np.asarray(values, dtype=np.float64)[:, None]
+    return cluster_bootstrap_means(column, clusters, resamples=resamples, level=level, seed=seed, covers=covers)[0]
+
+
+def cluster_bootstrap_means(
+    values: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int,
+    covers: str = "problems",
+) -> tuple[Interval, ...]:
+    """Cluster-bootstrap interval of each column's mean; all columns share their resamples.
+
+    Clusters are drawn with replacement and the mean is a ratio of sums, so clusters may differ in size. Plain percentile
+    limits cover too little with few clusters (88-93 % at 15), so they are taken further out (Hesterberg 2015, section
+    5.2), at Phi(-sqrt(G / (G - 1)) t_df) with the degrees of freedom above. With under 10 clusters or 5 degrees of
+    freedom the CR2 t interval is returned instead; `method` says which.
+
+    Simulated cover at nominal 95 % (normal, skewed, binary and zero-heavy values; clusters of 1, 20 and of very unequal
+    sizes): 92.6-96.2 % at 15 clusters, lowest for 15 skewed or zero-heavy problems that are clusters of their own;
+    93.9-95.7 % at 30; 93.4-96.1 % at 100.
+
+    Args:
+        values: (problems, columns), finite.
+        clusters: (problems,) labels.
+        resamples: bootstrap draws.
+        level: nominal coverage.
+        seed: of the draws.
+        covers: what the interval covers, printed with it.
+
+    Returns:
+        One interval a column.
+
+    Raises:
+        DataError: fewer than two clusters, values that are not finite, or shapes that do not fit.
+    """
+    table = _checked_values(values)
+    sums, counts = _cluster_sums(table, clusters)
+    robust = _robust_mean(table, sums, counts, clusters)
+    groups = len(counts)
+    tails = stats.norm.cdf(np.sqrt(groups / (groups - 1)) * stats.t.ppf((1 - level) / 2, robust.degrees))
+    resampled = _resampled_means(sums, counts, resamples, seed)
+    intervals = []
+    for column in range(table.shape[1]):
+        degrees = float(robust.degrees[column])
+        estimate = float(robust.mean[column])
+        if groups < FEWEST_CLUSTERS_TO_RESAMPLE or degrees < FEWEST_DEGREES_TO_RESAMPLE:
+            half = float(stats.t.ppf((1 + level) / 2, degrees)) * float(robust.error[column])
+            low, high, method = estimate - half, estimate + half, f"CR2 t, {degrees:.1f} degrees of freedom"
+        else:
+            limits = np.quantile(resampled[:, column], [tails[column], 1 - tails[column]])
+            low, high = float(limits[0]), float(limits[1])
+            method = f"cluster bootstrap, percentile expanded for {degrees:.1f} degrees of freedom, {resamples} resamples"
+        if robust.error[column] == 0:
+            method += "; all clusters alike, the width says nothing"
+        intervals.append(
+            Interval(
+                estimate=estimate, low=low, high=high, level=level, covers=covers, clusters=groups, method=method
+            )
+        )
+    return tuple(intervals)
+
+
+def paired_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int,
+    covers: str = "problems",
+) -> Interval:
+    """Interval of mean(a) - mean(b), both (problems,) over the same problems in the same order."""
+    difference = _checked_difference(a, b)
+    return cluster_bootstrap_mean(
+        difference, clusters, resamples=resamples, level=level, seed=seed, covers=covers
+    )
+
+
+def paired_p_value(a: ArrayLike, b: ArrayLike, clusters: ArrayLike) -> float:
+    """Two-sided p-value of equal means over the same problems: CR2 t test with Satterthwaite degrees of freedom.
+
+    Where all clusters agree exactly it is 1 for no difference and 0 for a constant one.
+    """
+    return float(_mean_p_values(_checked_difference(a, b)[:, None], clusters)[0])
+
+
+def average_over_seeds(values: ArrayLike, *, seed_kind: str = "fine-tuning") -> tuple[Floats, str]:
+    """Mean over seeds first: (seeds, problems) to (problems,), with the words for what its interval covers.
+
+    The interval still covers problems only: "problems", or "problems; mean of 2 fine-tuning seeds".
+    """
+    table = _checked_values(values)
+    seeds = len(table)
+    covers = "problems" if seeds == 1 else f"problems; mean of {seeds} {seed_kind} seeds"
+    return table.mean(axis=0), covers
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedVariance:
+    """Variance of one seed's mean over the problems, with its degrees of freedom."""
+
+    variance: float
+    degrees_of_freedom: float
+
+
+def pool_seed_variance(arms: Sequence[ArrayLike]) -> SeedVariance:
+    """Seed variance pooled over arms assumed to share it: sum_a (S_a - 1) s_a^2 / sum_a (S_a - 1).
+
+    Args:
+        arms: (seeds, problems) values each, or paired differences; s_a^2 is the variance of an arm's seed means. Arms
+            with one seed add nothing.
+
+    Raises:
+        DataError: no arm has two seeds.
+    """
+    means = [_checked_values(arm).mean(axis=1) for arm in arms]
+    degrees = sum(len(mean) - 1 for mean in means)
+    if not degrees:
+        raise DataError("seed variance needs an arm with two seeds", "every arm has one", "add a seed")
+    squares = sum(float(((mean - mean.mean()) ** 2).sum()) for mean in means)
+    return SeedVariance(variance=squares / degrees, degrees_of_freedom=float(degrees))
+
+
+def problems_and_seeds_interval(
+    values: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    level: float = 0.95,
+    pooled: SeedVariance | None = None,
+    covers: str = "problems × fine-tuning seeds",
+) -> Interval:
+    """Interval of the mean over problems and seeds, both taken as random and crossed.
+
+    With y_sp = mu + seed_s + problem_p + rest_sp the variance of the grand mean is V = V_S + V_P - V_R, where
+    V_S = s^2 / S from the seed means (s^2 pooled over arms if given), V_P is the clustered variance of the seed-averaged
+    values, and V_R, the rest that both contain, is the clustered variance of y_sp - y_s. - y_.p + y.. summed over seeds,
+    divided by S (S - 1); V is not let fall below the larger of V_S and V_P. Satterthwaite's degrees of freedom are
+    V^2 / (V_S^2 / d_S + V_P^2 / d_P + V_R^2 / d_R) with d_R = (S - 1) d_P. With under 4 seed degrees of freedom that
+    covers too little, and the conservative interval of Graybill and Wang (1980) is used: the half width's square is
+    t_S^2 V_S + t_P^2 V_P - t_R^2 V_R, floored alike.
+
+    Simulated cover at nominal 95 % (2-5 seeds, seed spread 0-4 times the problem error, with and without a rest): pooled
+    over five arms 94-97 %; unpooled 94-96 % at 5 seeds, 95-99 % below (the conservative interval).
+
+    For PMP seeds with fine-tuning seeds nested in them, average the latter first and pass (PMP seeds, problems): the
+    spread of those means holds both.
+
+    Args:
+        values: (seeds, problems), finite; a paired difference for a contrast.
+        clusters: (problems,) labels.
+        level: nominal coverage.
+        pooled: seed variance of several arms; needed with one seed (then V_R = 0, which is conservative).
+        covers: what the interval covers.
+
+    Raises:
+        DataError: one seed without `pooled`, fewer than two clusters, values that are not finite.
+    """
+    table = _checked_values(values)
+    seeds, problems = table.shape
+    if seeds < 2 and pooled is None:
+        raise DataError(
+            "an interval over seeds needs two of them or a pooled seed variance",
+            f"there is {seeds}",
+            "add a seed, or report the interval over problems",
+        )
+    seed_variance = pooled or pool_seed_variance([table])
+    averaged = table.mean(axis=0)[:, None]
+    sums, counts = _cluster_sums(averaged, clusters)
+    robust = _robust_mean(averaged, sums, counts, clusters)
+    estimate, problem_degrees = float(robust.mean[0]), float(robust.degrees[0])
+    variances = np.array([seed_variance.variance / seeds, float(robust.error[0]) ** 2, 0.0])
+    degrees = np.array([seed_variance.degrees_of_freedom, problem_degrees, max(seeds - 1, 1) * problem_degrees])
+    if seeds > 1:
+        rest = table - table.mean(axis=1, keepdims=True) - averaged.T + estimate
+        rest_sums, _ = _cluster_sums(rest.T, clusters)
+        shares = counts / problems
+        variances[2] = (rest_sums**2 / (1 - shares)[:, None]).sum() / (problems**2 * seeds * (seeds - 1))
+    if seed_variance.degrees_of_freedom < FEWEST_SEED_DEGREES_FOR_SATTERTHWAITE:
+        parts = stats.t.ppf((1 + level) / 2, degrees) ** 2 * variances
+        half = float(np.sqrt(_crossed(parts)))
+        method = "variance components, Graybill-Wang"
+    else:
+        total = _crossed(variances)
+        combined = total**2 / float((variances**2 / degrees).sum()) if total else problem_degrees
+        half = float(stats.t.ppf((1 + level) / 2, combined) * np.sqrt(total))
+        method = f"variance components, Satterthwaite, {combined:.1f} degrees of freedom"
+    if pooled is not None:
+        method += f"; seed variance pooled, {pooled.degrees_of_freedom:.0f} degrees of freedom"
+    return Interval(
+        estimate=estimate,
+        low=estimate - half,
+        high=estimate + half,
+        level=level,
+        covers=covers,
+        clusters=len(counts),
+        method=method,
+    )
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Holm's adjusted p-values (family-wise error, any dependence), in the order given.
+
+    Raises:
+        DataError: a p-value outside [0, 1].
+    """
+    raw = _checked_p_values(p_values)
+    order = np.argsort(raw, kind="stable")
+    steps = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
+    adjusted = np.empty_like(raw)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted
+
+
+def benjamini_hochberg(p_values: ArrayLike) -> Floats:
+    """Benjamini and Hochberg's adjusted p-values (false discovery rate), for exploratory rows."""
+    raw = _checked_p_values(p_values)
+    return np.asarray(stats.false_discovery_control(raw, method="bh")) if len(raw) else raw
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankRange:
+    """An arm's place: ranks `low` (best) to `high` cannot be told apart; 1 is the highest mean."""
+
+    name: str
+    estimate: float
+    low: int
+    high: int
+    tied_with: tuple[str, ...]
+
+
+def rank_groups(
+    names: Sequence[str], values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95
+) -> tuple[RankRange, ...]:
+    """Which arms are ordered and which must be declared tied, over the same problems.
+
+    Every pair of arms is tested by its paired difference (`paired_p_value`), Holm over all pairs; an arm's rank lies
+    between 1 + the arms significantly above it and arms - those significantly below. All ranges hold together with the
+    given level (Mogstad et al. 2024), over problems only.
+
+    Args:
+        names: of the arms, all different.
+        values: (arms, problems); seeds averaged first.
+        clusters: (problems,) labels.
+        level: 1 - family-wise error.
+
+    Returns:
+        Arms by falling mean.
+
+    Raises:
+        DataError: as `cluster_bootstrap_mean`, or names that do not fit.
+    """
+    table = _checked_values(values)
+    arms = len(table)
+    if len(names) != arms or len(set(names)) != arms:
+        raise DataError("every arm needs a name of its own", f"{arms} arms are named {list(names)}", "name each once")
+    means = table.mean(axis=1)
+    above = np.zeros((arms, arms), dtype=bool)
+    couples = list(combinations(range(arms), 2))
+    if couples:
+        first, second = np.array(couples).T
+        adjusted = holm(_mean_p_values((table[first] - table[second]).T, clusters))
+        for (left, right), p_value in zip(couples, adjusted.tolist(), strict=True):
+            if p_value <= 1 - level:
+                winner, loser = (left, right) if means[left] > means[right] else (right, left)
+                above[winner, loser] = True
+    ranges = []
+    for arm in np.argsort(-means, kind="stable").tolist():
+        tied = ~above[arm] & ~above[:, arm]
+        ranges.append(
+            RankRange(
+                name=names[arm],
+                estimate=float(means[arm]),
+                low=1 + int(above[:, arm].sum()),
+                high=arms - int(above[arm].sum()),
+                tied_with=tuple(names[other] for other in np.flatnonzero(tied).tolist() if other != arm),
+            )
+        )
+    return tuple(ranges)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _RobustMean:
+    """Each column's mean, CR2 standard error and Satterthwaite degrees of freedom."""
+
+    mean: Floats
+    error: Floats
+    degrees: Floats
+
+
+def _robust_mean(values: Floats, sums: Floats, counts: Floats, clusters: ArrayLike) -> _RobustMean:
+    problems = len(values)
+    mean = sums.sum(axis=0) / problems
+    centred = sums - counts[:, None] * mean
+    shares = counts / problems
+    variance = ((centred / problems) ** 2 / (1 - shares)[:, None]).sum(axis=0)
+    variance[np.sqrt(variance) <= ROUNDING * np.abs(values).max(axis=0)] = 0.0
+    squares = ((values - mean) ** 2).sum(axis=0)
+    couples = float((counts * (counts - 1)).sum())
+    inside = (centred**2).sum(axis=0) - squares
+    scale = squares * couples / problems
+    correlation = np.clip(np.divide(inside, scale, out=np.zeros_like(mean), where=scale > 0), 0.0, 1.0)
+    degrees = np.array([_satterthwaite_degrees(counts, rho) for rho in correlation.tolist()])
+    return _RobustMean(mean=mean, error=np.sqrt(variance), degrees=degrees)
+
+
+def _satterthwaite_degrees(counts: Floats, correlation: float) -> float:
+    """tr(M)^2 / tr(M^2) for M = B B', where the scaled residual sums are B times independent unit variables.
+
+    B_gk = (1{g=k} - h_g) s_k / sqrt(1 - h_g) with s_k^2 the variance of a cluster's sum, a diagonal plus a rank-one
+    matrix, so both traces are sums over clusters. Equal clusters give clusters - 1.
+    """
+    shares = counts / counts.sum()
+    spread = np.sqrt(counts + correlation * counts * (counts - 1))
+    direction = shares / np.sqrt(1 - shares)
+    diagonal = spread**2 / (1 - shares)
+    mixed = spread**2 / np.sqrt(1 - shares)
+    total, along, length = float((spread**2).sum()), float(mixed @ direction), float(direction @ direction)
+    trace = diagonal.sum() - 2 * along + total * length
+    square = (
+        (diagonal**2).sum()
+        + 2 * (diagonal * (total * direction**2 - 2 * mixed * direction)).sum()
+        + 2 * float(mixed @ mixed) * length
+        + 2 * along**2
+        - 4 * total * along * length
+        + (total * length) ** 2
+    )
+    return float(trace**2 / square)
+
+
+def _resampled_means(sums: Floats, counts: Floats, resamples: int, seed: int) -> Floats:
+    """(resamples, columns) means of clusters drawn with replacement, block by block."""
+    generator = np.random.default_rng(seed)
+    groups = len(counts)
+    totals = np.concatenate([sums, counts[:, None]], axis=1)
+    means = np.empty((resamples, sums.shape[1]))
+    block = max(1, BLOCK_ELEMENTS // groups)
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        drawn = generator.integers(groups, size=(rows, groups)) + groups * np.arange(rows)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=rows * groups).reshape(rows, groups)
+        weighted = weights.astype(np.float64) @ totals
+        means[start : start + rows] = weighted[:, :-1] / weighted[:, -1:]
+    return means
+
+
+def _mean_p_values(values: Floats, clusters: ArrayLike) -> Floats:
+    sums, counts = _cluster_sums(values, clusters)
+    robust = _robust_mean(values, sums, counts, clusters)
+    exact = np.where(robust.mean == 0, 0.0, np.inf)
+    ratio = np.divide(np.abs(robust.mean), robust.error, out=exact, where=robust.error > 0)
+    return np.asarray(2 * stats.t.sf(ratio, robust.degrees))
+
+
+def _crossed(parts: Floats) -> float:
+    """Seed part + problem part - rest, not below the larger of the first two."""
+    return float(max(parts[0] + parts[1] - parts[2], parts[0], parts[1]))
+
+
+def _cluster_sums(values: Floats, clusters: ArrayLike) -> tuple[Floats, Floats]:
+    """(clusters, columns) sums and (clusters,) problem counts, in label order."""
+    labels = np.asarray(clusters)
+    if labels.shape != values.shape[:1]:
+        raise DataError(
+            "every problem needs a cluster label",
+            f"there are {len(values)} problems and labels of shape {labels.shape}",
+            "pass the task's cluster key of each problem",
+        )
+    found, index = np.unique(labels, return_inverse=True)
+    if len(found) < 2:
+        raise DataError(
+            "an interval needs at least two clusters of problems",
+            f"there {'is one' if len(found) else 'are none'}",
+            "add problems from other clusters",
+        )
+    columns = [np.bincount(index, weights=column, minlength=len(found)) for column in values.T]
+    return np.stack(columns, axis=1), np.bincount(index, minlength=len(found)).astype(np.float64)
+
+
+def _checked_values(values: ArrayLike) -> Floats:
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2 or not table.size:
+        raise DataError("values must be a filled table", f"their shape is {table.shape}", "pass two axes")
+    if not np.isfinite(table).all():
+        raise DataError(
+            "values must be finite numbers",
+            f"{int((~np.isfinite(table)).sum())} of {table.size} are not",
+            "leave out problems where the quantity is undefined, and say so",
+        )
+    return table
+
+
+def _checked_difference(a: ArrayLike, b: ArrayLike) -> Floats:
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape or first.ndim != 1:
+        raise DataError(
+            "a paired difference needs the same problems on both sides",
+            f"the shapes are {first.shape} and {second.shape}",
+            "align both by problem",
+        )
+    return first - second
+
+
+def _checked_p_values(p_values: ArrayLike) -> Floats:
+    raw = np.asarray(p_values, dtype=np.float64)
+    if raw.ndim != 1 or not ((raw >= 0) & (raw <= 1)).all():
+        raise DataError("p-values must be a list of numbers in [0, 1]", f"they are {raw.tolist()}", "check the tests")
+    return raw

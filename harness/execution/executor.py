@@ -1,0 +1,80 @@
+"""The executor protocol: where tasks run. Everything about order, sharing and failure is the runner's.
+
+An executor is correct if it passes tests/contract/test_executors.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Status = Literal["done", "busy", "corrupt", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskInput:
+    kind: str
+    fingerprint: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One stage to compute, as plain data: any process that sees the store can do it.
+
+    Attributes:
+        how: keyword arguments of `harness.stages.context.HowToRun`, without the device, which the executor assigns.
+        accelerated: give it a GPU where there is one.
+        resumable: an interrupted attempt's folder is worth keeping.
+    """
+
+    kind: str
+    module: str
+    fingerprint: str
+    identity: Mapping[str, Any]
+    inputs: Mapping[str, TaskInput]
+    store: str
+    label: str
+    source_digest: str = ""
+    trunk: str = ""
+    affinity: str | None = None
+    accelerated: bool = False
+    resumable: bool = False
+    how: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        status: done; busy (somebody else is building it); corrupt (an input does not match its record: `culprit`
+            names it as kind/fingerprint); failed; interrupted (asked to stop).
+        reason: for people, one line.
+        log: path of the log relative to the store, "" if there is none.
+    """
+
+    task: Task
+    status: Status
+    reason: str = ""
+    culprit: str = ""
+    log: str = ""
+    seconds: float = 0.0
+    worker: int = 0
+
+
+class Executor(Protocol):
+    """Runs tasks outside the driver; a task that crashes takes nothing else with it."""
+
+    def has_room(self, task: Task) -> bool:
+        """Whether `start` would begin this task at once."""
+
+    def start(self, task: Task) -> None:
+        """Begin a task. Only called when `has_room` says so."""
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Outcomes that arrived, waiting at most so long for the first. Every started task has exactly one outcome."""
+
+    def close(self, *, interrupt: bool = False) -> list[Outcome]:
+        """End all workers. With `interrupt`, running tasks are asked to save and stop first."""

@@ -1,0 +1,185 @@
+"""Runs what a plan leaves to do: order, sharing with other runs, failures. Knows executors only by their protocol."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from harness.execution.executor import Executor, Outcome, Task, TaskInput
+from harness.plan.graph import Stage
+from harness.plan.kinds import KINDS, module_of, source_digest
+from harness.plan.plan import trunk_of
+from harness.recipe.schema import Runtime
+from harness.store.store import Store
+
+POLL_SECONDS = 0.2
+MOST_REPAIRS = 2  # a stage whose input is corrupt is tried again after the input was recomputed, so often
+
+
+class Listener(Protocol):
+    """Told how a run goes; the live view is one."""
+
+    def started(self, task: Task) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+    def tick(self) -> None: ...
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """How a run ended: what was computed, what failed and why, what could not run because of that."""
+
+    computed: list[Outcome] = field(default_factory=list)
+    failed: list[Outcome] = field(default_factory=list)
+    blocked: list[Stage] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def make_task(stage: Stage, store: Store, how: Mapping[str, Any]) -> Task:
+    """A stage as plain data for a worker."""
+    kind = KINDS[stage.kind]
+    return Task(
+        kind=stage.kind,
+        module=module_of(stage.kind),
+        fingerprint=stage.fingerprint,
+        identity=stage.identity,
+        inputs={
+            name: TaskInput(kind=item.stage.kind, fingerprint=item.stage.fingerprint, rows=item.rows)
+            for name, item in stage.inputs.items()
+        },
+        store=str(store.root),
+        label=stage.label,
+        source_digest=source_digest(stage.kind),
+        trunk=trunk_of(stage.identity) if stage.kind == "trunk_state" else "",
+        affinity=stage.affinity,
+        accelerated=kind.accelerated,
+        resumable=kind.trains,
+        how=dict(how),
+    )
+
+
+def how_of(runtime: Runtime) -> dict[str, Any]:
+    """The runtime choices that reach a stage."""
+    return {
+        "row_tokens": runtime.row_tokens,
+        "rows_per_micro_batch": runtime.rows_per_micro_batch,
+        "checkpoint_seconds": runtime.checkpoint_seconds,
+        "log_every": runtime.log_every,
+    }
+
+
+class Runner:
+    """Starts what is ready, longest remaining path first; a failure stops only what depends on it."""
+
+    def __init__(self, store: Store, executor: Executor, listener: Listener, how: Mapping[str, Any]) -> None:
+        self._store = store
+        self._executor = executor
+        self._listener = listener
+        self._how = how
+        self._pending: dict[str, Stage] = {}
+        self._running: set[str] = set()
+        self._elsewhere: dict[str, Stage] = {}
+        self._lost: set[str] = set()
+        self._repairs: dict[str, int] = {}
+        self._known: dict[str, Stage] = {}
+
+    def run(self, stages: Sequence[Stage], known: Sequence[Stage]) -> Summary:
+        """Run `stages` (inputs first). `known` are all stages of the plan, for repairs of finished ones."""
+        self._pending = {stage.fingerprint: stage for stage in stages}
+        self._known = {stage.fingerprint: stage for stage in known}
+        summary = Summary()
+        try:
+            while self._pending or self._running or self._elsewhere:
+                self._start_ready()
+                for outcome in self._executor.wait(POLL_SECONDS):
+                    self._take(outcome, summary)
+                self._look_elsewhere()
+                self._listener.tick()
+                if not self._running and not self._elsewhere and not self._ready():
+                    break
+        except KeyboardInterrupt:
+            summary.interrupted = True
+            for outcome in self._executor.close(interrupt=True):
+                self._take(outcome, summary)
+        summary.blocked = list(self._pending.values())
+        return summary
+
+    def _ready(self) -> list[Stage]:
+        waiting = self._pending.keys() | self._running | self._elsewhere.keys()
+        return [stage for stage in self._pending.values() if not self._is_blocked(stage, waiting)]
+
+    def _is_blocked(self, stage: Stage, waiting: set[str]) -> bool:
+        inputs = {item.stage.fingerprint for item in stage.inputs.values()}
+        # a stage only *after* which this one is cheaper may fail without holding it up
+        return bool(inputs & (waiting | self._lost)) or any(other.fingerprint in waiting for other in stage.after)
+
+    def _start_ready(self) -> None:
+        depth = _depths(self._pending)
+        for stage in sorted(self._ready(), key=lambda stage: -depth[stage.fingerprint]):
+            task = make_task(stage, self._store, self._how)
+            if self._executor.has_room(task):
+                del self._pending[stage.fingerprint]
+                self._running.add(stage.fingerprint)
+                self._executor.start(task)
+                self._listener.started(task)
+
+    def _take(self, outcome: Outcome, summary: Summary) -> None:
+        key = outcome.task.fingerprint
+        self._running.discard(key)
+        stage = self._known[key]
+        if outcome.status == "done":
+            summary.computed.append(outcome)
+        elif outcome.status == "busy":
+            self._elsewhere[key] = stage
+        elif outcome.status == "interrupted":
+            self._pending[key] = stage
+        elif outcome.status == "corrupt" and self._repairs.get(key, 0) < MOST_REPAIRS:
+            self._repairs[key] = self._repairs.get(key, 0) + 1
+            self._recompute(outcome.culprit.rpartition("/")[2])
+            self._pending[key] = stage
+        else:
+            self._lost.add(key)
+            summary.failed.append(outcome)
+        self._listener.finished(outcome)
+
+    def _recompute(self, fingerprint: str) -> None:
+        """Put a finished stage whose bytes went bad back to work, with whatever it needs."""
+        stage = self._known[fingerprint]
+        if fingerprint in self._pending or fingerprint in self._running:
+            return
+        record = self._store.record(stage.kind, fingerprint)
+        if record is not None:
+            self._store.discard(record)
+        self._pending[fingerprint] = stage
+        for item in stage.inputs.values():
+            record = self._store.record(item.stage.kind, item.stage.fingerprint)
+            if record is None or not self._store.has_payload(record):
+                self._recompute(item.stage.fingerprint)
+
+    def _look_elsewhere(self) -> None:
+        """Stages another run is building: done when its record appears, ours again when its holder is gone."""
+        for key, stage in list(self._elsewhere.items()):
+            record = self._store.record(stage.kind, key)
+            if record is not None and self._store.has_payload(record):
+                del self._elsewhere[key]
+            elif not self._store.is_building(stage.kind, key):
+                del self._elsewhere[key]
+                self._pending[key] = stage
+        if self._elsewhere and not self._running:
+            time.sleep(POLL_SECONDS)
+
+
+def _depths(stages: Mapping[str, Stage]) -> dict[str, int]:
+    """How much work hangs on each stage: the longest path to an end, training counted for more."""
+    depth = dict.fromkeys(stages, 0)
+    for stage in reversed(list(stages.values())):  # inputs come first, so users are settled before their inputs
+        weight = depth[stage.fingerprint] + (10 if KINDS[stage.kind].trains else 1)
+        depth[stage.fingerprint] = weight
+        for item in stage.inputs.values():
+            key = item.stage.fingerprint
+            if key in depth:
+                depth[key] = max(depth[key], weight)
+    return depth

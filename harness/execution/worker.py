@@ -1,0 +1,223 @@
+"""One task, from lease to record. The only place where a stage's code meets the store.
+
+Imported by workers of every executor; the driver never imports it, since stages bring torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError
+from harness.events import EventLog, Failed, Finished, Started, read_events
+from harness.execution.executor import Outcome, Task
+from harness.stages.context import Given, HowToRun, StageContext
+from harness.store.artifacts import TrunkState
+from harness.store.identity import SHORT
+from harness.store.record import EVENTS, LOG
+from harness.store.store import Building, Store
+
+# Libraries whose version may move a result's last bits.
+RECORDED_LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "scikit-learn", "scipy", "tokenizers")
+
+
+class Interrupted(BaseException):
+    """The stage was asked to stop and has saved what it could."""
+
+
+def limit_threads(threads: int) -> None:
+    """Give this process's numeric libraries so many threads: two jobs with default threads run 5-10 times slower."""
+    os.environ["RAYON_NUM_THREADS"] = str(threads)  # tokenizers
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+    if "pyarrow" in sys.modules:
+        sys.modules["pyarrow"].set_cpu_count(threads)
+    if "numpy" in sys.modules:
+        import threadpoolctl
+
+        threadpoolctl.threadpool_limits(threads)
+
+
+def run_task(
+    task: Task,
+    *,
+    device: str,
+    threads: int,
+    held: dict[str, Any],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Compute a task's stage unless it is there; never raises for what the stage does wrong."""
+    begun = time.time()
+    store = Store(Path(task.store))
+    log = f"{task.kind}/{task.fingerprint[:SHORT]}.partial/{LOG}"
+    try:
+        record = store.record(task.kind, task.fingerprint)
+        if record is not None and store.has_payload(record):
+            return _outcome(task, "done", begun)
+        for given in task.inputs.values():
+            _verify(store, given.kind, given.fingerprint)
+        with store.build(task.kind, task.fingerprint, resumable=task.resumable) as building:
+            if building is None:
+                return _outcome(task, "busy", begun)
+            record = store.record(task.kind, task.fingerprint)
+            if record is None or not store.has_payload(record):
+                with _output_to(building.directory / LOG):
+                    _build(task, store, building, begun, device=device, threads=threads, held=held, stop=should_stop)
+        return _outcome(task, "done", begun)
+    except LeaseLost:
+        return _outcome(task, "busy", begun)
+    except CorruptArtifact as error:
+        return _outcome(task, "corrupt", begun, reason=error.one_line(), culprit=error.where)
+    except Interrupted:
+        return _outcome(task, "interrupted", begun, reason="stopped on request")
+    except HarnessError as error:
+        return _outcome(task, "failed", begun, reason=error.one_line(), log=log)
+    except OSError as error:
+        return _outcome(task, "failed", begun, reason=_system_reason(error), log=log)
+    except Exception as error:  # noqa: BLE001  the boundary: whatever a stage raises must not take the driver along
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _outcome(task, "failed", begun, reason=reason, log=log)
+
+
+def _build(
+    task: Task,
+    store: Store,
+    building: Building,
+    begun: float,
+    *,
+    device: str,
+    threads: int,
+    held: dict[str, Any],
+    stop: Callable[[], bool],
+) -> None:
+    module = importlib.import_module(task.module)
+    limit_threads(threads)
+    events_path = building.directory / EVENTS
+    attempt = 1 + sum(isinstance(event, Started) for event in read_events(events_path))
+    events = EventLog(events_path)
+    events.emit(Started(attempt=attempt))
+    context = StageContext(
+        spec=task.identity["spec"],
+        inputs={
+            name: Given(directory=store.directory(given.kind, given.fingerprint), rows=given.rows)
+            for name, given in task.inputs.items()
+        },
+        directory=building.directory,
+        events=events,
+        how=HowToRun(device=device, **task.how),
+        earlier_states=lambda: _earlier_states(store, task),
+        should_stop=stop,
+        held=held,
+    )
+    try:
+        result: Mapping[str, Any] = module.run(context)
+        events.emit(Finished())
+    except BaseException as error:
+        if isinstance(error, HarnessError):
+            print(error.one_line(), file=sys.stderr)  # noqa: T201  stderr is the stage's log here
+        else:
+            traceback.print_exc()
+        with contextlib.suppress(OSError):  # a full disk must not hide why the stage failed
+            events.emit(Failed(reason=f"{type(error).__name__}: {error}"))
+        raise
+    finally:
+        events.close()
+    building.publish(
+        kind=task.kind,
+        identity=task.identity,
+        result=result,
+        environment=_environment(task, device, threads),
+        run={
+            "label": task.label,
+            "seconds": round(time.time() - begun, 3),
+            "finished": round(time.time(), 3),
+            "attempts": attempt,
+            "log": LOG,
+            "peak_memory_bytes": _peak_memory(),
+        },
+    )
+
+
+def _verify(store: Store, kind: str, fingerprint: str) -> None:
+    culprit = f"{kind}/{fingerprint}"
+    record = store.record(kind, fingerprint)
+    if record is None:
+        raise CorruptArtifact("a stage's inputs must be there", f"{culprit[:40]} is gone", "run again", culprit)
+    try:
+        store.verify(record)
+    except CorruptArtifact as error:
+        raise CorruptArtifact(error.rule, error.value, error.remedy, culprit) from None
+
+
+def _earlier_states(store: Store, task: Task) -> list[tuple[int, TrunkState]]:
+    from harness.plan.plan import trunk_of
+
+    found = []
+    for record in store.records(task.kind):
+        if trunk_of(record.identity) == task.trunk and store.has_payload(record):
+            directory = store.directory(record.kind, record.fingerprint)
+            found.append((int(record.identity["spec"]["step"]), TrunkState(directory)))
+    return found
+
+
+def _environment(task: Task, device: str, threads: int) -> dict[str, Any]:
+    loaded = [name for name in RECORDED_LIBRARIES if name.replace("scikit-learn", "sklearn") in sys.modules]
+    environment: dict[str, Any] = {
+        "device": device,
+        "threads": threads,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "libraries": {name: importlib.metadata.version(name) for name in loaded},
+        "source_digest": task.source_digest,
+    }
+    if device.startswith("cuda"):
+        environment["gpu"] = sys.modules["torch"].cuda.get_device_name(0)
+    return environment
+
+
+def _peak_memory() -> int:
+    """Most resident bytes of this process so far (of a warm worker: over all its tasks)."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _system_reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StageError("the workdir needs space", "the disk is full", "make space and run again").one_line()
+    return f"{type(error).__name__}: {error.strerror or error}"
+
+
+def _outcome(task: Task, status: Any, begun: float, **facts: str) -> Outcome:
+    return Outcome(task=task, status=status, seconds=time.time() - begun, worker=os.getpid(), **facts)
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Send everything the process prints (C libraries too) to a log file."""
+    with path.open("a", encoding="utf-8") as file:
+        saved = [os.dup(1), os.dup(2)]
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            for target, source in zip((1, 2), saved, strict=True):
+                os.dup2(source, target)
+                os.close(source)

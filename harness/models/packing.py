@@ -1,0 +1,208 @@
+"""Packs whole groups (one prompt, its responses) into rows of a token budget, each prompt written once.
+
+A row holds groups one after another: prompt, response 0, response 1, ... A response token sees its prompt and the
+earlier tokens of its own response, nothing else, and its position continues the prompt's. So a row gives every response
+exactly the hidden states it would have alone, while the prompt is computed once for all of them. The same rows serve
+training, scoring and the LM loss. This file must not know models or losses.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+PAD_MULTIPLE = 8
+"""Batches are padded to a multiple of this many tokens: what GPU attention kernels ask of a mask's row stride."""
+
+Group = Sequence[NDArray[np.integer]]
+"""[prompt, response 0, ..., response k-1], token ids; the prompt may be empty."""
+
+
+class GroupSource(Protocol):
+    """Numbered groups, e.g. the memory-mapped tokens of the store."""
+
+    def __len__(self) -> int: ...
+
+    def group(self, index: int, /) -> list[NDArray[np.integer]]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Some groups laid end to end. Token arrays have shape (tokens,), int64.
+
+    Attributes:
+        input_ids: token ids.
+        position_ids: each token's place in its own sequence (prompt + response), from 0.
+        segments: a number for each prompt and each response of the row.
+        prompts: for each token the segment of its group's prompt (for a prompt token, its own).
+        spans: int64 (responses, 4): group, response, first token, end. Groups are numbered as they were given to
+            `pack`.
+        score_positions: int64 (responses,): the response's last token; for an empty response its prompt's.
+        lm_positions: int64 (targets,): where the next token of a response 0 is predicted.
+        lm_labels: int64 (targets,): that next token.
+    """
+
+    input_ids: NDArray[np.int64]
+    position_ids: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    prompts: NDArray[np.int64]
+    spans: NDArray[np.int64]
+    score_positions: NDArray[np.int64]
+    lm_positions: NDArray[np.int64]
+    lm_labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Rows of one forward pass, padded on the right. Indices point into the flattened (rows · tokens).
+
+    Attributes:
+        input_ids, position_ids, segments, prompts: int64 (rows, tokens), see `Row`; a pad is a segment of its own.
+        score_index: int64 (responses,), flat position of each response's reward.
+        responses: int64 (responses, 2) on the CPU: (group, response) of each score.
+        lm_index, lm_labels: int64 (targets,), flat position that predicts, token that is right.
+        longest: length of the longest single sequence (prompt + response).
+        tokens: tokens that are not padding.
+    """
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    segments: torch.Tensor
+    prompts: torch.Tensor
+    score_index: torch.Tensor
+    responses: NDArray[np.int64]
+    lm_index: torch.Tensor
+    lm_labels: torch.Tensor
+    longest: int
+    tokens: int
+
+    def mask(self) -> torch.Tensor:
+        """Who sees whom: bool (rows, 1, query tokens, key tokens). Every token sees itself, so no row of it is
+        empty."""
+        query, key = self.segments[:, :, None], self.segments[:, None, :]
+        visible = (key == query) | (key == self.prompts[:, :, None])
+        return visible.tril_().unsqueeze(1)
+
+
+def group_tokens(group: Group) -> int:
+    """Tokens a group takes in a row."""
+    return sum(len(part) for part in group)
+
+
+def lm_target_count(group: Group) -> int:
+    """Tokens of response 0 the LM loss predicts: all, but the very first token of a sequence has no predecessor."""
+    return len(group[1]) - (1 if len(group[0]) == 0 and len(group[1]) > 0 else 0)
+
+
+def pack(groups: Sequence[Group], row_tokens: int) -> list[Row]:
+    """Best-fit decreasing: each group, longest first, goes into the fullest row that still has room.
+
+    Args:
+        groups: each [prompt, response 0, ...]; at least one response, and no response empty where the prompt is empty
+            too.
+        row_tokens: budget of a row, a runtime choice; a group longer than it gets a row of its own.
+
+    Returns:
+        Rows, longest first (so that neighbours need little padding); the same groups always give the same rows.
+
+    Raises:
+        ValueError: a group has no response, or a response has no token to be scored at.
+    """
+    for number, group in enumerate(groups):
+        if len(group) < 2:
+            raise ValueError(f"group {number} has no response")
+        if len(group[0]) == 0 and any(len(response) == 0 for response in group[1:]):
+            raise ValueError(f"group {number} has an empty response to an empty prompt: no token to score it at")
+    lengths = [group_tokens(group) for group in groups]
+    members: list[list[int]] = []
+    open_rows: list[tuple[int, int]] = []  # (room left, row), sorted
+    for number in sorted(range(len(groups)), key=lambda index: (-lengths[index], index)):
+        place = bisect_left(open_rows, (lengths[number], -1))
+        if place < len(open_rows):
+            room, row = open_rows.pop(place)
+            members[row].append(number)
+        else:
+            room, row = max(row_tokens, lengths[number]), len(members)
+            members.append([number])
+        insort(open_rows, (room - lengths[number], row))
+    rows = [_lay_out(groups, numbers) for numbers in members]
+    return sorted(rows, key=lambda row: -len(row))
+
+
+def collate(rows: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
+    """Pads rows to one length and moves them to a device."""
+    width = -(-max(len(row) for row in rows) // PAD_MULTIPLE) * PAD_MULTIPLE
+    planes = np.zeros((4, len(rows), width), dtype=np.int64)
+    planes[2:] = -1 - np.arange(width)  # a pad is a segment of its own and, unlike real segments, negative
+    for place, row in enumerate(rows):
+        planes[:, place, : len(row)] = (row.input_ids, row.position_ids, row.segments, row.prompts)
+    input_ids, position_ids, segments, prompts = torch.from_numpy(planes).to(device).unbind(0)
+
+    def flat(positions: list[NDArray[np.int64]]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([place * width + values for place, values in enumerate(positions)])).to(
+            device
+        )
+
+    return Batch(
+        input_ids=input_ids,
+        position_ids=position_ids,
+        segments=segments,
+        prompts=prompts,
+        score_index=flat([row.score_positions for row in rows]),
+        responses=np.concatenate([row.spans[:, :2] for row in rows]),
+        lm_index=flat([row.lm_positions for row in rows]),
+        lm_labels=torch.from_numpy(np.concatenate([row.lm_labels for row in rows])).to(device),
+        longest=int(planes[1].max()) + 1,
+        tokens=sum(len(row) for row in rows),
+    )
+
+
+def _lay_out(groups: Sequence[Group], numbers: Sequence[int]) -> Row:
+    """One row of the groups with these numbers, in this order."""
+    parts: list[NDArray[np.integer]] = []
+    first_positions: list[int] = []
+    prompt_segments: list[int] = []
+    spans: list[tuple[int, int, int, int]] = []
+    score_positions: list[int] = []
+    lm_positions: list[NDArray[np.int64]] = []
+    lm_labels: list[NDArray[np.integer]] = []
+    end = 0
+    for number in numbers:
+        prompt, *responses = groups[number]
+        prompt_segment = len(parts)
+        for place, part in enumerate((prompt, *responses)):
+            parts.append(part)
+            prompt_segments.append(prompt_segment)
+            first_positions.append(0 if place == 0 else len(prompt))
+            start, end = end, end + len(part)
+            if place == 0:
+                last_of_prompt = end - 1
+                continue
+            spans.append((number, place - 1, start, end))
+            score_positions.append(end - 1 if len(part) else last_of_prompt)
+            if place == 1:
+                untargeted = len(part) - lm_target_count(groups[number])
+                predictors = np.arange(start - 1, end - 1, dtype=np.int64)
+                lm_positions.append(predictors[untargeted:])
+                lm_labels.append(part[untargeted:])
+    lengths = np.array([len(part) for part in parts])
+    starts = np.cumsum(lengths) - lengths
+    return Row(
+        input_ids=np.concatenate(parts).astype(np.int64),
+        position_ids=np.arange(end) + np.repeat(np.array(first_positions) - starts, lengths),
+        segments=np.repeat(np.arange(len(parts)), lengths),
+        prompts=np.repeat(np.array(prompt_segments), lengths),
+        spans=np.array(spans, dtype=np.int64),
+        score_positions=np.array(score_positions, dtype=np.int64),
+        lm_positions=np.concatenate(lm_positions),
+        lm_labels=np.concatenate(lm_labels).astype(np.int64),
+    )

@@ -1,0 +1,203 @@
+"""A causal language model with a scalar reward head: one forward gives rewards, the LM loss, or both.
+
+Works on packed batches only (`packing`). It must not know about optimizers, schedules or where tokens came from.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import skip_init
+from transformers import PreTrainedModel
+
+from harness.errors import CorruptArtifact, RecipeError
+from harness.models.losses import lm_cross_entropy_sum
+from harness.models.packing import Batch
+from harness.models.sources import load_causal_model, without_dropout
+
+Precision = Literal["fp32", "bf16"]
+
+HEAD_FILE = "reward_head.safetensors"
+DESCRIPTION_FILE = "reward_model.json"
+DEFAULT_HEAD_SPREAD = 0.02
+"""Standard deviation of a new head where the configuration names no `initializer_range`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Of one batch. `rewards`: fp32 (responses,), in the order of `Batch.responses`. `lm_loss`: scalar, the sum of the
+    cross-entropies of all LM targets. What was not asked for is None."""
+
+    rewards: torch.Tensor | None
+    lm_loss: torch.Tensor | None
+
+
+class RewardModel(nn.Module):
+    """Backbone and head.
+
+    Attributes:
+        backbone: the causal language model, its LM head included.
+        head: Linear(hidden, 1) without bias, kept in fp32 whatever the backbone's precision.
+        has_head: whether the head has ever been trained; a fresh one carries no preference.
+
+    Args:
+        backbone: any decoder-only causal language model of transformers.
+        head_seed: seed of the head's first weights.
+
+    Raises:
+        RecipeError: the backbone's attention or output layer cannot be reproduced on packed rows.
+    """
+
+    def __init__(self, backbone: PreTrainedModel, *, head_seed: int) -> None:
+        super().__init__()
+        _require_supported(backbone)
+        self.backbone = without_dropout(backbone)
+        hidden_size = backbone.config.get_text_config().hidden_size
+        # skip_init: the usual constructor would draw from the process's random state
+        self.head: nn.Linear = skip_init(  # type: ignore[no-untyped-call]
+            nn.Linear, hidden_size, 1, bias=False, dtype=torch.float32, device=backbone.device
+        )
+        self.has_head = False
+        self.reset_head(head_seed)
+
+    def reset_head(self, seed: int) -> None:
+        """Draws the head anew from N(0, initializer_range²), as transformers does for a new classification head."""
+        spread = getattr(self.backbone.config.get_text_config(), "initializer_range", DEFAULT_HEAD_SPREAD)
+        generator = torch.Generator().manual_seed(seed)
+        weight = torch.normal(0.0, spread, self.head.weight.shape, generator=generator, dtype=torch.float32)
+        with torch.no_grad():
+            self.head.weight.copy_(weight)
+        self.has_head = False
+
+    def forward(self, batch: Batch, *, rewards: bool, lm_loss: bool) -> Outputs:
+        """Rewards and LM loss of a batch.
+
+        The LM loss is part of the forward so that a wrapper that gathers sharded weights sees the LM head used here.
+
+        Args:
+            batch: packed rows on the model's device.
+            rewards: whether to apply the reward head.
+            lm_loss: whether to apply the LM head, at the LM targets only.
+        """
+        hidden = self._hidden_states(batch)
+        return Outputs(
+            rewards=self._rewards(hidden, batch) if rewards else None,
+            lm_loss=self._lm_loss(hidden, batch) if lm_loss else None,
+        )
+
+    def save(self, directory: Path) -> None:
+        """Writes the backbone as an ordinary transformers checkpoint (safetensors), and the head beside it."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.backbone.save_pretrained(directory)
+        save_file({"weight": self.head.weight.detach().contiguous()}, directory / HEAD_FILE)
+        (directory / DESCRIPTION_FILE).write_text(json.dumps({"has_head": self.has_head}) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path, *, trust_remote_code: bool = False, dtype: torch.dtype = torch.float32) -> Self:
+        """The model that `save` wrote, head included, on the CPU.
+
+        Raises:
+            MissingRequirement: there is no model in the folder.
+            CorruptArtifact: the head is missing or does not fit the backbone.
+        """
+        model = cls(load_causal_model(directory, trust_remote_code=trust_remote_code, dtype=dtype), head_seed=0)
+        model._load_head(directory)
+        return model
+
+    def restore(self, directory: Path) -> None:
+        """Takes over, in place, the weights that `save` wrote for a model of the same configuration."""
+        saved = type(self.backbone).from_pretrained(directory, use_safetensors=True, dtype=self.backbone.dtype)
+        self.backbone.load_state_dict(saved.state_dict())
+        self._load_head(directory)
+
+    def _load_head(self, directory: Path) -> None:
+        try:
+            has_head = bool(json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))["has_head"])
+            weight = load_file(directory / HEAD_FILE)["weight"]
+        except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
+            raise CorruptArtifact(
+                "a reward model's folder must hold its head", f"{directory} does not: {error}"
+            ) from error
+        if weight.shape != self.head.weight.shape:
+            raise CorruptArtifact(
+                "the reward head must fit the backbone",
+                f"its shape is {tuple(weight.shape)} instead of {tuple(self.head.weight.shape)}",
+            )
+        with torch.no_grad():
+            self.head.weight.copy_(weight)
+        self.has_head = has_head
+
+    def _hidden_states(self, batch: Batch) -> torch.Tensor:
+        """Last hidden states, (rows · tokens, hidden)."""
+        window = _attention_window(self.backbone)
+        if window is not None and batch.longest > window:
+            raise RecipeError(
+                "sequences must fit the model's sliding attention window",
+                f"one has {batch.longest} tokens and the window {window}",
+                "lower `max_tokens`",
+            )
+        output = self.backbone.base_model(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=self._attention_mask(batch),
+            use_cache=False,
+        )
+        hidden: torch.Tensor = output.last_hidden_state.flatten(0, 1)
+        return hidden
+
+    def _attention_mask(self, batch: Batch) -> torch.Tensor:
+        """Boolean for SDPA; eager attention *adds* its mask to the scores, so it gets 0 and the lowest number."""
+        visible = batch.mask()
+        if self.backbone.config._attn_implementation != "eager":
+            return visible
+        dtype = self.backbone.dtype
+        return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)
+
+    def _rewards(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+        last = hidden[batch.score_index].to(self.head.weight.dtype)
+        with torch.autocast(last.device.type, enabled=False):
+            return functional.linear(last, self.head.weight).squeeze(-1)
+
+    def _lm_loss(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+        lm_head = self.backbone.get_output_embeddings()
+        return lm_cross_entropy_sum(
+            hidden[batch.lm_index],
+            batch.lm_labels,
+            lm_head.weight,
+            lm_head.bias,
+            softcap=getattr(self.backbone.config.get_text_config(), "final_logit_softcapping", None),
+        )
+
+
+def autocast(device: torch.device | str, precision: Precision) -> torch.autocast:
+    """Matrix products in bf16 over fp32 weights, or everything in the weights' own precision."""
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def _attention_window(backbone: PreTrainedModel) -> int | None:
+    """The sliding window of a model some of whose layers have one: a ready-made mask overrides it."""
+    configuration = backbone.config.get_text_config()
+    window: int | None = getattr(configuration, "sliding_window", None)
+    layer_types = getattr(configuration, "layer_types", None)
+    if window is None or (layer_types is not None and "sliding_attention" not in layer_types):
+        return None
+    return window
+
+
+def _require_supported(backbone: PreTrainedModel) -> None:
+    configuration = backbone.config.get_text_config()
+    if backbone.config._attn_implementation not in ("sdpa", "eager"):
+        raise RecipeError(
+            "packed rows need attention that takes a mask (sdpa or eager)",
+            f"the model uses {backbone.config._attn_implementation}",
+        )
+    for name in ("logits_scaling", "logit_scale"):  # Granite, Cohere: a factor outside the LM head's weights
+        if getattr(configuration, name, 1.0) not in (None, 1.0):
+            raise RecipeError(f"models with `{name}` are not supported", f"it is {getattr(configuration, name)}")

@@ -1,0 +1,110 @@
+"""Where language models come from: a hub id, a local folder, or a tiny configuration with seeded weights.
+
+Weights are read from safetensors only, and every model leaves this file without dropout: packing, resuming and
+micro-batches reproduce a training bit for bit only where nothing is drawn at random. This file must not know about
+rewards or training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, Qwen2Config
+
+from harness.errors import MissingRequirement
+
+Family = Literal["llama", "qwen2"]
+
+
+def tiny_model(
+    family: Family,
+    *,
+    vocabulary: int,
+    hidden_size: int,
+    layers: int,
+    heads: int,
+    key_value_heads: int,
+    intermediate_size: int,
+    max_positions: int,
+    tie_embeddings: bool,
+    seed: int,
+) -> PreTrainedModel:
+    """A causal language model of any size with weights drawn from `seed`, in fp32.
+
+    No token id has a special role in its configuration: whoever generates says where to stop. The process's own random
+    state is left as it was.
+    """
+    configuration_class: type[PreTrainedConfig] = {"llama": LlamaConfig, "qwen2": Qwen2Config}[family]
+    configuration = configuration_class(
+        vocab_size=vocabulary,
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_value_heads,
+        intermediate_size=intermediate_size,
+        max_position_embeddings=max_positions,
+        tie_word_embeddings=tie_embeddings,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(configuration, dtype=torch.float32)
+    return without_dropout(model)
+
+
+def load_causal_model(
+    source: str | Path,
+    revision: str | None = None,
+    *,
+    trust_remote_code: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> PreTrainedModel:
+    """A causal language model from a local folder or the hub, safetensors only.
+
+    Args:
+        source: folder, or hub id.
+        revision: hub commit; a folder has none.
+        trust_remote_code: run code shipped with the model. Off unless the recipe says so.
+        dtype: of the weights. Training keeps fp32 weights and lowers precision by autocast.
+
+    Raises:
+        MissingRequirement: nothing can be loaded from there, or not as safetensors.
+    """
+    try:
+        configuration = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=configuration,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+            dtype=dtype,
+            attn_implementation=_attention_for(configuration),
+        )
+    except OSError as error:
+        raise MissingRequirement(
+            "a model must be a folder or a hub id with a configuration and safetensors weights",
+            f"loading {source!s} failed: {error}",
+            "check the name, the revision and the network, or convert the weights to safetensors",
+        ) from error
+    return without_dropout(model)
+
+
+def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
+    """Sets every dropout probability to zero, in place, so that a model in training mode draws nothing at random."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+    return model
+
+
+def _attention_for(configuration: PreTrainedConfig) -> str | None:
+    """Eager where scores are soft-capped, which the SDPA path ignores; else the library's choice."""
+    return "eager" if getattr(configuration, "attn_logit_softcapping", None) else None

@@ -1,0 +1,199 @@
+"""Turn functions into preference pairs: one prompt, a chosen text and a rejected one, a pair for each numbered slot.
+
+A slot's pair depends on the functions, the seed and the slot's number alone, so any range of slots can be built apart
+and put together again. Where a text comes from is a `Side`: the function itself, its mutation, or a table of texts
+that a model has written. Nothing here knows which.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from harness.corpus.normalise import describe
+from harness.corpus.python_packages import Function
+from harness.errors import DataError
+from harness.pairs.mutate import IDENTICAL, KINDS, TOO_FEW_SITES, Mutation, Rejection, mutate
+
+# A slot whose two sides cannot be had is tried again with other random draws this many times in all.
+ATTEMPTS = 4
+
+NO_DESCRIPTION = "no_description"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """One side of a pair, and what was done to get it (empty if nothing was)."""
+
+    text: str
+    edits: tuple[str, ...] = ()
+
+
+class Side(Protocol):
+    """Where one side's text comes from."""
+
+    def text(self, function: Function, rng: random.Random) -> Text | Rejection:
+        """The text for a function; everything random in it must come from `rng`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """The function as its authors wrote it."""
+
+    def text(self, function: Function, rng: random.Random) -> Text | Rejection:
+        return Text(text=function.source)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mutated:
+    """The function with a random number of small edits, fewer where it has no room for more.
+
+    Attributes:
+        kinds: what an edit may do, a choice of `harness.pairs.mutate.KINDS`.
+        min_edits, max_edits: the number of edits is drawn evenly from min_edits to max_edits, both included.
+    """
+
+    kinds: tuple[str, ...] = KINDS
+    min_edits: int = 1
+    max_edits: int = 3
+
+    def text(self, function: Function, rng: random.Random) -> Text | Rejection:
+        wanted = rng.randint(self.min_edits, self.max_edits)
+        for edits in range(wanted, self.min_edits - 1, -1):
+            result = mutate(function.source, edits=edits, kinds=self.kinds, rng=rng)
+            if isinstance(result, Mutation):
+                return Text(text=result.source, edits=tuple(map(str, result.edits)))
+            if result.reason != TOO_FEW_SITES:
+                return result
+        return Rejection(reason=TOO_FEW_SITES)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """A preference pair.
+
+    Attributes:
+        slot: its number, from 0.
+        package: the package its function is from.
+        prompt: description and signature, as comment lines, with a final newline: the prompt and either side make a
+            program together.
+        chosen, rejected: the two sides.
+        edits: what was done to the chosen side, then to the rejected one.
+    """
+
+    slot: int
+    package: str
+    prompt: str
+    chosen: str
+    rejected: str
+    edits: tuple[str, ...]
+
+
+def construct(
+    functions: Sequence[Function],
+    *,
+    start: int,
+    stop: int,
+    seed: int,
+    chosen: Side,
+    rejected: Side,
+    description_characters: int,
+) -> tuple[list[Pair], dict[str, int]]:
+    """The pairs of slots start, ..., stop - 1.
+
+    Slot j uses function permutation(seed)[j mod F] of F functions, in round j // F: every function is used once
+    before any is used again, then with other random draws.
+
+    Args:
+        functions: the corpus to draw from.
+        start, stop: the slots.
+        seed: of the permutation and all draws.
+        chosen: where the better text comes from.
+        rejected: where the worse one comes from.
+        description_characters: upper limit of the prompt's description.
+
+    Returns:
+        The pairs in order of slot, and counts: "slots", "pairs", "retries" (attempts after a slot's first), "repeats"
+        (pairs equal but for their slot to an earlier one of this call), and "failed_<reason>" for slots without a
+        pair. Slots are the sum of pairs and failures.
+
+    Raises:
+        DataError: there are no functions.
+    """
+    if not functions:
+        raise DataError("pairs need functions", "the corpus has none", "loosen the cleaning or add packages")
+    order = np.random.default_rng(seed).permutation(len(functions))
+    counts = Counter[str](slots=stop - start, pairs=0, retries=0, repeats=0)
+    seen = set[tuple[int, str, str]]()
+    pairs = []
+    for slot in range(start, stop):
+        index = int(order[slot % len(functions)])
+        pair = _construct_slot(functions[index], slot, seed, chosen, rejected, description_characters, counts)
+        if isinstance(pair, Rejection):
+            counts[f"failed_{pair.reason}"] += 1
+            continue
+        counts["pairs"] += 1
+        key = (index, pair.chosen, pair.rejected)
+        counts["repeats"] += key in seen
+        seen.add(key)
+        pairs.append(pair)
+    return pairs, dict(counts)
+
+
+def prompt_for(function: Function, description_characters: int) -> str:
+    """Description and signature as comment lines, with a final newline; empty if there is no description.
+
+    Both sides of a mutation pair have this very signature.
+    """
+    description = describe(function.docstring, description_characters)
+    if not description:
+        return ""
+    signature = function.source.partition("\n")[0]
+    lines = [*description.splitlines(), "", signature]
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
+
+
+def _construct_slot(
+    function: Function,
+    slot: int,
+    seed: int,
+    chosen: Side,
+    rejected: Side,
+    description_characters: int,
+    counts: Counter[str],
+) -> Pair | Rejection:
+    prompt = prompt_for(function, description_characters)
+    if not prompt:
+        return Rejection(reason=NO_DESCRIPTION)
+    problem = Rejection(reason=IDENTICAL)
+    for attempt in range(ATTEMPTS):
+        counts["retries"] += attempt > 0
+        better = chosen.text(function, _generator(seed, slot, attempt, "chosen"))
+        worse = rejected.text(function, _generator(seed, slot, attempt, "rejected"))
+        if isinstance(better, Rejection):
+            problem = better
+        elif isinstance(worse, Rejection):
+            problem = worse
+        elif better.text == worse.text:
+            problem = Rejection(reason=IDENTICAL)
+        else:
+            return Pair(
+                slot=slot,
+                package=function.package,
+                prompt=prompt,
+                chosen=better.text,
+                rejected=worse.text,
+                edits=better.edits + worse.edits,
+            )
+    return problem
+
+
+def _generator(seed: int, slot: int, attempt: int, side: str) -> random.Random:
+    # A text as seed is hashed by SHA-512, which is the same in every process.
+    return random.Random(f"{seed}/{slot}/{attempt}/{side}")

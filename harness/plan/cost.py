@@ -1,0 +1,191 @@
+"""What a plan would cost: tokens, FLOPs and time a stage, each with the basis it rests on. Standard library only.
+
+Tokens come from encode records where they exist, else from the characters of finished data stages, else from the
+recipe's bounds; times from finished stages of the same store where there are any, else from stated assumptions.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.plan.graph import Stage
+from harness.plan.kinds import KINDS
+from harness.store.store import Store
+
+Basis = Literal["measured", "from characters", "assumed"]
+
+# Used only until something was measured in this workdir; `plan` says so.
+ASSUMED_CHARACTERS_PER_TOKEN = 3.0
+ASSUMED_TOKENS_PER_RESPONSE = 60.0
+ASSUMED_FLOPS_PER_SECOND = 1.0e10  # one CPU thread on a tiny model
+ASSUMED_SECONDS = 3.0  # a data or evaluation stage
+BACKWARD_FACTOR = 3.0  # forward plus twice that for the backward pass (Kaplan et al. 2020, section 2.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """Cost of one stage. `tokens` and `flops` are 0 for stages that run no model."""
+
+    stage: Stage
+    tokens: float
+    flops: float
+    seconds: float
+    basis: Basis
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Costs of the stages left to run; `seconds` is the wall time on so many slots, by list scheduling."""
+
+    costs: tuple[StageCost, ...]
+    seconds: float
+    speed_basis: Basis
+
+    @property
+    def tokens(self) -> float:
+        return sum(cost.tokens for cost in self.costs)
+
+    @property
+    def flops(self) -> float:
+        return sum(cost.flops for cost in self.costs)
+
+
+def parameters(shape: Mapping[str, Any]) -> tuple[int, int]:
+    """(weights in the layers, weights of one vocabulary matrix) of a Llama- or Qwen2-family shape."""
+    width, heads = shape["hidden_size"], shape["heads"]
+    head_width = width // heads
+    key_value = shape["key_value_heads"] * head_width
+    attention = 2 * width * width + 2 * width * key_value
+    if shape["family"] == "qwen2":
+        attention += width + 2 * key_value  # biases of query, key and value
+    layer = attention + 3 * width * shape["intermediate_size"] + 2 * width
+    return shape["layers"] * layer + width, shape["vocabulary"] * width
+
+
+def estimate(stages: Sequence[Stage], everything: Sequence[Stage], store: Store, slots: int) -> Estimate:
+    """Costs of `stages` (those left to run) given what `everything` in the plan has already measured."""
+    speed, seconds_of, speed_basis = _measured_speeds(everything, store)
+    costs = []
+    for stage in stages:
+        tokens, basis = _tokens(stage, store)
+        flops = _flops(stage, tokens)
+        seconds = flops / speed if flops else seconds_of.get(stage.kind, ASSUMED_SECONDS)
+        costs.append(StageCost(stage=stage, tokens=tokens, flops=flops, seconds=seconds, basis=basis))
+    return Estimate(costs=tuple(costs), seconds=_makespan(costs, slots), speed_basis=speed_basis)
+
+
+def _measured_speeds(stages: Sequence[Stage], store: Store) -> tuple[float, dict[str, float], Basis]:
+    """FLOP/s of finished model stages, and mean seconds of every other finished kind."""
+    flops = seconds = 0.0
+    times: dict[str, list[float]] = defaultdict(list)
+    for stage in stages:
+        record = store.record(stage.kind, stage.fingerprint)
+        if record is None:
+            continue
+        spent = float(store.run_facts(record)["seconds"])
+        work = _flops(stage, _tokens(stage, store)[0])
+        if work:
+            flops, seconds = flops + work, seconds + spent
+        else:
+            times[stage.kind].append(spent)
+    means = {kind: sum(values) / len(values) for kind, values in times.items()}
+    if seconds:
+        return flops / seconds, means, "measured"
+    return ASSUMED_FLOPS_PER_SECOND, means, "assumed"
+
+
+def _tokens(stage: Stage, store: Store) -> tuple[float, Basis]:
+    """Tokens a model stage reads: its groups times the mean tokens of a group."""
+    sources = [item.stage for name, item in stage.inputs.items() if name.startswith("tokens")]
+    if not KINDS[stage.kind].accelerated or not sources:
+        return 0.0, "measured"
+    known = [_tokens_a_group(source, store) for source in sources]
+    mean = sum(tokens for tokens, _, _ in known) / len(known)
+    bases = [basis for _, _, basis in known]
+    basis: Basis = "assumed" if "assumed" in bases else "from characters" if "from characters" in bases else "measured"
+    if stage.kind == "score":
+        return mean * known[0][1], basis
+    return mean * _groups_read(stage), basis
+
+
+def _groups_read(stage: Stage) -> int:
+    spec = stage.spec
+    if stage.kind == "base":
+        return int(spec["texts"])
+    if stage.kind == "finetune":
+        return int(spec["samples"])
+    batch = int(spec["training"]["global_batch"])
+    if stage.kind == "trunk_state":
+        before = max((int(other.spec["step"]) for other in stage.after), default=0)
+        return (int(spec["step"]) - before) * batch
+    return (int(spec["stop_step"]) - int(spec["start_step"])) * batch
+
+
+def _tokens_a_group(encode: Stage, store: Store) -> tuple[float, int, Basis]:
+    """(mean tokens, groups, basis) of an encode stage."""
+    record = store.record(encode.kind, encode.fingerprint)
+    if record is not None and record.result["groups"]:
+        return record.result["tokens"] / record.result["groups"], record.result["groups"], "measured"
+    source = encode.inputs["source"].stage
+    record = store.record(source.kind, source.fingerprint)
+    groups = _groups_asked(encode)
+    if record is not None and "characters" in record.result:
+        return record.result["characters"] / record.result["groups"] / ASSUMED_CHARACTERS_PER_TOKEN, groups, (
+            "from characters"
+        )
+    responses = {"texts": 1, "pairs": 2}.get(encode.spec["content"])
+    if responses is None:
+        part = next(iter(source.inputs.values())).stage
+        responses = int(part.spec["samples"])
+    return (responses + 1) * ASSUMED_TOKENS_PER_RESPONSE, groups, "assumed"
+
+
+def _groups_asked(encode: Stage) -> int:
+    source = encode.inputs["source"].stage
+    if encode.spec["limit"] is not None:
+        return int(encode.spec["limit"])
+    if source.kind == "preferences":
+        return int(source.spec["count"])
+    if source.kind == "candidates":
+        return max(int(part.stage.spec["stop"]) for part in source.inputs.values())
+    return 1
+
+
+def _flops(stage: Stage, tokens: float) -> float:
+    """6 FLOPs a weight and token in training, 2 in scoring; the vocabulary matrix only where the LM loss runs."""
+    if not tokens:
+        return 0.0
+    layers, vocabulary = parameters(_shape(stage))
+    if stage.kind == "score":
+        return 2.0 * layers * tokens
+    loss = stage.spec["training"]["loss"]
+    predicted = tokens / 3 if loss["rm"] else tokens  # of prompt, chosen and rejected, the chosen third
+    head = vocabulary * predicted if loss["lm"] else 0.0
+    return 2.0 * BACKWARD_FACTOR * (layers * tokens + head)
+
+
+def _shape(stage: Stage) -> Mapping[str, Any]:
+    while "shape" not in stage.spec:
+        stage = next(
+            item.stage
+            for name, item in stage.inputs.items()
+            if name in ("base", "trunk", "start", "checkpoint")
+        )
+    shape: Mapping[str, Any] = stage.spec["shape"]
+    return shape
+
+
+def _makespan(costs: Sequence[StageCost], slots: int) -> float:
+    """Wall seconds by list scheduling in plan order (inputs first) on identical slots."""
+    ends: dict[str, float] = {}
+    free = [0.0] * max(1, slots)
+    for cost in costs:
+        ready = max((ends.get(item.stage.fingerprint, 0.0) for item in cost.stage.inputs.values()), default=0.0)
+        slot = min(range(len(free)), key=lambda index: max(free[index], ready))
+        end = max(free[slot], ready) + cost.seconds
+        free[slot] = end
+        ends[cost.stage.fingerprint] = end
+    return max(free)

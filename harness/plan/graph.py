@@ -1,0 +1,142 @@
+"""Stages and how they hang together: identity by content, equal stages are one object, order by need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.plan.kinds import KINDS
+from harness.store.identity import SHORT, fingerprint
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Input:
+    """What a stage reads of another: all of it, or only its first `rows`.
+
+    A prefix's identity is the other stage's stream and the rows, not how many more rows it happens to hold.
+    """
+
+    stage: Stage
+    rows: int | None = None
+
+    def identity(self) -> Any:
+        if self.rows is None:
+            return self.stage.fingerprint
+        return {"stream": self.stage.stream, "rows": self.rows}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Stage:
+    """One unit of work.
+
+    Attributes:
+        identity: kind, code version, spec and the inputs' identities; `fingerprint` is its hash.
+        stream: fingerprint of what decides row i, whatever the number of rows; "" where rows are no stream.
+        label: what people call it. Not identity.
+        affinity: tasks with the same key gain from one warm worker. Not identity.
+        after: stages to run earlier because that makes this one cheaper. Not identity: the result is the same.
+    """
+
+    kind: str
+    identity: Mapping[str, Any]
+    fingerprint: str
+    inputs: Mapping[str, Input]
+    stream: str = ""
+    label: str = ""
+    affinity: str | None = None
+    after: list[Stage] = field(default_factory=list)
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        spec: Mapping[str, Any] = self.identity["spec"]
+        return spec
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}/{self.fingerprint[:SHORT]}"
+
+
+class Graph:
+    """Interns stages: asking twice for the same content gives the same object."""
+
+    def __init__(self) -> None:
+        self._stages: dict[str, Stage] = {}
+        self._closures: dict[str, frozenset[str]] = {}
+
+    def stage(
+        self,
+        kind: str,
+        spec: Mapping[str, Any],
+        inputs: Mapping[str, Stage | Input] | None = None,
+        *,
+        stream: Mapping[str, Any] | None = None,
+        label: str = "",
+        affinity: str | None = None,
+    ) -> Stage:
+        """The stage of this content.
+
+        Args:
+            stream: what decides row i, for stages whose rows do not depend on how many are asked for.
+        """
+        linked = {name: item if isinstance(item, Input) else Input(stage=item) for name, item in (inputs or {}).items()}
+        identity = {
+            "kind": kind,
+            "code_version": KINDS[kind].code_version,
+            "spec": spec,
+            "inputs": {name: item.identity() for name, item in linked.items()},
+        }
+        key = fingerprint(identity)
+        found = self._stages.get(key)
+        if found is None:
+            found = Stage(
+                kind=kind,
+                identity=identity,
+                fingerprint=key,
+                inputs=linked,
+                stream="" if stream is None else fingerprint({"kind": kind, "stream": stream}),
+                label=label or kind,
+                affinity=affinity,
+            )
+            self._stages[key] = found
+        return found
+
+    def closure(self, stage: Stage) -> frozenset[str]:
+        """Fingerprints of the stage and of everything it needs."""
+        found = self._closures.get(stage.fingerprint)
+        if found is None:
+            needs = [self.closure(item.stage) for item in stage.inputs.values()]
+            found = frozenset({stage.fingerprint}).union(*needs)
+            self._closures[stage.fingerprint] = found
+        return found
+
+    def __getitem__(self, key: str) -> Stage:
+        return self._stages[key]
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+    def in_order(self, targets: Iterable[Stage]) -> list[Stage]:
+        """Everything the targets need, inputs (and `after`) first; the same order every time."""
+        done: set[str] = set()
+        order: list[Stage] = []
+        wanted = set().union(*(self.closure(target) for target in targets)) if targets else set()
+
+        def visit(stage: Stage) -> None:
+            stack = [(stage, False)]
+            while stack:
+                current, ready = stack.pop()
+                if current.fingerprint in done:
+                    continue
+                if ready:
+                    done.add(current.fingerprint)
+                    order.append(current)
+                    continue
+                stack.append((current, True))
+                before = [item.stage for item in current.inputs.values()]
+                before += [other for other in current.after if other.fingerprint in wanted]
+                stack.extend((other, False) for other in reversed(before) if other.fingerprint not in done)
+
+        for target in targets:
+            visit(target)
+        return order

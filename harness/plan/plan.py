@@ -1,0 +1,342 @@
+"""From a loaded recipe to a plan: variants, the deduplicated stages they need, and which of those are left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.plan.graph import Graph, Stage
+from harness.plan.kinds import source_digest
+from harness.plan.pipeline import Pipeline, steps_of
+from harness.recipe.load import LoadedRecipe, Setting
+from harness.recipe.schema import Runtime
+from harness.store.record import Record
+from harness.store.store import Store
+
+CODE = "code"  # the name under which held-out code pairs appear among the tasks
+POOL = "pool"  # the row of what a pool gives without a scorer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One evaluated thing: `metric` (best_of_n or pair_accuracy) of a variant or reference scorer on a task."""
+
+    task: str
+    metric: str
+    stage: Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A setting with one combination of seeds. `pretrain_seed` is None for an arm without PMP.
+
+    `pretrained` and `finetuned` are its training stages; a reference scorer has none.
+    """
+
+    setting: str
+    pretrain_seed: int | None
+    finetune_seed: int | None
+    outcomes: tuple[Outcome, ...]
+    pretrained: Stage | None = None
+    finetuned: Stage | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedSetting:
+    """A setting with all its names: settings whose stages coincide are one."""
+
+    names: tuple[str, ...]
+    setting: Setting
+    variants: tuple[Variant, ...]
+
+    @property
+    def name(self) -> str:
+        return " = ".join(self.names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything a recipe asks for.
+
+    Attributes:
+        stages: deduplicated, inputs first.
+        asked: how many stages there would be if every variant ran alone.
+        references: shallow scorers, one a fine-tuning seed, in the shape of variants.
+    """
+
+    loaded: LoadedRecipe
+    graph: Graph
+    settings: tuple[PlannedSetting, ...]
+    references: tuple[Variant, ...]
+    stages: tuple[Stage, ...]
+    asked: int
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        return tuple(variant for setting in self.settings for variant in setting.variants)
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        return tuple(outcome for variant in (*self.variants, *self.references) for outcome in variant.outcomes)
+
+
+def make_plan(loaded: LoadedRecipe) -> Plan:
+    """Expand a recipe into its plan.
+
+    Raises:
+        MissingRequirement: a package the corpus or a task needs is not installed.
+    """
+    recipe = loaded.recipe
+    graph = Graph()
+    pipeline = Pipeline(graph, recipe.seeds.data, _most_pairs(loaded))
+    merged: dict[tuple[str, ...], list[tuple[Setting, tuple[Variant, ...]]]] = {}
+    for setting in loaded.settings:
+        variants = tuple(_variants(pipeline, setting, recipe.seeds.pretrain, recipe.seeds.finetune))
+        targets = tuple(outcome.stage.fingerprint for variant in variants for outcome in variant.outcomes)
+        merged.setdefault(targets, []).append((setting, variants))
+    settings = tuple(
+        PlannedSetting(names=tuple(setting.name for setting, _ in group), setting=group[0][0], variants=group[0][1])
+        for group in merged.values()
+    )
+    references = tuple(_references(pipeline, loaded))
+    everyone = [*(variant for setting in settings for variant in setting.variants), *references]
+    targets = [outcome.stage for variant in everyone for outcome in variant.outcomes]
+    _order_trunks(graph, targets)
+    asked = sum(len(_closure(graph, variant)) for variant in everyone)
+    return Plan(
+        loaded=loaded,
+        graph=graph,
+        settings=settings,
+        references=references,
+        stages=tuple(graph.in_order(targets)),
+        asked=asked,
+    )
+
+
+def _most_pairs(loaded: LoadedRecipe) -> dict[str, int]:
+    """n_max of every pair stream, in whole global batches of the setting that asks for it."""
+    probe = Pipeline(Graph(), loaded.recipe.seeds.data, {})
+    most: dict[str, int] = {}
+    for setting in loaded.settings:
+        experiment = setting.experiment
+        count = experiment.pairs.count
+        if experiment.pretrain is not None:
+            count = steps_of(experiment.pretrain, count).pairs
+        key = probe.pair_key(experiment)
+        most[key] = max(most.get(key, 0), count)
+    return most
+
+
+def _variants(pipeline: Pipeline, setting: Setting, pretrain_seeds: int, finetune_seeds: int) -> list[Variant]:
+    experiment = setting.experiment
+    seeds: list[int | None] = [None] if experiment.pretrain is None else list(range(pretrain_seeds))
+    variants = []
+    for pretrain_seed in seeds:
+        pretrained = None if pretrain_seed is None else pipeline.pretrain(experiment, pretrain_seed)
+        start = pretrained or pipeline.base(experiment)
+        label = setting.name if pretrain_seed is None else f"{setting.name} pretrain {pretrain_seed}"
+        for finetune_seed in range(finetune_seeds):
+            finetuned = pipeline.finetune(experiment, start, finetune_seed, label)
+            outcomes = _outcomes(pipeline, setting, pretrained, finetuned, f"{label} finetune {finetune_seed}")
+            variants.append(
+                Variant(
+                    setting=setting.name,
+                    pretrain_seed=pretrain_seed,
+                    finetune_seed=finetune_seed,
+                    outcomes=tuple(outcomes),
+                    pretrained=pretrained,
+                    finetuned=finetuned,
+                )
+            )
+    return variants
+
+
+def _outcomes(
+    pipeline: Pipeline, setting: Setting, pretrained: Stage | None, finetuned: Stage, label: str
+) -> list[Outcome]:
+    experiment = setting.experiment
+    evaluate = experiment.evaluate
+    outcomes = [
+        Outcome(task=name, metric="best_of_n", stage=pipeline.best_of_n(experiment, name, finetuned, label))
+        for name in evaluate.best_of_n.tasks
+    ]
+    if evaluate.pair_accuracy is not None:
+        outcomes += [
+            Outcome(task=name, metric="pair_accuracy", stage=pipeline.pair_accuracy(experiment, name, finetuned, label))
+            for name in evaluate.pair_accuracy.tasks
+        ]
+    trained_head = pretrained is not None and experiment.pretrain is not None and experiment.pretrain.loss.rm > 0
+    if evaluate.code_pairs is not None and trained_head:
+        assert pretrained is not None
+        stage = pipeline.code_pair_accuracy(experiment, pretrained, pretrained.label)
+        outcomes.append(Outcome(task=CODE, metric="pair_accuracy", stage=stage))
+    return outcomes
+
+
+def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
+    """Shallow scorers of the base experiment, fitted on the same pairs as each fine-tuning seed."""
+    experiment = loaded.recipe
+    evaluate = experiment.evaluate
+    pools = [
+        Outcome(task=name, metric="pool_baselines", stage=pipeline.pool_baselines(experiment, name))
+        for name in evaluate.best_of_n.tasks
+    ]
+    references = [Variant(setting=POOL, pretrain_seed=None, finetune_seed=None, outcomes=tuple(pools))]
+    for scorer in evaluate.reference_scorers:
+        for seed in range(loaded.recipe.seeds.finetune):
+            outcomes = [
+                Outcome(
+                    task=name,
+                    metric="best_of_n",
+                    stage=pipeline.reference_best_of_n(experiment, name, scorer, seed),
+                )
+                for name in evaluate.best_of_n.tasks
+            ]
+            if evaluate.pair_accuracy is not None:
+                outcomes += [
+                    Outcome(
+                        task=name,
+                        metric="pair_accuracy",
+                        stage=pipeline.reference_pair_accuracy(experiment, name, scorer, seed),
+                    )
+                    for name in evaluate.pair_accuracy.tasks
+                ]
+            asks_for_code = evaluate.code_pairs is not None and experiment.pretrain is not None
+            if asks_for_code and pipeline.pair_key(experiment) in pipeline.rows:
+                stage = pipeline.reference_code_pairs(experiment, scorer)
+                outcomes.append(Outcome(task=CODE, metric="pair_accuracy", stage=stage))
+            references.append(
+                Variant(setting=scorer, pretrain_seed=None, finetune_seed=seed, outcomes=tuple(outcomes))
+            )
+    return references
+
+
+def _closure(graph: Graph, variant: Variant) -> frozenset[str]:
+    return frozenset().union(*(graph.closure(outcome.stage) for outcome in variant.outcomes))
+
+
+def _order_trunks(graph: Graph, targets: list[Stage]) -> None:
+    """Run the states of one trunk in order of step, so that each goes on from the one before."""
+    trunks: dict[str, list[Stage]] = {}
+    for stage in graph.in_order(targets):
+        if stage.kind == "trunk_state":
+            trunks.setdefault(trunk_of(stage.identity), []).append(stage)
+    for states in trunks.values():
+        states.sort(key=lambda state: int(state.spec["step"]))
+        for before, state in zip(states, states[1:], strict=False):
+            state.after.append(before)
+
+
+def trunk_of(identity: Mapping[str, object]) -> str:
+    """What all states of one trunk share: their identity without the step and the rows read up to it."""
+    from harness.store.identity import fingerprint
+
+    spec = {key: value for key, value in identity["spec"].items() if key != "step"}  # type: ignore[attr-defined]
+    inputs: dict[str, object] = dict(identity["inputs"])  # type: ignore[call-overload]
+    tokens = dict(inputs.pop("tokens"))  # type: ignore[call-overload]
+    if "rows" not in spec["order"]:
+        del tokens["rows"]
+    return fingerprint({"spec": spec, "inputs": inputs, "tokens": tokens, "code": identity["code_version"]})
+
+
+# ---------------------------------------------------------------------------------------------- what is left
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a store leaves to do: `done` have records, `to_run` must run (in order), `stale` are done by other code."""
+
+    done: frozenset[str]
+    to_run: tuple[Stage, ...]
+    stale: tuple[Stage, ...]
+
+
+def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
+    """Walk from the targets back: a finished stage needs nothing, an unfinished one needs its inputs' payloads."""
+    records: dict[str, Record | None] = {}
+    for stage in plan.stages:
+        records[stage.fingerprint] = store.record(stage.kind, stage.fingerprint)
+    stale = [
+        stage
+        for stage in plan.stages
+        if (record := records[stage.fingerprint]) is not None
+        and record.environment.get("source_digest") != source_digest(stage.kind)
+    ]
+    if runtime.stale_code == "rerun":
+        for stage in stale:
+            records[stage.fingerprint] = None
+    targets = {outcome.stage.fingerprint for outcome in plan.outcomes}
+    needs_payload = set(targets)
+    run: set[str] = set()
+    for stage in reversed(plan.stages):
+        record = records[stage.fingerprint]
+        wanted = stage.fingerprint in needs_payload
+        missing = record is None and (wanted or stage.fingerprint in targets)
+        dropped = record is not None and wanted and not store.has_payload(record)
+        if missing or dropped:
+            run.add(stage.fingerprint)
+            needs_payload.update(item.stage.fingerprint for item in stage.inputs.values())
+    done = frozenset(key for key, record in records.items() if record is not None and key not in run)
+    return Work(
+        done=done,
+        to_run=tuple(stage for stage in plan.stages if stage.fingerprint in run),
+        stale=() if runtime.stale_code == "rerun" else tuple(stale),
+    )
+
+
+# ------------------------------------------------------------------------------------------------- analysis
+
+
+def baseline_of(plan: Plan) -> str:
+    """The setting others are compared with: the first without PMP, else the first."""
+    for setting in plan.settings:
+        if setting.setting.experiment.pretrain is None:
+            return setting.name
+    return plan.settings[0].name
+
+
+def analysis_stage(plan: Plan, finished: frozenset[str]) -> Stage | None:
+    """The stage that compares all finished outcomes; None where no setting has one yet.
+
+    A setting counts on a task only with all its seeds, so that a half-finished grid compares like with like.
+    """
+    rows: list[dict[str, object]] = []
+    inputs: dict[str, Stage] = {}
+
+    def add(name: str, kind: str, variants: tuple[Variant, ...]) -> None:
+        by_task: dict[tuple[str, str], list[tuple[Variant, Stage]]] = {}
+        for variant in variants:
+            for outcome in variant.outcomes:
+                by_task.setdefault((outcome.task, outcome.metric), []).append((variant, outcome.stage))
+        for (task, metric), found in by_task.items():
+            if any(stage.fingerprint not in finished for _, stage in found):
+                continue
+            seen: set[str] = set()
+            for variant, stage in found:
+                if stage.fingerprint in seen:  # one probe of a checkpoint, shared by its fine-tuning seeds
+                    continue
+                seen.add(stage.fingerprint)
+                key = f"outcome-{len(inputs):05d}"
+                inputs[key] = stage
+                rows.append(
+                    {
+                        "input": key,
+                        "row": name,
+                        "kind": kind,
+                        "task": task,
+                        "evaluation": metric,
+                        "pretrain_seed": variant.pretrain_seed,
+                        "finetune_seed": None if task == CODE else variant.finetune_seed,
+                    }
+                )
+
+    for setting in plan.settings:
+        add(setting.name, "setting", setting.variants)
+    if not rows:
+        return None
+    scorers = dict.fromkeys(variant.setting for variant in plan.references)
+    for scorer in scorers:
+        variants = tuple(variant for variant in plan.references if variant.setting == scorer)
+        add(scorer, "pool" if scorer == POOL else "shallow", variants)
+    spec = {"rows": rows, "baseline": baseline_of(plan), "seed": plan.loaded.recipe.seeds.data}
+    return plan.graph.stage("analysis", spec, inputs, label="analysis")

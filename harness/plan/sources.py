@@ -1,0 +1,109 @@
+"""Which version of a Python package a corpus is read from, so that a plan can make it part of an identity.
+
+Looks only at installation metadata: it must not import the packages it names, nor read their code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import MissingRequirement
+
+STANDARD_LIBRARY = "stdlib"
+
+
+def resolve_versions(packages: Sequence[str]) -> dict[str, str]:
+    """The installed version of each package.
+
+    Args:
+        packages: "stdlib" (the whole standard library), one of its top-level modules ("email"), or the name of an
+            installed import package ("sklearn") or distribution ("scikit-learn").
+
+    Returns:
+        Name as given -> version, in the order given. The standard library's version is Python's own. An import
+        package shared by several distributions has all of them: "first==1.0 second==2.0".
+
+    Raises:
+        MissingRequirement: naming every package that is not installed.
+    """
+    providers = importlib.metadata.packages_distributions()
+    versions = {name: _version(name, providers) for name in packages}
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        raise MissingRequirement(
+            "every package of the corpus must be installed",
+            f"not found: {', '.join(missing)}",
+            "install them, or take them out of `corpus.packages`",
+        )
+    return {name: version for name, version in versions.items() if version is not None}
+
+
+def import_names(package: str) -> tuple[str, ...]:
+    """The top-level import names a package name stands for, sorted: ("sklearn",) for "scikit-learn".
+
+    Raises:
+        MissingRequirement: the package is not installed.
+    """
+    providers = importlib.metadata.packages_distributions()
+    if package in providers:
+        return (package,)
+    distribution = _distribution_name(package)
+    names = {name for name, owners in providers.items() if distribution is not None and distribution in owners}
+    if not names:
+        raise MissingRequirement(
+            "a package of the corpus must be installed", f"not found: {package}", "install it, or leave it out"
+        )
+    return tuple(sorted(names))
+
+
+def is_standard_library(package: str) -> bool:
+    """Whether the name is "stdlib" or one of the standard library's top-level modules."""
+    return package == STANDARD_LIBRARY or package in sys.stdlib_module_names
+
+
+def _version(package: str, providers: Mapping[str, list[str]]) -> str | None:
+    if is_standard_library(package):
+        return platform.python_version()
+    if package in providers:
+        owners = sorted(set(providers[package]))
+        if len(owners) == 1:
+            return importlib.metadata.version(owners[0])
+        return " ".join(f"{owner}=={importlib.metadata.version(owner)}" for owner in owners)
+    distribution = _distribution_name(package)
+    return None if distribution is None else importlib.metadata.version(distribution)
+
+
+def _distribution_name(package: str) -> str | None:
+    """The distribution's own spelling of its name ("pyyaml" -> "PyYAML")."""
+    try:
+        return importlib.metadata.distribution(package).metadata["Name"]
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
+
+
+def plugin_digest(kind: str) -> str:
+    """SHA-256 of the source file behind `package.module:name`, found without importing it.
+
+    Raises:
+        MissingRequirement: there is no such package or module.
+    """
+    module = kind.split(":")[0]
+    package, *rest = module.split(".")
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.origin is not None:
+        origin = Path(spec.origin)
+        candidates = [origin] if not rest else []
+        folder = origin.parent.joinpath(*rest)
+        candidates += [folder.with_suffix(".py"), folder / "__init__.py"] if rest else []
+        for path in candidates:
+            if path.is_file():
+                return hashlib.sha256(path.read_bytes()).hexdigest()
+    raise MissingRequirement(
+        "a plugin must be importable", f"there is no module {module!r}", "install its package, or correct the name"
+    )

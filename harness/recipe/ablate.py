@@ -1,0 +1,174 @@
+"""From axes to settings: which combinations of overrides a recipe asks for. Pure data, no validation of blocks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.errors import RecipeError
+from harness.recipe.schema import Ablations
+
+# Keys that say which variant of a block is meant: where they differ, a mapping replaces instead of merging.
+DISCRIMINATORS = ("kind", "from", "source", "engine")
+MOST_SETTINGS = 100_000
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """Replace what the recipe says at `path`; `origin` is the place in the recipe that asks for it."""
+
+    path: str
+    value: Any
+    origin: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One combination: its name, its value on each axis, and the overrides that make it."""
+
+    name: str
+    values: Mapping[str, str]
+    overrides: tuple[Override, ...] = field(repr=False)
+
+
+def merge(old: Any, new: Any) -> Any:
+    """Mappings merge key by key; everything else, and a mapping of another kind, replaces."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return new
+    if any(key in old and key in new and old[key] != new[key] for key in DISCRIMINATORS):
+        return new
+    merged = dict(old)
+    for key, value in new.items():
+        merged[key] = merge(old[key], value) if key in old else value
+    return merged
+
+
+def apply(data: Mapping[str, Any], override: Override) -> dict[str, Any]:
+    """`data` with one override applied; the original is left as it is.
+
+    Raises:
+        RecipeError: the path runs through something that has no keys.
+    """
+    keys = override.path.split(".")
+    result = dict(data)
+    here = result
+    for depth, key in enumerate(keys[:-1]):
+        below = here.get(key, {})
+        if not isinstance(below, Mapping):
+            raise RecipeError(
+                f"`{override.path}` must lead through blocks",
+                f"`{'.'.join(keys[: depth + 1])}` is {'null' if below is None else repr(below)}",
+                "override the whole block instead",
+            )
+        here[key] = dict(below)
+        here = here[key]
+    here[keys[-1]] = merge(here.get(keys[-1]), override.value)
+    return result
+
+
+def _axis_values(axis: str, values: Any) -> list[tuple[str, tuple[Override, ...]]]:
+    origin: Path = ("ablations", "axes", axis)
+    if isinstance(values, Mapping):
+        return [
+            (name, tuple(Override(path=path, value=value, origin=(*origin, name)) for path, value in chosen.items()))
+            for name, chosen in values.items()
+        ]
+    return [
+        (_label(axis, value), (Override(path=axis, value=value, origin=(*origin, str(index))),))
+        for index, value in enumerate(values)
+    ]
+
+
+def _label(axis: str, value: Any) -> str:
+    return f"{axis.split('.')[-1]}={value}"
+
+
+def _check(ablations: Ablations) -> None:
+    for axis, values in ablations.axes.items():
+        if not values:
+            raise RecipeError(f"axis `{axis}` must have values", "it has none", "add one or drop the axis")
+        labels = [name for name, _ in _axis_values(axis, values)]
+        repeated = sorted({label for label in labels if labels.count(label) > 1})
+        if repeated:
+            raise RecipeError(f"axis `{axis}` must name a value once", f"it repeats {repeated[0]}", "drop the repeat")
+    for exclusion in ablations.exclude:
+        for axis, value in exclusion.items():
+            if axis not in ablations.axes:
+                raise RecipeError(
+                    "`exclude` must name axes",
+                    f"{axis!r} is none of {', '.join(ablations.axes) or 'no axes'}",
+                    "correct the name",
+                )
+            names = [name for name, _ in _axis_values(axis, ablations.axes[axis])]
+            if str(value) not in names and _label(axis, value) not in names:
+                raise RecipeError(
+                    f"`exclude` must name values of axis `{axis}`",
+                    f"{value!r} is none of {', '.join(names)}",
+                    "correct the value",
+                )
+    if ablations.mode == "zip" and len({len(values) for values in ablations.axes.values()}) > 1:
+        lengths = ", ".join(f"{axis}: {len(values)}" for axis, values in ablations.axes.items())
+        raise RecipeError("zipped axes must be equally long", lengths, "pad the shorter one or use mode: grid")
+
+
+def _combinations(ablations: Ablations) -> Iterator[tuple[tuple[str, tuple[Override, ...]], ...]]:
+    axes = [_axis_values(axis, values) for axis, values in ablations.axes.items()]
+    if ablations.mode == "grid":
+        yield from itertools.product(*axes)
+    elif ablations.mode == "zip":
+        yield from zip(*axes, strict=True)
+    else:
+        base = tuple(axis[0] for axis in axes)
+        yield base
+        for index, axis in enumerate(axes):
+            for value in axis[1:]:
+                yield (*base[:index], value, *base[index + 1 :])
+
+
+def _excluded(ablations: Ablations, values: Mapping[str, str]) -> bool:
+    return any(
+        all(values[axis] in (str(value), _label(axis, value)) for axis, value in exclusion.items())
+        for exclusion in ablations.exclude
+    )
+
+
+def points(ablations: Ablations) -> list[Point]:
+    """Every combination the recipe asks for, in the order of its axes; one named `base` without axes.
+
+    Raises:
+        RecipeError: an axis without values, unequal zip, an `exclude` that names nothing, names that repeat, too many.
+    """
+    _check(ablations)
+    found: list[Point] = []
+    names = list(ablations.axes)
+    if names:
+        for combination in _combinations(ablations):
+            values = {axis: label for axis, (label, _) in zip(names, combination, strict=True)}
+            if _excluded(ablations, values):
+                continue
+            overrides = tuple(override for _, chosen in combination for override in chosen)
+            found.append(Point(name=", ".join(values.values()), values=values, overrides=overrides))
+            if len(found) > MOST_SETTINGS:
+                raise RecipeError(
+                    f"a recipe may ask for {MOST_SETTINGS:,} settings", "it asks for more", "split the recipe"
+                )
+    else:
+        found.append(Point(name="base", values={}, overrides=()))
+    for index, inclusion in enumerate(ablations.include):
+        origin: Path = ("ablations", "include", str(index))
+        overrides = tuple(
+            Override(path=path, value=value, origin=origin) for path, value in inclusion.overrides.items()
+        )
+        found.append(Point(name=inclusion.name, values={}, overrides=overrides))
+    if not found:
+        raise RecipeError("a recipe must ask for a setting", "`exclude` leaves none", "drop an exclusion")
+    seen: set[str] = set()
+    for point in found:
+        if point.name in seen:
+            raise RecipeError("settings must have different names", f"{point.name!r} stands twice", "rename one")
+        seen.add(point.name)
+    return found

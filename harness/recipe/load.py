@@ -1,0 +1,243 @@
+"""From a YAML file to a validated recipe with its settings; every error at once, each with file:line.
+
+Reads files and nothing else: it imports no plugin and asks no hub.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from harness.errors import HarnessError, ProblemList, RecipeError
+from harness.recipe import ablate
+from harness.recipe.schema import EXPERIMENT_FIELDS, Ablations, Recipe
+from harness.recipe.yaml_source import Location, Source, parse_value, read_yaml
+
+MOST_PARENTS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One point of the ablation: the recipe with its overrides applied, validated."""
+
+    name: str
+    values: Mapping[str, str]
+    experiment: Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedRecipe:
+    """A valid recipe, the settings it asks for, and the plain data it was read from (with `extends` resolved)."""
+
+    path: Path
+    recipe: Recipe
+    settings: tuple[Setting, ...]
+    data: Mapping[str, Any]
+
+
+def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
+    """Read, extend, override and validate a recipe.
+
+    Args:
+        path: the recipe.
+        assignments: `path=value` strings (from `--set`), values in YAML.
+
+    Raises:
+        ProblemList: everything that is wrong, each a RecipeError with rule, value, remedy and file:line.
+    """
+    source = _with_parents(path, [])
+    for assignment in assignments:
+        source = _assigned(source, assignment)
+    problems: list[RecipeError] = []
+    recipe = _validate(source.data, source, None, problems)
+    settings = _settings(source, problems)
+    if problems:
+        raise ProblemList(_distinct(problems))
+    assert recipe is not None
+    return LoadedRecipe(path=path, recipe=recipe, settings=tuple(settings), data=source.data)
+
+
+def _with_parents(path: Path, chain: list[Path]) -> Source:
+    resolved = path.resolve()
+    if resolved in chain or len(chain) >= MOST_PARENTS:
+        raise ProblemList([RecipeError("`extends` must end", f"{path.name} extends itself", "break the circle")])
+    source = read_yaml(path)
+    parent = source.data.get("extends")
+    if parent is None:
+        return source
+    where = str(source.locate(("extends",)))
+    if not isinstance(parent, str):
+        raise ProblemList([RecipeError("`extends` must be a file name", f"got {parent!r}", "name a recipe", where)])
+    target = path.parent / parent
+    if not target.is_file():
+        raise ProblemList([RecipeError("`extends` must name a recipe", f"there is no {target}", "correct it", where)])
+    base = _with_parents(target, [*chain, resolved])
+    own = {key: value for key, value in source.data.items() if key != "extends"}
+    return Source(data=ablate.merge(base.data, own), lines={**base.lines, **source.lines}, file=source.file)
+
+
+def _assigned(source: Source, assignment: str) -> Source:
+    path, separator, text = assignment.partition("=")
+    path = path.strip()
+    where = f"--set {assignment}"
+    if not separator or not path or not all(path.split(".")):
+        raise ProblemList([RecipeError("`--set` takes path=value", f"got {assignment!r}", "e.g. pairs.count=500", where)])
+    value = parse_value(text, where)
+    override = ablate.Override(path=path, value=value, origin=())
+    try:
+        data = ablate.apply(source.data, override)
+    except RecipeError as error:
+        raise ProblemList([RecipeError(error.rule, error.value, error.remedy, where)]) from None
+    lines = dict(source.lines)
+    lines[tuple(path.split("."))] = Location(file=where, line=0)
+    return Source(data=data, lines=lines, file=source.file)
+
+
+def _settings(source: Source, problems: list[RecipeError]) -> Iterator[Setting] | list[Setting]:
+    raw = source.data.get("ablations", {})
+    try:
+        ablations = Ablations.model_validate(raw)
+    except ValidationError:
+        return []  # reported with the recipe itself
+    where = str(source.locate(("ablations",)))
+    try:
+        points = ablate.points(ablations)
+    except RecipeError as error:
+        problems.append(RecipeError(error.rule, error.value, error.remedy, where))
+        return []
+    base = {key: value for key, value in source.data.items() if key != "ablations"}
+    settings = []
+    for point in points:
+        data: dict[str, Any] = base
+        origins: list[ablate.Override] = []
+        for override in point.overrides:
+            place = str(source.locate(override.origin))
+            if override.path.split(".")[0] not in EXPERIMENT_FIELDS:
+                problems.append(_not_an_experiment_field(override.path, place))
+                continue
+            try:
+                data = ablate.apply(data, override)
+            except RecipeError as error:
+                problems.append(RecipeError(error.rule, error.value, error.remedy, place))
+                continue
+            origins.append(override)
+        recipe = _validate(data, source, origins, problems)
+        if recipe is not None:
+            settings.append(Setting(name=point.name, values=dict(point.values), experiment=recipe))
+    return settings
+
+
+def _not_an_experiment_field(path: str, where: str) -> RecipeError:
+    return RecipeError(
+        f"an axis may override {', '.join(EXPERIMENT_FIELDS)}",
+        f"it overrides `{path}`",
+        _suggestion(path.split(".")[0], EXPERIMENT_FIELDS) or "correct the path",
+        where,
+    )
+
+
+def _validate(
+    data: Mapping[str, Any], source: Source, overrides: list[ablate.Override] | None, problems: list[RecipeError]
+) -> Recipe | None:
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            problems.append(_problem(detail, data, source, overrides or []))
+    return None
+
+
+def _problem(
+    detail: ErrorDetails, data: Mapping[str, Any], source: Source, overrides: list[ablate.Override]
+) -> RecipeError:
+    keys, models = _walk(detail["loc"], data)
+    path = ".".join(keys) or "the recipe"
+    location = source.locate(tuple(keys))
+    for override in overrides:  # the last override that touches the path is where the mistake stands
+        if _touches(override.path, path):
+            location = source.locate(override.origin)
+    where = str(location)
+    kind = detail["type"]
+    if kind == "recipe":
+        rule, value, remedy = detail["msg"].split("|", 2)
+        return RecipeError(rule if path == "the recipe" else f"`{path}`: {rule}", value, remedy, where)
+    if kind == "missing":
+        return RecipeError(f"`{path}` is required", "it is missing", "add it", where)
+    if kind == "extra_forbidden":
+        names = sorted({name for model in models for name in _field_names(model)})
+        remedy = _suggestion(keys[-1], names) or f"valid here: {', '.join(names)}"
+        return RecipeError(f"`{path}` must be a known key", "it is not", remedy, where)
+    expected = detail["msg"][0].lower() + detail["msg"][1:]
+    expected = expected.removeprefix("input should be ").removeprefix("value should ")
+    return RecipeError(f"`{path}` must be {expected}", f"it is {_shown(detail['input'])}", "correct it", where)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _touches(override: str, path: str) -> bool:
+    return path == override or path.startswith(override + ".") or override.startswith(path + ".") or path == "the recipe"
+
+
+def _walk(loc: Sequence[int | str], data: Mapping[str, Any]) -> tuple[list[str], list[type[BaseModel]]]:
+    """The recipe's own keys of a pydantic location (union tags left out), and the models that hold the last key."""
+    keys: list[str] = []
+    here: Any = data
+    models: list[type[BaseModel]] = [Recipe]
+    holders = models
+    for index, part in enumerate(loc):
+        last = index == len(loc) - 1
+        present = isinstance(here, Mapping) and part in here
+        indexed = isinstance(here, (list, tuple)) and isinstance(part, int) and part < len(here)
+        fields = [annotation for model in models for annotation in _annotations(model, str(part))]
+        if present or indexed or fields or last and isinstance(here, Mapping) and not _is_tag(here, part):
+            keys.append(str(part))
+            holders = models
+            models = [model for annotation in fields for model in _models_in(annotation)] or models
+            here = here[part] if present or indexed else None  # type: ignore[index]
+        else:  # a union's tag: narrows the models, is no key of the recipe
+            models = [model for model in models if _tagged(model, str(part))] or models
+            holders = models
+    return keys, holders
+
+
+def _is_tag(here: Mapping[str, Any], part: int | str) -> bool:
+    return any(here.get(key) == part for key in ablate.DISCRIMINATORS)
+
+
+def _tagged(model: type[BaseModel], tag: str) -> bool:
+    if model.__name__ == tag:
+        return True
+    return any(tag in typing.get_args(field.annotation) for field in model.model_fields.values())
+
+
+def _field_names(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _annotations(model: type[BaseModel], key: str) -> list[Any]:
+    return [field.annotation for name, field in model.model_fields.items() if (field.alias or name) == key]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in typing.get_args(annotation) for model in _models_in(argument)]
+
+
+def _suggestion(name: str, valid: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f"did you mean `{near[0]}`?" if near else ""
+
+
+def _distinct(problems: Sequence[HarnessError]) -> list[HarnessError]:
+    return list({problem.one_line(): problem for problem in problems}.values())

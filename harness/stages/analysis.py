@@ -1,0 +1,256 @@
+"""analysis: from many variants' per-problem values to estimates with intervals, differences and ranks. No torch.
+
+The report and comparisons read what this writes and compute nothing themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import DataError
+from harness.evaluation.statistics import cluster_bootstrap_means, paired_difference, paired_p_value, rank_groups
+from harness.stages.context import StageContext
+from harness.stages.pool_baselines import BASELINES
+from harness.store.artifacts import Analysis, ProblemValues
+
+HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}  # the metric arms are compared on
+CHANCE = {"best_of_n": "mean", "pair_accuracy": "coin"}
+SHALLOW_KIND, SETTING_KIND, POOL_KIND = "shallow", "setting", "pool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Values of one row of the board on one task: metric -> (seeds, problems), problems in one order."""
+
+    values: Mapping[str, NDArray[np.float64]]
+    problems: Mapping[str, tuple[str, ...]]
+    clusters: Mapping[str, tuple[str, ...]]
+    seeds: str
+
+    def mean(self, metric: str) -> NDArray[np.float64]:
+        return np.asarray(self.values[metric].mean(axis=0))
+
+
+Key = tuple[str, str, str, str]  # task, evaluation, kind of row, row
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Read every outcome, estimate, compare, rank."""
+    tables = _tables(context)
+    seed = int(context.spec["seed"])
+    analysis = {
+        "estimates": _estimates(tables, seed),
+        "differences": _differences(tables, context.spec["baseline"], seed),
+        "above_chance": _above_chance(tables, seed),
+        "ranks": _ranks(tables),
+    }
+    Analysis(context.directory).path.write_text(json.dumps(analysis, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return {name: len(rows) for name, rows in analysis.items()}
+
+
+def _tables(context: StageContext) -> dict[Key, Table]:
+    grouped: dict[Key, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in context.spec["rows"]:
+        grouped[(row["task"], row["evaluation"], row["kind"], row["row"])].append(row)
+    tables: dict[Key, Table] = {}
+    for (task, evaluation, kind, name), rows in grouped.items():
+        artifacts = [context.input(row["input"], ProblemValues) for row in rows]
+        table = _table(artifacts, _seeds(rows), name)
+        if kind == POOL_KIND:
+            for baseline in BASELINES:
+                tables[(task, "best_of_n", POOL_KIND, baseline)] = _below(table, f"{baseline}/")
+        else:
+            tables[(task, evaluation, kind, name)] = table
+    return tables
+
+
+def _table(artifacts: Sequence[ProblemValues], seeds: str, name: str) -> Table:
+    read = [_by_metric(artifact) for artifact in artifacts]
+    metrics = list(read[0])
+    values, problems, clusters = {}, {}, {}
+    for metric in metrics:
+        first = read[0][metric]
+        for other in read[1:]:
+            if other[metric][0] != first[0]:
+                raise DataError("seeds of one setting must share their problems", f"{name} does not", "report this")
+        problems[metric], clusters[metric] = first[0], first[1]
+        values[metric] = np.array([one[metric][2] for one in read])
+    return Table(values=values, problems=problems, clusters=clusters, seeds=seeds)
+
+
+def _by_metric(artifact: ProblemValues) -> dict[str, tuple[tuple[str, ...], tuple[str, ...], list[float]]]:
+    table = artifact.read()
+    metric = np.array(table["metric"].to_pylist())
+    problem = np.array(table["problem"].to_pylist())
+    cluster = np.array(table["cluster"].to_pylist())
+    value = table["value"].to_numpy()
+    found = {}
+    for name in dict.fromkeys(metric.tolist()):
+        rows = metric == name
+        found[name] = (tuple(problem[rows].tolist()), tuple(cluster[rows].tolist()), value[rows].tolist())
+    return found
+
+
+def _below(table: Table, prefix: str) -> Table:
+    """The metrics that begin with a prefix, without it."""
+    names = [name for name in table.values if name.startswith(prefix)]
+    return Table(
+        values={name.removeprefix(prefix): table.values[name] for name in names},
+        problems={name.removeprefix(prefix): table.problems[name] for name in names},
+        clusters={name.removeprefix(prefix): table.clusters[name] for name in names},
+        seeds=table.seeds,
+    )
+
+
+def _seeds(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the mean over seeds is a mean of, in words."""
+    pretrain = {row["pretrain_seed"] for row in rows} - {None}
+    finetune = {row["finetune_seed"] for row in rows} - {None}
+    parts = []
+    if pretrain:
+        parts.append(f"{len(pretrain)} PMP seed{'s' * (len(pretrain) > 1)}")
+    if finetune:
+        parts.append(f"{len(finetune)} fine-tuning seed{'s' * (len(finetune) > 1)}")
+    return " × ".join(parts)
+
+
+def _covers(table: Table) -> str:
+    return f"problems; mean of {table.seeds}" if table.seeds else "problems"
+
+
+def _estimates(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
+    estimates = []
+    for (task, evaluation, kind, name), table in tables.items():
+        by_problems: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for metric in table.values:
+            by_problems[table.problems[metric]].append(metric)
+        for problems, metrics in by_problems.items():
+            columns = np.stack([table.mean(metric) for metric in metrics], axis=1)
+            clusters = table.clusters[metrics[0]]
+            intervals = cluster_bootstrap_means(columns, clusters, seed=seed, covers=_covers(table))
+            for metric, interval in zip(metrics, intervals, strict=True):
+                estimates.append(
+                    {
+                        "task": task,
+                        "evaluation": evaluation,
+                        "kind": kind,
+                        "row": name,
+                        "metric": metric,
+                        "problems": len(problems),
+                        "by_seed": [round(float(one), 6) for one in table.values[metric].mean(axis=1)],
+                        **interval.as_json(),
+                    }
+                )
+    return estimates
+
+
+def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[dict[str, Any]]:
+    """Every setting against the baseline setting, paired over problems."""
+    differences = []
+    for (task, evaluation, kind, name), table in tables.items():
+        base = tables.get((task, evaluation, SETTING_KIND, baseline))
+        if kind != SETTING_KIND or name == baseline or base is None:
+            continue
+        metric = HEADLINE[evaluation]
+        differences.append(
+            {
+                "task": task,
+                "evaluation": evaluation,
+                "row": name,
+                "against": baseline,
+                "metric": metric,
+                "p_value": _p_value(table, base, metric),
+                **_difference(table, base, metric, seed),
+            }
+        )
+    return differences
+
+
+def _difference(table: Table, other: Table, metric: str, seed: int) -> dict[str, Any]:
+    if table.problems[metric] != other.problems[metric]:
+        raise DataError("paired rows must share their problems", "they do not", "report this")
+    interval = paired_difference(
+        table.mean(metric), other.mean(metric), table.clusters[metric], seed=seed, covers=_covers(table)
+    )
+    return interval.as_json()
+
+
+def _p_value(table: Table, other: Table, metric: str) -> float:
+    return round(float(paired_p_value(table.mean(metric), other.mean(metric), table.clusters[metric])), 6)
+
+
+def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
+    """Whether a setting beats every reference that understands nothing: a random pick, length, n-grams.
+
+    Beating the best of them is beating each (an intersection-union test, so no correction is needed).
+    """
+    verdicts = []
+    for (task, evaluation, kind, name), table in tables.items():
+        if kind != SETTING_KIND:
+            continue
+        metric = HEADLINE[evaluation]
+        references = {
+            other: found
+            for (its_task, its_evaluation, its_kind, other), found in tables.items()
+            if its_task == task
+            and its_evaluation == evaluation
+            and (its_kind == SHALLOW_KIND or (its_kind == POOL_KIND and other == CHANCE["best_of_n"]))
+        }
+        against = [
+            {"reference": other, "reference_estimate": float(found.mean(metric).mean())}
+            | _difference(table, found, metric, seed)
+            for other, found in references.items()
+        ]
+        if evaluation == "pair_accuracy":
+            coin = np.full_like(table.mean(metric), 0.5)
+            interval = paired_difference(
+                table.mean(metric), coin, table.clusters[metric], seed=seed, covers=_covers(table)
+            )
+            against.append({"reference": "coin", "reference_estimate": 0.5} | interval.as_json())
+        best = max(against, key=lambda one: one["reference_estimate"])
+        verdicts.append(
+            {
+                "task": task,
+                "evaluation": evaluation,
+                "row": name,
+                "metric": metric,
+                "above": all(one["low"] > 0 for one in against),
+                "best_reference": best["reference"],
+                "difference": {key: best[key] for key in ("estimate", "low", "high", "covers", "reference_estimate")},
+                "references": sorted(one["reference"] for one in against),
+            }
+        )
+    return verdicts
+
+
+def _ranks(tables: Mapping[Key, Table]) -> list[dict[str, Any]]:
+    """Rank ranges of the settings on each task; arms whose ranges overlap are tied."""
+    ranks = []
+    arms: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for task, evaluation, kind, name in tables:
+        if kind == SETTING_KIND:
+            arms[(task, evaluation)].append(name)
+    for (task, evaluation), names in arms.items():
+        metric = HEADLINE[evaluation]
+        chosen = [tables[(task, evaluation, SETTING_KIND, name)] for name in names]
+        values = np.stack([table.mean(metric) for table in chosen])
+        for place in rank_groups(names, values, chosen[0].clusters[metric]):
+            ranks.append(
+                {
+                    "task": task,
+                    "evaluation": evaluation,
+                    "metric": metric,
+                    "row": place.name,
+                    "low": place.low,
+                    "high": place.high,
+                    "tied_with": list(place.tied_with),
+                }
+            )
+    return ranks

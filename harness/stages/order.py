@@ -1,0 +1,45 @@
+"""Order is an index: which groups a training reads, and when. Readers never shuffle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Order = NDArray[np.int64]
+
+
+def trunk_order(order: Mapping[str, Any], groups: int) -> Order:
+    """(groups,) rows of a PMP run: row order for seed 0, else the beginning of a permutation of `order["rows"]` rows.
+
+    Fewer groups are a prefix of more, so that pair counts nest.
+    """
+    if order["seed"] == 0:
+        return np.arange(groups, dtype=np.int64)
+    permutation = np.random.default_rng(order["seed"]).permutation(order["rows"])
+    return permutation[:groups].astype(np.int64)
+
+
+def subset_order(seed: int, sizes: Sequence[int], samples: int) -> Order:
+    """(samples, 2) of (source, row): an even share of each source, drawn and mixed by the seed.
+
+    The first sources take the remainder. A smaller `samples` takes a prefix of each source's draw, so subsets nest.
+    """
+    generator = np.random.default_rng(seed)
+    shares = [samples // len(sizes) + (index < samples % len(sizes)) for index in range(len(sizes))]
+    chosen = []
+    for source, (size, share) in enumerate(zip(sizes, shares, strict=True)):
+        rows = generator.permutation(size)[:share]
+        chosen.append(np.stack([np.full(len(rows), source), rows], axis=1))
+    mixed = np.concatenate(chosen)
+    return mixed[generator.permutation(len(mixed))].astype(np.int64)
+
+
+def epochs_order(seed: int, sizes: Sequence[int], groups: int) -> Order:
+    """(groups, 2) of (source, row): every row of every source once an epoch, each epoch in its own order."""
+    rows = np.concatenate([np.stack([np.full(size, source), np.arange(size)], axis=1) for source, size in enumerate(sizes)])
+    generator = np.random.default_rng(seed)
+    epochs = -(-groups // len(rows))
+    return np.concatenate([rows[generator.permutation(len(rows))] for _ in range(epochs)])[:groups].astype(np.int64)

@@ -1,0 +1,91 @@
+"""Reading candidate pools and the scores of their candidates together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import DataError
+from harness.store.artifacts import Candidates, ProblemValues, Scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """A problem's candidates, in their order. Masks are (candidates,)."""
+
+    problem: str
+    cluster: str
+    answers: tuple[str | None, ...]
+    correct: NDArray[np.bool_]
+    seen_errors: NDArray[np.bool_]
+    unseen_errors: NDArray[np.bool_]
+    texts: tuple[str, ...]
+
+
+def read_pools(artifact: Candidates) -> list[Pool]:
+    """The pools in stored order."""
+    pools = []
+    for problem, rows in groupby(artifact.rows(), key=lambda row: row["problem"]):
+        candidates = list(rows)
+        correct = np.array([row["correct"] for row in candidates], dtype=bool)
+        seen = np.array([row["seen"] for row in candidates], dtype=bool)
+        pools.append(
+            Pool(
+                problem=problem,
+                cluster=candidates[0]["cluster"],
+                answers=tuple(row["answer"] for row in candidates),
+                correct=correct,
+                seen_errors=~correct & seen,
+                unseen_errors=~correct & ~seen,
+                texts=tuple(row["text"] for row in candidates),
+            )
+        )
+    return pools
+
+
+def read_pool_scores(artifact: Scores, pools: Sequence[Pool]) -> list[NDArray[np.float64]]:
+    """Scores of every pool's candidates.
+
+    Raises:
+        DataError: a problem or a candidate has no score; nothing may fall out of a denominator.
+    """
+    table = artifact.read()
+    groups, scores = table["group"].to_numpy(), table["score"].to_numpy()
+    starts = np.searchsorted(groups, np.arange(len(pools) + 1))
+    found = [scores[start:stop] for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+    for pool, values in zip(pools, found, strict=True):
+        if len(values) != len(pool.correct):
+            raise DataError(
+                "every candidate must have a score",
+                f"problem {pool.problem} has {len(values)} for {len(pool.correct)}",
+                "look at the score stage",
+            )
+    return found
+
+
+class Values:
+    """Collects one value a problem and metric, for `ProblemValues`."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, metric: str, problems: Sequence[str], clusters: Sequence[str], values: NDArray[Any]) -> None:
+        for problem, cluster, value in zip(problems, clusters, values.tolist(), strict=True):
+            if value == value:  # NaN: this problem has no such value (no pair of the kind), and none is made up
+                self.rows.append({"metric": metric, "problem": problem, "cluster": cluster, "value": float(value)})
+
+    def means(self) -> dict[str, float]:
+        """Mean of every metric over its problems, rounded for the record."""
+        metrics = dict.fromkeys(row["metric"] for row in self.rows)
+        return {
+            metric: round(float(np.mean([row["value"] for row in self.rows if row["metric"] == metric])), 6)
+            for metric in metrics
+        }
+
+    def write(self, artifact: ProblemValues) -> None:
+        artifact.write(self.rows)

@@ -1,0 +1,41 @@
+"""pretrain: preference-model pretraining up to a pair count: a decay from a trunk state, or a whole run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.models.reward_model import RewardModel
+from harness.stages.context import StageContext
+from harness.stages.order import trunk_order
+from harness.stages.train import anneal, facts, run_training, settings_of, wsd
+from harness.store.artifacts import Checkpoint, Tokens, TrunkState
+from harness.training.checkpoints import TrainingState
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Train from the trunk state (WSD) or the base model and save the checkpoint."""
+    spec = context.spec
+    training = spec["training"]
+    peak, stop = training["learning_rate"], spec["stop_step"]
+    state = None
+    if "trunk" in context.inputs:
+        trunk = context.input("trunk", TrunkState)
+        model, state = RewardModel.load(trunk.model), TrainingState.load(trunk.state)
+    else:
+        model = RewardModel.load(context.input("base", Checkpoint).model)
+        model.reset_head(spec["order"]["seed"])
+    if spec["schedule"]["kind"] == "wsd":
+        schedule = wsd(peak, warmup_steps=spec["warmup_steps"], decay_start=spec["start_step"], stop_step=stop)
+    else:
+        schedule = anneal(spec["schedule"], peak, stop)
+    result = run_training(
+        context,
+        model,
+        [context.input("tokens", Tokens).open(limit=context.inputs["tokens"].rows)],
+        trunk_order(spec["order"], stop * training["global_batch"]),
+        settings=settings_of(training, schedule),
+        stop_step=stop,
+        state=state,
+    )
+    model.save(Checkpoint(context.directory).model)
+    return facts(result)

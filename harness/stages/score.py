@@ -1,0 +1,45 @@
+"""score: a reward for every response of a set of groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from harness.models.reward_model import RewardModel
+from harness.models.scoring import score_groups
+from harness.stages.context import StageContext
+from harness.store.artifacts import Checkpoint, Scores, Tokens
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Score and write, groups in order; `group` is the row in the tokens' source."""
+    model = RewardModel.load(context.input("checkpoint", Checkpoint).model)
+    reader = context.input("tokens", Tokens).open()
+    scores = score_groups(
+        model,
+        reader,
+        range(len(reader)),
+        row_tokens=context.how.row_tokens,
+        rows_per_micro_batch=context.how.rows_per_micro_batch,
+        device=context.how.device,
+        precision=context.spec["precision"],
+        progress=lambda done, total: context.progress(done, total, "groups"),
+    )
+    write_scores(Scores(context.directory), list(reader.rows), scores)
+    flat = np.concatenate(scores)
+    return {"groups": len(scores), "responses": len(flat), "mean": round(float(flat.mean()), 6)}
+
+
+def write_scores(artifact: Scores, groups: list[int], scores: list[Any]) -> None:
+    """Write one row a response."""
+    artifact.write_table(
+        pa.table(
+            {
+                "group": pa.array(np.repeat(np.asarray(groups, dtype=np.int64), [len(one) for one in scores])),
+                "response": pa.array(np.concatenate([np.arange(len(one), dtype=np.int64) for one in scores])),
+                "score": pa.array(np.concatenate(scores).astype(np.float64)),
+            }
+        )
+    )

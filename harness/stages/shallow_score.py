@@ -1,0 +1,53 @@
+"""shallow_score: reference scorers that understand nothing, fitted on exactly the pairs a training sees."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from harness.evaluation.shallow import LengthScorer, NgramScorer, fit_length, fit_ngrams
+from harness.stages.context import StageContext
+from harness.stages.order import Order, subset_order
+from harness.stages.score import write_scores
+from harness.store.artifacts import Candidates, Pairs, Scores, Tokens
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Fit on the training's subset and score the target's responses."""
+    spec = context.spec
+    chosen, rejected = _training_texts(context)
+    scorer: LengthScorer | NgramScorer
+    if spec["scorer"] == "length":
+        scorer = fit_length(chosen, rejected)
+    else:
+        scorer = fit_ngrams(chosen, rejected, seed=spec["seed"] or 0)
+    groups = _target(context)
+    flat = scorer.score([text for texts in groups for text in texts])
+    bounds = np.cumsum([0, *map(len, groups)])
+    scores = [flat[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    write_scores(Scores(context.directory), list(range(len(groups))), scores)
+    return {"groups": len(groups), "fitted_on": len(chosen)}
+
+
+def _training_texts(context: StageContext) -> tuple[list[str], list[str]]:
+    spec = context.spec
+    tables = [context.input(f"pairs-{name}", Pairs).read() for name in spec["tasks"]]
+    readers = [context.input(f"tokens-{name}", Tokens).open() for name in spec["tasks"]]
+    order: Order
+    if spec["seed"] is None:  # PMP in row order
+        order = np.stack([np.zeros(spec["samples"], dtype=np.int64), np.arange(spec["samples"])], axis=1)
+    else:
+        order = subset_order(spec["seed"], [len(reader) for reader in readers], spec["samples"])
+    texts = [(table["chosen"].to_pylist(), table["rejected"].to_pylist()) for table in tables]
+    rows = [(source, int(readers[source].rows[index])) for source, index in order.tolist()]
+    return [texts[source][0][row] for source, row in rows], [texts[source][1][row] for source, row in rows]
+
+
+def _target(context: StageContext) -> list[list[str]]:
+    if context.spec["content"] == "candidates":
+        rows = context.input("target", Candidates).rows()
+        return [[row["text"] for row in pool] for _, pool in groupby(rows, key=lambda row: row["problem"])]
+    table = context.input("target", Pairs).read()
+    return [list(pair) for pair in zip(table["chosen"].to_pylist(), table["rejected"].to_pylist(), strict=True)]

@@ -1,0 +1,121 @@
+"""What the training stages share: from spec to the training loop's settings, and a run from one step to another."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+from harness.models.losses import LossWeights
+from harness.models.reward_model import RewardModel
+from harness.stages.context import StageContext
+from harness.stages.order import Order
+from harness.store.artifacts import TokenReader
+from harness.training.checkpoints import ResumePoint, TrainingState
+from harness.training.loop import AdamWSettings, TrainingResult, TrainingRuntime, TrainingSettings, train
+from harness.training.schedules import Constant, Cosine, Linear, Schedule, Wsd
+
+
+def loss_weights(loss: Mapping[str, Any]) -> LossWeights:
+    """The losses of a spec; a pair loss of one's own is imported here, inside the stage, and nowhere else."""
+    kind = loss.get("kind", "bradley_terry")
+    if ":" not in kind:
+        return LossWeights(rm=loss["rm"], lm=loss["lm"], margin=loss["margin"])
+    module, _, name = kind.partition(":")
+    pair_loss = getattr(importlib.import_module(module), name)
+    return LossWeights(rm=loss["rm"], lm=loss["lm"], margin=loss["margin"], pair_loss=pair_loss)
+
+
+def anneal(schedule: Mapping[str, Any], peak: float, steps: int) -> Schedule:
+    """A schedule over a whole run of `steps`."""
+    if schedule["kind"] == "cosine":
+        return Cosine(peak=peak, warmup=schedule["warmup"], total_steps=steps)
+    if schedule["kind"] == "linear":
+        return Linear(peak=peak, warmup=schedule["warmup"], total_steps=steps)
+    if schedule["kind"] == "constant":
+        return Constant(peak=peak, warmup_steps=round(schedule["warmup"] * steps))
+    raise AssertionError(schedule)
+
+
+def wsd(peak: float, *, warmup_steps: int, decay_start: int | None, stop_step: int) -> Wsd:
+    """A trunk (`decay_start` None) or a branch that decays from `decay_start` to `stop_step`."""
+    if decay_start is None:
+        return Wsd(peak=peak, warmup_steps=warmup_steps)
+    return Wsd(peak=peak, warmup_steps=warmup_steps, decay_start=decay_start, decay_steps=stop_step - decay_start)
+
+
+def settings_of(training: Mapping[str, Any], schedule: Schedule, *, frozen_backbone: bool = False) -> TrainingSettings:
+    """The loop's settings from a `training` spec (see `harness.plan.pipeline.training_spec`)."""
+    return TrainingSettings(
+        global_batch=training["global_batch"],
+        schedule=schedule,
+        loss=loss_weights(training["loss"]),
+        optimizer=AdamWSettings(
+            weight_decay=training["weight_decay"],
+            betas=(training["betas"][0], training["betas"][1]),
+            clip_norm=training["clip_norm"],
+        ),
+        precision=training["precision"],
+        frozen_backbone=frozen_backbone,
+    )
+
+
+def run_training(
+    context: StageContext,
+    model: RewardModel,
+    sources: Sequence[TokenReader],
+    order: Order,
+    *,
+    settings: TrainingSettings,
+    stop_step: int,
+    state: TrainingState | None = None,
+) -> TrainingResult:
+    """Train up to `stop_step`, resuming an interrupted attempt of this stage where there is one."""
+    resume = ResumePoint(directory=context.resume, every_seconds=context.how.checkpoint_seconds)
+    saved = resume.latest()
+    context.events.forget_steps_after(saved[0] if saved else (state.step if state else 0))
+    return train(
+        model,
+        sources,
+        order,
+        settings=settings,
+        runtime=TrainingRuntime(
+            device="cpu" if context.how.device == "cpu" else "cuda",
+            row_tokens=context.how.row_tokens,
+            rows_per_micro_batch=context.how.rows_per_micro_batch,
+            log_every=context.how.log_every,
+        ),
+        stop_step=stop_step,
+        emit=context.emit,
+        state=state,
+        resume=resume,
+        should_stop=context.should_stop,
+    )
+
+
+def facts(result: TrainingResult) -> dict[str, Any]:
+    """What a training leaves in its record."""
+    return {
+        "steps": result.steps,
+        "groups_trained": result.groups,
+        "tokens_trained": result.tokens,
+        "last": {name: round(value, 6) for name, value in sorted(result.smoothed.items())},
+    }
+
+
+def whole_steps(groups: int, global_batch: int, what: str) -> int:
+    """Whole global batches of `groups`.
+
+    Raises:
+        DataError: not even one.
+    """
+    if groups < global_batch:
+        raise DataError(f"{what} must fill a global batch", f"{groups} < {global_batch}", "raise it, or lower the batch")
+    return groups // global_batch
+
+
+def load_model(directory: Path) -> RewardModel:
+    """The reward model of a checkpoint, on the CPU."""
+    return RewardModel.load(directory)

@@ -1,0 +1,47 @@
+"""trunk_state: the stable path of a WSD run at one step, with everything needed to go on from it.
+
+Reached from the nearest earlier state of the same trunk there is; the result is the same by any route.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.models.reward_model import RewardModel
+from harness.stages.context import StageContext
+from harness.stages.order import trunk_order
+from harness.stages.train import facts, run_training, settings_of, wsd
+from harness.store.artifacts import Checkpoint, Tokens, TrunkState
+from harness.training.checkpoints import TrainingState
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Train on from an earlier state, or from the base model, up to the state's step."""
+    spec = context.spec
+    training = spec["training"]
+    model, state = _start(context)
+    result = run_training(
+        context,
+        model,
+        [context.input("tokens", Tokens).open(limit=context.inputs["tokens"].rows)],
+        trunk_order(spec["order"], spec["step"] * training["global_batch"]),
+        settings=settings_of(
+            training,
+            wsd(training["learning_rate"], warmup_steps=spec["warmup_steps"], decay_start=None, stop_step=spec["step"]),
+        ),
+        stop_step=spec["step"],
+        state=state,
+    )
+    result.state.save(TrunkState(context.directory).state, model)
+    return facts(result)
+
+
+def _start(context: StageContext) -> tuple[RewardModel, TrainingState | None]:
+    step = context.spec["step"]
+    earlier = [(at, state) for at, state in context.earlier_states() if at < step]
+    if earlier:
+        _, nearest = max(earlier, key=lambda found: found[0])
+        return RewardModel.load(nearest.model), TrainingState.load(nearest.state)
+    model = RewardModel.load(context.input("base", Checkpoint).model)
+    model.reset_head(context.spec["order"]["seed"])  # the pretrain seed sets order and head
+    return model, None

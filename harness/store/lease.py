@@ -1,0 +1,118 @@
+"""One holder a stage: a small file with a heartbeat, taken over when its holder is gone.
+
+A holder on the same boot of the same machine whose process has ended is gone at once; any other is gone when its
+heartbeat is older than the grace period. `filelock` guards only the moments of taking and giving back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock
+
+from harness.errors import LeaseLost
+
+GRACE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 5.0
+
+
+def _boot() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _process_start(pid: int) -> str:
+    """Start time of a process, so that a reused pid is not mistaken for the holder; '' if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+class Lease:
+    """A lease on `path`. Use `acquire`, then `release`, or as a context manager after acquiring."""
+
+    def __init__(self, path: Path, *, grace: float = GRACE_SECONDS, heartbeat: float = HEARTBEAT_SECONDS) -> None:
+        self.path = path
+        self.grace = grace
+        self.heartbeat = heartbeat
+        self.owner = uuid.uuid4().hex
+        self._guard = FileLock(str(path) + ".lock")
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> bool:
+        """Take the lease if nobody holds it; False if somebody does."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._guard:
+            if is_held(self.path, self.grace):
+                return False
+            holder = {"owner": self.owner, "boot": _boot(), "pid": os.getpid(), "start": _process_start(os.getpid())}
+            temporary = self.path.with_name(f"{self.path.name}.{self.owner[:8]}")
+            temporary.write_text(json.dumps(holder), encoding="utf-8")
+            temporary.replace(self.path)
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._beat, name="lease-heartbeat", daemon=True)
+        self._thread.start()
+        return True
+
+    def require(self) -> None:
+        """Raise LeaseLost unless this lease is still ours: checked before anything is published."""
+        if not self._ours():
+            raise LeaseLost("a stage has one holder", "another process took this one over", "its result is used")
+
+    def release(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        with self._guard:
+            if self._ours():
+                self.path.unlink()
+
+    def _ours(self) -> bool:
+        holder = _holder(self.path)
+        return holder is not None and holder.get("owner") == self.owner
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self.heartbeat):
+            if not self._ours():
+                return
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self.path)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+
+def is_held(path: Path, grace: float = GRACE_SECONDS) -> bool:
+    """Whether somebody alive holds the lease at `path`."""
+    holder = _holder(path)
+    if holder is None:
+        return False
+    if holder.get("boot") and holder["boot"] == _boot():
+        start = _process_start(int(holder["pid"]))
+        if not start or start != holder["start"]:
+            return False
+    try:
+        return time.time() - path.stat().st_mtime < grace
+    except FileNotFoundError:
+        return False
+
+
+def _holder(path: Path) -> dict[str, str] | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None

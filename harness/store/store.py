@@ -1,0 +1,202 @@
+"""The store: `<root>/<kind>/<fingerprint[:12]>/`, one folder a finished stage, each with its record.
+
+A stage is built in a `.partial` sibling under a lease and renamed whole. Reading never takes a lease.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.errors import CorruptArtifact, StoreError
+from harness.store.identity import SHORT, file_digest
+from harness.store.lease import GRACE_SECONDS, Lease, is_held
+from harness.store.record import RECORD, RESUME, RUN, SCHEMA, Record, make_record, read_record, write_json
+
+STORE_FILE = "store.json"
+
+
+class Building:
+    """A stage being built: write into `directory`, then `publish`."""
+
+    def __init__(self, directory: Path, final: Path, lease: Lease) -> None:
+        self.directory = directory
+        self._final = final
+        self._lease = lease
+
+    def publish(
+        self,
+        *,
+        kind: str,
+        identity: Mapping[str, Any],
+        result: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        run: Mapping[str, Any],
+    ) -> Record:
+        """Write the record last, then move the folder to its place.
+
+        Raises:
+            LeaseLost: another process took the stage over meanwhile.
+        """
+        shutil.rmtree(self.directory / RESUME, ignore_errors=True)
+        write_json(self.directory / RUN, run)
+        record = make_record(
+            kind=kind, identity=identity, result=result, environment=environment, directory=self.directory
+        )
+        self._lease.require()
+        record.write(self.directory)
+        if self._final.exists():  # a record whose payload was dropped, or that was found corrupt: replaced
+            shutil.rmtree(self._final)
+        self.directory.rename(self._final)
+        return record
+
+
+class Store:
+    """All finished stages of a workdir.
+
+    Raises:
+        StoreError: the folder holds a store of another schema, or cannot be written.
+    """
+
+    def __init__(self, root: Path, *, grace: float = GRACE_SECONDS) -> None:
+        self.root = root
+        self.grace = grace
+        marker = root / STORE_FILE
+        if marker.exists():
+            schema = json.loads(marker.read_text(encoding="utf-8")).get("schema")
+            if schema != SCHEMA:
+                raise StoreError(
+                    f"this version reads stores of schema {SCHEMA}",
+                    f"{root} has schema {schema}",
+                    "use the version that wrote it, or another --workdir",
+                )
+
+    def create(self) -> None:
+        """Make the folder and its marker, if they are not there yet."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.root, os.W_OK):
+                raise PermissionError(13, "Permission denied")
+            if not (self.root / STORE_FILE).exists():
+                write_json(self.root / STORE_FILE, {"schema": SCHEMA})
+        except OSError as error:
+            raise StoreError(
+                "the workdir must be writable", f"{self.root}: {error.strerror}", "choose another --workdir"
+            ) from None
+
+    def directory(self, kind: str, fingerprint: str) -> Path:
+        return self.root / kind / fingerprint[:SHORT]
+
+    def record(self, kind: str, fingerprint: str) -> Record | None:
+        """The record of a finished stage, else None.
+
+        Raises:
+            StoreError: two fingerprints share their first characters, or the record is unreadable.
+        """
+        record = read_record(self.directory(kind, fingerprint))
+        if record is not None and record.fingerprint != fingerprint:
+            raise StoreError(
+                "a folder holds one stage",
+                f"{kind}/{fingerprint[:SHORT]} belongs to another fingerprint",
+                "move that folder away",
+            )
+        return record
+
+    def records(self, kind: str | None = None) -> Iterator[Record]:
+        """Every record, by kind and folder name."""
+        kinds = [self.root / kind] if kind else sorted(path for path in self.root.glob("*") if path.is_dir())
+        for folder in kinds:
+            for path in sorted(folder.glob(f"*/{RECORD}")):
+                if not path.parent.name.endswith(".partial"):
+                    record = read_record(path.parent)
+                    if record is not None:
+                        yield record
+
+    def find(self, name: str) -> Record:
+        """The record whose fingerprint begins with `name`, which may be `kind/` prefixed.
+
+        Raises:
+            StoreError: none or several match.
+        """
+        kind, _, start = name.rpartition("/")
+        matches = [record for record in self.records(kind or None) if record.fingerprint.startswith(start)]
+        if len(matches) == 1 and start:
+            return matches[0]
+        found = "none does" if not matches else f"{len(matches)} do"
+        raise StoreError(f"one stage must match {name!r}", found, "see `harness ls` for kinds and fingerprints")
+
+    def has_payload(self, record: Record) -> bool:
+        """Whether every file of the record is there at its size (bytes are checked by `verify`)."""
+        directory = self.directory(record.kind, record.fingerprint)
+        for path, (_, size) in record.files.items():
+            try:
+                if (directory / path).stat().st_size != size:
+                    return False
+            except OSError:
+                return False
+        return True
+
+    def verify(self, record: Record) -> None:
+        """Raise CorruptArtifact unless every payload file has the digest its record names."""
+        directory = self.directory(record.kind, record.fingerprint)
+        for path, (digest, _) in record.files.items():
+            if not (directory / path).is_file() or file_digest(directory / path) != digest:
+                raise CorruptArtifact(
+                    "an artifact must match its record",
+                    f"{record.kind}/{record.fingerprint[:SHORT]}/{path} does not",
+                    "it is computed again",
+                )
+
+    def partial(self, kind: str, fingerprint: str) -> Path:
+        """Where an unfinished stage is being built."""
+        return self.root / kind / f"{fingerprint[:SHORT]}.partial"
+
+    def is_building(self, kind: str, fingerprint: str) -> bool:
+        """Whether somebody alive is building this stage."""
+        return is_held(self._lease_path(kind, fingerprint), self.grace)
+
+    @contextmanager
+    def build(self, kind: str, fingerprint: str, *, resumable: bool) -> Iterator[Building | None]:
+        """Build a stage under its lease; None if somebody else is building it.
+
+        Args:
+            resumable: keep what an interrupted attempt left, for the stage to go on from; else start empty.
+        """
+        lease = Lease(self._lease_path(kind, fingerprint), grace=self.grace)
+        if not lease.acquire():
+            yield None
+            return
+        with lease:
+            partial = self.partial(kind, fingerprint)
+            if not resumable and partial.exists():
+                shutil.rmtree(partial)
+            partial.mkdir(parents=True, exist_ok=True)
+            yield Building(partial, self.directory(kind, fingerprint), lease)
+
+    def discard(self, record: Record) -> None:
+        """Forget a stage altogether, so that it is computed again."""
+        shutil.rmtree(self.directory(record.kind, record.fingerprint))
+
+    def drop_payload(self, record: Record, *, below: str = "") -> int:
+        """Delete payload files (only those under `below`, if given); the record stays. Returns bytes freed."""
+        directory = self.directory(record.kind, record.fingerprint)
+        freed = 0
+        for path, (_, size) in record.files.items():
+            if path.startswith(below) and (directory / path).exists():
+                (directory / path).unlink()
+                freed += size
+        return freed
+
+    def run_facts(self, record: Record) -> dict[str, Any]:
+        """`run.json` of a finished stage: command, times, attempts. Not identity, not deterministic."""
+        path = self.directory(record.kind, record.fingerprint) / RUN
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return data
+
+    def _lease_path(self, kind: str, fingerprint: str) -> Path:
+        return self.root / kind / f"{fingerprint[:SHORT]}.lease"

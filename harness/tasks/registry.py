@@ -1,0 +1,56 @@
+"""Find a task by name. Names are listed without importing any task; a task's file is imported when it is loaded.
+
+Called by stages only: recipes and plans carry a task's name as text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from harness.errors import RecipeError
+from harness.tasks.task import Mistake, Preference, Problem, Solution, Task
+
+__all__ = ["BUILT_IN", "Mistake", "Preference", "Problem", "Solution", "Task", "load_task"]
+
+BUILT_IN: Mapping[str, str] = MappingProxyType(
+    {
+        "circuit_logic": "harness.tasks.circuit_logic:CircuitLogic",
+        "gsm_symbolic": "harness.tasks.gsm_symbolic:GsmSymbolic",
+    }
+)
+
+
+def load_task(kind: str) -> Task:
+    """The task of a built-in name or of "package.module:name", a `Task` or something that makes one when called.
+
+    Raises:
+        RecipeError: no such name, module or object, or the object is no task.
+    """
+    if kind in BUILT_IN:
+        return _task_at(BUILT_IN[kind], kind)
+    if ":" not in kind:
+        near = difflib.get_close_matches(kind, BUILT_IN, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(BUILT_IN)}"
+        raise RecipeError(
+            "a task's kind must be a built-in name or `package.module:name`", f"{kind!r} is neither", hint
+        )
+    return _task_at(kind, kind)
+
+
+def _task_at(place: str, kind: str) -> Task:
+    module_name, _, name = place.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise RecipeError(
+            f"task {kind!r} must be importable", f"importing {module_name!r} says: {error}", "install its package"
+        ) from error
+    made = getattr(module, name, None)
+    task = made() if callable(made) else made
+    if not isinstance(task, Task):
+        found = f"{module_name!r} has no {name!r}" if made is None else f"it is a {type(task).__name__}"
+        raise RecipeError(f"{kind!r} must be a harness.tasks.task.Task", found, "correct the name after the colon")
+    return task

@@ -1,0 +1,106 @@
+"""Losses against their definitions, and pair statistics."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from harness.errors import RecipeError
+from harness.models.losses import LossWeights, bradley_terry_sum, lm_cross_entropy_sum, pair_statistics
+
+
+def test_bradley_terry_is_minus_log_of_the_preference_probability() -> None:
+    chosen, rejected = torch.tensor([1.0, -0.5, 2.0]), torch.tensor([0.0, 0.5, 2.0])
+    expected = sum(-math.log(1 / (1 + math.exp(-(c - r - 0.25)))) for c, r in [(1, 0), (-0.5, 0.5), (2, 2)])
+    assert bradley_terry_sum(chosen, rejected, margin=0.25).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_bradley_terry_stays_finite_for_extreme_rewards() -> None:
+    chosen = torch.tensor([-1e4, 1e4], requires_grad=True)
+    loss = bradley_terry_sum(chosen, torch.tensor([1e4, -1e4]))
+    torch.autograd.backward([loss])
+    assert loss.item() == pytest.approx(2e4)
+    assert chosen.grad is not None
+    assert chosen.grad.tolist() == [-1.0, 0.0]
+
+
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("chunk_positions", [1, 7, 20, 1000])
+def test_chunked_cross_entropy_equals_the_plain_one(
+    softcap: float | None, with_bias: bool, chunk_positions: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(size, 8, dtype=torch.float64, generator=generator) for size in (20, 33))
+    labels = torch.randint(33, (20,), generator=generator)
+    inputs = [hidden, weight]
+    if with_bias:
+        inputs.append(torch.randn(33, dtype=torch.float64, generator=generator))
+    for tensor in inputs:
+        tensor.requires_grad_()
+    logits = functional.linear(*inputs)
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    plain = functional.cross_entropy(logits, labels, reduction="sum")
+    chunked = lm_cross_entropy_sum(
+        hidden, labels, weight, inputs[2] if with_bias else None, softcap=softcap, chunk_positions=chunk_positions
+    )
+    torch.testing.assert_close(chunked, plain, rtol=1e-12, atol=0)
+    for ours, theirs in zip(
+        torch.autograd.grad(chunked * 0.3, inputs), torch.autograd.grad(plain * 0.3, inputs), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_chunked_cross_entropy_gives_gradients_only_where_asked() -> None:
+    hidden = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    weight = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([0, 1, 2, 3, 5])
+    torch.autograd.backward([lm_cross_entropy_sum(hidden, labels, weight)])
+    assert weight.grad is None
+    assert hidden.grad is not None
+    with torch.no_grad():
+        assert not lm_cross_entropy_sum(hidden, labels, weight).requires_grad
+
+
+def test_chunked_cross_entropy_of_no_positions_is_zero() -> None:
+    hidden = torch.empty(0, 4, requires_grad=True)
+    loss = lm_cross_entropy_sum(hidden, torch.empty(0, dtype=torch.int64), torch.ones(6, 4))
+    torch.autograd.backward([loss])
+    assert loss.item() == 0.0
+
+
+def test_chunked_cross_entropy_accumulates_in_fp32_under_bf16_autocast() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(size, 16, generator=generator, requires_grad=True) for size in (64, 50))
+    labels = torch.randint(50, (64,), generator=generator)
+    exact = functional.cross_entropy(hidden @ weight.t(), labels, reduction="sum")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = lm_cross_entropy_sum(hidden, labels, weight, chunk_positions=10)
+    assert rounded.dtype == torch.float32
+    assert rounded.item() == pytest.approx(exact.item(), rel=0.02)
+    for ours, theirs in zip(
+        torch.autograd.grad(rounded, [hidden, weight]), torch.autograd.grad(exact, [hidden, weight]), strict=True
+    ):
+        assert ours.dtype == torch.float32
+        assert (ours - theirs).norm() < 0.02 * theirs.norm()
+
+
+def test_pair_statistics_count_ties_half() -> None:
+    values = pair_statistics(np.array([1.0, 0.0, 2.0, -1.0]), np.array([0.0, 0.0, 3.0, -3.0]))
+    assert values["accuracy"] == 2.5 / 4
+    assert values["margin"] == pytest.approx((1 + 0 - 1 + 2) / 4)
+    assert values["reward_mean"] == pytest.approx(2 / 8)
+    assert values["reward_std"] == pytest.approx(np.std([1, 0, 2, -1, 0, 0, 3, -3]))
+
+
+@pytest.mark.parametrize(
+    ("rm", "lm", "margin"), [(0, 0, 0), (-1, 1, 0), (1, -0.1, 0), (math.nan, 1, 0), (1, 1, math.inf)]
+)
+def test_impossible_loss_weights_are_refused(rm: float, lm: float, margin: float) -> None:
+    with pytest.raises(RecipeError):
+        LossWeights(rm=rm, lm=lm, margin=margin)

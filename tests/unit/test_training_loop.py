@@ -1,0 +1,418 @@
+"""The training loop against a naive one, and its promises: same bits again, after a resume, and through a trunk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from harness.errors import CorruptArtifact, DataError, RecipeError, TrainingDiverged
+from harness.events import Event, Metrics, Progress
+from harness.models.losses import LossWeights
+from harness.models.reward_model import RewardModel
+from harness.models.sources import tiny_model
+from harness.training.checkpoints import MODEL_FOLDER, ResumePoint, TrainingState
+from harness.training.loop import AdamWSettings, TrainingResult, TrainingRuntime, TrainingSettings, train
+from harness.training.monitor import PATIENCE_STEPS, Monitor
+from harness.training.schedules import Constant, Wsd, learning_rate
+
+VOCABULARY = 61
+GLOBAL_BATCH = 4
+STEPS = 8
+ORDER = np.random.default_rng(0).permutation(40)[: GLOBAL_BATCH * STEPS]
+SETTINGS = TrainingSettings(
+    global_batch=GLOBAL_BATCH,
+    schedule=Wsd(peak=5e-3, warmup_steps=2, decay_start=5, decay_steps=3),
+    loss=LossWeights(rm=1.0, lm=1.0),
+    optimizer=AdamWSettings(weight_decay=0.1, clip_norm=0.5),
+)
+RUNTIME = TrainingRuntime(row_tokens=64, rows_per_micro_batch=2, log_every=3)
+
+
+class Memory:
+    """Groups held in memory."""
+
+    def __init__(self, groups: list[list[np.ndarray]]) -> None:
+        self.groups = groups
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def group(self, index: int, /) -> list[np.ndarray]:
+        return self.groups[index]
+
+
+def pairs(seed: int = 0, count: int = 40) -> Memory:
+    """Pairs with something to learn: a chosen response counts upwards."""
+    rng = np.random.default_rng(seed)
+    groups = []
+    for _ in range(count):
+        prompt = rng.integers(0, VOCABULARY, rng.integers(0, 9))
+        start, length = int(rng.integers(0, VOCABULARY)), int(rng.integers(2, 12))
+        chosen = (start + np.arange(length)) % VOCABULARY
+        groups.append([prompt, chosen, rng.integers(0, VOCABULARY, rng.integers(1, 12))])
+    return Memory(groups)
+
+
+def build(*, tie: bool = False) -> RewardModel:
+    backbone = tiny_model(
+        "llama",
+        vocabulary=VOCABULARY,
+        hidden_size=32,
+        layers=2,
+        heads=4,
+        key_value_heads=2,
+        intermediate_size=48,
+        max_positions=64,
+        tie_embeddings=tie,
+        seed=1,
+    )
+    return RewardModel(backbone, head_seed=1)
+
+
+def run(
+    model: RewardModel,
+    *,
+    stop: int = STEPS,
+    settings: TrainingSettings = SETTINGS,
+    runtime: TrainingRuntime = RUNTIME,
+    emit: Callable[[Event], None] = lambda event: None,
+    **others: Any,
+) -> TrainingResult:
+    return train(model, [pairs()], ORDER, settings=settings, runtime=runtime, stop_step=stop, emit=emit, **others)
+
+
+def weights(model: RewardModel) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_same_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def digests(directory: Path) -> dict[str, str]:
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def without_speed(event: Event) -> dict[str, float] | None:
+    if not isinstance(event, Metrics):
+        return None
+    return {name: value for name, value in event.values.items() if name != "tokens_per_second"} | {"step": event.step}
+
+
+@pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])
+def test_training_equals_a_naive_loop(tie: bool) -> None:
+    model, naive = build(tie=tie), build(tie=tie)
+    run(model)
+    matrices = [parameter for parameter in naive.parameters() if parameter.ndim >= 2]
+    vectors = [parameter for parameter in naive.parameters() if parameter.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}], fused=False
+    )
+    data = pairs()
+    for step in range(STEPS):
+        preference, lm_sum, targets = [], torch.zeros(()), 0
+        for index in ORDER[step * GLOBAL_BATCH : (step + 1) * GLOBAL_BATCH]:
+            prompt, *responses = data.group(int(index))
+            rewards = []
+            for number, response in enumerate(responses):
+                ids = torch.from_numpy(np.concatenate([prompt, response]))[None]
+                output = naive.backbone(input_ids=ids, output_hidden_states=True)
+                rewards.append(naive.head(output.hidden_states[-1][0, -1])[0])
+                if number == 0:
+                    first = max(len(prompt), 1)
+                    lm_sum = lm_sum + functional.cross_entropy(
+                        output.logits[0, first - 1 : -1], ids[0, first:], reduction="sum"
+                    )
+                    targets += ids.shape[1] - first
+            preference.append(-functional.logsigmoid(rewards[0] - rewards[1]))
+        optimizer.zero_grad()
+        torch.autograd.backward([torch.stack(preference).mean() + lm_sum / targets])
+        torch.nn.utils.clip_grad_norm_(naive.parameters(), 0.5)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(SETTINGS.schedule, step)
+        optimizer.step()
+    start = weights(build(tie=tie))
+    for name, tensor in model.state_dict().items():
+        moved = (naive.state_dict()[name] - start[name]).norm()
+        assert moved > 0
+        # Adam divides by the gradient's size, so rounding of tiny gradients is felt in the weights
+        assert (tensor - naive.state_dict()[name]).norm() < 2e-3 * moved, name
+
+
+def test_the_same_training_gives_the_same_bits() -> None:
+    first, second = build(), build()
+    results = [run(first), run(second)]
+    assert_same_bits(weights(first), weights(second))
+    assert results[0].smoothed == results[1].smoothed
+    assert_same_bits(results[0].state.optimizer, results[1].state.optimizer)
+
+
+def test_training_draws_nothing_at_random() -> None:
+    model = build()
+    before = torch.get_rng_state()
+    run(model)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_rows_and_micro_batches_change_rounding_only() -> None:
+    settings = replace(SETTINGS, schedule=Constant(peak=1e-3))
+    reference = build()
+    result = run(reference, settings=settings)
+    for row_tokens, rows in [(1, 1), (32, 3), (4096, 1)]:
+        model = build()
+        runtime = replace(RUNTIME, row_tokens=row_tokens, rows_per_micro_batch=rows)
+        other = run(model, settings=settings, runtime=runtime)
+        assert other.smoothed == pytest.approx(result.smoothed, rel=1e-4)
+        assert other.tokens == result.tokens
+        for name, tensor in model.state_dict().items():
+            assert (tensor - reference.state_dict()[name]).abs().max() < 2e-4, name
+
+
+def test_metrics_tell_what_happened() -> None:
+    events: list[Event] = []
+    result = run(build(), emit=events.append)
+    metrics = [event for event in events if isinstance(event, Metrics)]
+    assert [event.step for event in metrics] == [3, 6, 8]
+    assert [(event.done, event.total) for event in events if isinstance(event, Progress)] == [(3, 8), (6, 8), (8, 8)]
+    names = {"loss", "loss_rm", "loss_lm", "accuracy", "margin", "reward_mean", "reward_std", "learning_rate"}
+    for event in metrics:
+        assert set(event.values) == names | {"grad_norm", "tokens_per_second"}
+        assert event.values["loss"] == pytest.approx(event.values["loss_rm"] + event.values["loss_lm"])
+        assert event.values["learning_rate"] == learning_rate(SETTINGS.schedule, event.step - 1)
+        assert event.values["tokens_per_second"] > 0
+    data = pairs()
+    assert (result.steps, result.groups) == (STEPS, STEPS * GLOBAL_BATCH)
+    assert result.tokens == sum(sum(map(len, data.group(int(index)))) for index in ORDER)
+
+
+def test_training_learns() -> None:
+    settings = replace(SETTINGS, schedule=Constant(peak=1e-2), global_batch=16)
+    model, values = build(), []
+    order = np.tile(np.arange(32), 20)
+    train(
+        model,
+        [pairs()],
+        order,
+        settings=settings,
+        runtime=replace(RUNTIME, row_tokens=128, log_every=1),
+        stop_step=40,
+        emit=lambda event: values.append(event.values) if isinstance(event, Metrics) else None,
+    )
+    assert values[-1]["loss_lm"] < 0.5 * values[0]["loss_lm"]
+    assert values[-1]["loss_rm"] < 0.1
+    assert values[-1]["accuracy"] == 1.0
+
+
+def test_order_may_name_several_sources() -> None:
+    texts = Memory([[np.zeros(0, int), group[1]] for group in pairs(seed=5).groups])
+    order = np.array([(0, 3), (1, 7), (1, 3), (0, 0)] * 2)
+    model, merged = build(), build()
+    both = [pairs(), texts]
+    train(model, both, order, settings=SETTINGS, runtime=RUNTIME, stop_step=2, emit=lambda event: None)
+    flat = Memory([both[source].group(index) for source, index in order.tolist()])
+    rows = np.arange(8)
+    train(merged, [flat], rows, settings=SETTINGS, runtime=RUNTIME, stop_step=2, emit=lambda event: None)
+    assert_same_bits(weights(model), weights(merged))
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def kill_at(step: int) -> Callable[[Event], None]:
+    def emit(event: Event) -> None:
+        if isinstance(event, Metrics) and event.step == step:
+            raise Killed
+
+    return emit
+
+
+@pytest.mark.parametrize("at", [1, 4, 8])
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, at: int) -> None:
+    whole, resumed = build(), build()
+    every_step = replace(RUNTIME, log_every=1)
+    expected = run(whole, runtime=every_step)
+    point = ResumePoint(directory=tmp_path / "resume", every_seconds=0)
+    with pytest.raises(Killed):
+        run(resumed, runtime=every_step, resume=point, emit=kill_at(at))
+    resumed = build()
+    seen: list[Event] = []
+    result = run(resumed, runtime=every_step, resume=point, emit=seen.append)
+    assert [event.step for event in seen if isinstance(event, Metrics)] == list(range(at, STEPS + 1))
+    assert_same_bits(weights(resumed), weights(whole))
+    assert_same_bits(result.state.optimizer, expected.state.optimizer)
+    assert (result.smoothed, result.tokens) == (expected.smoothed, expected.tokens)
+    assert resumed.has_head
+    point.clear()
+    assert not point.directory.exists()
+
+
+def test_a_save_cut_off_midway_is_not_taken_up(tmp_path: Path) -> None:
+    point = ResumePoint(directory=tmp_path, every_seconds=0)
+    with pytest.raises(Killed):
+        run(build(), runtime=replace(RUNTIME, log_every=1), resume=point, emit=kill_at(4))
+    (tmp_path / "step-7.partial").mkdir()
+    assert point.latest() == (3, tmp_path / "step-3")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-3", "step-7.partial"], "older states are dropped"
+
+
+def test_saves_wait_for_their_time(tmp_path: Path) -> None:
+    run(build(), resume=ResumePoint(directory=tmp_path, every_seconds=3600))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_trunk_and_branch_equal_one_uninterrupted_training(tmp_path: Path) -> None:
+    whole = build()
+    expected = run(whole)
+    trunk = build()
+    state = run(trunk, stop=5, settings=replace(SETTINGS, schedule=Wsd(peak=5e-3, warmup_steps=2))).state
+    state.save(tmp_path / "trunk", trunk)
+    branch = RewardModel.load(tmp_path / "trunk" / MODEL_FOLDER)
+    result = run(branch, state=TrainingState.load(tmp_path / "trunk"))
+    assert_same_bits(weights(branch), weights(whole))
+    assert_same_bits(result.state.optimizer, expected.state.optimizer)
+    assert result.smoothed == expected.smoothed
+
+
+def test_a_trunk_state_has_the_same_bytes_by_any_route(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, schedule=Wsd(peak=5e-3, warmup_steps=2))
+    direct = build()
+    run(direct, stop=6, settings=settings).state.save(tmp_path / "direct", direct)
+
+    first = build()
+    run(first, stop=2, settings=settings).state.save(tmp_path / "two", first)
+    second = RewardModel.load(tmp_path / "two" / MODEL_FOLDER)
+    state = run(second, stop=6, settings=settings, state=TrainingState.load(tmp_path / "two")).state
+    state.save(tmp_path / "through-two", second)
+
+    in_memory = build()
+    state = run(in_memory, stop=3, settings=settings).state
+    run(in_memory, stop=6, settings=settings, state=state).state.save(tmp_path / "in-memory", in_memory)
+
+    found = digests(tmp_path / "direct")
+    assert len(found) >= 6
+    assert digests(tmp_path / "through-two") == found
+    assert digests(tmp_path / "in-memory") == found
+    assert digests(tmp_path / "two") != found
+    assert {path.suffix for path in (tmp_path / "direct").rglob("*") if path.is_file()} == {".json", ".safetensors"}
+
+
+def test_states_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    model = build()
+    state = run(model, stop=2, settings=replace(SETTINGS, loss=LossWeights(rm=0, lm=1))).state
+    with pytest.raises(CorruptArtifact, match="loss weights"):
+        run(model, state=state)
+    with pytest.raises(CorruptArtifact, match="past the training's end"):
+        run(model, stop=1, state=state)
+    state.save(tmp_path / "state", model)
+    (tmp_path / "state" / "state.json").write_text(json.dumps({"step": 2}))
+    with pytest.raises(CorruptArtifact, match="complete"):
+        TrainingState.load(tmp_path / "state")
+
+
+def test_weights_a_loss_does_not_touch_stay_as_they_are() -> None:
+    start = weights(build())
+    lm_only, rm_only = build(), build()
+    lm_result = run(lm_only, settings=replace(SETTINGS, loss=LossWeights(rm=0, lm=1)))
+    rm_result = run(rm_only, settings=replace(SETTINGS, loss=LossWeights(rm=1, lm=0)))
+    assert torch.equal(lm_only.head.weight, start["head.weight"])
+    assert not lm_only.has_head
+    assert not torch.equal(rm_only.head.weight, start["head.weight"])
+    assert rm_only.has_head
+    assert torch.equal(rm_only.backbone.lm_head.weight, start["backbone.lm_head.weight"])
+    data = pairs()
+    chosen_only = sum(sum(map(len, data.group(int(index))[:2])) for index in ORDER)
+    assert (lm_result.tokens, set(lm_result.smoothed)) == (chosen_only, {"loss", "loss_lm"})
+    assert set(rm_result.smoothed) == {"loss", "loss_rm", "accuracy"}
+
+
+def test_a_linear_probe_moves_the_head_only() -> None:
+    settings = replace(SETTINGS, loss=LossWeights(rm=1, lm=0), frozen_backbone=True)
+    start, model = weights(build()), build()
+    graphs: list[bool] = []
+    model.backbone.model.register_forward_hook(lambda *call: graphs.append(call[2].last_hidden_state.requires_grad))
+    run(model, settings=settings)
+    assert [name for name, tensor in weights(model).items() if not torch.equal(tensor, start[name])] == ["head.weight"]
+    assert graphs
+    assert not any(graphs), "no gradient enters the backbone"
+    run(model, settings=replace(SETTINGS))
+    assert not torch.equal(model.backbone.lm_head.weight, start["backbone.lm_head.weight"]), "and it thaws again"
+    with pytest.raises(RecipeError, match="linear probe"):
+        replace(settings, loss=LossWeights(rm=1, lm=1))
+
+
+def test_bf16_trains_close_to_fp32_with_fp32_weights() -> None:
+    exact, rounded = build(), build()
+    results = [run(exact), run(rounded, settings=replace(SETTINGS, precision="bf16"))]
+    assert results[1].smoothed["loss"] == pytest.approx(results[0].smoothed["loss"], rel=0.02)
+    assert results[1].smoothed["loss"] != results[0].smoothed["loss"]
+    assert {tensor.dtype for tensor in rounded.state_dict().values()} == {torch.float32}
+
+
+def test_a_loss_that_is_not_finite_stops_the_training() -> None:
+    model = build()
+    with torch.no_grad():
+        model.head.weight.fill_(float("nan"))
+    with pytest.raises(TrainingDiverged, match=r"at step 1 loss = nan, loss_rm = nan") as caught:
+        run(model)
+    assert "learning rate" in caught.value.remedy
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_weights_alone() -> None:
+    model = build()
+    model.head.weight.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]
+    start = weights(model)
+    with pytest.raises(TrainingDiverged, match=r"grad_norm = (inf|nan)"):
+        run(model)
+    assert_same_bits(weights(model), start)
+
+
+@pytest.mark.parametrize("name", ["loss_rm", "loss_lm"])
+def test_a_runaway_loss_stops_the_training_but_only_after_the_warm_up(name: str) -> None:
+    def observe(losses: list[float], warmup_steps: int) -> None:
+        monitor = Monitor()
+        for step, loss in enumerate(losses, start=1):
+            monitor.observe({"loss": loss, name: loss}, tokens=1, groups=1)
+            monitor.require_stable(step, warmup_steps)
+
+    with pytest.raises(TrainingDiverged, match=rf"smoothed {name} must .* = 3.1, but at step {PATIENCE_STEPS + 1} it"):
+        observe([0.7, *[9.0] * 30], warmup_steps=0)
+    with pytest.raises(TrainingDiverged, match=r"at step 36 it is"):
+        observe([0.7, *[9.0] * 39], warmup_steps=35)
+    observe([0.7, *[3.0] * 100], warmup_steps=0)
+    observe([*[0.7] * 20, 20.0, *[0.7] * 20], warmup_steps=0)
+
+
+def test_a_sum_of_losses_does_not_hide_a_runaway() -> None:
+    monitor = Monitor()
+    for step in range(1, 30):
+        monitor.observe({"loss": 10.0, "loss_rm": 0.7 * step, "loss_lm": 9.0}, tokens=1, groups=1)
+    with pytest.raises(TrainingDiverged, match="loss_rm"):
+        monitor.require_stable(30, warmup_steps=0)
+
+
+def test_a_blown_up_training_is_noticed() -> None:
+    settings = replace(
+        SETTINGS,
+        schedule=Constant(peak=30.0),
+        optimizer=AdamWSettings(weight_decay=0.0, clip_norm=None),
+        global_batch=1,
+    )
+    with pytest.raises(TrainingDiverged):
+        run(build(), stop=32, settings=settings)
+
+
+def test_an_order_that_is_too_short_is_refused() -> None:
+    with pytest.raises(DataError, match="more than its 32"):
+        run(build(), stop=STEPS + 1)
