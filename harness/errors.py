@@ -8,6 +8,7 @@
     ├── StageError               a stage failed (exit 1)
     │   ├── DataError            what only data can show: too few pairs, contamination
     │   ├── TrainingDiverged     loss or gradient left the finite numbers or ran away
+    │   ├── TrainingStopped      asked to stop; it has saved where it stood
     │   ├── CorruptArtifact      an artifact's bytes no longer match its record
     │   └── LeaseLost            another process took the stage over
     └── ProblemList              several of the above at once, shown together
@@ -74,6 +75,10 @@ class DataError(StageError):
 
 
 class TrainingDiverged(StageError):
+    pass
+
+
+class TrainingStopped(StageError):
     pass
 
 

@@ -46,7 +46,7 @@ class RightOverWrong:
 
     Attributes:
         accuracy: (problems,) float64, NaN where a problem has no such pair.
-        pairs: (problems,) int64, right × wrong pairs; the accuracy's denominator.
+        pairs: (problems,) int64, right times wrong candidates; the accuracy's denominator.
     """
 
     accuracy: Floats

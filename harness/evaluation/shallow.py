@@ -28,7 +28,7 @@ LONGEST_NGRAM = 3
 FEATURES = 2**18
 """Hash buckets: frequent n-grams, which carry the weight, hardly ever collide; rare ones may."""
 INVERSE_PENALTY = 10.0
-"""Rows have unit length, so their differences are small; scikit-learn's default of 1 would underfit a few hundred pairs."""
+"""Rows have unit length, so their differences are small and scikit-learn's default of 1 would underfit few pairs."""
 ITERATIONS = 1_000
 
 Floats = NDArray[np.float64]
@@ -80,8 +80,8 @@ def fit_ngrams(chosen: Sequence[str], rejected: Sequence[str], *, seed: int) -> 
     """Bradley-Terry logistic regression on the difference of n-gram vectors, chosen minus rejected, no intercept.
 
     Counts are scaled to unit length a text, so length itself is not a feature. Hashing needs no vocabulary, and the
-    penalised problem is convex: the result depends on the pairs only, up to the solver's tolerance. `seed` decides which
-    pairs are shown the other way round (label 0), which without an intercept leaves the objective as it is.
+    penalised problem is convex: the result depends on the pairs only, up to the solver's tolerance. `seed` decides
+    which pairs are shown the other way round (label 0), which without an intercept leaves the objective as it is.
 
     Raises:
         DataError: fewer than two pairs, or lists of unequal length.

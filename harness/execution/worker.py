@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError
+from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError, TrainingStopped
 from harness.events import EventLog, Failed, Finished, Started, read_events
 from harness.execution.executor import Outcome, Task
 from harness.stages.context import Given, HowToRun, StageContext
@@ -80,7 +80,7 @@ def run_task(
         return _outcome(task, "busy", begun)
     except CorruptArtifact as error:
         return _outcome(task, "corrupt", begun, reason=error.one_line(), culprit=error.where)
-    except Interrupted:
+    except (Interrupted, TrainingStopped):
         return _outcome(task, "interrupted", begun, reason="stopped on request")
     except HarnessError as error:
         return _outcome(task, "failed", begun, reason=error.one_line(), log=log)

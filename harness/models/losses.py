@@ -7,8 +7,8 @@ never changes the result. This file knows tensors only: no models, no batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from harness.errors import RecipeError
+
+PairLoss = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 
 LM_CHUNK_POSITIONS = 1024
 """Positions whose logits exist at once: 1024 x 152k tokens (Qwen2) in fp32 are 0.6 GB, a whole batch would be tens of
@@ -32,11 +34,13 @@ class LossWeights:
         rm: weight of the Bradley-Terry loss, mean over the pairs of a global batch.
         lm: weight of the language-model loss, mean over the tokens of the chosen responses of a global batch.
         margin: what the chosen reward must lead by: -log sigmoid(r_chosen - r_rejected - margin).
+        pair_loss: (chosen, rejected, margin) -> sum of the pairs' losses; a recipe may bring its own.
     """
 
     rm: float
     lm: float
     margin: float = 0.0
+    pair_loss: PairLoss = field(default_factory=lambda: bradley_terry_sum)
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for value in (self.rm, self.lm, self.margin)) or min(self.rm, self.lm) < 0:
@@ -99,16 +103,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             logits = functional.linear(hidden[chunk], weight, bias).to(exact)
             if softcap is not None:
                 logits = torch.tanh(logits / softcap) * softcap
-            log_normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
-            total += (log_normaliser - logits.gather(1, target)).sum()
+            log_probabilities = functional.log_softmax(logits, dim=-1)
+            total -= log_probabilities.gather(1, target).sum()
             if not needs_gradient:
                 continue
             # d(loss)/d(logits) = softmax - one-hot
-            capped = None if softcap is None else 1 - (logits / softcap).square()
-            gradient = logits.sub_(log_normaliser).exp_()
+            gradient = log_probabilities.exp_()
             gradient.scatter_add_(1, target, torch.full_like(target, -1, dtype=exact))
-            if capped is not None:
-                gradient.mul_(capped)
+            if softcap is not None:
+                gradient.mul_(1 - (logits / softcap).square_())
             if gradient_hidden is not None:
                 gradient_hidden[chunk] = torch.mm(gradient, weight.to(exact))
             if gradient_weight is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +63,6 @@ class Graph:
 
     def __init__(self) -> None:
         self._stages: dict[str, Stage] = {}
-        self._closures: dict[str, frozenset[str]] = {}
 
     def stage(
         self,
@@ -101,42 +101,82 @@ class Graph:
             self._stages[key] = found
         return found
 
-    def closure(self, stage: Stage) -> frozenset[str]:
-        """Fingerprints of the stage and of everything it needs."""
-        found = self._closures.get(stage.fingerprint)
-        if found is None:
-            needs = [self.closure(item.stage) for item in stage.inputs.values()]
-            found = frozenset({stage.fingerprint}).union(*needs)
-            self._closures[stage.fingerprint] = found
-        return found
-
     def __getitem__(self, key: str) -> Stage:
         return self._stages[key]
+
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self._stages.values())
 
     def __len__(self) -> int:
         return len(self._stages)
 
     def in_order(self, targets: Iterable[Stage]) -> list[Stage]:
         """Everything the targets need, inputs (and `after`) first; the same order every time."""
-        done: set[str] = set()
+        targets = list(targets)
+        wanted = _needed(targets)
+        done: set[Stage] = set()
         order: list[Stage] = []
-        wanted = set().union(*(self.closure(target) for target in targets)) if targets else set()
-
-        def visit(stage: Stage) -> None:
-            stack = [(stage, False)]
+        for target in targets:
+            stack = [(target, False)]
             while stack:
                 current, ready = stack.pop()
-                if current.fingerprint in done:
+                if current in done:
                     continue
                 if ready:
-                    done.add(current.fingerprint)
+                    done.add(current)
                     order.append(current)
                     continue
                 stack.append((current, True))
                 before = [item.stage for item in current.inputs.values()]
-                before += [other for other in current.after if other.fingerprint in wanted]
-                stack.extend((other, False) for other in reversed(before) if other.fingerprint not in done)
-
-        for target in targets:
-            visit(target)
+                before += [other for other in current.after if other in wanted]
+                stack.extend((other, False) for other in reversed(before) if other not in done)
         return order
+
+
+def _needed(targets: Iterable[Stage]) -> set[Stage]:
+    """The targets and everything they read, directly or not."""
+    found: set[Stage] = set()
+    stack = list(targets)
+    while stack:
+        stage = stack.pop()
+        if stage not in found:
+            found.add(stage)
+            stack.extend(item.stage for item in stage.inputs.values())
+    return found
+
+
+def sizes_alone(order: Iterable[Stage], groups: Sequence[Sequence[Stage]]) -> list[int]:
+    """How many stages each group of targets would need if it ran alone.
+
+    A stage that only one other reads counts with that one, so that thousands of parts are not walked once a group.
+
+    Args:
+        order: everything the groups need, inputs first.
+    """
+    order = list(order)
+    readers = Counter(needed for stage in order for needed in {item.stage for item in stage.inputs.values()})
+    targets = {target for group in groups for target in group}
+    weights: dict[Stage, int] = {}
+    shared: dict[Stage, list[Stage]] = {}
+    for stage in order:
+        weights[stage], shared[stage] = 1, []
+        for needed in dict.fromkeys(item.stage for item in stage.inputs.values()):
+            if readers[needed] == 1 and needed not in targets:
+                weights[stage] += weights[needed]
+                shared[stage] += shared[needed]
+            else:
+                shared[stage].append(needed)
+    return [_weight(group, weights, shared) for group in groups]
+
+
+def _weight(group: Sequence[Stage], weights: Mapping[Stage, int], shared: Mapping[Stage, Sequence[Stage]]) -> int:
+    found: set[Stage] = set()
+    stack = list(group)
+    total = 0
+    while stack:
+        stage = stack.pop()
+        if stage not in found:
+            found.add(stage)
+            total += weights[stage]
+            stack.extend(shared[stage])
+    return total

@@ -6,9 +6,11 @@ Everything that enters a `spec` here is identity. Nothing of `runtime` may be re
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from harness.plan import sources
 from harness.plan.graph import Graph, Input, Stage
@@ -49,9 +51,23 @@ def training_spec(block: Optimization) -> dict[str, Any]:
     chosen = {key: spec[key] for key in keys}
     if "loss" in spec:
         chosen["loss"] = spec["loss"]
-        if ":" in spec["loss"]["kind"]:
+        if not spec["loss"]["rm"]:  # then nothing of the pair loss is used
+            chosen["loss"] = {**spec["loss"], "margin": 0.0, "kind": "bradley_terry"}
+        elif ":" in spec["loss"]["kind"]:
             chosen["loss_source"] = sources.plugin_digest(spec["loss"]["kind"])
     return chosen
+
+
+def schedule_spec(block: Optimization) -> dict[str, Any]:
+    """The schedule as identity: without permissions, which change nothing once they are given."""
+    spec = identity_of(block.schedule)
+    spec.pop("allow_decay_inside_warmup", None)
+    return spec
+
+
+def trains_head(experiment: Experiment) -> bool:
+    """Whether PMP leaves a trained scalar head, to be carried on and to be judged."""
+    return experiment.pretrain is not None and experiment.pretrain.loss.rm > 0
 
 
 class Pipeline:
@@ -66,12 +82,23 @@ class Pipeline:
         self.data_seed = data_seed
         self.rows = rows
         self._memory: dict[Key, Stage] = {}
+        self._texts: dict[tuple[str, int], tuple[object, str]] = {}
+
+    def _text(self, block: BaseModel) -> str:
+        return self._once("", block, block.model_dump_json)
+
+    def _once(self, what: str, owner: object, make: Callable[[], str]) -> str:
+        """A text made once an object; the object is kept, so that its id stays its own."""
+        found = self._texts.get((what, id(owner)))
+        if found is None:
+            found = self._texts[(what, id(owner))] = (owner, make())
+        return found[1]
 
     # ---------------------------------------------------------------------------------------------- data
 
     def corpus(self, experiment: Experiment) -> Stage:
         block = experiment.corpus
-        key = ("corpus", block.model_dump_json())
+        key = ("corpus", self._text(block))
         if key not in self._memory:
             spec = {
                 **identity_of(block),
@@ -83,7 +110,7 @@ class Pipeline:
         return self._memory[key]
 
     def problems(self, name: str, task: Task) -> Stage:
-        key = ("problems", task.model_dump_json())
+        key = ("problems", self._text(task))
         if key not in self._memory:
             spec = {
                 "task": task.kind,
@@ -96,7 +123,7 @@ class Pipeline:
         return self._memory[key]
 
     def preferences(self, name: str, task: Task, split: str, count: int) -> Stage:
-        key = ("preferences", task.model_dump_json(), split, count)
+        key = ("preferences", self._text(task), split, count)
         if key not in self._memory:
             spec = {"task": task.kind, "split": split, "count": count, "seed": self.data_seed}
             inputs = {"problems": self.problems(name, task)}
@@ -106,10 +133,14 @@ class Pipeline:
     def pair_key(self, experiment: Experiment) -> str:
         """What a setting's pairs have in common with another's, whatever their count."""
         pairs = experiment.pairs
-        return "|".join(
-            [experiment.corpus.model_dump_json(), experiment.model.model_dump_json()]
-            + [block.model_dump_json() for block in (pairs.prompt, pairs.chosen, pairs.rejected)]
-            + [str(pairs.part_size), str(pairs.spare), str(pairs.max_tokens)]
+        return self._once(
+            "pair_key",
+            experiment,
+            lambda: "|".join(
+                [self._text(block) for block in (experiment.corpus, experiment.model)]
+                + [self._text(block) for block in (pairs.prompt, pairs.chosen, pairs.rejected)]
+                + [str(pairs.part_size), str(pairs.spare), str(pairs.max_tokens)]
+            ),
         )
 
     def pairs(self, experiment: Experiment, split: str, count: int) -> Stage:
@@ -134,7 +165,7 @@ class Pipeline:
 
     def candidates(self, experiment: Experiment, name: str) -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.best_of_n.candidates
-        key = ("candidates", task.model_dump_json(), block.model_dump_json())
+        key = ("candidates", self._text(task), self._text(block))
         if key not in self._memory:
             problems = self.problems(name, task)
             common = {
@@ -163,39 +194,48 @@ class Pipeline:
     # -------------------------------------------------------------------------------------------- tokens
 
     def tokenizer(self, experiment: Experiment) -> Stage:
-        inputs = {"corpus": self.corpus(experiment)}
-        for name, task in experiment.tasks.items():
-            if task.problems.base:
-                inputs[f"problems-{name}"] = self.problems(name, task)
-        spec = {"vocabulary": experiment.model.vocabulary}
-        return self.graph.stage("tokenizer", spec, inputs, label="tokenizer")
+        vocabulary = experiment.model.vocabulary
+        key = ("tokenizer", vocabulary, self._text(experiment.corpus), self._base_problems(experiment))
+        if key not in self._memory:
+            inputs = {"corpus": self.corpus(experiment)}
+            for name, task in experiment.tasks.items():
+                if task.problems.base:
+                    inputs[f"problems-{name}"] = self.problems(name, task)
+            self._memory[key] = self.graph.stage("tokenizer", {"vocabulary": vocabulary}, inputs, label="tokenizer")
+        return self._memory[key]
 
     def encode(
         self, experiment: Experiment, source: Stage, *, content: str, max_tokens: int, limit: int | None, label: str
     ) -> Stage:
         """Token ids of a source's groups; `limit` cuts to the first groups that fit, and is no part of the stream."""
         tokenizer = self.tokenizer(experiment)
-        spec = {"content": content, "max_tokens": max_tokens}
-        stream = {**spec, "tokenizer": tokenizer.fingerprint, "source": source.stream or source.fingerprint}
-        inputs = {"tokenizer": tokenizer, "source": source}
-        return self.graph.stage("encode", {**spec, "limit": limit}, inputs, stream=stream, label=f"encode {label}")
-
-    def pair_tokens(self, experiment: Experiment) -> Stage:
-        count = self.rows[self.pair_key(experiment)]
-        key = ("pair_tokens", self.pair_key(experiment), count, tuple(experiment.tasks), self._base_problems(experiment))
+        key = ("encode", tokenizer.fingerprint, source.fingerprint, content, max_tokens, limit)
         if key not in self._memory:
-            self._memory[key] = self.encode(
-                experiment,
-                self.pairs(experiment, "train", count),
-                content="pairs",
-                max_tokens=experiment.pairs.max_tokens,
-                limit=count,
-                label="pairs train",
+            spec = {"content": content, "max_tokens": max_tokens}
+            stream = {**spec, "tokenizer": tokenizer.fingerprint, "source": source.stream or source.fingerprint}
+            inputs = {"tokenizer": tokenizer, "source": source}
+            self._memory[key] = self.graph.stage(
+                "encode", {**spec, "limit": limit}, inputs, stream=stream, label=f"encode {label}"
             )
         return self._memory[key]
 
+    def pair_tokens(self, experiment: Experiment) -> Stage:
+        count = self.rows[self.pair_key(experiment)]
+        return self.encode(
+            experiment,
+            self.pairs(experiment, "train", count),
+            content="pairs",
+            max_tokens=experiment.pairs.max_tokens,
+            limit=count,
+            label="pairs train",
+        )
+
     def _base_problems(self, experiment: Experiment) -> str:
-        return "|".join(task.model_dump_json() for task in experiment.tasks.values() if task.problems.base)
+        return self._once("base problems", experiment, lambda: self._tasks(experiment, only_base=True))
+
+    def _tasks(self, experiment: Experiment, *, only_base: bool = False) -> str:
+        tasks = experiment.tasks.items()
+        return "|".join(f"{name}={self._text(task)}" for name, task in tasks if task.problems.base or not only_base)
 
     def preference_tokens(self, experiment: Experiment, name: str, split: str, count: int) -> Stage:
         task = experiment.tasks[name]
@@ -212,10 +252,10 @@ class Pipeline:
 
     def base(self, experiment: Experiment) -> Stage:
         model = experiment.model
-        key = ("base", model.model_dump_json(), experiment.corpus.model_dump_json(), self._base_problems(experiment))
+        length = experiment.pairs.max_tokens
+        key = ("base", self._text(model), self._text(experiment.corpus), self._base_problems(experiment), length)
         if key not in self._memory:
             inputs = {"tokenizer": self.tokenizer(experiment)}
-            length = experiment.pairs.max_tokens
             inputs["tokens-corpus"] = self.encode(
                 experiment, self.corpus(experiment), content="texts", max_tokens=length, limit=None, label="base code"
             )
@@ -232,7 +272,7 @@ class Pipeline:
             spec = {
                 "shape": _shape(model),
                 "training": {**training_spec(model.base), "loss": {"rm": 0.0, "lm": 1.0, "margin": 0.0}},
-                "schedule": identity_of(model.base.schedule),
+                "schedule": schedule_spec(model.base),
                 "texts": model.base.texts,
                 "seed": self.data_seed,
             }
@@ -245,7 +285,7 @@ class Pipeline:
         if block is None:
             return None
         base, tokens = self.base(experiment), self.pair_tokens(experiment)
-        key = ("pretrain", base.fingerprint, tokens.fingerprint, block.model_dump_json(), experiment.pairs.count, seed)
+        key = ("pretrain", base.fingerprint, tokens.fingerprint, self._text(block), experiment.pairs.count, seed)
         if key not in self._memory:
             steps = steps_of(block, experiment.pairs.count)
             order: dict[str, Any] = {"seed": seed}
@@ -261,7 +301,8 @@ class Pipeline:
                 "pretrain",
                 {
                     **spec,
-                    "schedule": identity_of(block.schedule),
+                    # of WSD, the steps below say it all
+                    "schedule": {"kind": "wsd"} if isinstance(block.schedule, WSD) else schedule_spec(block),
                     "start_step": steps.decay_start,
                     "stop_step": steps.total,
                     "warmup_steps": steps.warmup,
@@ -290,7 +331,8 @@ class Pipeline:
 
     def finetune(self, experiment: Experiment, start: Stage, seed: int, label: str) -> Stage:
         block = experiment.finetune
-        key = ("finetune", start.fingerprint, block.model_dump_json(), self._task_key(experiment), seed)
+        head = "reinit" if block.head == "carry" and not trains_head(experiment) else block.head  # the same there
+        key = ("finetune", start.fingerprint, self._text(block), head, self._task_key(experiment), seed)
         if key not in self._memory:
             inputs: dict[str, Stage | Input] = {"start": start}
             for name in block.tasks:
@@ -301,10 +343,10 @@ class Pipeline:
                     inputs[f"dev-{name}"] = self.preference_tokens(experiment, name, "dev", dev)
             spec = {
                 "training": training_spec(block),
-                "schedule": identity_of(block.schedule),
+                "schedule": schedule_spec(block),
                 "tasks": list(block.tasks),
                 "samples": block.samples,
-                "head": block.head,
+                "head": head,
                 "select": None if block.select is None else identity_of(block.select),
                 "seed": seed,
             }
@@ -312,7 +354,7 @@ class Pipeline:
         return self._memory[key]
 
     def _task_key(self, experiment: Experiment) -> str:
-        return "|".join(f"{name}={task.model_dump_json()}" for name, task in experiment.tasks.items())
+        return self._once("tasks", experiment, lambda: self._tasks(experiment))
 
     # ---------------------------------------------------------------------------------------- evaluation
 
@@ -395,8 +437,9 @@ class Pipeline:
     def reference_code_pairs(self, experiment: Experiment, scorer: str) -> Stage:
         assert experiment.pretrain is not None
         pairs = self._heldout_pairs(experiment)
-        count = steps_of(experiment.pretrain, experiment.pairs.count).pairs
-        stream = self.pairs(experiment, "train", self.rows[self.pair_key(experiment)])
+        most = self.rows[self.pair_key(experiment)]
+        count = min(steps_of(experiment.pretrain, experiment.pairs.count).pairs, most)  # an axis may ask for less
+        stream = self.pairs(experiment, "train", most)
         inputs: dict[str, Stage | Input] = {
             "pairs-code": stream,
             "tokens-code": Input(stage=self.pair_tokens(experiment), rows=count),

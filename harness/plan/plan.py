@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.plan.graph import Graph, Stage
+from harness.plan.graph import Graph, Stage, sizes_alone
 from harness.plan.kinds import source_digest
-from harness.plan.pipeline import Pipeline, steps_of
+from harness.plan.pipeline import Pipeline, steps_of, trains_head
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Runtime
+from harness.store.identity import fingerprint
 from harness.store.record import Record
 from harness.store.store import Store
 
@@ -101,14 +102,15 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
     references = tuple(_references(pipeline, loaded))
     everyone = [*(variant for setting in settings for variant in setting.variants), *references]
     targets = [outcome.stage for variant in everyone for outcome in variant.outcomes]
-    _order_trunks(graph, targets)
-    asked = sum(len(_closure(graph, variant)) for variant in everyone)
+    _order_trunks(graph)
+    stages = tuple(graph.in_order(targets))
+    asked = sum(sizes_alone(stages, [[outcome.stage for outcome in variant.outcomes] for variant in everyone]))
     return Plan(
         loaded=loaded,
         graph=graph,
         settings=settings,
         references=references,
-        stages=tuple(graph.in_order(targets)),
+        stages=stages,
         asked=asked,
     )
 
@@ -119,11 +121,9 @@ def _most_pairs(loaded: LoadedRecipe) -> dict[str, int]:
     most: dict[str, int] = {}
     for setting in loaded.settings:
         experiment = setting.experiment
-        count = experiment.pairs.count
         if experiment.pretrain is not None:
-            count = steps_of(experiment.pretrain, count).pairs
-        key = probe.pair_key(experiment)
-        most[key] = max(most.get(key, 0), count)
+            key = probe.pair_key(experiment)
+            most[key] = max(most.get(key, 0), steps_of(experiment.pretrain, experiment.pairs.count).pairs)
     return most
 
 
@@ -165,9 +165,7 @@ def _outcomes(
             Outcome(task=name, metric="pair_accuracy", stage=pipeline.pair_accuracy(experiment, name, finetuned, label))
             for name in evaluate.pair_accuracy.tasks
         ]
-    trained_head = pretrained is not None and experiment.pretrain is not None and experiment.pretrain.loss.rm > 0
-    if evaluate.code_pairs is not None and trained_head:
-        assert pretrained is not None
+    if evaluate.code_pairs is not None and pretrained is not None and trains_head(experiment):
         stage = pipeline.code_pair_accuracy(experiment, pretrained, pretrained.label)
         outcomes.append(Outcome(task=CODE, metric="pair_accuracy", stage=stage))
     return outcomes
@@ -211,14 +209,10 @@ def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
     return references
 
 
-def _closure(graph: Graph, variant: Variant) -> frozenset[str]:
-    return frozenset().union(*(graph.closure(outcome.stage) for outcome in variant.outcomes))
-
-
-def _order_trunks(graph: Graph, targets: list[Stage]) -> None:
+def _order_trunks(graph: Graph) -> None:
     """Run the states of one trunk in order of step, so that each goes on from the one before."""
     trunks: dict[str, list[Stage]] = {}
-    for stage in graph.in_order(targets):
+    for stage in graph:
         if stage.kind == "trunk_state":
             trunks.setdefault(trunk_of(stage.identity), []).append(stage)
     for states in trunks.values():
@@ -229,8 +223,6 @@ def _order_trunks(graph: Graph, targets: list[Stage]) -> None:
 
 def trunk_of(identity: Mapping[str, object]) -> str:
     """What all states of one trunk share: their identity without the step and the rows read up to it."""
-    from harness.store.identity import fingerprint
-
     spec = {key: value for key, value in identity["spec"].items() if key != "step"}  # type: ignore[attr-defined]
     inputs: dict[str, object] = dict(identity["inputs"])  # type: ignore[call-overload]
     tokens = dict(inputs.pop("tokens"))  # type: ignore[call-overload]

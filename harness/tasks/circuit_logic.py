@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations_with_replacement, count, product
+from itertools import combinations_with_replacement, count
 from random import Random
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from harness.errors import DataError
+from harness.errors import DataError, RecipeError
 from harness.tasks.splits import clusters_of_splits, read_options
 from harness.tasks.task import Problem, Task, stream
 from harness.tasks.wording import Style, stated_number
@@ -41,7 +41,9 @@ DEFAULT_OPTIONS: Mapping[str, Any] = MappingProxyType(
 _OPERATORS = {"&": "AND", "↑": "NAND", "⊕": "XOR"}
 _NEGATED = 0.3
 _VIRTUAL_SIZE = 1 << 30  # items are made on demand; the library only wants a number
-_MOST_DRAWS_WITHOUT_PROBLEM = 20_000
+_MOST_DRAWS_WITHOUT_PROBLEM = 5_000
+_MOST_INPUT_DRAWS = 200  # an answer rarer than this leaves the circuit out
+_MOST_PARTS = 8  # gates, or inputs of one: more would no longer be a short text
 _MOST_SHARES = 2  # no form has more than twice its even share of the problems
 _THEREFORE = (", so ", ", so ", ", which makes ", ", hence ", ", therefore ")
 
@@ -60,6 +62,8 @@ class CircuitLogic(Task):
         self, count_by_split: Mapping[str, int], *, seed: int, options: Mapping[str, Any] | None = None
     ) -> list[Problem]:
         settings = read_options(self.name, options, DEFAULT_OPTIONS)
+        _require_range(self.name, "gates", settings["gates"], fewest=1)
+        _require_range(self.name, "inputs", settings["inputs"], fewest=2)
         forms = _forms(*settings["gates"])
         by_split = clusters_of_splits(self.name, count_by_split, forms, settings["shares"], seed)
         collections = [_Collection(split, wanted, by_split[split]) for split, wanted in count_by_split.items()]
@@ -136,6 +140,16 @@ class _Collection:
         return True
 
 
+def _require_range(task: str, option: str, value: Any, *, fewest: int) -> None:
+    low, high = value if isinstance(value, Sequence) and len(value) == 2 else (0, 0)
+    if not (isinstance(low, int) and isinstance(high, int) and fewest <= low <= high <= _MOST_PARTS):
+        raise RecipeError(
+            f"option `{option}` of task {task!r} must be [fewest, most] within {fewest} and {_MOST_PARTS}",
+            f"got {value!r}",
+            f"for instance {DEFAULT_OPTIONS[option]}",
+        )
+
+
 def _forms(fewest: int, most: int) -> list[str]:
     return [
         f"{output}({','.join(gates)})"
@@ -188,14 +202,13 @@ def _gate(operator: str, literals: Sequence[str], inputs: Mapping[str, int]) -> 
 
 
 def _inputs_giving(answer: int, circuit: Circuit, rng: Random) -> dict[str, int] | None:
-    """Inputs drawn evenly from those for which the circuit gives `answer`; None where there are none."""
+    """Inputs drawn evenly from those for which the circuit gives `answer`; None where none came up."""
     names = sorted({literal.name for gate in circuit.gates for literal in gate.literals})
-    fitting = [
-        inputs
-        for values in product((0, 1), repeat=len(names))
-        if with_inputs(circuit, inputs := dict(zip(names, values, strict=True))).answer == answer
-    ]
-    return rng.choice(fitting) if fitting else None
+    for _ in range(_MOST_INPUT_DRAWS):
+        inputs = {name: rng.randrange(2) for name in names}
+        if with_inputs(circuit, inputs).answer == answer:
+            return inputs
+    return None
 
 
 def _is_plain(circuit: Circuit) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -22,6 +23,8 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
     }
 )
 
+_PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
 
 def load_task(kind: str) -> Task:
     """The task of a built-in name or of "package.module:name", a `Task` or something that makes one when called.
@@ -31,7 +34,7 @@ def load_task(kind: str) -> Task:
     """
     if kind in BUILT_IN:
         return _task_at(BUILT_IN[kind], kind)
-    if ":" not in kind:
+    if not _PLACE.fullmatch(kind):
         near = difflib.get_close_matches(kind, BUILT_IN, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(BUILT_IN)}"
         raise RecipeError(
@@ -48,9 +51,17 @@ def _task_at(place: str, kind: str) -> Task:
         raise RecipeError(
             f"task {kind!r} must be importable", f"importing {module_name!r} says: {error}", "install its package"
         ) from error
-    made = getattr(module, name, None)
-    task = made() if callable(made) else made
+    if not hasattr(module, name):
+        raise RecipeError(f"task {kind!r} must exist", f"{module_name!r} has no {name!r}", "correct the name")
+    made = getattr(module, name)
+    try:
+        task = made() if callable(made) else made
+    except TypeError as error:
+        raise RecipeError(
+            f"task {kind!r} must be made without arguments", f"making it says: {error}", "mend the plugin"
+        ) from error
     if not isinstance(task, Task):
-        found = f"{module_name!r} has no {name!r}" if made is None else f"it is a {type(task).__name__}"
-        raise RecipeError(f"{kind!r} must be a harness.tasks.task.Task", found, "correct the name after the colon")
+        raise RecipeError(
+            f"{kind!r} must be a harness.tasks.task.Task", f"it is a {type(task).__name__}", "subclass `Task`"
+        )
     return task

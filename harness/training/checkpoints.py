@@ -38,9 +38,11 @@ class TrainingState:
 
     Attributes:
         step: updates made so far = the next step to run.
-        optimizer: tensors by "<moment>/<parameter>". They are the optimizer's own, not copies: training on changes
-            them.
+        optimizer: tensors by "<moment>/<parameter>".
         monitor: running statistics.
+
+    Of a training in memory these are its own, not copies (moments take twice the room of the weights): training on
+    changes them, so save a state that is to be kept.
     """
 
     step: int
@@ -86,19 +88,19 @@ class ResumePoint:
 
     def latest(self) -> tuple[int, Path] | None:
         """Step and folder of the latest complete state, if there is one."""
-        folders = self.directory.iterdir() if self.directory.exists() else ()
-        found = [(int(match[1]), path) for path in folders if (match := re.fullmatch(r"step-(\d+)", path.name))]
-        return max(found, default=None)
+        return max(self._found(), default=None)
 
     def save(self, state: TrainingState, model: RewardModel) -> None:
-        """Saves the state, then drops the ones before it."""
-        before = self.latest()
-        if before is not None and before[0] >= state.step:
-            return
+        """Saves the state, then drops the others."""
+        others = self._found()
         self.directory.mkdir(parents=True, exist_ok=True)
         state.save(self.directory / f"step-{state.step}", model)
-        if before is not None:
-            shutil.rmtree(before[1])
+        for _, folder in others:
+            shutil.rmtree(folder)
+
+    def _found(self) -> list[tuple[int, Path]]:
+        folders = self.directory.iterdir() if self.directory.exists() else ()
+        return [(int(match[1]), path) for path in folders if (match := re.fullmatch(r"step-(\d+)", path.name))]
 
     def clear(self) -> None:
         """Removes all of it: the training's results are kept elsewhere by now."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.errors import DataError
-from harness.models.losses import LossWeights, bradley_terry_sum
+from harness.models.losses import LossWeights
 from harness.models.packing import Batch, Group, collate, lm_target_count, pack
 from harness.models.reward_model import Outputs, Precision, autocast
 
@@ -87,7 +87,7 @@ def accumulate_gradients(
         terms: list[torch.Tensor] = []
         if outputs.rewards is not None:
             chosen, rejected = _pair_rewards(outputs.rewards, batch)
-            rm_sums.append(bradley_terry_sum(chosen, rejected, loss.margin))
+            rm_sums.append(loss.pair_loss(chosen, rejected, loss.margin))
             pair_rewards.append(torch.stack([chosen, rejected]).detach())
             terms.append(rm_sums[-1] * (loss.rm / pairs))
         if outputs.lm_loss is not None:

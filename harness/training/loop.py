@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
 from numpy.typing import NDArray
 
-from harness.errors import CorruptArtifact, DataError, RecipeError
+from harness.errors import CorruptArtifact, DataError, MissingRequirement, RecipeError, TrainingStopped
 from harness.events import Event, Metrics, Progress
 from harness.models.losses import LossWeights, pair_statistics
 from harness.models.packing import Group, GroupSource
@@ -25,24 +24,14 @@ from harness.models.reward_model import Precision, RewardModel
 from harness.training.checkpoints import MODEL_FOLDER, ResumePoint, TrainingState
 from harness.training.gradients import BatchResult, accumulate_gradients
 from harness.training.monitor import Monitor, require_finite
+from harness.training.optimizer import (
+    AdamWSettings,
+    new_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    select_parameters,
+)
 from harness.training.schedules import Schedule, learning_rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdamWSettings:
-    """AdamW (Loshchilov & Hutter, arXiv 1711.05101); the learning rate is the schedule's.
-
-    Attributes:
-        weight_decay: of tensors with two or more dimensions (matrices, embeddings, heads). Norm weights and biases
-            never decay, the usual practice (nanoGPT; transformers' Trainer).
-        betas, epsilon: of the moments.
-        clip_norm: the whole gradient is scaled down to this L2 norm; None leaves it.
-    """
-
-    weight_decay: float
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    clip_norm: float | None = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +101,7 @@ def train(
     emit: Callable[[Event], None],
     state: TrainingState | None = None,
     resume: ResumePoint | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
     """Trains a model in place, from where `state` (or a saved interruption) stands up to `stop_step`.
 
@@ -125,11 +115,14 @@ def train(
         emit: takes metrics and progress.
         state: to go on from, e.g. a trunk's; None begins at step 0 with fresh moments.
         resume: saves the training from time to time; a state found there that is ahead of `state` is taken up.
+        should_stop: asked after every step; when it says so, the training saves itself and raises.
 
     Raises:
+        TrainingStopped: `should_stop` said so.
         TrainingDiverged: loss or gradient is not finite, or the loss ran away (see `Monitor.require_stable`).
         DataError: the order is too short, or a batch cannot be learned from.
         CorruptArtifact: a state does not belong to this training.
+        MissingRequirement: the device is not there.
     """
     pairs_of = _as_pairs(order)
     if len(pairs_of) < stop_step * settings.global_batch:
@@ -137,24 +130,21 @@ def train(
             "the order must cover every step",
             f"{stop_step} steps of {settings.global_batch} groups need more than its {len(pairs_of)}",
         )
-    if resume is not None and (saved := resume.latest()) is not None and saved[0] > (state.step if state else 0):
-        state = TrainingState.load(saved[1])
-        model.restore(saved[1] / MODEL_FOLDER)
-    if state is not None and state.step > stop_step:
-        raise CorruptArtifact("a state must not lie past the training's end", f"{state.step} is after {stop_step}")
-
-    parameters = _select_parameters(model, settings)
-    # Precision is set by autocast around each forward: accelerate's own is fixed once for the whole process.
-    accelerator = Accelerator(cpu=runtime.device == "cpu", mixed_precision="no")
-    prepared, optimizer = accelerator.prepare(model.train(), _new_optimizer(parameters, settings.optimizer))
-    if state is not None:
-        _restore_optimizer(optimizer, parameters, state.optimizer)
+    state = _take_up(model, state, resume)
     step = state.step if state is not None else 0
+    if step > stop_step:
+        raise CorruptArtifact("a state must not lie past the training's end", f"{step} is after {stop_step}")
     monitor = state.monitor if state is not None else Monitor()
+
+    accelerator = _accelerator(runtime.device)
+    parameters = select_parameters(model, settings.loss, frozen_backbone=settings.frozen_backbone)
+    prepared, optimizer = accelerator.prepare(model.train(), new_optimizer(parameters, settings.optimizer))
+    if state is not None:
+        restore_optimizer(optimizer, parameters, state.optimizer)
     clock = _Clock(tokens=monitor.tokens)
 
     def current() -> TrainingState:
-        return TrainingState(step=step, optimizer=_optimizer_tensors(optimizer, parameters), monitor=monitor)
+        return TrainingState(step=step, optimizer=optimizer_tensors(optimizer, parameters), monitor=monitor)
 
     while step < stop_step:
         batch = pairs_of[step * settings.global_batch : (step + 1) * settings.global_batch]
@@ -172,9 +162,9 @@ def train(
         )
         limit = settings.optimizer.clip_norm
         norm = accelerator.clip_grad_norm_(parameters.values(), float("inf") if limit is None else limit)
-        values = {**_step_values(result), "grad_norm": float(norm)}
-        require_finite(step + 1, values)
         rate = learning_rate(settings.schedule, step)
+        values = {**_step_values(result), "grad_norm": float(norm), "learning_rate": rate}
+        require_finite(step + 1, values)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
@@ -184,13 +174,37 @@ def train(
         monitor.require_stable(step, settings.schedule.warmup_steps)
         if step % runtime.log_every == 0 or step == stop_step:
             speed = clock.tokens_per_second(monitor.tokens)
-            emit(Metrics(step=step, values={**values, "learning_rate": rate, "tokens_per_second": speed}))
+            emit(Metrics(step=step, values={**values, "tokens_per_second": speed}))
             emit(Progress(done=step, total=stop_step, unit="steps"))
-        if resume is not None and clock.save_is_due(resume.every_seconds):
+        stop = should_stop()
+        if resume is not None and (stop or clock.save_is_due(resume.every_seconds)):
             resume.save(current(), model)
+        if stop:
+            raise TrainingStopped("a training runs to its end", f"it was asked to stop at step {step}", "run again")
     return TrainingResult(
         state=current(), steps=step, groups=monitor.groups, tokens=monitor.tokens, smoothed=monitor.smoothed()
     )
+
+
+def _take_up(model: RewardModel, state: TrainingState | None, resume: ResumePoint | None) -> TrainingState | None:
+    """The state of an interrupted run of this training, its weights put into the model, if it got further than `state`."""
+    saved = resume.latest() if resume is not None else None
+    if saved is None or saved[0] <= (state.step if state is not None else 0):
+        return state
+    model.restore(saved[1] / MODEL_FOLDER)
+    return TrainingState.load(saved[1])
+
+
+def _accelerator(device: str) -> Accelerator:
+    """Precision is set by autocast around each forward: accelerate's own is fixed once for the whole process."""
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+    if accelerator.device.type != torch.device(device).type:
+        raise MissingRequirement(
+            "the device to train on must be there",
+            f"{device} was asked for and {accelerator.device.type} found",
+            "set `runtime.device: cpu`, or run where the device is",
+        )
+    return accelerator
 
 
 class _Clock:
@@ -219,69 +233,6 @@ def _as_pairs(order: NDArray[np.integer]) -> NDArray[np.int64]:
     if order.ndim == 1:
         order = np.stack([np.zeros_like(order), order], axis=1)
     return order.astype(np.int64)
-
-
-def _select_parameters(model: RewardModel, settings: TrainingSettings) -> dict[str, torch.nn.Parameter]:
-    """The parameters the losses can move, by name; all others stop requiring a gradient."""
-    lm_head = model.backbone.get_output_embeddings()
-    # A tied LM head is the input embedding under another name: `named_parameters` lists it once, as the latter.
-    only_lm = {f"backbone.{name}" for name, module in model.backbone.named_modules() if module is lm_head}
-    selected: dict[str, torch.nn.Parameter] = {}
-    for name, parameter in model.named_parameters():
-        in_head = name.startswith("head.")
-        in_lm_head = name.rpartition(".")[0] in only_lm
-        trained = settings.loss.rm > 0 if in_head else not settings.frozen_backbone
-        trained = trained and (settings.loss.lm > 0 or not in_lm_head)
-        parameter.requires_grad_(trained)
-        if trained:
-            selected[name] = parameter
-    return selected
-
-
-def _new_optimizer(parameters: Mapping[str, torch.nn.Parameter], settings: AdamWSettings) -> torch.optim.AdamW:
-    """Fused AdamW in one parameter group for each decay, parameters in their given order within it."""
-    decaying = [parameter for parameter in parameters.values() if parameter.ndim >= 2]
-    others = [parameter for parameter in parameters.values() if parameter.ndim < 2]
-    groups = [{"params": decaying, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    # The rate given here is never used: every step sets its own.
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=0.0, betas=settings.betas, eps=settings.epsilon, fused=True
-    )
-
-
-def _optimizer_tensors(
-    optimizer: AcceleratedOptimizer, parameters: Mapping[str, torch.nn.Parameter]
-) -> dict[str, torch.Tensor]:
-    return {
-        f"{moment}/{name}": tensor
-        for name, parameter in parameters.items()
-        for moment, tensor in optimizer.optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _restore_optimizer(
-    optimizer: AcceleratedOptimizer, parameters: Mapping[str, torch.nn.Parameter], tensors: Mapping[str, torch.Tensor]
-) -> None:
-    """Puts saved moments back.
-
-    Raises:
-        CorruptArtifact: they are not those of these parameters.
-    """
-    by_name: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
-        moment, _, name = key.partition("/")
-        by_name.setdefault(name, {})[moment] = tensor
-    if by_name.keys() != parameters.keys():
-        strangers = sorted(by_name.keys() ^ parameters.keys())
-        raise CorruptArtifact(
-            "a training goes on with the loss weights and the model it began with", f"moments differ in {strangers[:3]}"
-        )
-    name_of = {parameter: name for name, parameter in parameters.items()}
-    listed = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    saved = {place: by_name[name_of[parameter]] for place, parameter in enumerate(listed)}
-    optimizer.optimizer.load_state_dict(
-        {"state": saved, "param_groups": optimizer.optimizer.state_dict()["param_groups"]}
-    )
 
 
 def _step_values(result: BatchResult) -> dict[str, float]:

@@ -14,14 +14,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from harness.errors import CorruptArtifact, DataError, RecipeError, TrainingDiverged
+from harness.errors import CorruptArtifact, DataError, MissingRequirement, RecipeError, TrainingDiverged
 from harness.events import Event, Metrics, Progress
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
 from harness.models.sources import tiny_model
 from harness.training.checkpoints import MODEL_FOLDER, ResumePoint, TrainingState
-from harness.training.loop import AdamWSettings, TrainingResult, TrainingRuntime, TrainingSettings, train
+from harness.training.loop import TrainingResult, TrainingRuntime, TrainingSettings, train
 from harness.training.monitor import PATIENCE_STEPS, Monitor
+from harness.training.optimizer import AdamWSettings
 from harness.training.schedules import Constant, Wsd, learning_rate
 
 VOCABULARY = 61
@@ -416,3 +417,9 @@ def test_a_blown_up_training_is_noticed() -> None:
 def test_an_order_that_is_too_short_is_refused() -> None:
     with pytest.raises(DataError, match="more than its 32"):
         run(build(), stop=STEPS + 1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_missing_device_is_not_replaced_silently() -> None:
+    with pytest.raises(MissingRequirement, match="cuda was asked for and cpu found"):
+        run(build(), runtime=replace(RUNTIME, device="cuda"))

@@ -1,0 +1,347 @@
+"""The leaderboard of each task, from the analysis and the status of stages. It compares nothing: analysis has done that.
+
+Every row the plan asks for is here, with the reason where a number is missing. No pandas, no plotly: the terminal view
+needs this on every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.plan.graph import Stage
+from harness.plan.plan import CODE, POOL, Outcome, Plan, Variant, baseline_of
+from harness.report.status import Statuses, in_words
+from harness.report.words import DASH, REFERENCES, TIMES
+
+AREA_POOL_SHARE = 4
+"""A Best-of-N point counts up to N = n / 4 of a pool of n; beyond, its subsets overlap too much."""
+
+BON = "bon@"
+HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}
+SETTING = "setting"
+NOT_ASKED = "not asked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with its interval, as analysis gave it."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    covers: str
+    problems: int
+    clusters: int
+    method: str
+    by_seed: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A paired difference of a setting from `against`."""
+
+    against: str
+    estimate: float
+    low: float
+    high: float
+    covers: str
+
+    @property
+    def separate(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AboveShallow:
+    """Whether a setting beats every reference that understands nothing, and the difference from the best of them."""
+
+    above: bool
+    reference: str
+    reference_estimate: float
+    difference: Difference
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Ranks that cannot be told apart for a setting, of `of` settings."""
+
+    low: int
+    high: int
+    of: int
+    tied_with: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if self.of == 1:
+            return ""
+        if self.low == 1 and self.high == self.of:
+            return "tied"
+        return str(self.low) if self.low == self.high else f"{self.low}{DASH}{self.high}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One setting or reference on one task.
+
+    Attributes:
+        kind, name: as in the analysis; `label` is what people read.
+        seeds: "1 × 2" PMP by fine-tuning seeds, "" for what has none.
+        gaps: why numbers are missing, by evaluation; empty where none is.
+        stages: the evaluation stages its numbers come from.
+        by evaluation: `differences`, `above` and `places`.
+    """
+
+    task: str
+    kind: str
+    name: str
+    label: str
+    note: str
+    seeds: str
+    estimates: Mapping[str, Estimate]
+    differences: Mapping[str, Difference]
+    above: Mapping[str, AboveShallow]
+    places: Mapping[str, Place]
+    gaps: Mapping[str, str]
+    stages: tuple[Stage, ...]
+
+    @property
+    def is_setting(self) -> bool:
+        return self.kind == SETTING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """All rows of one task, settings first.
+
+    Attributes:
+        sizes: every N of the Best-of-N curves; `key_size` the largest N ≤ n / 4, or the largest N at all.
+        pool_size: candidates a problem in the smallest pool; 0 where the task has no pool.
+    """
+
+    task: str
+    evaluations: tuple[str, ...]
+    sizes: tuple[int, ...]
+    key_size: int
+    pool_size: int
+    baseline: str
+    rows: tuple[Row, ...]
+
+    @property
+    def settings(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.is_setting)
+
+    @property
+    def title(self) -> str:
+        return "held-out code pairs" if self.task == CODE else self.task
+
+    def overlaps(self, size: int) -> bool:
+        """Whether the point at this N lies beyond a quarter of the pool."""
+        return size * AREA_POOL_SHARE > self.pool_size
+
+
+def boards(plan: Plan, statuses: Statuses, analysis: Mapping[str, Any] | None) -> tuple[Board, ...]:
+    """One board a task: those with Best-of-N, then those with pairs only, then held-out code."""
+    found = _Analysis(analysis or {})
+    tasks: dict[str, list[str]] = {}
+    for outcome in plan.outcomes:
+        evaluation = "pair_accuracy" if outcome.metric == "pair_accuracy" else "best_of_n"
+        evaluations = tasks.setdefault(outcome.task, [])
+        if evaluation not in evaluations:
+            evaluations.append(evaluation)
+    order = sorted(tasks, key=lambda task: (task == CODE, "best_of_n" not in tasks[task]))
+    return tuple(_board(plan, statuses, found, task, tuple(sorted(tasks[task]))) for task in order)
+
+
+class _Analysis:
+    """The analysis, indexed."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self._estimates: dict[tuple[str, str, str], dict[str, Estimate]] = {}
+        for one in data.get("estimates", ()):
+            fields = {name: one[name] for name in Estimate.__dataclass_fields__ if name != "by_seed"}
+            estimate = Estimate(**fields, by_seed=tuple(one["by_seed"]))
+            self._estimates.setdefault((one["task"], one["kind"], one["row"]), {})[one["metric"]] = estimate
+        self._differences = self._by_row(data.get("differences", ()))
+        self._above = self._by_row(data.get("above_chance", ()))
+        self._ranks = self._by_row(data.get("ranks", ()))
+        self._arms: dict[tuple[str, str], int] = {}
+        for one in data.get("ranks", ()):
+            key = (one["task"], one["evaluation"])
+            self._arms[key] = self._arms.get(key, 0) + 1
+
+    @staticmethod
+    def _by_row(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Mapping[str, Any]]]:
+        found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+        for one in rows:
+            found.setdefault((one["task"], one["row"]), {})[one["evaluation"]] = one
+        return found
+
+    def estimates(self, task: str, kind: str, name: str) -> Mapping[str, Estimate]:
+        return self._estimates.get((task, kind, name), {})
+
+    def differences(self, task: str, name: str) -> dict[str, Difference]:
+        rows = self._differences.get((task, name), {})
+        return {evaluation: _difference(one, one["against"]) for evaluation, one in rows.items()}
+
+    def above(self, task: str, name: str) -> dict[str, AboveShallow]:
+        return {
+            evaluation: AboveShallow(
+                above=one["above"],
+                reference=reference_label(one["best_reference"]),
+                reference_estimate=one["difference"]["reference_estimate"],
+                difference=_difference(one["difference"], reference_label(one["best_reference"])),
+                references=tuple(reference_label(name) for name in one["references"]),
+            )
+            for evaluation, one in self._above.get((task, name), {}).items()
+        }
+
+    def places(self, task: str, name: str) -> dict[str, Place]:
+        return {
+            evaluation: Place(
+                low=one["low"],
+                high=one["high"],
+                of=self._arms[(task, evaluation)],
+                tied_with=tuple(one["tied_with"]),
+            )
+            for evaluation, one in self._ranks.get((task, name), {}).items()
+        }
+
+
+def _difference(one: Mapping[str, Any], against: str) -> Difference:
+    return Difference(
+        against=against,
+        estimate=one["estimate"],
+        low=one["low"],
+        high=one["high"],
+        covers=one["covers"],
+    )
+
+
+def reference_label(name: str) -> str:
+    """What people call a reference of the analysis."""
+    if name == "coin":
+        return "a coin"
+    return next((label for (_, row), (label, _) in REFERENCES.items() if row == name), name)
+
+
+def _board(plan: Plan, statuses: Statuses, found: _Analysis, task: str, evaluations: tuple[str, ...]) -> Board:
+    rows = [_setting_row(plan, statuses, found, task, evaluations, index) for index in range(len(plan.settings))]
+    rows += _reference_rows(plan, statuses, found, task)
+    sizes = sorted({int(metric.removeprefix(BON)) for row in rows for metric in row.estimates if BON in metric})
+    pool = _pool_size(rows, statuses)
+    inside = [size for size in sizes if size * AREA_POOL_SHARE <= pool]
+    return Board(
+        task=task,
+        evaluations=evaluations,
+        sizes=tuple(sizes),
+        key_size=max(inside or sizes, default=0),
+        pool_size=pool,
+        baseline=baseline_of(plan),
+        rows=tuple(rows),
+    )
+
+
+def _setting_row(
+    plan: Plan, statuses: Statuses, found: _Analysis, task: str, evaluations: tuple[str, ...], index: int
+) -> Row:
+    setting = plan.settings[index]
+    outcomes = _outcomes(setting.variants, task)
+    estimates = found.estimates(task, SETTING, setting.name)
+    gaps = {}
+    for evaluation in evaluations:
+        mine = [outcome for outcome in outcomes if outcome.metric == evaluation]
+        if not mine:
+            gaps[evaluation] = f"{NOT_ASKED}: no reward head before fine-tuning" if task == CODE else NOT_ASKED
+        elif HEADLINE[evaluation] not in estimates:
+            gaps[evaluation] = in_words(statuses[one.stage.fingerprint] for one in mine) or "done, not yet compared"
+    return Row(
+        task=task,
+        kind=SETTING,
+        name=setting.name,
+        label=setting.name,
+        note="",
+        seeds=_seeds(setting.variants, task),
+        estimates=estimates,
+        differences=found.differences(task, setting.name),
+        above=found.above(task, setting.name),
+        places=found.places(task, setting.name),
+        gaps=gaps,
+        stages=tuple(outcome.stage for outcome in outcomes),
+    )
+
+
+def _outcomes(variants: Sequence[Variant], task: str) -> list[Outcome]:
+    """Distinct outcomes on a task: seeds that share a stage are told once."""
+    found = {
+        outcome.stage.fingerprint: outcome
+        for variant in variants
+        for outcome in variant.outcomes
+        if outcome.task == task
+    }
+    return list(found.values())
+
+
+def _seeds(variants: Sequence[Variant], task: str) -> str:
+    """PMP by fine-tuning seeds; code pairs are judged before fine-tuning."""
+    pretrain = {variant.pretrain_seed for variant in variants} - {None}
+    finetune = set() if task == CODE else {variant.finetune_seed for variant in variants} - {None}
+    if not _outcomes(variants, task):
+        return ""
+    if task == CODE:
+        return str(len(pretrain))
+    return f"{len(pretrain)} {TIMES} {len(finetune)}" if pretrain else DASH + f" {TIMES} {len(finetune)}"
+
+
+def _reference_rows(plan: Plan, statuses: Statuses, found: _Analysis, task: str) -> list[Row]:
+    rows = []
+    for (kind, name), (label, note) in REFERENCES.items():
+        setting = POOL if kind == POOL else name
+        variants = [variant for variant in plan.references if variant.setting == setting]
+        outcomes = _outcomes(variants, task)
+        if not outcomes:
+            continue
+        estimates = found.estimates(task, kind, name)
+        gaps = {}
+        for metric in dict.fromkeys(outcome.metric for outcome in outcomes):
+            evaluation = "best_of_n" if metric == "pool_baselines" else metric
+            if HEADLINE[evaluation] not in estimates:
+                mine = [statuses[one.stage.fingerprint] for one in outcomes if one.metric == metric]
+                gaps[evaluation] = in_words(mine) or "done, not yet compared"
+        seeds = {variant.finetune_seed for variant in variants} - {None}
+        rows.append(
+            Row(
+                task=task,
+                kind=kind,
+                name=name,
+                label=label,
+                note=note,
+                seeds=f"{DASH} {TIMES} {len(seeds)}" if seeds and task != CODE else "",
+                estimates=estimates,
+                differences={},
+                above={},
+                places={},
+                gaps=gaps,
+                stages=tuple(outcome.stage for outcome in outcomes),
+            )
+        )
+    return rows
+
+
+def _pool_size(rows: Iterable[Row], statuses: Statuses) -> int:
+    """Candidates a problem in the smallest pool of a task: from records, else as asked."""
+    sizes = []
+    for row in rows:
+        for stage in row.stages:
+            if "candidates" not in stage.inputs:
+                continue
+            record = statuses[stage.fingerprint].record
+            if record is not None:
+                sizes.append(int(record.result["smallest_pool"]))
+            else:
+                part = next(iter(stage.inputs["candidates"].stage.inputs.values())).stage
+                sizes.append(int(part.spec["samples"]))
+    return min(sizes, default=0)

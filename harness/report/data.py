@@ -1,0 +1,258 @@
+"""What the data was: cleaning, construction, splits, error types, tokens, examples. From records and Parquet files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from harness.plan.graph import Stage
+from harness.plan.plan import Plan
+from harness.report.facts import Facts
+from harness.report.status import Statuses
+from harness.report.words import count, listing, share
+from harness.store.artifacts import Candidates, Pairs
+from harness.store.record import Record
+from harness.store.store import Store
+
+MOST_EXAMPLES = 5
+SPLITS = ("base", "finetune", "dev", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of an example; `changed` where the other side has none like it."""
+
+    text: str
+    changed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairExample:
+    """A preference pair as it was trained on."""
+
+    prompt: str
+    chosen: tuple[Line, ...]
+    rejected: tuple[Line, ...]
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateExample:
+    """One candidate of a pool."""
+
+    text: str
+    correct: bool
+    error_type: str
+    seen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolExample:
+    """A problem with a few of its candidates."""
+
+    pool: str
+    prompt: str
+    candidates: tuple[CandidateExample, ...]
+
+
+def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
+    """Every table of the data section; tables of unfinished stages are left out and their stages listed elsewhere."""
+    done = [
+        (stage, record) for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None
+    ]
+    tables = [
+        *(_corpus(stage, record) for stage, record in done if stage.kind == "corpus"),
+        *(_construction(stage, statuses) for stage, _ in done if stage.kind == "pairs"),
+        _splits([one for one in done if one[0].kind == "problems"]),
+        _preferences([one for one in done if one[0].kind == "preferences"]),
+        *(_pool(stage, record) for stage, record in done if stage.kind == "candidates"),
+        _tokens([one for one in done if one[0].kind == "encode"]),
+    ]
+    return tuple(table for table in tables if table is not None and table.rows)
+
+
+def _words(reason: str) -> str:
+    return reason.removeprefix("failed_").replace("_", " ")
+
+
+def _corpus(stage: Stage, record: Record) -> Facts:
+    cleaning, kept = record.result["cleaning"], record.result["kept"]
+    read = cleaning["read"]
+    dropped = sorted(
+        ((reason, number) for reason, number in cleaning.items() if reason not in ("read", "kept") and number),
+        key=lambda item: -item[1],
+    )
+    rows = [("functions read", count(read), share(read, read))]
+    rows += [(f"dropped: {_words(reason)}", count(number), share(number, read)) for reason, number in dropped]
+    rows.append(("kept", count(cleaning["kept"]), share(cleaning["kept"], read)))
+    purposes = {"train": "PMP pairs", "base": "the base language model", "heldout": "held-out pairs"}
+    rows += [(f"  for {purposes.get(split, split)}", count(n), share(n, read)) for split, n in kept.items()]
+    packages = listing([f"{name} {version}" for name, version in stage.spec["versions"].items()])
+    return Facts(
+        title="Corpus: functions and cleaning",
+        columns=("", "functions", "share"),
+        rows=tuple(rows),
+        numbers=frozenset({1, 2}),
+        note=f"From {packages}; split by package. Held out: {listing(stage.spec['heldout'])}.",
+    )
+
+
+def _construction(stage: Stage, statuses: Statuses) -> Facts | None:
+    parts = [statuses[item.stage.fingerprint].record for item in stage.inputs.values()]
+    totals: Counter[str] = Counter()
+    for record in parts:
+        if record is not None:
+            totals.update(record.result["counts"])
+    slots = totals["slots"]
+    names = {"slots": "slots tried", "pairs": "pairs made", "retries": "tries after a slot's first", "repeats": "repeats"}
+    rows = [(names[name], count(totals[name]), share(totals[name], slots)) for name in names]
+    rows += [
+        (f"no pair: {_words(reason)}", count(number), share(number, slots))
+        for reason, number in sorted(totals.items(), key=lambda item: -item[1])
+        if reason.startswith("failed_")
+    ]
+    return Facts(
+        title=f"Pair construction: {stage.label.removeprefix('pairs ')}",
+        columns=("", "number", "share of slots"),
+        rows=tuple(rows),
+        numbers=frozenset({1, 2}),
+    )
+
+
+def _splits(done: Iterable[tuple[Stage, Record]]) -> Facts:
+    rows = []
+    for stage, record in done:
+        problems, clusters = record.result["problems"], record.result["clusters"]
+        cells = [f"{problems[split]:,} / {clusters[split]:,}" if split in problems else "" for split in SPLITS]
+        rows.append((stage.label.removeprefix("problems "), *cells))
+    return Facts(
+        title="Problems and clusters, by split",
+        columns=("task", *SPLITS),
+        rows=tuple(rows),
+        numbers=frozenset({1, 2, 3, 4}),
+        note="Problems / clusters. A cluster (a template, a form, a passage) lies in one split only, and intervals "
+        "resample clusters, not problems.",
+    )
+
+
+def _preferences(done: Iterable[tuple[Stage, Record]]) -> Facts:
+    rows = []
+    for stage, record in done:
+        kinds = ", ".join(f"{_words(kind)} {number:,}" for kind, number in record.result["error_types"].items())
+        refused = sum(record.result["refused"].values())
+        rows.append((stage.label.removeprefix("preferences "), count(record.result["groups"]), kinds, count(refused)))
+    return Facts(
+        title="Reasoning preferences, by error type of the rejected side",
+        columns=("pairs of", "pairs", "error types", "refused"),
+        rows=tuple(rows),
+        numbers=frozenset({1, 3}),
+        note="Refused: mistakes that came out right by chance, so that no pair has two right sides.",
+    )
+
+
+def _pool(stage: Stage, record: Record) -> Facts:
+    result = record.result
+    unseen = set(result["unseen_error_types"])
+    rows = [
+        ("right", "", count(result["correct"]), share(result["correct"], result["candidates"])),
+        *(
+            (_words(kind), "unseen" if kind in unseen else "seen", count(number), share(number, result["candidates"]))
+            for kind, number in sorted(result["error_types"].items(), key=lambda item: (item[0] in unseen, item[0]))
+        ),
+    ]
+    part = next(iter(stage.inputs.values())).stage
+    return Facts(
+        title=f"Candidate pool: {stage.label.removeprefix('candidates ')}",
+        columns=("candidates", "in fine-tuning pairs", "number", "share"),
+        rows=tuple(rows),
+        numbers=frozenset({2, 3}),
+        note=f"{count(result['groups'])} problems, {count(part.spec['samples'])} candidates each, by the "
+        f"{part.spec['engine']} engine; shared by all scorers.",
+    )
+
+
+def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
+    keys = ("groups", "tokens", "prompt_tokens", "response_tokens", "too_long_dropped", "prompts_cut", "responses_cut")
+    return Facts(
+        title="Tokens",
+        columns=("texts", "groups", "tokens", "of prompts", "of responses", "dropped", "prompts cut", "responses cut"),
+        rows=tuple(
+            (stage.label.removeprefix("encode "), *(count(record.result[key]) for key in keys)) for stage, record in done
+        ),
+        numbers=frozenset(range(1, 8)),
+        note="A pair that does not fit is dropped for the next one; a prompt that is too long loses its beginning.",
+    )
+
+
+# ------------------------------------------------------------------------------------------------- examples
+
+
+def pair_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[PairExample, ...]:
+    """The first PMP training pairs; none where they are not made yet or were dropped."""
+    for stage in plan.stages:
+        if stage.kind == "pairs" and _split_of(stage) == "train":
+            folder = _payload(stage, statuses, store)
+            if folder is not None:
+                rows = Pairs(folder).read().slice(0, MOST_EXAMPLES).to_pylist()
+                return tuple(_pair_example(row) for row in rows)
+    return ()
+
+
+def pool_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[PoolExample, ...]:
+    """The first problem of each pool with a right candidate and one of each of a few error types."""
+    found = []
+    for stage in plan.stages:
+        folder = _payload(stage, statuses, store) if stage.kind == "candidates" else None
+        if folder is not None:
+            rows = Candidates(folder).rows()
+            _, pool = next(groupby(rows, key=lambda row: row["problem"]))
+            found.append(_pool_example(stage.label.removeprefix("candidates "), list(pool)))
+    return tuple(found)
+
+
+def _split_of(stage: Stage) -> str:
+    part = next(iter(stage.inputs.values())).stage
+    return str(part.spec["split"])
+
+
+def _payload(stage: Stage, statuses: Statuses, store: Store) -> Path | None:
+    record = statuses[stage.fingerprint].record
+    if record is None or not store.has_payload(record):
+        return None
+    return store.directory(stage.kind, stage.fingerprint)
+
+
+def _pair_example(row: Mapping[str, Any]) -> PairExample:
+    chosen, rejected = row["chosen"].splitlines(), row["rejected"].splitlines()
+    kept_left, kept_right = set(), set()
+    for block in SequenceMatcher(a=chosen, b=rejected, autojunk=False).get_matching_blocks():
+        kept_left.update(range(block.a, block.a + block.size))
+        kept_right.update(range(block.b, block.b + block.size))
+    return PairExample(
+        prompt=row["prompt"],
+        chosen=tuple(Line(text=text, changed=at not in kept_left) for at, text in enumerate(chosen)),
+        rejected=tuple(Line(text=text, changed=at not in kept_right) for at, text in enumerate(rejected)),
+        detail=row["detail"],
+    )
+
+
+def _pool_example(name: str, pool: list[Mapping[str, Any]]) -> PoolExample:
+    """Right first, then one candidate an error type, until there are enough."""
+    chosen: dict[tuple[bool, str], Mapping[str, Any]] = {}
+    for row in sorted(pool, key=lambda row: not row["correct"]):
+        chosen.setdefault((row["correct"], row["error_type"]), row)
+    return PoolExample(
+        pool=name,
+        prompt=pool[0]["prompt"],
+        candidates=tuple(
+            CandidateExample(
+                text=row["text"], correct=row["correct"], error_type=_words(row["error_type"]), seen=row["seen"]
+            )
+            for row in list(chosen.values())[:MOST_EXAMPLES]
+        ),
+    )

@@ -1,0 +1,238 @@
+"""What a reader must see first: the boards, what to beware of, what they come to. Cheap: the terminal shows it on every run.
+
+Sentences here are made from the analysis alone; none is typed for a recipe.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.plan.graph import Stage
+from harness.plan.plan import Plan
+from harness.report.board import HEADLINE, NOT_ASKED, Board, Row, boards
+from harness.report.status import Statuses, StageStatus, look
+from harness.report.words import (
+    FEW_SEEDS,
+    FEWEST_PMP_SEEDS,
+    listing,
+    metric_label,
+    plural,
+    score,
+    signed,
+    signed_interval,
+)
+from harness.store.artifacts import Analysis
+from harness.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caution:
+    """Something that limits what the numbers say; `items` are details, one a line."""
+
+    title: str
+    text: str
+    items: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What the numbers of one task come to, a sentence each."""
+
+    task: str
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """The plan's state and its boards.
+
+    Attributes:
+        analysis: the stage compared with, if any outcome is done.
+        statuses: of every stage of the plan and of the analysis, by fingerprint.
+    """
+
+    analysis: Stage | None
+    statuses: Statuses
+    boards: tuple[Board, ...]
+    cautions: tuple[Caution, ...]
+    findings: tuple[Finding, ...]
+    pmp_seeds: int
+
+    @property
+    def ranks_something(self) -> bool:
+        """Whether there are seeds enough to speak of an order of PMP settings."""
+        return self.pmp_seeds >= FEWEST_PMP_SEEDS
+
+
+def overview(plan: Plan, store: Store, analysis: Stage | None) -> Overview:
+    """Read the records and the analysis."""
+    stages = plan.stages if analysis is None else (*plan.stages, analysis)
+    statuses = look(stages, store)
+    made = boards(plan, statuses, read_analysis(store, statuses, analysis))
+    seeds = pmp_seeds(plan)
+    return Overview(
+        analysis=analysis,
+        statuses=statuses,
+        boards=made,
+        cautions=tuple(_cautions(plan, statuses, analysis, seeds)),
+        findings=tuple(_finding(board) for board in made if any(row.estimates for row in board.settings)),
+        pmp_seeds=seeds,
+    )
+
+
+def read_analysis(store: Store, statuses: Statuses, analysis: Stage | None) -> Mapping[str, Any] | None:
+    """The analysis' JSON, or None while there is none."""
+    if analysis is None or statuses[analysis.fingerprint].record is None:
+        return None
+    path = Analysis(store.directory(analysis.kind, analysis.fingerprint)).path
+    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return data
+
+
+def pmp_seeds(plan: Plan) -> int:
+    """PMP seeds asked for; the fewest needed where no setting has PMP, so that nothing is warned of."""
+    has_pmp = any(setting.setting.experiment.pretrain is not None for setting in plan.settings)
+    return plan.loaded.recipe.seeds.pretrain if has_pmp else FEWEST_PMP_SEEDS
+
+
+# ------------------------------------------------------------------------------------------------- cautions
+
+
+def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, seeds: int) -> list[Caution]:
+    cautions = []
+    if seeds < FEWEST_PMP_SEEDS:
+        cautions.append(
+            Caution(
+                title=FEW_SEEDS,
+                text=f"This recipe has {plural(seeds, 'PMP seed')}, so it ranks nothing: a difference between arms may be "
+                f"the luck of one pretraining run. Intervals below cover the problems of these pools, not another "
+                f"pretraining. Order and differences describe these runs only.",
+            )
+        )
+    cautions += _unfinished(plan, statuses)
+    if analysis is not None and statuses[analysis.fingerprint].state != "done":
+        reason = statuses[analysis.fingerprint].reason or statuses[analysis.fingerprint].state
+        cautions.append(
+            Caution(
+                title="The comparison is missing",
+                text="Evaluations are done, but the stage that compares them is not, so there are no estimates.",
+                items=(reason,),
+            )
+        )
+    stale = [status for status in statuses.values() if status.stale]
+    if stale:
+        cautions.append(
+            Caution(
+                title=f"{plural(len(stale), 'stage')} made by other code",
+                text="Their source differs from this version's at the same code version. "
+                "`runtime.stale_code: rerun` makes them again.",
+                items=_stage_names(stale),
+            )
+        )
+    return cautions
+
+
+def _unfinished(plan: Plan, statuses: Statuses) -> list[Caution]:
+    known = [statuses[stage.fingerprint] for stage in plan.stages]
+    failed = [status for status in known if status.state == "failed"]
+    cautions = []
+    if failed:
+        blocked = sum(status.state == "blocked" for status in known)
+        waiting = f"; {plural(blocked, 'stage waits', 'stages wait')} for them" if blocked else ""
+        cautions.append(
+            Caution(
+                title=f"{plural(len(failed), 'stage')} failed",
+                text=f"Their settings stay in the tables, without the numbers they would have given{waiting}.",
+                items=tuple(f"{status.stage.label}: {status.reason}" for status in failed),
+            )
+        )
+    done = sum(status.state == "done" for status in known)
+    needed = [statuses[outcome.stage.fingerprint] for outcome in plan.outcomes]
+    if any(status.state != "done" for status in needed):
+        left = [
+            setting.name
+            for setting in plan.settings
+            if any(
+                statuses[outcome.stage.fingerprint].state != "done"
+                for variant in setting.variants
+                for outcome in variant.outcomes
+            )
+        ]
+        cautions.append(
+            Caution(
+                title=f"Unfinished: {done:,} of {len(known):,} stages done",
+                text="A setting is compared on a task once all its seeds are done. The same `harness run` goes on from "
+                "here.",
+                items=(f"not finished: {listing(left)}",) if left else (),
+            )
+        )
+    return cautions
+
+
+def _stage_names(statuses: Sequence[StageStatus]) -> tuple[str, ...]:
+    by_kind: dict[str, int] = {}
+    for status in statuses:
+        by_kind[status.stage.kind] = by_kind.get(status.stage.kind, 0) + 1
+    return tuple(f"{kind}: {number:,}" for kind, number in by_kind.items())
+
+
+# ------------------------------------------------------------------------------------------------- findings
+
+
+def _finding(board: Board) -> Finding:
+    sentences = []
+    for evaluation in board.evaluations:
+        compared = [row for row in board.settings if HEADLINE[evaluation] in row.estimates]
+        if compared:
+            sentences += _above_sentence(compared, evaluation)
+            sentences += _difference_sentence(board, compared, evaluation)
+    missing = [row.label for row in board.settings if not row.estimates and not _not_asked(row)]
+    if missing:
+        sentences.append(f"No numbers yet for {listing(missing)}.")
+    return Finding(task=board.task, sentences=tuple(sentences))
+
+
+def _not_asked(row: Row) -> bool:
+    return all(gap.startswith(NOT_ASKED) for gap in row.gaps.values())
+
+
+def _above_sentence(rows: Sequence[Row], evaluation: str) -> list[str]:
+    judged = [row for row in rows if evaluation in row.above]
+    if not judged:
+        return []
+    metric = metric_label(HEADLINE[evaluation])
+    best = judged[0].above[evaluation]
+    above = [row.label for row in judged if row.above[evaluation].above]
+    told = f"the best shallow reference is {best.reference} at {score(best.reference_estimate)}"
+    names = listing(best.references)
+    if not above:
+        return [f"{_capital(metric)}: no setting is above all of {names}; {told}."]
+    if len(above) == len(judged):
+        who = "every setting is" if len(judged) > 1 else f"{above[0]} is"
+    else:
+        who = f"{listing(above)} {'is' if len(above) == 1 else 'are'} ({len(above)} of {len(judged)} settings)"
+    return [f"{_capital(metric)}: {who} above all of {names}; {told}."]
+
+
+def _difference_sentence(board: Board, rows: Sequence[Row], evaluation: str) -> list[str]:
+    compared = [row for row in rows if evaluation in row.differences]
+    if not compared:
+        return []
+    told = [
+        f"{row.label} {signed(row.differences[evaluation].estimate)} "
+        f"{signed_interval(row.differences[evaluation].low, row.differences[evaluation].high)}"
+        for row in compared
+    ]
+    apart = [row.label for row in compared if row.differences[evaluation].separate]
+    if apart:
+        verdict = f"the interval of {listing(apart)} leaves out 0"
+    else:
+        verdict = "no interval leaves out 0" if len(compared) > 1 else "its interval does not leave out 0"
+    return [f"{_capital(metric_label(HEADLINE[evaluation]))}, difference from {board.baseline}: {listing(told)}; {verdict}."]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,70 @@
+"""From every row back to its records: which stages made its numbers. The only place where fingerprints are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.plan.graph import Stage
+from harness.plan.plan import Plan
+from harness.report.board import Board, Row
+from harness.report.status import Statuses
+
+# Inputs on the way from an evaluation to the weights it judges, in the order they are followed.
+MODEL_INPUTS = ("scores", "checkpoint", "start", "trunk", "base")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A stage in a chain: its name in the store, what people call it, how far it is."""
+
+    name: str
+    label: str
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a row's numbers come from: a chain for each evaluation, from the evaluation back to the base model."""
+
+    task: str
+    row: str
+    anchor: str
+    chains: tuple[tuple[Link, ...], ...]
+
+
+def anchor(row: Row, board_index: int, row_index: int) -> str:
+    """The HTML id of a row's origin: positions, since names may hold any character."""
+    return f"origin-{board_index}-{row_index}-{row.kind}"
+
+
+def origins(boards: tuple[Board, ...], statuses: Statuses) -> tuple[Origin, ...]:
+    """The origin of every row that has stages."""
+    found = []
+    for board_index, board in enumerate(boards):
+        for row_index, row in enumerate(board.rows):
+            if row.stages:
+                chains = tuple(tuple(_link(stage, statuses) for stage in chain(stage)) for stage in row.stages)
+                where = anchor(row, board_index, row_index)
+                found.append(Origin(task=board.task, row=row.label, anchor=where, chains=chains))
+    return tuple(found)
+
+
+def chain(stage: Stage) -> list[Stage]:
+    """An evaluation and what was trained for it, back to the base model."""
+    found = [stage]
+    while True:
+        inputs = found[-1].inputs
+        step = next((inputs[name].stage for name in MODEL_INPUTS if name in inputs), None)
+        if step is None:
+            return found
+        found.append(step)
+
+
+def data_stages(plan: Plan, statuses: Statuses) -> tuple[Link, ...]:
+    """Every stage that is in no chain: data, tokens, pools."""
+    in_chains = {link.fingerprint for outcome in plan.outcomes for link in chain(outcome.stage)}
+    return tuple(_link(stage, statuses) for stage in plan.stages if stage.fingerprint not in in_chains)
+
+
+def _link(stage: Stage, statuses: Statuses) -> Link:
+    return Link(name=stage.name, label=stage.label, state=statuses[stage.fingerprint].state)

@@ -1,0 +1,179 @@
+"""What each setting is: how it differs from the recipe's base in words, and what was really trained for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.plan.graph import Stage
+from harness.plan.pipeline import steps_of
+from harness.plan.plan import Plan, PlannedSetting
+from harness.recipe.schema import EXPERIMENT_FIELDS, Experiment
+from harness.report.facts import Facts
+from harness.report.status import Statuses
+from harness.report.words import DASH, count, listing, value_text
+
+UNCHANGED = "the recipe as written"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingFacts:
+    """A setting in words.
+
+    Attributes:
+        axes: its value on each ablation axis.
+        differs: how it differs from the base, a phrase each.
+        pairs: PMP pairs it trains on, in whole global batches; 0 without PMP.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    axes: Mapping[str, str]
+    differs: tuple[str, ...]
+    pairs: int
+
+
+def setting_facts(plan: Plan) -> tuple[SettingFacts, ...]:
+    """Every setting of the plan, in its order."""
+    base = resolved(plan.loaded.recipe)
+    return tuple(
+        SettingFacts(
+            name=setting.name,
+            names=setting.names,
+            axes=setting.setting.values,
+            differs=differences(base, resolved(setting.setting.experiment)),
+            pairs=pairs_trained(setting.setting.experiment),
+        )
+        for setting in plan.settings
+    )
+
+
+def resolved(experiment: Experiment) -> dict[str, Any]:
+    """Every parameter of an experiment, defaults included, as the recipe would write it."""
+    return experiment.model_dump(mode="json", by_alias=True, include=set(EXPERIMENT_FIELDS))
+
+
+def pairs_trained(experiment: Experiment) -> int:
+    """Whole global batches of the pairs asked for."""
+    return 0 if experiment.pretrain is None else steps_of(experiment.pretrain, experiment.pairs.count).pairs
+
+
+def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, ...]:
+    """How `other` differs from `base`, a phrase a parameter; one phrase where nothing differs."""
+    phrases = []
+    if base.get("pretrain") is not None and other.get("pretrain") is None:
+        phrases.append("no PMP: fine-tuning starts at the base model")
+    elif base.get("pretrain") is None and other.get("pretrain") is not None:
+        phrases.append("PMP before fine-tuning")
+    before, after = flat(base), flat(other)
+    if phrases:
+        before = {path: value for path, value in before.items() if path.split(".")[0] != "pretrain"}
+        after = {path: value for path, value in after.items() if path.split(".")[0] != "pretrain"}
+    for path in dict.fromkeys((*before, *after)):
+        if path not in after:
+            phrases.append(f"{path} is not set instead of {value_text(before[path])}")
+        elif path not in before:
+            phrases.append(f"{path} is {value_text(after[path])}")
+        elif before[path] != after[path]:
+            phrases.append(f"{path} is {value_text(after[path])} instead of {value_text(before[path])}")
+    return tuple(phrases) or (UNCHANGED,)
+
+
+def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{dotted path: value} of nested mappings."""
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def parameters(plan: Plan) -> Facts:
+    """Every parameter of the base experiment."""
+    rows = flat(resolved(plan.loaded.recipe))
+    return Facts(
+        title="Base experiment, every parameter",
+        columns=("parameter", "value"),
+        rows=tuple((path, value_text(value)) for path, value in rows.items()),
+    )
+
+
+def training_table(plan: Plan, statuses: Statuses) -> Facts:
+    """What was really trained: pairs, steps, tokens and the losses at the end, a row a setting."""
+    rows = [_base_row(plan, statuses), *(_training_row(setting, statuses) for setting in plan.settings)]
+    return Facts(
+        title="What was trained",
+        columns=("", "PMP pairs", "PMP tokens", "PMP loss at the end", "fine-tuning pairs", "tokens", "loss at the end"),
+        rows=tuple(row for row in rows if row),
+        numbers=frozenset({1, 2, 4, 5}),
+        note="Losses are averages over about the last 20 steps, and over seeds. Tokens went through the model, padding "
+        "not counted; PMP tokens count those of a shared trunk too.",
+    )
+
+
+def _base_row(plan: Plan, statuses: Statuses) -> tuple[str, ...]:
+    """The base model: its texts stand where the settings have pairs."""
+    results = _results([stage for stage in plan.stages if stage.kind == "base"], statuses)
+    if not results:
+        return ()
+    label = f"base model ({count(results[0]['parameters'])} parameters), language model on texts"
+    return (label, DASH, DASH, DASH, count(results[0]["groups_trained"]), _mean(results, "tokens_trained"), _losses(results))
+
+
+def _training_row(setting: PlannedSetting, statuses: Statuses) -> tuple[str, ...]:
+    pretrained = _results(_distinct(variant.pretrained for variant in setting.variants), statuses)
+    finetuned = _results(_distinct(variant.finetuned for variant in setting.variants), statuses)
+    if setting.setting.experiment.pretrain is None:
+        pmp = ("none", DASH, DASH)
+    elif pretrained:
+        pmp = (_mean(pretrained, "groups_trained"), _mean(pretrained, "tokens_trained"), _losses(pretrained))
+    else:
+        pmp = ("not done", "", "")
+    if finetuned:
+        tuned = (_mean(finetuned, "groups_trained"), _mean(finetuned, "tokens_trained"), _losses(finetuned))
+    else:
+        tuned = ("not done", "", "")
+    return (setting.name, *pmp, *tuned)
+
+
+def _distinct(stages: Any) -> list[Stage]:
+    return list({stage.fingerprint: stage for stage in stages if stage is not None}.values())
+
+
+def _results(stages: list[Stage], statuses: Statuses) -> list[Mapping[str, Any]]:
+    records = [statuses[stage.fingerprint].record for stage in stages]
+    return [record.result for record in records if record is not None]
+
+
+def _mean(results: list[Mapping[str, Any]], name: str) -> str:
+    return count(sum(result[name] for result in results) / len(results))
+
+
+def _losses(results: list[Mapping[str, Any]]) -> str:
+    """Mean over seeds of the smoothed losses and the pair accuracy on the training batches."""
+    words = {"loss_rm": "RM", "loss_lm": "LM", "accuracy": "accuracy"}
+    told = []
+    for name, word in words.items():
+        values = [result["last"][name] for result in results if name in result["last"]]
+        if values:
+            told.append(f"{word} {sum(values) / len(values):.3f}")
+    return ", ".join(told)
+
+
+def shared(plan: Plan) -> tuple[str, ...]:
+    """What sharing saved, in sentences."""
+    sentences = [
+        f"Run one by one, the variants and reference scorers would take {plan.asked:,} stages; "
+        f"after sharing there are {len(plan.stages):,}."
+    ]
+    for setting in plan.settings:
+        if len(setting.names) > 1:
+            sentences.append(f"{listing(setting.names)} come to the same stages: one setting, trained and counted once.")
+    trunks = sum(stage.kind == "trunk_state" for stage in plan.stages)
+    branches = sum(stage.kind == "pretrain" and "trunk" in stage.inputs for stage in plan.stages)
+    if branches > trunks:
+        sentences.append(f"{branches:,} PMP runs branch from {trunks:,} trunk states.")
+    return tuple(sentences)

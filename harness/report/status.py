@@ -1,0 +1,84 @@
+"""How far each stage of a plan is: done, failed and why, interrupted, waiting. Reads the store, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.events import Failed, read_events
+from harness.plan.graph import Stage
+from harness.plan.kinds import source_digest
+from harness.store.record import EVENTS, Record
+from harness.store.store import Store
+
+State = Literal["done", "failed", "interrupted", "running", "blocked", "not done"]
+
+# How a stage's last event begins where it was stopped rather than went wrong.
+STOPS = ("Interrupted", "TrainingStopped", "KeyboardInterrupt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageStatus:
+    """How far one stage is.
+
+    Attributes:
+        reason: why it failed, or which failed stage it waits for.
+        record: of a finished stage.
+        stale: it was finished by other code of the same version.
+    """
+
+    stage: Stage
+    state: State
+    reason: str = ""
+    record: Record | None = None
+    stale: bool = False
+
+
+Statuses = Mapping[str, StageStatus]
+
+
+def look(stages: Iterable[Stage], store: Store) -> dict[str, StageStatus]:
+    """The status of stages, inputs first, by fingerprint."""
+    found: dict[str, StageStatus] = {}
+    for stage in stages:
+        found[stage.fingerprint] = _status(stage, store, found)
+    return found
+
+
+def _status(stage: Stage, store: Store, earlier: Statuses) -> StageStatus:
+    record = store.record(stage.kind, stage.fingerprint)
+    if record is not None:
+        stale = record.environment.get("source_digest") != source_digest(stage.kind)
+        return StageStatus(stage=stage, state="done", record=record, stale=stale)
+    partial = store.partial(stage.kind, stage.fingerprint)
+    if partial.is_dir():
+        if store.is_building(stage.kind, stage.fingerprint):
+            return StageStatus(stage=stage, state="running")
+        events = list(read_events(partial / EVENTS))
+        last = events[-1] if events else None
+        if isinstance(last, Failed) and not last.reason.startswith(STOPS):
+            return StageStatus(stage=stage, state="failed", reason=last.reason)
+        return StageStatus(stage=stage, state="interrupted")
+    for item in stage.inputs.values():
+        before = earlier.get(item.stage.fingerprint)
+        if before is not None and before.state == "failed":
+            return StageStatus(stage=stage, state="blocked", reason=f"waits for {item.stage.label}: {before.reason}")
+        if before is not None and before.state == "blocked":
+            return StageStatus(stage=stage, state="blocked", reason=before.reason)
+    return StageStatus(stage=stage, state="not done")
+
+
+def in_words(statuses: Iterable[StageStatus]) -> str:
+    """Why a group of stages is not whole: how many are done, and what became of the rest; "" if all are done."""
+    known = list(statuses)
+    left = [status for status in known if status.state != "done"]
+    if not left:
+        return ""
+    told = []
+    for state in ("failed", "blocked", "interrupted", "running", "not done"):
+        reasons = list(dict.fromkeys(status.reason for status in left if status.state == state))
+        if reasons:
+            told.append(": ".join(part for part in (state, "; ".join(filter(None, reasons))) if part))
+    done = len(known) - len(left)
+    return f"{done} of {len(known)} evaluations done; " * (len(known) > 1) + "; ".join(told)

@@ -1,0 +1,56 @@
+"""Where the time and the memory went, from each finished stage's `run.json`."""
+
+from __future__ import annotations
+
+from harness.plan.plan import Plan
+from harness.report.facts import Facts
+from harness.report.status import Statuses
+from harness.report.words import duration, memory, share
+from harness.store.store import Store
+
+SLOWEST_SHOWN = 8
+
+
+def time_tables(plan: Plan, statuses: Statuses, store: Store) -> tuple[Facts, ...]:
+    """By kind, and the slowest stages."""
+    spent: dict[str, list[tuple[float, float, str]]] = {}
+    for stage in plan.stages:
+        record = statuses[stage.fingerprint].record
+        if record is not None:
+            facts = store.run_facts(record)
+            entry = (float(facts["seconds"]), float(facts.get("peak_memory_bytes", 0)), stage.label)
+            spent.setdefault(stage.kind, []).append(entry)
+    if not spent:
+        return ()
+    total = sum(seconds for entries in spent.values() for seconds, _, _ in entries)
+    by_kind = []
+    for kind, entries in sorted(spent.items(), key=lambda item: -sum(seconds for seconds, _, _ in item[1])):
+        seconds = sum(entry[0] for entry in entries)
+        peak = max(entry[1] for entry in entries)
+        by_kind.append(
+            (
+                kind,
+                f"{len(entries):,}",
+                duration(seconds),
+                share(seconds, total),
+                duration(max(entry[0] for entry in entries)),
+                memory(peak) if peak else "",
+            )
+        )
+    slowest = sorted((entry for entries in spent.values() for entry in entries), key=lambda entry: -entry[0])
+    return (
+        Facts(
+            title="Time by kind of stage",
+            columns=("kind", "stages", "time", "share", "longest", "peak memory"),
+            rows=tuple(by_kind),
+            numbers=frozenset({1, 2, 3, 4, 5}),
+            note=f"Together {duration(total)} of stage time, stages running side by side counted each. Peak memory is "
+            "the worker's most so far, over all stages it has run.",
+        ),
+        Facts(
+            title="Slowest stages",
+            columns=("stage", "time"),
+            rows=tuple((label, duration(seconds)) for seconds, _, label in slowest[:SLOWEST_SHOWN]),
+            numbers=frozenset({1}),
+        ),
+    )

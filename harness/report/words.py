@@ -1,0 +1,115 @@
+"""How numbers and names are written for people: one place, so that every output says the same. Computes no result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+FEWEST_PMP_SEEDS = 3
+"""Below it a difference between PMP arms may be one seed's luck, so nothing is ranked."""
+
+FEW_SEEDS = f"Fewer than {FEWEST_PMP_SEEDS} PMP seeds: no ranking claim"
+
+# (kind of row, row in the analysis) -> what people call it, and what it is.
+REFERENCES: dict[tuple[str, str], tuple[str, str]] = {
+    ("pool", "mean"): ("random pick", "any candidate of the pool: chance"),
+    ("pool", "majority"): ("majority vote", "the most frequent answer among N, no scorer"),
+    ("shallow", "length"): ("length", "longer or shorter is better, fitted on the same pairs"),
+    ("shallow", "ngrams"): ("n-grams", "word habits with digits masked, fitted on the same pairs; never sees the question"),
+    ("pool", "oracle"): ("oracle", "right whenever one of N is right: the ceiling"),
+}
+
+METRICS = {
+    "area": "BoN area",
+    "right_over_wrong": "right over wrong",
+    "right_over_wrong_seen": "right over wrong, seen error types",
+    "right_over_wrong_unseen": "right over wrong, unseen error types",
+    "pair_accuracy": "pair accuracy",
+}
+EVALUATIONS = {"best_of_n": "Best-of-N", "pair_accuracy": "pair accuracy"}
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name in prose: `bon@16` is BoN@16."""
+    return METRICS.get(metric) or metric.replace("bon@", "BoN@")
+
+
+def score(value: float) -> str:
+    """An accuracy: three decimals."""
+    return f"{value:.3f}".replace("-", MINUS)
+
+
+def signed(value: float) -> str:
+    """A difference: three decimals and its sign."""
+    return f"{value:+.3f}".replace("-", MINUS)
+
+
+def interval(low: float, high: float) -> str:
+    return f"[{score(low)}, {score(high)}]"
+
+
+def signed_interval(low: float, high: float) -> str:
+    return f"[{signed(low)}, {signed(high)}]"
+
+
+def count(value: float) -> str:
+    """A whole number with separators."""
+    return f"{round(value):,}"
+
+
+def share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 4.2 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def quantity(value: float) -> str:
+    """A large number short: 950, 12.3k, 4.56M, 1.2G."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}"
+
+
+def memory(size: float) -> str:
+    """Bytes in MB or GB (powers of 1,000)."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def plural(number: int, word: str, words: str = "") -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number:,} {word if number == 1 else words or word + 's'}"
+
+
+def listing(names: Sequence[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def value_text(value: object) -> str:
+    """A recipe value as the recipe would write it, short."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,g}" if math.isfinite(value) and 1e-3 <= abs(value) < 1e6 else f"{value:g}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(value_text(item) for item in value) + "]"
+    return str(value)

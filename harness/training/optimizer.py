@@ -1,0 +1,97 @@
+"""Which parameters a training moves, the optimizer that moves them, and its state by parameter name.
+
+Names, not places in a list, are what is saved. This file must not know about files, batches or schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from accelerate.optimizer import AcceleratedOptimizer
+
+from harness.errors import CorruptArtifact
+from harness.models.losses import LossWeights
+from harness.models.reward_model import RewardModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamWSettings:
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101); the learning rate is the schedule's.
+
+    Attributes:
+        weight_decay: of tensors with two or more dimensions (matrices, embeddings, heads). Norm weights and biases
+            never decay, the usual practice (nanoGPT; transformers' Trainer).
+        betas, epsilon: of the moments.
+        clip_norm: the whole gradient is scaled down to this L2 norm; None leaves it.
+    """
+
+    weight_decay: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    clip_norm: float | None = 1.0
+
+
+def select_parameters(model: RewardModel, loss: LossWeights, *, frozen_backbone: bool) -> dict[str, torch.nn.Parameter]:
+    """The parameters the losses can move, by name; all others stop requiring a gradient."""
+    lm_head = model.backbone.get_output_embeddings()
+    # A tied LM head is the input embedding under another name: `named_parameters` lists it once, as the latter.
+    only_lm = {f"backbone.{name}" for name, module in model.backbone.named_modules() if module is lm_head}
+    selected: dict[str, torch.nn.Parameter] = {}
+    for name, parameter in model.named_parameters():
+        in_head = name.startswith("head.")
+        in_lm_head = name.rpartition(".")[0] in only_lm
+        trained = loss.rm > 0 if in_head else not frozen_backbone
+        trained = trained and (loss.lm > 0 or not in_lm_head)
+        parameter.requires_grad_(trained)
+        if trained:
+            selected[name] = parameter
+    return selected
+
+
+def new_optimizer(parameters: Mapping[str, torch.nn.Parameter], settings: AdamWSettings) -> torch.optim.AdamW:
+    """Fused AdamW in one parameter group for each decay, parameters in their given order within it."""
+    decaying = [parameter for parameter in parameters.values() if parameter.ndim >= 2]
+    others = [parameter for parameter in parameters.values() if parameter.ndim < 2]
+    groups = [{"params": decaying, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    # The rate given here is never used: every step sets its own.
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=0.0, betas=settings.betas, eps=settings.epsilon, fused=True
+    )
+
+
+def optimizer_tensors(
+    optimizer: AcceleratedOptimizer, parameters: Mapping[str, torch.nn.Parameter]
+) -> dict[str, torch.Tensor]:
+    """All the optimizer knows, by "<moment>/<parameter>"; the tensors themselves, not copies."""
+    return {
+        f"{moment}/{name}": tensor
+        for name, parameter in parameters.items()
+        for moment, tensor in optimizer.optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(
+    optimizer: AcceleratedOptimizer, parameters: Mapping[str, torch.nn.Parameter], tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Puts saved moments back.
+
+    Raises:
+        CorruptArtifact: they are not those of these parameters.
+    """
+    by_name: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        moment, _, name = key.partition("/")
+        by_name.setdefault(name, {})[moment] = tensor
+    if by_name.keys() != parameters.keys():
+        strangers = sorted(by_name.keys() ^ parameters.keys())
+        raise CorruptArtifact(
+            "a training goes on with the loss weights and the model it began with", f"moments differ in {strangers[:3]}"
+        )
+    name_of = {parameter: name for name, parameter in parameters.items()}
+    listed = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    saved = {place: by_name[name_of[parameter]] for place, parameter in enumerate(listed)}
+    optimizer.optimizer.load_state_dict(
+        {"state": saved, "param_groups": optimizer.optimizer.state_dict()["param_groups"]}
+    )

@@ -1,0 +1,294 @@
+"""Best-of-N, pass@N, votes and pair accuracy against brute force over all subsets, and against their invariances."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import DataError
+from harness.evaluation.best_of_n import (
+    best_of_n,
+    best_of_n_area,
+    best_of_n_pools,
+    majority_vote,
+    majority_vote_sampled,
+    mean_accuracy,
+    pass_at_n,
+    restricted_best_of_n,
+)
+from harness.evaluation.pair_accuracy import (
+    margin_mean,
+    pair_accuracy,
+    pair_values,
+    right_over_wrong_pools,
+    source_balanced_accuracy,
+)
+
+pools = st.lists(st.tuples(st.integers(-2, 2), st.booleans()), min_size=1, max_size=8)
+votes = st.lists(st.sampled_from([None, "a", "b", "c", "d"]), min_size=1, max_size=8)
+quick = settings(max_examples=60, deadline=None)
+
+
+def over_subsets(length: int, size: int, value: Callable[[tuple[int, ...]], Fraction]) -> float:
+    subsets = list(combinations(range(length), size))
+    return float(sum((value(subset) for subset in subsets), Fraction(0)) / len(subsets))
+
+
+def brute_best(scores: Sequence[float], correct: Sequence[bool], size: int) -> float:
+    def value(subset: tuple[int, ...]) -> Fraction:
+        top = max(scores[i] for i in subset)
+        tied = [correct[i] for i in subset if scores[i] == top]
+        return Fraction(sum(tied), len(tied))
+
+    return over_subsets(len(scores), size, value)
+
+
+def brute_vote(answers: Sequence[str | None], right: set[str], size: int) -> float:
+    def value(subset: tuple[int, ...]) -> Fraction:
+        counts = Counter(answers[i] for i in subset if answers[i] is not None)
+        leaders = [answer for answer, count in counts.items() if count == max(counts.values())]
+        return Fraction(sum(answer in right for answer in leaders), max(len(leaders), 1))
+
+    return over_subsets(len(answers), size, value)
+
+
+def all_sizes(items: Sequence[object]) -> list[int]:
+    return list(range(1, len(items) + 1))
+
+
+@quick
+@given(pools)
+def test_best_of_n_is_the_mean_over_all_subsets(pool: list[tuple[int, bool]]) -> None:
+    scores, correct = [float(score) for score, _ in pool], [label for _, label in pool]
+    expected = [brute_best(scores, correct, size) for size in all_sizes(pool)]
+    np.testing.assert_allclose(best_of_n(scores, correct, all_sizes(pool)), expected, atol=1e-12)
+
+
+@quick
+@given(pools, st.randoms(use_true_random=False))
+def test_best_of_n_ignores_order_and_monotone_transforms(pool: list[tuple[int, bool]], random: object) -> None:
+    scores, correct = np.array([s for s, _ in pool], dtype=float), np.array([c for _, c in pool])
+    expected = best_of_n(scores, correct, all_sizes(pool))
+    order = sorted(range(len(pool)), key=lambda _: random.random())  # type: ignore[attr-defined]
+    np.testing.assert_allclose(best_of_n(scores[order], correct[order], all_sizes(pool)), expected, atol=1e-14)
+    np.testing.assert_array_equal(best_of_n(np.exp(3 * scores) - 7, correct, all_sizes(pool)), expected)
+
+
+@quick
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_oracle_reaches_pass_at_n_and_a_constant_scorer_the_mean(correct: list[bool]) -> None:
+    sizes = all_sizes(correct)
+    np.testing.assert_allclose(best_of_n(correct, correct, sizes), pass_at_n(correct, sizes), atol=1e-12)
+    np.testing.assert_allclose(best_of_n([0.3] * len(correct), correct, sizes), mean_accuracy(correct), atol=1e-12)
+    worst = best_of_n(~np.array(correct), correct, sizes)
+    np.testing.assert_allclose(worst, 1 - pass_at_n(~np.array(correct), sizes), atol=1e-12)
+
+
+def test_pass_at_n_is_the_closed_form() -> None:
+    correct = [True] * 3 + [False] * 7
+    expected = [1 - comb(7, size) / comb(10, size) for size in range(1, 11)]
+    np.testing.assert_allclose(pass_at_n(correct, range(1, 11)), expected, atol=1e-14)
+
+
+def test_large_pools_stay_exact() -> None:
+    length, sizes = 4096, [1, 2, 64, 1024, 4095, 4096]
+    generator = np.random.default_rng(0)
+    correct = generator.random(length) < 0.01
+    scores = generator.normal(size=length)
+    ranked = correct[np.argsort(scores)]
+    expected = [
+        float(sum(Fraction(comb(rank, n - 1), comb(length, n)) for rank in np.flatnonzero(ranked).tolist()))
+        for n in sizes
+    ]
+    np.testing.assert_allclose(best_of_n(scores, correct, sizes), expected, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(best_of_n(scores, np.ones(length), sizes), 1.0, atol=1e-14)
+
+
+def test_infinite_scores_rank_and_tie() -> None:
+    assert best_of_n([np.inf, np.inf, -np.inf], [True, False, False], [3])[0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "correct", "sizes", "words"),
+    [
+        ([1.0, np.nan], [True, False], [1], "NaN"),
+        ([1.0, 2.0], [True, False], [3], "best of 3 of 2"),
+        ([1.0, 2.0], [True, False], [0], "positive"),
+        ([1.0, 2.0], [True, False], [], "positive"),
+        ([1.0], [True, False], [1], "one score"),
+        ([], [], [1], "at least one"),
+        ([1.0, 2.0], [0.5, 1.0], [1], "true or false"),
+    ],
+)
+def test_bad_pools_are_refused(scores: list[float], correct: list[float], sizes: list[int], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        best_of_n(scores, correct, sizes)
+
+
+def test_unequal_pools_keep_their_rows_and_name_the_problem_that_is_too_small() -> None:
+    scores, correct = [[1.0, 2.0, 3.0], [5.0, 4.0]], [[False, True, False], [True, False]]
+    curves = best_of_n_pools(scores, correct, [1, 2])
+    for row, (values, labels) in enumerate(zip(scores, correct, strict=True)):
+        np.testing.assert_array_equal(curves[row], best_of_n(values, labels, [1, 2]))
+    with pytest.raises(DataError, match=r"problem 1: .* best of 3 of 2") as caught:
+        best_of_n_pools(scores, correct, [3])
+    assert caught.value.remedy
+    with pytest.raises(DataError, match="2 score pools"):
+        best_of_n_pools(scores, correct[:1], [1])
+
+
+def test_area_keeps_n_within_the_grid_and_a_quarter_of_the_pool() -> None:
+    sizes = [1, 2, 4, 8, 64, 128]
+    curves = np.array([[0.0, 0.1, 0.3, 0.9, 0.95, 1.0], [1.0, 0.0, 0.0, 0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(best_of_n_area(curves, sizes, 16), [0.2, 0.0])
+    np.testing.assert_allclose(best_of_n_area(curves, sizes, 10_000), [0.5625, 0.0])
+    with pytest.raises(DataError, match="quarter"):
+        best_of_n_area(curves, sizes, 7)
+
+
+@quick
+@given(votes, st.sets(st.sampled_from(["a", "b", "c"])))
+def test_majority_vote_is_the_mean_over_all_subsets(answers: list[str | None], right: set[str]) -> None:
+    correct = [answer in right for answer in answers]
+    expected = [brute_vote(answers, right, size) for size in all_sizes(answers)]
+    np.testing.assert_allclose(majority_vote(answers, correct, all_sizes(answers)), expected, atol=1e-12)
+
+
+@quick
+@given(votes, st.sets(st.sampled_from(["a", "b", "c"])))
+def test_majority_vote_starts_at_the_mean_and_ignores_order(answers: list[str | None], right: set[str]) -> None:
+    correct = [answer in right for answer in answers]
+    curve = majority_vote(answers, correct, all_sizes(answers))
+    assert curve[0] == pytest.approx(mean_accuracy(correct))
+    np.testing.assert_allclose(majority_vote(answers[::-1], correct[::-1], all_sizes(answers)), curve, atol=1e-13)
+
+
+def test_sampled_votes_agree_with_exact_ones_within_their_error() -> None:
+    answers = ["a"] * 30 + ["b"] * 25 + ["c"] * 20 + ["d"] * 15 + [None] * 10
+    correct = [answer in ("b", "d") for answer in answers]
+    sizes = [1, 2, 3, 8, 32, 99]
+    exact = majority_vote(answers, correct, sizes)
+    sampled = majority_vote_sampled(answers, correct, sizes, subsets=20_000, seed=3)
+    assert (np.abs(sampled.accuracy - exact) <= 4 * sampled.standard_error + 1e-9).all()
+    assert (sampled.standard_error[:-1] < 0.004).all()
+    again = majority_vote_sampled(answers, correct, sizes, subsets=20_000, seed=3)
+    np.testing.assert_array_equal(again.accuracy, sampled.accuracy)
+
+
+def test_votes_in_pools_too_large_to_count_are_sampled_instead() -> None:
+    answers = ["a"] * 900 + ["b"] * 600
+    correct = [answer == "a" for answer in answers]
+    with pytest.raises(DataError, match="majority_vote_sampled"):
+        majority_vote(answers, correct, [750])
+    assert majority_vote(answers, correct, [1])[0] == pytest.approx(0.6)
+    sampled = majority_vote_sampled(answers, correct, [750], subsets=100, seed=0)
+    assert sampled.accuracy[0] == pytest.approx(1.0)
+
+
+def test_contradictory_answer_labels_are_refused() -> None:
+    with pytest.raises(DataError, match="'a' is labelled both ways"):
+        majority_vote(["a", "a"], [True, False], [1])
+    with pytest.raises(DataError, match="None is labelled correct"):
+        majority_vote([None, "a"], [True, True], [1])
+    with pytest.raises(DataError, match="2 answers and 1 labels"):
+        majority_vote(["a", "b"], [True], [1])
+    with pytest.raises(DataError, match="two subsets"):
+        majority_vote_sampled(["a"], [True], [1], subsets=1, seed=0)
+    assert majority_vote([None, None], [False, False], [2])[0] == 0.0
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(-2, 2), st.sampled_from(["right", "seen", "unseen"])), min_size=1, max_size=8))
+def test_restricted_pools_follow_their_definition(pool: list[tuple[int, str]]) -> None:
+    scores = [float(score) for score, _ in pool]
+    correct = [kind == "right" for _, kind in pool]
+    sizes = all_sizes(pool)
+    for wanted in ("seen", "unseen"):
+        result = restricted_best_of_n([scores], [correct], [np.array([k == wanted for _, k in pool])], sizes)
+        kept = [i for i, (_, kind) in enumerate(pool) if kind in ("right", wanted)]
+        for column, size in enumerate(sizes):
+            used = min(size, len(kept))
+            expected = brute_best([scores[i] for i in kept], [correct[i] for i in kept], used) if kept else 0.0
+            assert result.accuracy[0, column] == pytest.approx(expected)
+            assert result.clipped[0, column] == (size > len(kept))
+        assert result.contested[0] == (any(correct) and len(kept) > sum(correct))
+
+
+def test_restricted_pools_count_every_problem() -> None:
+    scores = [[3.0, 2.0], [3.0, 2.0], [3.0, 2.0], [1.0, 2.0]]
+    correct = [[False, False], [True, True], [False, False], [True, False]]
+    errors = [np.array(mask) for mask in ([True, True], [False, False], [False, False], [False, True])]
+    result = restricted_best_of_n(scores, correct, errors, [2])
+    np.testing.assert_array_equal(result.accuracy[:, 0], [0.0, 1.0, 0.0, 0.0])
+    np.testing.assert_array_equal(result.contested, [False, False, False, True])
+    np.testing.assert_array_equal(result.clipped[:, 0], [False, False, True, False])
+    with pytest.raises(DataError, match="wrong candidates only"):
+        restricted_best_of_n([[1.0]], [[True]], [np.array([True])], [1])
+    with pytest.raises(DataError, match="one bool"):
+        restricted_best_of_n([[1.0]], [[False]], [np.array([1])], [1])
+
+
+@quick
+@given(pools)
+def test_right_over_wrong_counts_pairs_with_ties_half(pool: list[tuple[int, bool]]) -> None:
+    pairs = [(a > b) + 0.5 * (a == b) for a, right in pool if right for b, other in pool if not other]
+    scores, correct = [float(score) for score, _ in pool], [label for _, label in pool]
+    result = right_over_wrong_pools([scores], [correct])
+    assert result.pairs[0] == len(pairs)
+    assert np.isnan(result.accuracy[0]) if not pairs else result.accuracy[0] == pytest.approx(np.mean(pairs))
+
+
+def test_right_over_wrong_tells_seen_from_unseen_errors() -> None:
+    scores, correct = [[2.0, 1.0, 3.0, 2.0], [1.0, 0.0]], [[True, False, False, False], [True, True]]
+    seen, unseen = [[False, True, False, False], [False] * 2], [[False, False, True, True], [False] * 2]
+    seen_result = right_over_wrong_pools(scores, correct, [np.array(mask) for mask in seen])
+    unseen_result = right_over_wrong_pools(scores, correct, [np.array(mask) for mask in unseen])
+    assert seen_result.accuracy[0] == 1.0
+    assert unseen_result.accuracy[0] == 0.25
+    assert unseen_result.mean == 0.25
+    assert unseen_result.pairs.tolist() == [2, 0]
+    with pytest.raises(DataError, match="none has both"):
+        _ = right_over_wrong_pools([[1.0]], [[True]]).mean
+
+
+def test_pair_accuracy_counts_ties_half() -> None:
+    np.testing.assert_array_equal(pair_values([1.0, 2.0, 0.0], [0.0, 2.0, 1.0]), [1.0, 0.5, 0.0])
+    assert pair_accuracy([1.0, 2.0, 3.0], [0.0, 2.0, 1.0]) == pytest.approx(2.5 / 3)
+    assert margin_mean([1.0, 2.0], [0.0, 4.0]) == -0.5
+    with pytest.raises(DataError, match="1 of 2 pairs hold a NaN"):
+        pair_accuracy([1.0, np.nan], [0.0, 0.0])
+    with pytest.raises(DataError, match="one chosen and one rejected"):
+        pair_accuracy([1.0], [0.0, 0.0])
+
+
+def test_source_balance_gives_a_source_prior_one_half_and_an_oracle_one() -> None:
+    generator = np.random.default_rng(4)
+    skill = {"strong": 0.9, "middle": 0.6, "weak": 0.3}
+    correct = [[bool(generator.random() < rate) for rate in skill.values()] for _ in range(200)]
+    sources = [list(skill)] * len(correct)
+    prior = [list(skill.values())] * len(correct)
+    assert right_over_wrong_pools(prior, correct).mean > 0.7
+    assert source_balanced_accuracy(prior, correct, sources) == 0.5
+    assert source_balanced_accuracy([np.array(c) + 0.0 for c in correct], correct, sources) == 1.0
+    with pytest.raises(DataError, match="no two are"):
+        source_balanced_accuracy([[1.0, 0.0]], [[True, False]], [["a", "b"]])
+
+
+def test_source_balance_weighs_source_pairs_by_their_harmonic_count() -> None:
+    # a beats b in 2 of its 3 wins, b beats a in its only one: (2/3 + 1) / 2 at weight 1.5; c and a: 1/2 at weight 1.
+    problems = [("a", "b", 1.0, 0.0), ("a", "b", 1.0, 0.0), ("a", "b", 0.0, 1.0), ("b", "a", 1.0, 0.0)]
+    problems += [("c", "a", 1.0, 1.0), ("a", "c", 1.0, 1.0)]
+    value = source_balanced_accuracy(
+        [[right, wrong] for _, _, right, wrong in problems],
+        [[True, False]] * len(problems),
+        [[first, second] for first, second, _, _ in problems],
+    )
+    assert value == pytest.approx((1.5 * 5 / 6 + 1 * 0.5) / 2.5)
