@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
-from harness.store.store import Store
+from harness.store.store import Snapshot, Store
 
 Basis = Literal["measured", "from characters", "assumed"]
 
@@ -67,26 +67,27 @@ def parameters(shape: Mapping[str, Any]) -> tuple[int, int]:
 
 def estimate(stages: Sequence[Stage], everything: Sequence[Stage], store: Store, slots: int) -> Estimate:
     """Costs of `stages` (those left to run) given what `everything` in the plan has already measured."""
-    speed, seconds_of, speed_basis = _measured_speeds(everything, store)
+    known = Snapshot(store)
+    speed, seconds_of, speed_basis = _measured_speeds(everything, known)
     costs = []
     for stage in stages:
-        tokens, basis = _tokens(stage, store)
+        tokens, basis = _tokens(stage, known)
         flops = _flops(stage, tokens)
         seconds = flops / speed if flops else seconds_of.get(stage.kind, ASSUMED_SECONDS)
         costs.append(StageCost(stage=stage, tokens=tokens, flops=flops, seconds=seconds, basis=basis))
     return Estimate(costs=tuple(costs), seconds=_makespan(costs, slots), speed_basis=speed_basis)
 
 
-def _measured_speeds(stages: Sequence[Stage], store: Store) -> tuple[float, dict[str, float], Basis]:
+def _measured_speeds(stages: Sequence[Stage], known: Snapshot) -> tuple[float, dict[str, float], Basis]:
     """FLOP/s of finished model stages, and mean seconds of every other finished kind."""
     flops = seconds = 0.0
     times: dict[str, list[float]] = defaultdict(list)
     for stage in stages:
-        record = store.record(stage.kind, stage.fingerprint)
+        record = known.record(stage.kind, stage.fingerprint)
         if record is None:
             continue
-        spent = float(store.run_facts(record)["seconds"])
-        work = _flops(stage, _tokens(stage, store)[0])
+        spent = float(known.store.run_facts(record)["seconds"])
+        work = _flops(stage, _tokens(stage, known)[0])
         if work:
             flops, seconds = flops + work, seconds + spent
         else:
@@ -97,17 +98,17 @@ def _measured_speeds(stages: Sequence[Stage], store: Store) -> tuple[float, dict
     return ASSUMED_FLOPS_PER_SECOND, means, "assumed"
 
 
-def _tokens(stage: Stage, store: Store) -> tuple[float, Basis]:
+def _tokens(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
     """Tokens a model stage reads: its groups times the mean tokens of a group."""
     sources = [item.stage for name, item in stage.inputs.items() if name.startswith("tokens")]
     if not KINDS[stage.kind].accelerated or not sources:
         return 0.0, "measured"
-    known = [_tokens_a_group(source, store) for source in sources]
-    mean = sum(tokens for tokens, _, _ in known) / len(known)
-    bases = [basis for _, _, basis in known]
+    read = [_tokens_a_group(source, known) for source in sources]
+    mean = sum(tokens for tokens, _, _ in read) / len(read)
+    bases = [basis for _, _, basis in read]
     basis: Basis = "assumed" if "assumed" in bases else "from characters" if "from characters" in bases else "measured"
     if stage.kind == "score":
-        return mean * known[0][1], basis
+        return mean * read[0][1], basis
     return mean * _groups_read(stage), basis
 
 
@@ -124,13 +125,13 @@ def _groups_read(stage: Stage) -> int:
     return (int(spec["stop_step"]) - int(spec["start_step"])) * batch
 
 
-def _tokens_a_group(encode: Stage, store: Store) -> tuple[float, int, Basis]:
+def _tokens_a_group(encode: Stage, known: Snapshot) -> tuple[float, int, Basis]:
     """(mean tokens, groups, basis) of an encode stage."""
-    record = store.record(encode.kind, encode.fingerprint)
+    record = known.record(encode.kind, encode.fingerprint)
     if record is not None and record.result["groups"]:
         return record.result["tokens"] / record.result["groups"], record.result["groups"], "measured"
     source = encode.inputs["source"].stage
-    record = store.record(source.kind, source.fingerprint)
+    record = known.record(source.kind, source.fingerprint)
     groups = _groups_asked(encode)
     if record is not None and "characters" in record.result:
         return record.result["characters"] / record.result["groups"] / ASSUMED_CHARACTERS_PER_TOKEN, groups, (
@@ -183,7 +184,8 @@ def _makespan(costs: Sequence[StageCost], slots: int) -> float:
     ends: dict[str, float] = {}
     free = [0.0] * max(1, slots)
     for cost in costs:
-        ready = max((ends.get(item.stage.fingerprint, 0.0) for item in cost.stage.inputs.values()), default=0.0)
+        before = [item.stage for item in cost.stage.inputs.values()] + cost.stage.after
+        ready = max((ends.get(stage.fingerprint, 0.0) for stage in before), default=0.0)
         slot = min(range(len(free)), key=lambda index: max(free[index], ready))
         end = max(free[slot], ready) + cost.seconds
         free[slot] = end

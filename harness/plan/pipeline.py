@@ -168,7 +168,7 @@ class Pipeline:
         key = ("candidates", self._text(task), self._text(block))
         if key not in self._memory:
             problems = self.problems(name, task)
-            common = {
+            common: dict[str, Any] = {
                 "task": task.kind,
                 "engine": block.engine,
                 "samples": block.samples,
@@ -295,7 +295,7 @@ class Pipeline:
             start: dict[str, Stage | Input] = {"base": base}
             if steps.decay_start:
                 start = {"trunk": self._trunk_state(block, steps, spec, base, tokens)}
-            inputs = {**start, "tokens": self._prefix(tokens, order, steps.pairs)}
+            inputs: dict[str, Stage | Input] = {**start, "tokens": self._prefix(tokens, order, steps.pairs)}
             loss = block.loss
             self._memory[key] = self.graph.stage(
                 "pretrain",
@@ -317,7 +317,8 @@ class Pipeline:
     ) -> Stage:
         """The stable path at a step: names neither the decay nor the count, so that all counts share it."""
         spec = {**common, "schedule": {"kind": "trunk"}, "warmup_steps": steps.warmup, "step": steps.decay_start}
-        inputs = {"base": base, "tokens": self._prefix(tokens, common["order"], steps.decay_start * steps.batch)}
+        rows = steps.decay_start * steps.batch
+        inputs: dict[str, Stage | Input] = {"base": base, "tokens": self._prefix(tokens, common["order"], rows)}
         loss = block.loss
         return self.graph.stage(
             "trunk_state",

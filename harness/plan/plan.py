@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.plan.graph import Graph, Stage, sizes_alone
@@ -11,8 +13,7 @@ from harness.plan.pipeline import Pipeline, steps_of, trains_head
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Runtime
 from harness.store.identity import fingerprint
-from harness.store.record import Record
-from harness.store.store import Store
+from harness.store.store import Snapshot, Store
 
 CODE = "code"  # the name under which held-out code pairs appear among the tasks
 POOL = "pool"  # the row of what a pool gives without a scorer
@@ -81,6 +82,19 @@ class Plan:
         return tuple(outcome for variant in (*self.variants, *self.references) for outcome in variant.outcomes)
 
 
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Everything a plan makes lives on; looking for garbage meanwhile would take half the time of a large one."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collections()
 def make_plan(loaded: LoadedRecipe) -> Plan:
     """Expand a recipe into its plan.
 
@@ -93,8 +107,8 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
     merged: dict[tuple[str, ...], list[tuple[Setting, tuple[Variant, ...]]]] = {}
     for setting in loaded.settings:
         variants = tuple(_variants(pipeline, setting, recipe.seeds.pretrain, recipe.seeds.finetune))
-        targets = tuple(outcome.stage.fingerprint for variant in variants for outcome in variant.outcomes)
-        merged.setdefault(targets, []).append((setting, variants))
+        ends = tuple(outcome.stage.fingerprint for variant in variants for outcome in variant.outcomes)
+        merged.setdefault(ends, []).append((setting, variants))
     settings = tuple(
         PlannedSetting(names=tuple(setting.name for setting, _ in group), setting=group[0][0], variants=group[0][1])
         for group in merged.values()
@@ -244,10 +258,13 @@ class Work:
 
 
 def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
-    """Walk from the targets back: a finished stage needs nothing, an unfinished one needs its inputs' payloads."""
-    records: dict[str, Record | None] = {}
-    for stage in plan.stages:
-        records[stage.fingerprint] = store.record(stage.kind, stage.fingerprint)
+    """Walk from the targets back: a finished stage needs nothing, an unfinished one needs its inputs' payloads.
+
+    With `stale_code: rerun`, stages made by other code and all that was made from them are to run although they have
+    records; whoever runs them discards those records first, so that an interrupted run cannot mix old and new.
+    """
+    snapshot = Snapshot(store)
+    records = {stage.fingerprint: snapshot.record(stage.kind, stage.fingerprint) for stage in plan.stages}
     stale = [
         stage
         for stage in plan.stages
@@ -255,8 +272,11 @@ def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
         and record.environment.get("source_digest") != source_digest(stage.kind)
     ]
     if runtime.stale_code == "rerun":
-        for stage in stale:
-            records[stage.fingerprint] = None
+        outdated = {stage.fingerprint for stage in stale}
+        for stage in plan.stages:  # inputs first: what was made from something outdated is outdated as well
+            if stage.fingerprint in outdated or any(item.stage.fingerprint in outdated for item in stage.inputs.values()):
+                outdated.add(stage.fingerprint)
+                records[stage.fingerprint] = None
     targets = {outcome.stage.fingerprint for outcome in plan.outcomes}
     needs_payload = set(targets)
     run: set[str] = set()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,8 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
     for assignment in assignments:
         source = _assigned(source, assignment)
     problems: list[RecipeError] = []
-    recipe = _validate(source.data, source, None, problems)
-    settings = _settings(source, problems)
+    recipe = _validate(source.data, source, (), {}, problems)
+    settings = _settings(source, recipe, problems)
     if problems:
         raise ProblemList(_distinct(problems))
     assert recipe is not None
@@ -100,7 +100,7 @@ def _assigned(source: Source, assignment: str) -> Source:
     return Source(data=data, lines=lines, file=source.file)
 
 
-def _settings(source: Source, problems: list[RecipeError]) -> Iterator[Setting] | list[Setting]:
+def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) -> list[Setting]:
     raw = source.data.get("ablations", {})
     try:
         ablations = Ablations.model_validate(raw)
@@ -112,10 +112,12 @@ def _settings(source: Source, problems: list[RecipeError]) -> Iterator[Setting] 
     except RecipeError as error:
         problems.append(RecipeError(error.rule, error.value, error.remedy, where))
         return []
-    base = {key: value for key, value in source.data.items() if key != "ablations"}
+    plain = {key: value for key, value in source.data.items() if key != "ablations"}
+    # blocks no override touches are validated once and shared by all settings
+    blocks = {} if base is None else {key: getattr(base, key) for key in plain}
     settings = []
     for point in points:
-        data: dict[str, Any] = base
+        data: dict[str, Any] = plain
         origins: list[ablate.Override] = []
         for override in point.overrides:
             place = str(source.locate(override.origin))
@@ -128,7 +130,9 @@ def _settings(source: Source, problems: list[RecipeError]) -> Iterator[Setting] 
                 problems.append(RecipeError(error.rule, error.value, error.remedy, place))
                 continue
             origins.append(override)
-        recipe = _validate(data, source, origins, problems)
+        touched = {override.path.split(".")[0] for override in origins}
+        valid = {key: block for key, block in blocks.items() if key not in touched}
+        recipe = _validate(data, source, origins, valid, problems)
         if recipe is not None:
             settings.append(Setting(name=point.name, values=dict(point.values), experiment=recipe))
     return settings
@@ -144,18 +148,23 @@ def _not_an_experiment_field(path: str, where: str) -> RecipeError:
 
 
 def _validate(
-    data: Mapping[str, Any], source: Source, overrides: list[ablate.Override] | None, problems: list[RecipeError]
+    data: Mapping[str, Any],
+    source: Source,
+    overrides: Sequence[ablate.Override],
+    valid: Mapping[str, Any],
+    problems: list[RecipeError],
 ) -> Recipe | None:
+    """The recipe of `data`, of which `valid` holds the blocks that were validated before."""
     try:
-        return Recipe.model_validate(data)
+        return Recipe.model_validate({**data, **valid})
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            problems.append(_problem(detail, data, source, overrides or []))
+            problems.append(_problem(detail, data, source, overrides))
     return None
 
 
 def _problem(
-    detail: ErrorDetails, data: Mapping[str, Any], source: Source, overrides: list[ablate.Override]
+    detail: ErrorDetails, data: Mapping[str, Any], source: Source, overrides: Sequence[ablate.Override]
 ) -> RecipeError:
     keys, models = _walk(detail["loc"], data)
     path = ".".join(keys) or "the recipe"
@@ -203,7 +212,7 @@ def _walk(loc: Sequence[int | str], data: Mapping[str, Any]) -> tuple[list[str],
             keys.append(str(part))
             holders = models
             models = [model for annotation in fields for model in _models_in(annotation)] or models
-            here = here[part] if present or indexed else None  # type: ignore[index]
+            here = here[part] if present or indexed else None
         else:  # a union's tag: narrows the models, is no key of the recipe
             models = [model for model in models if _tagged(model, str(part))] or models
             holders = models

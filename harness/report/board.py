@@ -15,8 +15,9 @@ from harness.plan.plan import CODE, POOL, Outcome, Plan, Variant, baseline_of
 from harness.report.status import Statuses, in_words
 from harness.report.words import DASH, REFERENCES, TIMES
 
-AREA_POOL_SHARE = 4
-"""A Best-of-N point counts up to N = n / 4 of a pool of n; beyond, its subsets overlap too much."""
+AREA_SMALLEST, AREA_LARGEST, AREA_POOL_SHARE = 2, 64, 4
+"""The BoN area takes N = 2 ... 64 up to a quarter of the pool: `harness/evaluation/best_of_n.py` says so, which this room
+may not import (a test holds them equal)."""
 
 BON = "bon@"
 HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}
@@ -137,6 +138,12 @@ class Board:
     @property
     def title(self) -> str:
         return "held-out code pairs" if self.task == CODE else self.task
+
+    @property
+    def area_sizes(self) -> tuple[int, ...]:
+        """The N that the BoN area is a mean over."""
+        inside = (size for size in self.sizes if AREA_SMALLEST <= size <= AREA_LARGEST)
+        return tuple(size for size in inside if not self.overlaps(size))
 
     def overlaps(self, size: int) -> bool:
         """Whether the point at this N lies beyond a quarter of the pool."""

@@ -203,7 +203,7 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
             and its_evaluation == evaluation
             and (its_kind == SHALLOW_KIND or (its_kind == POOL_KIND and other == CHANCE["best_of_n"]))
         }
-        against = [
+        against: list[dict[str, Any]] = [
             {"reference": other, "reference_estimate": float(found.mean(metric).mean())}
             | _difference(table, found, metric, seed)
             for other, found in references.items()

@@ -99,4 +99,4 @@ def _pair_accuracy(context: StageContext, model: RewardModel, dev: list[TokenRea
             precision=context.spec["training"]["precision"],
         )
     ]
-    return sum((chosen > rejected) + 0.5 * (chosen == rejected) for chosen, rejected in scores) / len(scores)
+    return float(sum((chosen > rejected) + 0.5 * (chosen == rejected) for chosen, rejected in scores) / len(scores))

@@ -34,12 +34,16 @@ def subset_order(seed: int, sizes: Sequence[int], samples: int) -> Order:
         rows = generator.permutation(size)[:share]
         chosen.append(np.stack([np.full(len(rows), source), rows], axis=1))
     mixed = np.concatenate(chosen)
-    return mixed[generator.permutation(len(mixed))].astype(np.int64)
+    order: Order = mixed[generator.permutation(len(mixed))].astype(np.int64)
+    return order
 
 
 def epochs_order(seed: int, sizes: Sequence[int], groups: int) -> Order:
     """(groups, 2) of (source, row): every row of every source once an epoch, each epoch in its own order."""
-    rows = np.concatenate([np.stack([np.full(size, source), np.arange(size)], axis=1) for source, size in enumerate(sizes)])
+    every = [np.stack([np.full(size, source), np.arange(size)], axis=1) for source, size in enumerate(sizes)]
+    rows = np.concatenate(every)
     generator = np.random.default_rng(seed)
     epochs = -(-groups // len(rows))
-    return np.concatenate([rows[generator.permutation(len(rows))] for _ in range(epochs)])[:groups].astype(np.int64)
+    everything = np.concatenate([rows[generator.permutation(len(rows))] for _ in range(epochs)])
+    order: Order = everything[:groups].astype(np.int64)
+    return order

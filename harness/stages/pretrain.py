@@ -10,6 +10,7 @@ from harness.stages.order import trunk_order
 from harness.stages.train import anneal, facts, run_training, settings_of, wsd
 from harness.store.artifacts import Checkpoint, Tokens, TrunkState
 from harness.training.checkpoints import TrainingState
+from harness.training.schedules import Schedule
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def run(context: StageContext) -> dict[str, Any]:
     else:
         model = RewardModel.load(context.input("base", Checkpoint).model)
         model.reset_head(spec["order"]["seed"])
+    schedule: Schedule
     if spec["schedule"]["kind"] == "wsd":
         schedule = wsd(peak, warmup_steps=spec["warmup_steps"], decay_start=spec["start_step"], stop_step=stop)
     else:

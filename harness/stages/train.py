@@ -14,7 +14,8 @@ from harness.stages.context import StageContext
 from harness.stages.order import Order
 from harness.store.artifacts import TokenReader
 from harness.training.checkpoints import ResumePoint, TrainingState
-from harness.training.loop import AdamWSettings, TrainingResult, TrainingRuntime, TrainingSettings, train
+from harness.training.loop import TrainingResult, TrainingRuntime, TrainingSettings, train
+from harness.training.optimizer import AdamWSettings
 from harness.training.schedules import Constant, Cosine, Linear, Schedule, Wsd
 
 

@@ -200,3 +200,25 @@ class Store:
 
     def _lease_path(self, kind: str, fingerprint: str) -> Path:
         return self.root / kind / f"{fingerprint[:SHORT]}.lease"
+
+
+class Snapshot:
+    """A store's records as they are now: each read once, and folders listed once a kind.
+
+    Asking for a hundred thousand stages that are not there yet then costs no look at the disk.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._folders: dict[str, frozenset[str]] = {}
+        self._records: dict[str, Record | None] = {}
+
+    def record(self, kind: str, fingerprint: str) -> Record | None:
+        """As `Store.record`."""
+        if fingerprint not in self._records:
+            if kind not in self._folders:
+                folder = self.store.root / kind
+                self._folders[kind] = frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
+            there = fingerprint[:SHORT] in self._folders[kind]
+            self._records[fingerprint] = self.store.record(kind, fingerprint) if there else None
+        return self._records[fingerprint]

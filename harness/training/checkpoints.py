@@ -91,8 +91,10 @@ class ResumePoint:
         return max(self._found(), default=None)
 
     def save(self, state: TrainingState, model: RewardModel) -> None:
-        """Saves the state, then drops the others."""
+        """Saves the state, then drops the others. One already saved at this step is the same state."""
         others = self._found()
+        if any(step == state.step for step, _ in others):
+            return
         self.directory.mkdir(parents=True, exist_ok=True)
         state.save(self.directory / f"step-{state.step}", model)
         for _, folder in others:

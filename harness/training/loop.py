@@ -169,7 +169,7 @@ def train(
             group["lr"] = rate
         optimizer.step()
         step += 1
-        model.has_head = model.has_head or settings.loss.rm > 0
+        model.has_head = model.has_head or len(result.chosen) > 0
         monitor.observe(_smoothed_values(values), tokens=result.tokens, groups=len(groups))
         monitor.require_stable(step, settings.schedule.warmup_steps)
         if step % runtime.log_every == 0 or step == stop_step:
@@ -187,7 +187,7 @@ def train(
 
 
 def _take_up(model: RewardModel, state: TrainingState | None, resume: ResumePoint | None) -> TrainingState | None:
-    """The state of an interrupted run of this training, its weights put into the model, if it got further than `state`."""
+    """The state of an interrupted run of this training, if it got further than `state`; the model gets its weights."""
     saved = resume.latest() if resume is not None else None
     if saved is None or saved[0] <= (state.step if state is not None else 0):
         return state

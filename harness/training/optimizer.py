@@ -51,14 +51,25 @@ def select_parameters(model: RewardModel, loss: LossWeights, *, frozen_backbone:
 
 
 def new_optimizer(parameters: Mapping[str, torch.nn.Parameter], settings: AdamWSettings) -> torch.optim.AdamW:
-    """Fused AdamW in one parameter group for each decay, parameters in their given order within it."""
+    """Fused AdamW in one parameter group for each decay, parameters in their given order within it.
+
+    Moments exist from the start: else a parameter without a gradient so far (the head, before the first batch with a
+    pair) would be missing from a saved state.
+    """
     decaying = [parameter for parameter in parameters.values() if parameter.ndim >= 2]
     others = [parameter for parameter in parameters.values() if parameter.ndim < 2]
     groups = [{"params": decaying, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     # The rate given here is never used: every step sets its own.
-    return torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=0.0, betas=settings.betas, eps=settings.epsilon, fused=True
     )
+    for parameter in parameters.values():
+        optimizer.state[parameter] = {
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    return optimizer
 
 
 def optimizer_tensors(
@@ -68,7 +79,7 @@ def optimizer_tensors(
     return {
         f"{moment}/{name}": tensor
         for name, parameter in parameters.items()
-        for moment, tensor in optimizer.optimizer.state.get(parameter, {}).items()
+        for moment, tensor in optimizer.optimizer.state[parameter].items()
     }
 
 

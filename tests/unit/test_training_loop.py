@@ -14,7 +14,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from harness.errors import CorruptArtifact, DataError, MissingRequirement, RecipeError, TrainingDiverged
+from harness.errors import (
+    CorruptArtifact,
+    DataError,
+    MissingRequirement,
+    RecipeError,
+    TrainingDiverged,
+    TrainingStopped,
+)
 from harness.events import Event, Metrics, Progress
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
@@ -227,6 +234,19 @@ def test_order_may_name_several_sources() -> None:
     assert_same_bits(weights(model), weights(merged))
 
 
+def test_a_pair_loss_of_ones_own_is_minimised() -> None:
+    def hinge(chosen: torch.Tensor, rejected: torch.Tensor, margin: float) -> torch.Tensor:
+        return functional.relu(margin - (chosen - rejected)).sum()
+
+    model, values = build(), []
+    settings = replace(SETTINGS, loss=LossWeights(rm=1.0, lm=0.0, margin=1000.0, pair_loss=hinge))
+    run(
+        model, settings=settings, emit=lambda event: values.append(event.values) if isinstance(event, Metrics) else None
+    )
+    for value in values:
+        assert value["loss_rm"] == pytest.approx(1000.0 - value["margin"])
+
+
 class Killed(Exception):
     """Stands for the end of the process."""
 
@@ -257,6 +277,42 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, at: int)
     assert resumed.has_head
     point.clear()
     assert not point.directory.exists()
+
+
+def test_a_training_asked_to_stop_saves_itself_and_goes_on_later(tmp_path: Path) -> None:
+    whole, stopped = build(), build()
+    run(whole)
+    point = ResumePoint(directory=tmp_path, every_seconds=3600)
+    answers = iter([False, False, True])
+    with pytest.raises(TrainingStopped, match="at step 3"):
+        run(stopped, resume=point, should_stop=lambda: next(answers))
+    latest = point.latest()
+    assert latest is not None
+    assert latest[0] == 3
+    again = build()
+    run(again, resume=point)
+    assert_same_bits(weights(again), weights(whole))
+
+
+def test_parameters_without_a_gradient_so_far_are_part_of_a_state(tmp_path: Path) -> None:
+    texts = Memory([[np.zeros(0, int), group[1]] for group in pairs(seed=5).groups])
+    order = np.array([(1, row) for row in range(8)] + [(0, row) for row in range(8)])
+    arguments: dict[str, Any] = {"settings": SETTINGS, "runtime": RUNTIME, "emit": lambda event: None}
+    whole, first = build(), build()
+    train(whole, [pairs(), texts], order, stop_step=4, **arguments)
+    train(first, [pairs(), texts], order, stop_step=1, **arguments).state.save(tmp_path / "one", first)
+    assert not first.has_head, "texts train no head"
+    second, state = RewardModel.load(tmp_path / "one" / MODEL_FOLDER), TrainingState.load(tmp_path / "one")
+    train(second, [pairs(), texts], order, stop_step=4, state=state, **arguments)
+    assert_same_bits(weights(second), weights(whole))
+
+
+def test_saving_one_step_twice_keeps_it(tmp_path: Path) -> None:
+    point, model = ResumePoint(directory=tmp_path, every_seconds=0), build()
+    state = run(model, resume=point).state
+    before = digests(tmp_path)
+    point.save(state, model)
+    assert digests(tmp_path) == before
 
 
 def test_a_save_cut_off_midway_is_not_taken_up(tmp_path: Path) -> None:

@@ -1,0 +1,174 @@
+"""Everything a report says, gathered once as plain data for HTML, Markdown, CSV and JSON. It renders nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from harness.events import Warned, read_events
+from harness.plan.plan import Plan
+from harness.report.curves import Curve, training_curves
+from harness.report.data import PairExample, PoolExample, data_tables, pair_examples, pool_examples
+from harness.report.facts import Facts
+from harness.report.methods import covers, levels, methods, model_words
+from harness.report.overview import Caution, Overview
+from harness.report.provenance import Link, Origin, data_stages, origins
+from harness.report.settings import SettingFacts, parameters, setting_facts, shared, training_table
+from harness.report.status import Statuses
+from harness.report.times import time_tables
+from harness.report.words import TIMES, listing, plural
+from harness.store.record import EVENTS
+from harness.store.store import Store
+
+DISTRIBUTION = "codepmp-harness"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """A report's content.
+
+    Attributes:
+        facts: what was run, as (name, value).
+        stages: (name, label, state, reason) of every stage that is not done.
+    """
+
+    name: str
+    notes: str
+    facts: tuple[tuple[str, str], ...]
+    overview: Overview
+    cautions: tuple[Caution, ...]
+    settings: tuple[SettingFacts, ...]
+    parameters: Facts
+    training: Facts
+    curves: tuple[Curve, ...]
+    data: tuple[Facts, ...]
+    pairs: tuple[PairExample, ...]
+    pools: tuple[PoolExample, ...]
+    shared: tuple[str, ...]
+    times: tuple[Facts, ...]
+    methods: tuple[str, ...]
+    origins: tuple[Origin, ...]
+    data_stages: tuple[Link, ...]
+    unfinished: Facts
+
+
+def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
+    """Gather a report from a plan's records, events and small parts of its artifacts."""
+    statuses = seen.statuses
+    return ReportData(
+        name=plan.loaded.recipe.name,
+        notes=plan.loaded.recipe.notes,
+        facts=_header(plan, store, seen),
+        overview=seen,
+        cautions=(*seen.cautions, *_warnings(plan, statuses, store)),
+        settings=setting_facts(plan),
+        parameters=parameters(plan),
+        training=training_table(plan, statuses),
+        curves=training_curves(plan, statuses, store),
+        data=data_tables(plan, statuses),
+        pairs=pair_examples(plan, statuses, store),
+        pools=pool_examples(plan, statuses, store),
+        shared=shared(plan),
+        times=time_tables(plan, statuses, store),
+        methods=methods(plan, seen.boards),
+        origins=origins(seen.boards, statuses),
+        data_stages=data_stages(plan, statuses),
+        unfinished=_unfinished(plan, statuses),
+    )
+
+
+def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], ...]:
+    recipe = plan.loaded.recipe
+    statuses = seen.statuses
+    done = sum(statuses[stage.fingerprint].state == "done" for stage in plan.stages)
+    pool = recipe.evaluate.best_of_n.candidates
+    problems = listing([f"{name} {recipe.tasks[name].problems.test:,}" for name in recipe.evaluate.best_of_n.tasks])
+    seeds = recipe.seeds
+    estimates = [one for board in seen.boards for row in board.rows for one in row.estimates.values()]
+    facts = [
+        ("Settings", f"{len(plan.settings):,} ({plural(len(plan.variants), 'variant')} with seeds)"),
+        ("Model", _model(plan, statuses)),
+        ("PMP pairs trained", _pairs(plan)),
+        ("Fine-tuning", f"{recipe.finetune.samples:,} pairs of {listing(recipe.finetune.tasks)}"),
+        ("Tasks", listing([f"{name} ({task.kind})" for name, task in recipe.tasks.items()])),
+        ("Candidate pools", f"{pool.engine}, {pool.samples:,} candidates a problem; problems: {problems}"),
+        ("Seeds", f"{seeds.pretrain} {TIMES} {seeds.finetune} (PMP {TIMES} fine-tuning), data seed {seeds.data}"),
+        ("Intervals", f"{levels(estimates)}, over {covers(estimates)}" if estimates else "none yet"),
+        ("Stages", f"{done:,} of {len(plan.stages):,} done; {plan.asked:,} before sharing"),
+        ("Computed with", _environments(plan, statuses)),
+        ("Harness", _version()),
+        ("Last stage finished", _last_finished(plan, statuses, store)),
+        *((name, value) for name, value in recipe.tags.items()),
+    ]
+    return tuple((name, value) for name, value in facts if value)
+
+
+def _version() -> str:
+    try:
+        return f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{DISTRIBUTION}, run from its sources without being installed"
+
+
+def _model(plan: Plan, statuses: Statuses) -> str:
+    """The models of all settings, with the parameters that were counted."""
+    models = dict.fromkeys(model_words(setting.setting.experiment.model) for setting in plan.settings)
+    records = [statuses[stage.fingerprint].record for stage in plan.stages if stage.kind == "base"]
+    counts = sorted({int(record.result["parameters"]) for record in records if record is not None})
+    counted = f"; {listing([f'{number:,}' for number in counts])} parameters" if counts else ""
+    return "; ".join(models) + counted
+
+
+def _pairs(plan: Plan) -> str:
+    numbers = sorted({facts.pairs for facts in setting_facts(plan)} - {0})
+    return listing([f"{number:,}" for number in numbers])
+
+
+def _environments(plan: Plan, statuses: Statuses) -> str:
+    """Devices and library versions of the finished stages; several where stages differ."""
+    devices: dict[str, None] = {}
+    libraries: dict[str, dict[str, None]] = {}
+    for stage in plan.stages:
+        record = statuses[stage.fingerprint].record
+        if record is None:
+            continue
+        environment: Mapping[str, object] = record.environment
+        devices[str(environment.get("gpu") or environment.get("device", ""))] = None
+        versions = environment.get("libraries", {})
+        assert isinstance(versions, Mapping)
+        for name, version in {"Python": environment.get("python", ""), **versions}.items():
+            libraries.setdefault(name, {})[str(version)] = None
+    told = [*devices, *(f"{name} {' and '.join(versions)}" for name, versions in libraries.items())]
+    return ", ".join(filter(None, told))
+
+
+def _last_finished(plan: Plan, statuses: Statuses, store: Store) -> str:
+    times = [
+        float(store.run_facts(record)["finished"])
+        for stage in plan.stages
+        if (record := statuses[stage.fingerprint].record) is not None
+    ]
+    return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%d %H:%M UTC") if times else ""
+
+
+def _warnings(plan: Plan, statuses: Statuses, store: Store) -> list[Caution]:
+    """What finished stages warned of, a line a stage and message."""
+    items = []
+    for stage in plan.stages:
+        if statuses[stage.fingerprint].record is not None:
+            events = read_events(store.directory(stage.kind, stage.fingerprint) / EVENTS)
+            items += [f"{stage.label}: {event.message}" for event in events if isinstance(event, Warned)]
+    if not items:
+        return []
+    return [Caution(title=plural(len(items), "warning"), text="Emitted by stages while they ran.", items=tuple(items))]
+
+
+def _unfinished(plan: Plan, statuses: Statuses) -> Facts:
+    rows = [
+        (stage.label, status.state, status.reason, stage.name)
+        for stage in plan.stages
+        if (status := statuses[stage.fingerprint]).state != "done"
+    ]
+    return Facts(title="Stages not done", columns=("stage", "state", "reason", "record"), rows=tuple(rows))

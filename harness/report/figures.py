@@ -1,0 +1,274 @@
+"""Figures as plotly JSON. Colours are CSS variables, which the page resolves for light and dark; no title repeats a heading."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from harness.report.board import BON, Board, Row
+from harness.report.curves import BASE, FINETUNE, PMP, Curve, of_phase
+from harness.report.facts import Facts
+from harness.report.words import interval, plural, score
+
+COLOURS = 8
+DASHES = ("solid", "dash", "dot")
+MOST_LINES = COLOURS * len(DASHES)
+"""Settings drawn in one figure: beyond, lines can no longer be told apart. The tables hold all of them."""
+
+REFERENCE_DASHES = {"mean": "dot", "majority": "dashdot", "length": "dash", "ngrams": "longdash", "oracle": "solid"}
+LOSS_NAMES = {"loss_rm": "reward-model loss", "loss_lm": "language-model loss"}
+CURVE_TITLES = {
+    (BASE, "loss_lm"): "Base model: language-model loss",
+    (PMP, "loss_rm"): "PMP: reward-model loss",
+    (PMP, "loss_lm"): "PMP: language-model loss",
+    (FINETUNE, "loss_rm"): "Fine-tuning: reward-model loss",
+    (FINETUNE, "loss_lm"): "Fine-tuning: language-model loss",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegendEntry:
+    """A line of a figure: `group` switches it, `colour` and `dash` draw its sample."""
+
+    label: str
+    group: str
+    colour: str
+    dash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure for the page; `numbers` is what it shows, as a table, where it is small enough to read."""
+
+    title: str
+    caption: str
+    description: str
+    plot: dict[str, Any]
+    legend: tuple[LegendEntry, ...]
+    numbers: Facts | None = None
+
+
+def colour(index: int) -> str:
+    return f"var(--series-{index % COLOURS + 1})"
+
+
+def _band(index: int) -> str:
+    return f"var(--band-{index % COLOURS + 1})"
+
+
+def _dash(index: int) -> str:
+    return DASHES[index // COLOURS % len(DASHES)]
+
+
+# --------------------------------------------------------------------------------------------- Best-of-N
+
+
+def best_of_n_figure(board: Board) -> Figure | None:
+    """Best-of-N against N with interval bands, arms and references; None where nothing is done."""
+    drawn = [row for row in board.rows if any(metric.startswith(BON) for metric in row.estimates)]
+    arms = [row for row in drawn if row.is_setting]
+    references = [row for row in drawn if not row.is_setting]
+    if not drawn:
+        return None
+    figure, legend = go.Figure(), []
+    order = {row.name: index for index, row in enumerate(board.settings)}
+    for row in references:
+        _reference_line(figure, board, row)
+        dash = REFERENCE_DASHES.get(row.name, "dash")
+        legend.append(LegendEntry(label=row.label, group=f"reference-{row.name}", colour="var(--reference)", dash=dash))
+    arm_legend = []
+    for row in arms[:MOST_LINES]:
+        index = order[row.name]
+        _arm_line(figure, board, row, index)
+        arm_legend.append(
+            LegendEntry(label=row.label, group=f"arm-{index}", colour=colour(index), dash=_dash(index))
+        )
+    low, high = _range(arms or references, references)
+    figure.update_layout(
+        xaxis={
+            "type": "log",
+            "title": {"text": "N, candidates to choose from"},
+            "tickvals": list(board.sizes),
+            "ticktext": [f"{size}{'†' if board.overlaps(size) else ''}" for size in board.sizes],
+        },
+        yaxis={"title": {"text": "Best-of-N accuracy"}, "range": [low, high], "tickformat": ".2~f"},
+    )
+    notes = [f"Bands: intervals of the settings ({_levels(drawn)}); those of the references are in the table."]
+    if low > 0:
+        notes.append(f"The vertical axis begins at {low:.1f}, not at 0.")
+    if any(board.overlaps(size) for size in board.sizes):
+        notes.append("† N above a quarter of the pool: open markers, not in the BoN area.")
+    if len(arms) > MOST_LINES:
+        notes.append(f"{plural(len(arms) - MOST_LINES, 'further setting is', 'further settings are')} not drawn.")
+    return Figure(
+        title=f"Best-of-N on {board.title}",
+        caption=" ".join(notes),
+        description=f"Best-of-N accuracy on {board.title} against N for {len(arms)} settings and the references.",
+        plot=_plot(figure),
+        legend=(*arm_legend, *legend),
+        numbers=_curve_numbers(board, drawn),
+    )
+
+
+def _points(row: Row, board: Board) -> list[int]:
+    return [size for size in board.sizes if f"{BON}{size}" in row.estimates]
+
+
+def _arm_line(figure: go.Figure, board: Board, row: Row, index: int) -> None:
+    sizes = _points(row, board)
+    estimates = [row.estimates[f"{BON}{size}"] for size in sizes]
+    group = f"arm-{index}"
+    figure.add_scatter(
+        x=[*sizes, *reversed(sizes)],
+        y=[*(one.high for one in estimates), *(one.low for one in reversed(estimates))],
+        fill="toself",
+        fillcolor=_band(index),
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        legendgroup=group,
+    )
+    figure.add_scatter(
+        x=sizes,
+        y=[one.estimate for one in estimates],
+        name=html.escape(row.label),
+        mode="lines+markers",
+        line={"color": colour(index), "dash": _dash(index), "width": 2},
+        marker={
+            "size": 7,
+            "symbol": ["circle-open" if board.overlaps(size) else "circle" for size in sizes],
+            "color": colour(index),
+        },
+        customdata=[[one.low, one.high] for one in estimates],
+        hovertemplate="N = %{x}: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]",
+        legendgroup=group,
+    )
+
+
+def _reference_line(figure: go.Figure, board: Board, row: Row) -> None:
+    sizes = _points(row, board)
+    figure.add_scatter(
+        x=sizes,
+        y=[row.estimates[f"{BON}{size}"].estimate for size in sizes],
+        name=html.escape(row.label),
+        mode="lines",
+        line={"color": "var(--reference)", "dash": REFERENCE_DASHES.get(row.name, "dash"), "width": 1.5},
+        hovertemplate="N = %{x}: %{y:.3f}",
+        legendgroup=f"reference-{row.name}",
+    )
+
+
+def _range(arms: Sequence[Row], references: Sequence[Row]) -> tuple[float, float]:
+    """A whole-tenth range around every band and reference."""
+    bands = [one for row in arms for metric, one in row.estimates.items() if metric.startswith(BON)]
+    lines = [one for row in references for metric, one in row.estimates.items() if metric.startswith(BON)]
+    lowest = min([one.low for one in bands] + [one.estimate for one in lines])
+    highest = max([one.high for one in bands] + [one.estimate for one in lines])
+    low = max(0, int(lowest * 10 - 0.2))
+    high = min(10, int(highest * 10 + 1.2))
+    return low / 10, high / 10
+
+
+def _levels(rows: Sequence[Row]) -> str:
+    levels = sorted({one.level for row in rows for one in row.estimates.values()})
+    return " and ".join(f"{100 * level:g} %" for level in levels)
+
+
+def _curve_numbers(board: Board, rows: Sequence[Row]) -> Facts:
+    def cell(row: Row, size: int) -> str:
+        found = row.estimates.get(f"{BON}{size}")
+        return f"{score(found.estimate)} {interval(found.low, found.high)}" if found else ""
+
+    marks = {size: "†" if board.overlaps(size) else "" for size in board.sizes}
+    return Facts(
+        title=f"Best-of-N on {board.title}",
+        columns=("", *(f"N = {size}{marks[size]}" for size in board.sizes)),
+        rows=tuple((row.label, *(cell(row, size) for size in board.sizes)) for row in rows),
+        numbers=frozenset(range(1, len(board.sizes) + 1)),
+    )
+
+
+# ------------------------------------------------------------------------------------------------- losses
+
+
+def loss_figures(curves: Sequence[Curve], settings: Sequence[str], chance_loss: float) -> list[Figure]:
+    """A figure a phase and loss; seeds of a setting share its colour."""
+    figures = []
+    for (phase, metric), title in CURVE_TITLES.items():
+        chosen = of_phase(curves, phase, metric)
+        if chosen:
+            figures.append(_loss_figure(title, metric, chosen, settings, chance_loss))
+    return figures
+
+
+def _loss_figure(
+    title: str, metric: str, curves: Sequence[Curve], settings: Sequence[str], chance_loss: float
+) -> Figure:
+    figure, legend = go.Figure(), {}
+    names = list(dict.fromkeys(curve.setting for curve in curves))
+    for curve in curves:
+        if curve.setting not in names[:MOST_LINES]:
+            continue
+        index = settings.index(curve.setting) if curve.setting in settings else 0
+        hue = colour(index) if curve.setting in settings else "var(--ink-soft)"
+        group = f"arm-{index}"
+        figure.add_scatter(
+            x=curve.steps,
+            y=curve.values,
+            name=html.escape(", ".join(filter(None, (curve.setting, curve.seed)))),
+            mode="lines",
+            line={"color": hue, "dash": _dash(index), "width": 1.5},
+            hovertemplate="step %{x}: %{y:.3f}",
+            legendgroup=group,
+        )
+        legend[curve.setting] = LegendEntry(label=curve.setting, group=group, colour=hue, dash=_dash(index))
+    if metric == "loss_rm":
+        figure.add_hline(y=chance_loss, line={"color": "var(--reference)", "dash": "dot", "width": 1})
+    figure.update_layout(
+        xaxis={"title": {"text": "step"}, "rangemode": "tozero"}, yaxis={"title": {"text": LOSS_NAMES[metric]}}
+    )
+    notes = ["Single batches, not smoothed; a line a seed."]
+    if metric == "loss_rm":
+        notes.append(f"Dotted: {chance_loss:.3f}, what telling nothing apart costs (without a margin).")
+    if len(names) > MOST_LINES:
+        notes.append(f"{plural(len(names) - MOST_LINES, 'further setting is', 'further settings are')} not drawn.")
+    return Figure(
+        title=title,
+        caption=" ".join(notes),
+        description=f"{title} against training step, {plural(len(curves), 'run')}.",
+        plot=_plot(figure),
+        legend=tuple(legend.values()) if len(legend) > 1 else (),
+    )
+
+
+def _plot(figure: go.Figure) -> dict[str, Any]:
+    """Data and layout as plain JSON data, in the house style."""
+    axis = {
+        "gridcolor": "var(--rule)",
+        "linecolor": "var(--rule-strong)",
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": "var(--rule-strong)",
+        "automargin": True,
+        "fixedrange": True,
+    }
+    figure.update_layout(
+        template=None,
+        showlegend=False,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "var(--ink-soft)", "size": 12},
+        margin={"l": 52, "r": 12, "t": 8, "b": 44},
+        hovermode="x unified",
+        hoverlabel={"bgcolor": "var(--paper)", "bordercolor": "var(--rule-strong)", "font": {"color": "var(--ink)"}},
+        dragmode=False,
+    )
+    figure.update_xaxes(axis)
+    figure.update_yaxes(axis)
+    made: dict[str, Any] = json.loads(figure.to_json())
+    return {"data": made["data"], "layout": made["layout"]}

@@ -1,0 +1,120 @@
+"""How the numbers were made, in paragraphs written from the recipe and the analysis' own words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from harness.plan.plan import CODE, Plan, baseline_of
+from harness.recipe.schema import Experiment, TinyModel
+from harness.report.board import Board, Estimate
+from harness.report.words import REFERENCES, listing, plural, value_text
+
+HEADS = {
+    "carry": "goes on from the head PMP left (a fresh one where there is none)",
+    "reinit": "begins with a fresh head",
+    "linear_probe": "trains a fresh head alone, the model frozen",
+}
+
+
+def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
+    """The paragraphs of the methods section."""
+    recipe = plan.loaded.recipe
+    told = [
+        _training(recipe),
+        *_best_of_n(boards),
+        "Pair accuracy is the share of held-out preferences whose chosen side scores above the rejected one, ties half. "
+        + "Right over wrong is the same between every right and every wrong candidate of a problem, averaged over "
+        "problems; it is given apart for wrong candidates whose error type stands in the fine-tuning pairs (seen) and "
+        "for those whose error type does not (unseen).",
+        *_intervals(boards),
+        _comparisons(plan),
+        _references(recipe),
+    ]
+    return tuple(told)
+
+
+def model_words(model: TinyModel) -> str:
+    return (
+        f"{model.family} decoder, {plural(model.layers, 'layer')} of width {model.hidden_size:,}, vocabulary "
+        f"{model.vocabulary:,}"
+    )
+
+
+def _training(recipe: Experiment) -> str:
+    base, tuning = recipe.model.base, recipe.finetune
+    sides = f"chosen: {recipe.pairs.chosen.origin}, rejected: {recipe.pairs.rejected.origin}"
+    pmp = ""
+    if recipe.pretrain is not None:
+        loss, schedule = recipe.pretrain.loss, recipe.pretrain.schedule
+        pmp = (
+            f" PMP in the base experiment minimises {value_text(loss.rm)} × the reward-model loss + "
+            f"{value_text(loss.lm)} × the language-model loss on code pairs ({sides}), {schedule.kind} schedule, "
+            f"learning rate {value_text(recipe.pretrain.learning_rate)}, "
+            f"{recipe.pretrain.global_batch:,} pairs a step."
+        )
+    return (
+        f"Every setting starts from one base model, a {model_words(recipe.model)}, trained as a language model on "
+        f"{base.texts:,} texts.{pmp} Fine-tuning takes {tuning.samples:,} preference pairs of {listing(tuning.tasks)}, "
+        f"learning rate {value_text(tuning.learning_rate)}, {tuning.global_batch:,} pairs a step, and "
+        f"{HEADS[tuning.head]}. Settings change only what their row says they change."
+    )
+
+
+def _best_of_n(boards: Sequence[Board]) -> list[str]:
+    pools = [board for board in boards if board.sizes]
+    if not pools:
+        return []
+    areas = {board.area_sizes for board in pools}
+    sizes = f" (here N = {listing([str(size) for size in next(iter(areas))])})" if len(areas) == 1 else ""
+    return [
+        "BoN@N is the exact expectation, over all subsets of N candidates drawn without replacement from a problem's "
+        "pool, that the highest-scored one is right; tied candidates share it evenly, and no subset is sampled. BoN area "
+        f"is the mean of BoN@N over the curve's N from 2 up to a quarter of the pool{sizes}. Points beyond a quarter are "
+        "marked: their subsets overlap so much that they say more about this pool than about the scorer."
+    ]
+
+
+def _intervals(boards: Sequence[Board]) -> list[str]:
+    estimates = [estimate for board in boards for row in board.rows for estimate in row.estimates.values()]
+    if not estimates:
+        return []
+    ways = Counter(estimate.method.split(",")[0] for estimate in estimates)
+    made = listing([f"{way} ({number:,} of {len(estimates):,} estimates)" for way, number in ways.most_common()])
+    return [
+        f"Intervals are at {levels(estimates)} and made by {made}. They cover {covers(estimates)}: where seeds are "
+        "averaged, the interval is one of the mean over exactly these seeds and says nothing about others."
+    ]
+
+
+def levels(estimates: Iterable[Estimate]) -> str:
+    """95 %, or several."""
+    return listing([f"{100 * level:g} %" for level in sorted({estimate.level for estimate in estimates})])
+
+
+def covers(estimates: Iterable[Estimate]) -> str:
+    """What the intervals cover, in the analysis' words."""
+    return listing(list(dict.fromkeys(estimate.covers for estimate in estimates)), last="or")
+
+
+def _comparisons(plan: Plan) -> str:
+    return (
+        f"Differences are from {baseline_of(plan)}, paired over the same problems, and their intervals are not widened for "
+        "the number of settings. Order is: settings whose paired difference is significant, Holm-corrected over all pairs "
+        "of settings of a task, are put in order; all others are tied, and a row shows the places it may hold. There is no "
+        "average over tasks."
+    )
+
+
+def _references(recipe: Experiment) -> str:
+    names = {label: note for (_, _), (label, note) in REFERENCES.items()}
+    engine = recipe.evaluate.best_of_n.candidates.engine
+    drawn = " Candidates of the simulated engine are drawn from the task's own table of right and mistaken solutions, so "
+    drawn += "their correctness is known and no policy's habits are in them." if engine == "simulated" else ""
+    return (
+        "Reference rows understand nothing: "
+        + "; ".join(f"{name} ({note})" for name, note in names.items())
+        + ". A setting is above chance where it beats every shallow one of them, each by an interval above 0"
+        + (f"; on {CODE} pairs a coin is one of them." if recipe.evaluate.code_pairs is not None else ".")
+        + (drawn if engine == "simulated" else "")
+    )
