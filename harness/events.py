@@ -77,6 +77,7 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        _drop_cut_line(path)
         self._file: TextIO = path.open("a", encoding="utf-8")
 
     def emit(self, event: Event) -> None:
@@ -96,6 +97,15 @@ class EventLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _drop_cut_line(path: Path) -> None:
+    """Cut off what a crash left of a last line, so that the next event does not go on in it."""
+    if path.exists():
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            with path.open("r+b") as file:
+                file.truncate(content.rfind(b"\n") + 1)
 
 
 def read_events(path: Path) -> Iterator[Event]:

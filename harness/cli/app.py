@@ -5,19 +5,14 @@ A new knob goes into the recipe, not into a flag here; a test holds this list.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from harness.cli.console import errors
 from harness.errors import HarnessError, ProblemList
-
-INTERRUPTED = 130
-WRONG_ARGUMENTS = 2
 
 app = typer.Typer(
     name="harness",
@@ -121,22 +116,11 @@ def gc(
 def run_command(arguments: Sequence[str]) -> int:
     """Run a command and give its exit code; every error the user can meet is printed, none is a traceback."""
     try:
-        code = app(list(arguments), standalone_mode=False)
-        return int(code) if isinstance(code, int) else 0
-    except click.exceptions.Exit as error:
-        return int(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        return WRONG_ARGUMENTS
-    except (click.Abort, KeyboardInterrupt):
-        errors().print("interrupted")
-        return INTERRUPTED
+        app(list(arguments))
+    except SystemExit as leaving:  # typer's way to end: 0, a command's code, 2 for wrong arguments, 130 for Ctrl-C
+        return leaving.code if isinstance(leaving.code, int) else 0
     except HarnessError as error:
         for problem in error.problems if isinstance(error, ProblemList) else (error,):
             errors().print(problem.one_line(), markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output left; nothing more to say
-        return 0
-
-
+    return 0

@@ -8,6 +8,8 @@ from typing import Any
 
 from harness.cli.console import output, table
 from harness.cli.workspace import open_store
+from harness.store.identity import SHORT
+from harness.store.record import Record
 
 
 def diff_stages(first: str, second: str, workdir: Path) -> None:
@@ -23,7 +25,7 @@ def diff_stages(first: str, second: str, workdir: Path) -> None:
         rows = list(_differences(one, other, ""))
         if rows:
             any_difference = True
-            shown = table(title, "field", f"{left.kind}/{left.fingerprint[:12]}", f"{right.kind}/{right.fingerprint[:12]}")
+            shown = table(title, "field", _name(left), _name(right))
             for path, a, b in rows:
                 shown.add_row(path, repr(a), repr(b))
             output().print(shown)
@@ -31,6 +33,10 @@ def diff_stages(first: str, second: str, workdir: Path) -> None:
     output().print(f"outputs: {'equal, bit for bit' if same else 'different'}")
     if not any_difference:
         output().print("no field differs")
+
+
+def _name(record: Record) -> str:
+    return f"{record.kind}/{record.fingerprint[:SHORT]}"
 
 
 def _differences(one: Any, other: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

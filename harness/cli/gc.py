@@ -42,4 +42,5 @@ def _size(store: Store, kind: str, fingerprint: str, below: str) -> int:
     directory = store.directory(kind, fingerprint)
     record = store.record(kind, fingerprint)
     assert record is not None
-    return sum(size for path, (_, size) in record.files.items() if path.startswith(below) and (directory / path).exists())
+    files = record.files.items()
+    return sum(size for path, (_, size) in files if path.startswith(below) and (directory / path).exists())

@@ -77,7 +77,8 @@ def _pairs(setting: PlannedSetting) -> int:
 def _print(workspace: Workspace, work: Work, costs: Estimate, slots: int) -> None:
     plan = workspace.plan
     console = output()
-    settings = table(f"{plan.loaded.recipe.name}: settings", "setting", "pairs", "variants", right=("pairs", "variants"))
+    numbers = ("pairs", "variants")
+    settings = table(f"{plan.loaded.recipe.name}: settings", "setting", *numbers, right=numbers)
     for setting in plan.settings[:MOST_SETTINGS_SHOWN]:
         settings.add_row(setting.name, f"{_pairs(setting):,}", str(len(setting.variants)))
     console.print(settings)

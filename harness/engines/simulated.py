@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from harness.engines.base import Completion, Request
 from harness.errors import DataError, RecipeError
@@ -157,57 +156,8 @@ def _completion(request: Request, entry: TableEntry, logprob: float) -> Completi
     )
 
 
-def candidates(
-    task: Task,
-    problems: Sequence[Problem],
-    *,
-    samples: int,
-    accuracy: float,
-    seed: int,
-    start: int = 0,
-    stop: int | None = None,
-) -> list[dict[str, Any]]:
-    """Candidate rows of problems[start:stop], `samples` each, every one graded again by the task.
-
-    A row depends on its problem, its index and `seed` alone: parts put together equal the whole, and fewer samples
-    are the first of more. Columns as in `harness.store.artifacts.Candidates`; `answer` is None where none is stated.
-
-    Raises:
-        DataError: the task grades a text otherwise than its own table says.
-    """
-    chosen = problems[start:stop]
-    policy = SimulatedPolicy(solution_tables(task, chosen, accuracy=accuracy, seed=seed))
-    rows: list[dict[str, Any]] = []
-    for problem in chosen:
-        requests = [
-            Request(
-                id=f"{problem.id}/{index}",
-                prompt=problem.prompt,
-                seed=stream("candidate", seed, problem.id, index).getrandbits(63),
-            )
-            for index in range(samples)
-        ]
-        for index, completion in enumerate(policy.generate(requests)):
-            rows.append(_row(task, problem, index, completion))
-    return rows
-
-
-def _row(task: Task, problem: Problem, index: int, completion: Completion) -> dict[str, Any]:
-    correct = task.grade(problem, completion.text)
-    if correct != completion.metadata["correct"]:
-        raise DataError(
-            f"task {task.name!r} must grade a solution as its table says",
-            f"{completion.id} is graded {correct}, the table says {completion.metadata['correct']}",
-            "mend the task's `grade` or its mistakes",
-        )
-    return {
-        "problem": problem.id,
-        "cluster": problem.cluster,
-        "prompt": problem.prompt,
-        "index": index,
-        "text": completion.text,
-        "answer": task.extract(completion.text),
-        "correct": correct,
-        "error_type": completion.metadata["error_type"],
-        "seen": completion.metadata["seen"],
-    }
+def simulated_policy(
+    task: Task, problems: Sequence[Problem], *, accuracy: float, seed: int
+) -> SimulatedPolicy:
+    """The policy that answers these problems; what it writes for one depends on that problem and the seed alone."""
+    return SimulatedPolicy(solution_tables(task, problems, accuracy=accuracy, seed=seed))

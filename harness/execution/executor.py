@@ -27,6 +27,7 @@ class Task:
         how: keyword arguments of `harness.stages.context.HowToRun`, without the device, which the executor assigns.
         accelerated: give it a GPU where there is one.
         resumable: an interrupted attempt's folder is worth keeping.
+        this_code: a result of other code does not count, even of the same version (`source_digest` tells them apart).
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Task:
     affinity: str | None = None
     accelerated: bool = False
     resumable: bool = False
+    this_code: bool = False
     how: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -77,4 +79,4 @@ class Executor(Protocol):
         """Outcomes that arrived, waiting at most so long for the first. Every started task has exactly one outcome."""
 
     def close(self, *, interrupt: bool = False) -> list[Outcome]:
-        """End all workers. With `interrupt`, running tasks are asked to save and stop first."""
+        """End all workers and give the outcomes still owed. With `interrupt`, tasks may save and stop first."""

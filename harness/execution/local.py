@@ -6,18 +6,21 @@ free again; the others go on and are preferred for tasks of the affinity they se
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from harness.execution.executor import Outcome, Task
+from harness.store.identity import SHORT
+from harness.store.record import LOG
 
 STOP_GRACE_SECONDS = 20.0
 
@@ -50,6 +53,7 @@ class LocalExecutor:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["harness.execution.worker", *preload])
         self._workers: list[_Worker] = []
+        self._stopping = False
 
     def has_room(self, task: Task) -> bool:
         if self._on_gpu(task):
@@ -65,11 +69,8 @@ class LocalExecutor:
         worker.task = task
         worker.affinity = task.affinity
         worker.started = time.time()
-        try:
+        with contextlib.suppress(OSError):  # it died while idle; `wait` finds its end and reports it
             worker.connection.send(task)
-        except OSError:
-            pass  # it died while idle; `wait` finds its end and reports it
-        return None
 
     def _idle(self, task: Task) -> _Worker | None:
         if self._on_gpu(task):
@@ -105,20 +106,25 @@ class LocalExecutor:
         try:
             outcome: Outcome = worker.connection.recv()
             retire = task.accelerated
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
             worker.process.join()
-            outcome = Outcome(
-                task=task,
-                status="failed",
-                reason=_how_it_ended(worker.process.exitcode),
-                log=f"{task.kind}/{task.fingerprint[:12]}.partial/log.txt",
-                seconds=time.time() - worker.started,
-            )
+            outcome = self._ended(worker, task)
             retire = True
         worker.task = None
         if retire:
             self._retire(worker)
         return outcome
+
+    def _ended(self, worker: _Worker, task: Task) -> Outcome:
+        """The outcome of a task whose worker is no more: a failure, unless it was to end."""
+        return Outcome(
+            task=task,
+            status="interrupted" if self._stopping else "failed",
+            reason="stopped on request" if self._stopping else _how_it_ended(worker.process.exitcode),
+            log=f"{task.kind}/{task.fingerprint[:SHORT]}.partial/{LOG}",
+            seconds=time.time() - worker.started,
+            worker=worker.process.pid or 0,
+        )
 
     def _retire(self, worker: _Worker) -> None:
         worker.connection.close()  # the worker sees the end of its pipe and leaves
@@ -129,6 +135,7 @@ class LocalExecutor:
 
     def close(self, *, interrupt: bool = False) -> list[Outcome]:
         outcomes: list[Outcome] = []
+        self._stopping = True
         if interrupt:
             for worker in self._workers:
                 if worker.task is not None and worker.process.pid is not None:
@@ -139,6 +146,8 @@ class LocalExecutor:
         for worker in list(self._workers):
             if worker.task is not None:
                 worker.process.kill()
+                worker.process.join()
+                outcomes.append(self._ended(worker, worker.task))
             worker.connection.close()
             worker.process.join()
         self._workers.clear()
@@ -158,7 +167,7 @@ class _StopFlag:
 
     def __init__(self) -> None:
         self.asked = False
-        self.patient = False
+        self.patient = True  # between tasks there is nothing to leave
 
     def __call__(self) -> bool:
         return self.asked
@@ -189,11 +198,13 @@ def _serve(connection: Connection, device: str, threads: int) -> None:
             task: Task = connection.recv()
         except (EOFError, ConnectionResetError):
             return
-        if task.affinity != affinity:
+        if task.affinity is None or task.affinity != affinity:
             held.clear()
             affinity = task.affinity
         stop.patient = task.resumable
-        connection.send(run_task(task, device=device, threads=threads, held=held, should_stop=stop))
+        outcome = run_task(task, device=device, threads=threads, held=held, should_stop=stop)
+        stop.patient = True
+        connection.send(outcome)
 
 
 def _leave_with(parent: Any) -> None:
@@ -204,6 +215,3 @@ def _leave_with(parent: Any) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="driver-watch", daemon=True).start()
-
-
-MakeExecutor = Callable[[], LocalExecutor]

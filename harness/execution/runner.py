@@ -12,7 +12,7 @@ from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS, module_of, source_digest
 from harness.plan.plan import trunk_of
 from harness.recipe.schema import Runtime
-from harness.store.store import Store
+from harness.store.store import Snapshot, Store
 
 POLL_SECONDS = 0.2
 MOST_REPAIRS = 2  # a stage whose input is corrupt is tried again after the input was recomputed, so often
@@ -38,8 +38,8 @@ class Summary:
     interrupted: bool = False
 
 
-def make_task(stage: Stage, store: Store, how: Mapping[str, Any]) -> Task:
-    """A stage as plain data for a worker."""
+def make_task(stage: Stage, store: Store, how: Mapping[str, Any], *, this_code: bool = False) -> Task:
+    """A stage as plain data for a worker. With `this_code`, a result of other code of the same version is redone."""
     kind = KINDS[stage.kind]
     return Task(
         kind=stage.kind,
@@ -57,6 +57,7 @@ def make_task(stage: Stage, store: Store, how: Mapping[str, Any]) -> Task:
         affinity=stage.affinity,
         accelerated=kind.accelerated,
         resumable=kind.trains,
+        this_code=this_code,
         how=dict(how),
     )
 
@@ -85,11 +86,13 @@ class Runner:
         self._lost: set[str] = set()
         self._repairs: dict[str, int] = {}
         self._known: dict[str, Stage] = {}
+        self._redone: set[str] = set()
 
     def run(self, stages: Sequence[Stage], known: Sequence[Stage]) -> Summary:
         """Run `stages` (inputs first). `known` are all stages of the plan, for repairs of finished ones."""
         self._pending = {stage.fingerprint: stage for stage in stages}
         self._known = {stage.fingerprint: stage for stage in known}
+        self._redone = self._finished(stages)  # and yet to run: they are of other code
         summary = Summary()
         try:
             while self._pending or self._running or self._elsewhere:
@@ -119,7 +122,7 @@ class Runner:
     def _start_ready(self) -> None:
         depth = _depths(self._pending)
         for stage in sorted(self._ready(), key=lambda stage: -depth[stage.fingerprint]):
-            task = make_task(stage, self._store, self._how)
+            task = make_task(stage, self._store, self._how, this_code=stage.fingerprint in self._redone)
             if self._executor.has_room(task):
                 del self._pending[stage.fingerprint]
                 self._running.add(stage.fingerprint)
@@ -145,6 +148,15 @@ class Runner:
             summary.failed.append(outcome)
         self._listener.finished(outcome)
 
+    def _finished(self, stages: Sequence[Stage]) -> set[str]:
+        snapshot = Snapshot(self._store)
+        records = (snapshot.record(stage.kind, stage.fingerprint) for stage in stages)
+        return {record.fingerprint for record in records if record is not None and self._store.has_payload(record)}
+
+    def _is_there(self, stage: Stage) -> bool:
+        record = self._store.record(stage.kind, stage.fingerprint)
+        return record is not None and self._store.has_payload(record)
+
     def _recompute(self, fingerprint: str) -> None:
         """Put a finished stage whose bytes went bad back to work, with whatever it needs."""
         stage = self._known[fingerprint]
@@ -155,18 +167,16 @@ class Runner:
             self._store.discard(record)
         self._pending[fingerprint] = stage
         for item in stage.inputs.values():
-            record = self._store.record(item.stage.kind, item.stage.fingerprint)
-            if record is None or not self._store.has_payload(record):
+            if not self._is_there(item.stage):
                 self._recompute(item.stage.fingerprint)
 
     def _look_elsewhere(self) -> None:
         """Stages another run is building: done when its record appears, ours again when its holder is gone."""
         for key, stage in list(self._elsewhere.items()):
-            record = self._store.record(stage.kind, key)
-            if record is not None and self._store.has_payload(record):
-                del self._elsewhere[key]
-            elif not self._store.is_building(stage.kind, key):
-                del self._elsewhere[key]
+            if self._store.is_building(stage.kind, key):
+                continue  # even if there is a record: it may be about to be replaced
+            del self._elsewhere[key]
+            if not self._is_there(stage):
                 self._pending[key] = stage
         if self._elsewhere and not self._running:
             time.sleep(POLL_SECONDS)

@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import shutil
 import sys
 import time
 import traceback
@@ -24,7 +25,7 @@ from harness.execution.executor import Outcome, Task
 from harness.stages.context import Given, HowToRun, StageContext
 from harness.store.artifacts import TrunkState
 from harness.store.identity import SHORT
-from harness.store.record import EVENTS, LOG
+from harness.store.record import EVENTS, LOG, RESUME
 from harness.store.store import Building, Store
 
 # Libraries whose version may move a result's last bits.
@@ -35,13 +36,18 @@ class Interrupted(BaseException):
     """The stage was asked to stop and has saved what it could."""
 
 
-def limit_threads(threads: int) -> None:
-    """Give this process's numeric libraries so many threads: two jobs with default threads run 5-10 times slower."""
+def prepare_libraries(threads: int) -> None:
+    """Give this process's numeric libraries so many threads: two jobs with default threads run 5-10 times slower.
+
+    Called after the stage's module, and with it its libraries, were imported.
+    """
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # tokenizers
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].utils.logging.disable_progress_bar()  # our events say how far it is
     if "pyarrow" in sys.modules:
         sys.modules["pyarrow"].set_cpu_count(threads)
     if "numpy" in sys.modules:
@@ -63,18 +69,18 @@ def run_task(
     store = Store(Path(task.store))
     log = f"{task.kind}/{task.fingerprint[:SHORT]}.partial/{LOG}"
     try:
-        record = store.record(task.kind, task.fingerprint)
-        if record is not None and store.has_payload(record):
+        if _is_done(store, task):
             return _outcome(task, "done", begun)
         for given in task.inputs.values():
             _verify(store, given.kind, given.fingerprint)
         with store.build(task.kind, task.fingerprint, resumable=task.resumable) as building:
             if building is None:
                 return _outcome(task, "busy", begun)
-            record = store.record(task.kind, task.fingerprint)
-            if record is None or not store.has_payload(record):
-                with _output_to(building.directory / LOG):
-                    _build(task, store, building, begun, device=device, threads=threads, held=held, stop=should_stop)
+            if _is_done(store, task):  # by another run, between our look and our lease
+                shutil.rmtree(building.directory)
+                return _outcome(task, "done", begun)
+            with _output_to(building.directory / LOG):
+                _build(task, store, building, begun, device=device, threads=threads, held=held, stop=should_stop)
         return _outcome(task, "done", begun)
     except LeaseLost:
         return _outcome(task, "busy", begun)
@@ -91,6 +97,13 @@ def run_task(
         return _outcome(task, "failed", begun, reason=reason, log=log)
 
 
+def _is_done(store: Store, task: Task) -> bool:
+    record = store.record(task.kind, task.fingerprint)
+    if record is None or not store.has_payload(record):
+        return False
+    return not task.this_code or record.environment.get("source_digest") == task.source_digest
+
+
 def _build(
     task: Task,
     store: Store,
@@ -102,8 +115,7 @@ def _build(
     held: dict[str, Any],
     stop: Callable[[], bool],
 ) -> None:
-    module = importlib.import_module(task.module)
-    limit_threads(threads)
+    _clear_all_but_resume(building.directory)
     events_path = building.directory / EVENTS
     attempt = 1 + sum(isinstance(event, Started) for event in read_events(events_path))
     events = EventLog(events_path)
@@ -122,6 +134,8 @@ def _build(
         held=held,
     )
     try:
+        module = importlib.import_module(task.module)
+        prepare_libraries(threads)  # after the import: libraries that are loaded now are told themselves
         result: Mapping[str, Any] = module.run(context)
         events.emit(Finished())
     except BaseException as error:
@@ -150,6 +164,17 @@ def _build(
     )
 
 
+def _clear_all_but_resume(directory: Path) -> None:
+    """Remove what an attempt that died before its record left: a stage writes into an empty folder."""
+    for path in directory.iterdir():
+        if path.name in (RESUME, EVENTS, LOG):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def _verify(store: Store, kind: str, fingerprint: str) -> None:
     culprit = f"{kind}/{fingerprint}"
     record = store.record(kind, fingerprint)
@@ -162,14 +187,28 @@ def _verify(store: Store, kind: str, fingerprint: str) -> None:
 
 
 def _earlier_states(store: Store, task: Task) -> list[tuple[int, TrunkState]]:
+    """The nearest earlier state of the task's trunk that is whole, as (step, state); empty where there is none.
+
+    It is no input (any state, or none, leads to the same result), so its bytes are checked here.
+    """
     from harness.plan.plan import trunk_of
 
-    found = []
-    for record in store.records(task.kind):
-        if trunk_of(record.identity) == task.trunk and store.has_payload(record):
-            directory = store.directory(record.kind, record.fingerprint)
-            found.append((int(record.identity["spec"]["step"]), TrunkState(directory)))
-    return found
+    step = int(task.identity["spec"]["step"])
+    records = [
+        record
+        for record in store.records(task.kind)
+        if record.identity["code_version"] == task.identity["code_version"]
+        and int(record.identity["spec"]["step"]) < step
+        and trunk_of(record.identity) == task.trunk
+    ]
+    for record in sorted(records, key=lambda record: -int(record.identity["spec"]["step"])):
+        try:
+            store.verify(record)
+        except CorruptArtifact:
+            continue  # dropped or damaged: an earlier one, or the base model, leads to the same state
+        directory = store.directory(record.kind, record.fingerprint)
+        return [(int(record.identity["spec"]["step"]), TrunkState(directory))]
+    return []
 
 
 def _environment(task: Task, device: str, threads: int) -> dict[str, Any]:
@@ -182,7 +221,7 @@ def _environment(task: Task, device: str, threads: int) -> dict[str, Any]:
         "libraries": {name: importlib.metadata.version(name) for name in loaded},
         "source_digest": task.source_digest,
     }
-    if device.startswith("cuda"):
+    if device.startswith("cuda") and "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
         environment["gpu"] = sys.modules["torch"].cuda.get_device_name(0)
     return environment
 

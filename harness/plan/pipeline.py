@@ -171,6 +171,7 @@ class Pipeline:
             common: dict[str, Any] = {
                 "task": task.kind,
                 "engine": block.engine,
+                "options": dict(block.options),
                 "samples": block.samples,
                 "accuracy": block.accuracy,
                 "split": "test",

@@ -11,11 +11,10 @@ from harness.plan.graph import Graph, Stage, sizes_alone
 from harness.plan.kinds import source_digest
 from harness.plan.pipeline import Pipeline, steps_of, trains_head
 from harness.recipe.load import LoadedRecipe, Setting
-from harness.recipe.schema import Runtime
+from harness.recipe.schema import CODE, Runtime
 from harness.store.identity import fingerprint
 from harness.store.store import Snapshot, Store
 
-CODE = "code"  # the name under which held-out code pairs appear among the tasks
 POOL = "pool"  # the row of what a pool gives without a scorer
 
 

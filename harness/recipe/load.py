@@ -6,8 +6,9 @@ Reads files and nothing else: it imports no plugin and asks no hub.
 from __future__ import annotations
 
 import difflib
+import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,6 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
 
 def _with_parents(path: Path, chain: list[Path]) -> Source:
     resolved = path.resolve()
-    if resolved in chain or len(chain) >= MOST_PARENTS:
-        raise ProblemList([RecipeError("`extends` must end", f"{path.name} extends itself", "break the circle")])
     source = read_yaml(path)
     parent = source.data.get("extends")
     if parent is None:
@@ -78,6 +77,10 @@ def _with_parents(path: Path, chain: list[Path]) -> Source:
     target = path.parent / parent
     if not target.is_file():
         raise ProblemList([RecipeError("`extends` must name a recipe", f"there is no {target}", "correct it", where)])
+    if target.resolve() in (*chain, resolved):
+        raise ProblemList([RecipeError("`extends` must end", f"{parent} comes back to itself", "break the circle", where)])
+    if len(chain) >= MOST_PARENTS:
+        raise ProblemList([RecipeError(f"`extends` may go {MOST_PARENTS} files deep", "it goes on", "join some", where)])
     base = _with_parents(target, [*chain, resolved])
     own = {key: value for key, value in source.data.items() if key != "extends"}
     return Source(data=ablate.merge(base.data, own), lines={**base.lines, **source.lines}, file=source.file)
@@ -95,9 +98,16 @@ def _assigned(source: Source, assignment: str) -> Source:
         data = ablate.apply(source.data, override)
     except RecipeError as error:
         raise ProblemList([RecipeError(error.rule, error.value, error.remedy, where)]) from None
-    lines = dict(source.lines)
-    lines[tuple(path.split("."))] = Location(file=where, line=0)
+    keys = tuple(path.split("."))
+    lines = {**source.lines, **dict.fromkeys(_paths(value, keys), Location(file=where, line=0))}
     return Source(data=data, lines=lines, file=source.file)
+
+
+def _paths(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    yield path
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _paths(item, (*path, str(key)))
 
 
 def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) -> list[Setting]:
@@ -106,15 +116,17 @@ def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) 
         ablations = Ablations.model_validate(raw)
     except ValidationError:
         return []  # reported with the recipe itself
-    where = str(source.locate(("ablations",)))
     try:
         points = ablate.points(ablations)
     except RecipeError as error:
+        axis = re.findall(r"axis `([^`]+)`", error.rule)
+        where = str(source.locate(("ablations", "axes", *axis) if axis else ("ablations",)))
         problems.append(RecipeError(error.rule, error.value, error.remedy, where))
         return []
     plain = {key: value for key, value in source.data.items() if key != "ablations"}
     # blocks no override touches are validated once and shared by all settings
     blocks = {} if base is None else {key: getattr(base, key) for key in plain}
+    told = {(one.rule, one.value) for one in problems}
     settings = []
     for point in points:
         data: dict[str, Any] = plain
@@ -132,7 +144,9 @@ def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) 
             origins.append(override)
         touched = {override.path.split(".")[0] for override in origins}
         valid = {key: block for key, block in blocks.items() if key not in touched}
-        recipe = _validate(data, source, origins, valid, problems)
+        found: list[RecipeError] = []
+        recipe = _validate(data, source, origins, valid, found)
+        problems += [one for one in found if (one.rule, one.value) not in told]  # nothing of the base told twice
         if recipe is not None:
             settings.append(Setting(name=point.name, values=dict(point.values), experiment=recipe))
     return settings
@@ -159,33 +173,55 @@ def _validate(
         return Recipe.model_validate({**data, **valid})
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            problems.append(_problem(detail, data, source, overrides))
+            problems += _problems(detail, data, source, overrides)
     return None
 
 
-def _problem(
+def _problems(
     detail: ErrorDetails, data: Mapping[str, Any], source: Source, overrides: Sequence[ablate.Override]
-) -> RecipeError:
+) -> list[RecipeError]:
+    """One pydantic error in the house form; several where a block found several contradictions."""
     keys, models = _walk(detail["loc"], data)
-    path = ".".join(keys) or "the recipe"
-    location = source.locate(tuple(keys))
-    for override in overrides:  # the last override that touches the path is where the mistake stands
-        if _touches(override.path, path):
-            location = source.locate(override.origin)
-    where = str(location)
-    kind = detail["type"]
-    if kind == "recipe":
-        rule, value, remedy = detail["msg"].split("|", 2)
-        return RecipeError(rule if path == "the recipe" else f"`{path}`: {rule}", value, remedy, where)
+    return [
+        RecipeError(rule, value, remedy, _place(keys, rule + remedy, source, overrides))
+        for rule, value, remedy in _told(detail, keys, models)
+    ]
+
+
+def _told(detail: ErrorDetails, keys: list[str], models: list[type[BaseModel]]) -> list[tuple[str, str, str]]:
+    """(rule, value, remedy) of a pydantic error."""
+    path, kind, context = ".".join(keys), detail["type"], detail.get("ctx", {})
+    if kind in ("recipe", "recipes"):
+        found = context["problems"] if kind == "recipes" else [context]
+        before = f"`{path}`: " if path else ""
+        return [(before + one["rule"], one["value"], one["remedy"]) for one in found]
     if kind == "missing":
-        return RecipeError(f"`{path}` is required", "it is missing", "add it", where)
+        return [(f"`{path}` is required", "it is missing", "add it")]
+    if kind == "union_tag_not_found":
+        return [(f"`{path}.{context['discriminator'][1:-1]}` is required", "it is missing", "add it")]
+    if kind == "union_tag_invalid":
+        rule = f"`{path}.{context['discriminator'][1:-1]}` must be one of {context['expected_tags']}"
+        return [(rule, f"it is {context['tag']!r}", "correct it")]
     if kind == "extra_forbidden":
         names = sorted({name for model in models for name in _field_names(model)})
         remedy = _suggestion(keys[-1], names) or f"valid here: {', '.join(names)}"
-        return RecipeError(f"`{path}` must be a known key", "it is not", remedy, where)
-    expected = detail["msg"][0].lower() + detail["msg"][1:]
-    expected = expected.removeprefix("input should be ").removeprefix("value should ")
-    return RecipeError(f"`{path}` must be {expected}", f"it is {_shown(detail['input'])}", "correct it", where)
+        return [(f"`{path}` must be a known key", "it is not", remedy)]
+    _, should, expected = detail["msg"].partition(" should ")
+    expected = expected.partition(" or instance of ")[0] if should else f"be valid ({detail['msg']})"
+    return [(f"`{path or 'the recipe'}` must {expected}", f"it is {_shown(detail['input'])}", "correct it")]
+
+
+def _place(keys: list[str], text: str, source: Source, overrides: Sequence[ablate.Override]) -> str:
+    """Where a mistake stands: at the last override that touches it, else at the first key the text names."""
+    path = ".".join(keys)
+    names = [name.removeprefix(f"{path}.") for name in re.findall(r"`([^`]+)`", text) if name != path]
+    named = [".".join([*keys, name]) for name in names]
+    touching = [override for override in overrides if any(_touches(override.path, name) for name in named)]
+    touching = touching or [override for override in overrides if _touches(override.path, path)]
+    if touching:
+        return str(source.locate(touching[-1].origin))
+    known = [key for name in named if (key := tuple(name.split("."))) in source.lines]
+    return str(source.locate(known[0] if known else tuple(keys)))
 
 
 def _shown(value: Any) -> str:
@@ -194,7 +230,7 @@ def _shown(value: Any) -> str:
 
 
 def _touches(override: str, path: str) -> bool:
-    return path == override or path.startswith(override + ".") or override.startswith(path + ".") or path == "the recipe"
+    return path == override or path.startswith(override + ".") or override.startswith(path + ".") or not path
 
 
 def _walk(loc: Sequence[int | str], data: Mapping[str, Any]) -> tuple[list[str], list[type[BaseModel]]]:
@@ -208,7 +244,7 @@ def _walk(loc: Sequence[int | str], data: Mapping[str, Any]) -> tuple[list[str],
         present = isinstance(here, Mapping) and part in here
         indexed = isinstance(here, (list, tuple)) and isinstance(part, int) and part < len(here)
         fields = [annotation for model in models for annotation in _annotations(model, str(part))]
-        if present or indexed or fields or last and isinstance(here, Mapping) and not _is_tag(here, part):
+        if present or indexed or fields or (last and isinstance(here, Mapping) and not _is_tag(here, part)):
             keys.append(str(part))
             holders = models
             models = [model for annotation in fields for model in _models_in(annotation)] or models

@@ -6,7 +6,8 @@ experiment with its ablation axes, seeds and runtime. Every field's description 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -26,6 +27,13 @@ MOST_PAIRS = 1_000_000_000
 MOST_TOKENS = 1_048_576
 MOST_SEEDS = 1_000
 
+# Built-in kinds, named here so that a slip is seen before anything runs; tests hold them equal to what there is.
+TASKS = ("circuit_logic", "gsm_symbolic")
+ENGINES = ("simulated",)
+LOSSES = ("bradley_terry",)
+
+CODE = "code"  # what results call the held-out code pairs, beside the tasks
+
 
 def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
@@ -36,6 +44,13 @@ def problem(rule: str, value: str, remedy: str) -> PydanticCustomError:
     return PydanticCustomError(
         "recipe", "{rule}|{value}|{remedy}", {"rule": rule, "value": value, "remedy": remedy}
     )
+
+
+def refuse(found: Iterable[PydanticCustomError]) -> None:
+    """Raise everything that was found as one error; nothing where there is nothing."""
+    problems = [error.context for error in found]
+    if problems:
+        raise PydanticCustomError("recipes", "several problems", {"problems": problems})
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
@@ -116,7 +131,18 @@ class Optimization(Block):
 class BaseTraining(Optimization):
     """Plain language-model training of a tiny base model on code and reasoning text."""
 
+    schedule: Anneal
     texts: Count = Field(description="Texts read in all; more than there are means several epochs.")
+
+    @model_validator(mode="after")
+    def _a_batch(self) -> BaseTraining:
+        if self.texts < self.global_batch:
+            raise problem(
+                "`texts` must fill a global batch",
+                f"{self.texts:,} are fewer than `global_batch` = {self.global_batch:,}",
+                "raise it or lower the batch",
+            )
+        return self
 
 
 class TinyModel(Block):
@@ -172,6 +198,13 @@ class PythonPackages(Block):
             raise problem(
                 "`heldout` and `base` must not share a package", f"both name {', '.join(both)}", "drop it from one"
             )
+        unknown = [name for name in (*self.heldout, *self.base) if not self._is_read(name)]
+        if unknown:
+            raise problem(
+                "`heldout` and `base` must name packages of `packages`",
+                f"{unknown[0]!r} is none of {', '.join(self.packages)}",
+                "correct the name or add the package",
+            )
         if self.min_characters > self.max_characters:
             raise problem(
                 "`min_characters` must not exceed `max_characters`",
@@ -179,6 +212,11 @@ class PythonPackages(Block):
                 "swap them",
             )
         return self
+
+    def _is_read(self, name: str) -> bool:
+        if "stdlib" in self.packages and name in sys.stdlib_module_names:
+            return True
+        return name in self.packages and name != "stdlib"
 
 
 class DocstringPrompt(Block):
@@ -316,19 +354,22 @@ class Finetune(Optimization):
 # ------------------------------------------------------------------------------------------------ evaluation
 
 
-class SimulatedCandidates(Block):
-    """Solutions of known correctness drawn from the task's own table of right and mistaken solutions."""
+class Candidates(Block):
+    """A pool of solutions. `simulated` draws from the task's own table of right and mistaken ones."""
 
-    engine: Kind = Field(description="`simulated`, or an engine of one's own.")
+    engine: Kind = Field(description="`simulated`, or `package.module:factory` of a Generator.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of one's own engine's factory.")
     samples: Annotated[int, Field(ge=1, le=65_536)] = Field(description="Candidates a problem.")
-    accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.5, description="Mean chance of a right solution.")
+    accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.5, description="Mean chance of a right simulated solution."
+    )
     part_size: Count = Field(25, description="Problems a part.")
 
 
 class BestOfN(Block):
     tasks: Names
     n: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-    candidates: SimulatedCandidates
+    candidates: Candidates
 
     @model_validator(mode="after")
     def _sizes(self) -> BestOfN:
@@ -379,52 +420,76 @@ class Experiment(Block):
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
-        self._tasks_exist()
-        self._finetune_fits()
-        if self.pretrain is not None:
-            self._branch_after_warmup(self.pretrain)
+        refuse(self._contradictions())
         return self
 
-    def _tasks_exist(self) -> None:
+    def _contradictions(self) -> Iterator[PydanticCustomError]:
+        """Everything that single blocks cannot see."""
+        yield from self._kinds_exist()
+        yield from self._tasks_exist()
+        yield from self._finetune_fits()
+        if self.pretrain is not None:
+            yield from self._branch_after_warmup(self.pretrain)
+
+    def _kinds_exist(self) -> Iterator[PydanticCustomError]:
+        for path, kind, known in kinds_of(self):
+            if ":" not in kind and kind not in known:
+                yield problem(
+                    f"`{path}` must be built in or `package.module:name`",
+                    f"{kind!r} is none of {', '.join(known)}",
+                    "correct the name",
+                )
+
+    def _tasks_exist(self) -> Iterator[PydanticCustomError]:
+        if CODE in self.tasks:
+            yield problem(f"`tasks.{CODE}` must be called otherwise", "it is the name of the code pairs", "rename it")
         asked = {"finetune.tasks": self.finetune.tasks, "evaluate.best_of_n.tasks": self.evaluate.best_of_n.tasks}
         if self.evaluate.pair_accuracy:
             asked["evaluate.pair_accuracy.tasks"] = self.evaluate.pair_accuracy.tasks
         for path, names in asked.items():
             for name in names:
                 if name not in self.tasks:
-                    raise problem(
+                    yield problem(
                         f"`{path}` must name tasks of `tasks`",
                         f"{name!r} is none of {', '.join(self.tasks)}",
                         "correct the name or add the task",
                     )
             if len(set(names)) != len(names):
-                raise problem(f"`{path}` must name a task once", f"got {list(names)}", "drop the repeat")
+                yield problem(f"`{path}` must name a task once", f"got {list(names)}", "drop the repeat")
 
-    def _finetune_fits(self) -> None:
-        share = -(-self.finetune.samples // len(self.finetune.tasks))
+    def _finetune_fits(self) -> Iterator[PydanticCustomError]:
+        samples, batch = self.finetune.samples, self.finetune.global_batch
+        if samples < batch:
+            yield problem(
+                "`finetune.samples` must fill a global batch",
+                f"{samples:,} pairs are fewer than `finetune.global_batch` = {batch:,}",
+                "raise the samples or lower the batch",
+            )
+        share = -(-samples // len(self.finetune.tasks))
         for name in self.finetune.tasks:
-            pool = self.tasks[name].problems.finetune
+            pool = self.tasks[name].problems.finetune if name in self.tasks else share
             if share > pool:
-                raise problem(
+                yield problem(
                     f"`finetune.samples` must fit the fine-tuning problems of `{name}`",
                     f"needs {share:,} of {pool:,} (one pair a problem)",
                     f"lower it or raise `tasks.{name}.problems.finetune`",
                 )
 
-    def _branch_after_warmup(self, pretrain: Pretrain) -> None:
+    def _branch_after_warmup(self, pretrain: Pretrain) -> Iterator[PydanticCustomError]:
         steps = self.pairs.count // pretrain.global_batch
         if steps == 0:
-            raise problem(
+            yield problem(
                 "`pairs.count` must fill a global batch",
                 f"{self.pairs.count:,} pairs are fewer than `pretrain.global_batch` = {pretrain.global_batch:,}",
                 "raise the count or lower the batch",
             )
+            return
         schedule = pretrain.schedule
         if isinstance(schedule, WSD) and not schedule.allow_decay_inside_warmup:
             start = (steps - max(1, round(schedule.decay * steps))) * pretrain.global_batch
             if start < schedule.warmup_pairs:
-                raise problem(
-                    "the decay must start after `warmup_pairs`",
+                yield problem(
+                    "`pretrain.schedule.decay` must start after `warmup_pairs`",
                     f"with {self.pairs.count:,} pairs it starts at {start:,}, inside a warm-up of "
                     f"{schedule.warmup_pairs:,}",
                     "raise `pairs.count`, lower `warmup_pairs`, or set `schedule.allow_decay_inside_warmup: true`",
@@ -441,11 +506,17 @@ class Inclusion(Block):
     overrides: dict[str, Any] = Field(alias="set")
 
 
+Axis = Annotated[
+    Annotated[dict[Name, dict[str, Any]], Tag("named")] | Annotated[list[Any], Tag("listed")],
+    Discriminator(lambda value: "listed" if isinstance(value, list) else "named"),
+]
+
+
 class Ablations(Block):
     """Axes: a named value is a set of overrides {path: value}; an axis named by a path may list plain values."""
 
     mode: Literal["grid", "zip", "one_at_a_time"] = "grid"
-    axes: dict[str, dict[Name, dict[str, Any]] | list[Any]] = Field(default_factory=dict)
+    axes: dict[str, Axis] = Field(default_factory=dict)
     include: Annotated[tuple[Inclusion, ...], BeforeValidator(_as_tuple)] = ()
     exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_as_tuple)] = Field(
         (), description="Combinations left out: {axis: value name}, matched on every axis named."
@@ -472,7 +543,7 @@ class Runtime(Block):
         None, description="Stages at once. Default: one a GPU, else one a core."
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    row_tokens: Annotated[int, Field(ge=16, le=MOST_TOKENS)] = Field(512, description="Token budget of a packed row.")
+    row_tokens: Annotated[int, Field(ge=16, le=MOST_TOKENS)] = Field(256, description="Token budget of a packed row.")
     rows_per_micro_batch: Annotated[int, Field(ge=1, le=65_536)] = 4
     checkpoint_seconds: NotNegative = Field(60.0, description="Training is resumable to the last such point.")
     log_every: Count = Field(10, description="Training steps between two points of a curve.")
@@ -494,28 +565,34 @@ class Recipe(Experiment):
     ablations: Ablations = Ablations()
     runtime: Runtime = Runtime()
 
-    @model_validator(mode="after")
-    def _plugins_listed(self) -> Recipe:
+    def _contradictions(self) -> Iterator[PydanticCustomError]:
+        yield from super()._contradictions()
         for path, kind in plugin_kinds(self):
             package = kind.split(":")[0].split(".")[0]
             if package not in self.plugins:
-                raise problem(
+                yield problem(
                     f"`{path}` may load code only from packages listed under `plugins`",
                     f"{kind!r} is in {package!r}",
                     f"add `plugins: [{package}]`",
                 )
-        return self
+
+
+def kinds_of(experiment: Experiment) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(path, kind, built-in kinds) of everything that may be built in or come from a plugin."""
+    kinds: list[tuple[str, str, tuple[str, ...]]]
+    kinds = [(f"tasks.{name}.kind", task.kind, TASKS) for name, task in experiment.tasks.items()]
+    kinds.append(("evaluate.best_of_n.candidates.engine", experiment.evaluate.best_of_n.candidates.engine, ENGINES))
+    kinds.append(("finetune.loss.kind", experiment.finetune.loss.kind, LOSSES))
+    if experiment.pretrain is not None:
+        kinds.append(("pretrain.loss.kind", experiment.pretrain.loss.kind, LOSSES))
+    return kinds
 
 
 def plugin_kinds(experiment: Experiment) -> Sequence[tuple[str, str]]:
     """(path, `package.module:name`) of everything in the experiment that is not built in."""
-    kinds = [(f"tasks.{name}.kind", task.kind) for name, task in experiment.tasks.items()]
+    kinds = [(path, kind) for path, kind, _ in kinds_of(experiment)]
     for side, block in (("chosen", experiment.pairs.chosen), ("rejected", experiment.pairs.rejected)):
         kinds.append((f"pairs.{side}.from", block.origin))
-    kinds.append(("evaluate.best_of_n.candidates.engine", experiment.evaluate.best_of_n.candidates.engine))
-    kinds.append(("finetune.loss.kind", experiment.finetune.loss.kind))
-    if experiment.pretrain is not None:
-        kinds.append(("pretrain.loss.kind", experiment.pretrain.loss.kind))
     return [(path, kind) for path, kind in kinds if ":" in kind]
 
 

@@ -1,4 +1,4 @@
-"""The leaderboard of each task, from the analysis and the status of stages. It compares nothing: analysis has done that.
+"""The leaderboard of each task, from the analysis and the status of stages. It compares nothing itself.
 
 Every row the plan asks for is here, with the reason where a number is missing. No pandas, no plotly: the terminal view
 needs this on every run.
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.plan.graph import Stage
-from harness.plan.plan import CODE, POOL, Outcome, Plan, Variant, baseline_of
+from harness.plan.plan import POOL, Outcome, Plan, Variant, baseline_of
+from harness.recipe.schema import CODE
 from harness.report.status import Statuses, in_words
-from harness.report.words import DASH, REFERENCES, TIMES
+from harness.report.words import DASH, REFERENCES, TIMES, metric_label
 
 AREA_SMALLEST, AREA_LARGEST, AREA_POOL_SHARE = 2, 64, 4
-"""The BoN area takes N = 2 ... 64 up to a quarter of the pool: `harness/evaluation/best_of_n.py` says so, which this room
-may not import (a test holds them equal)."""
+"""The BoN area takes N = 2 ... 64 up to a quarter of the pool. `harness/evaluation/best_of_n.py` says so, which this
+room may not import (a test holds them equal)."""
 
 BON = "bon@"
 HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}
@@ -90,7 +91,7 @@ class Row:
 
     Attributes:
         kind, name: as in the analysis; `label` is what people read.
-        seeds: "1 × 2" PMP by fine-tuning seeds, "" for what has none.
+        seeds: PMP by fine-tuning seeds, "" for what has none.
         gaps: why numbers are missing, by evaluation; empty where none is.
         stages: the evaluation stages its numbers come from.
         by evaluation: `differences`, `above` and `places`.
@@ -112,6 +113,19 @@ class Row:
     @property
     def is_setting(self) -> bool:
         return self.kind == SETTING
+
+    @property
+    def asked(self) -> bool:
+        """Whether the recipe asks for any number of this row on this task."""
+        return any(not gap.startswith(NOT_ASKED) for gap in self.gaps.values()) or bool(self.estimates)
+
+    @property
+    def gap_lines(self) -> tuple[str, ...]:
+        """Why numbers are missing, once where all are missing for one reason."""
+        reasons = set(self.gaps.values())
+        if len(reasons) == 1 and not self.estimates:
+            return tuple(reasons)
+        return tuple(f"{metric_label(HEADLINE[name])}: {gap}" for name, gap in sorted(self.gaps.items()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ Points = dict[int, dict[str, float]]
 
 
 def training_curves(plan: Plan, statuses: Statuses, store: Store) -> tuple[Curve, ...]:
-    """Losses of every finished training, a curve a setting and seed; a run shared by settings stands under the first."""
+    """Losses of every finished training; a run that settings share stands under the first of them."""
     reader = _Reader(plan, statuses, store)
     found: list[Curve] = []
     for stage in plan.stages:

@@ -91,7 +91,7 @@ def _corpus(stage: Stage, record: Record) -> Facts:
     rows += [(f"dropped: {_words(reason)}", count(number), share(number, read)) for reason, number in dropped]
     rows.append(("kept", count(cleaning["kept"]), share(cleaning["kept"], read)))
     purposes = {"train": "PMP pairs", "base": "the base language model", "heldout": "held-out pairs"}
-    rows += [(f"  for {purposes.get(split, split)}", count(n), share(n, read)) for split, n in kept.items()]
+    rows += [(f"of these, for {purposes.get(split, split)}", count(n), share(n, read)) for split, n in kept.items()]
     packages = listing([f"{name} {version}" for name, version in stage.spec["versions"].items()])
     return Facts(
         title="Corpus: functions and cleaning",
@@ -109,7 +109,12 @@ def _construction(stage: Stage, statuses: Statuses) -> Facts | None:
         if record is not None:
             totals.update(record.result["counts"])
     slots = totals["slots"]
-    names = {"slots": "slots tried", "pairs": "pairs made", "retries": "tries after a slot's first", "repeats": "repeats"}
+    names = {
+        "slots": "slots tried",
+        "pairs": "pairs made",
+        "retries": "tries after a slot's first",
+        "repeats": "repeats of an earlier pair",
+    }
     rows = [(names[name], count(totals[name]), share(totals[name], slots)) for name in names]
     rows += [
         (f"no pair: {_words(reason)}", count(number), share(number, slots))
@@ -182,7 +187,8 @@ def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
         title="Tokens",
         columns=("texts", "groups", "tokens", "of prompts", "of responses", "dropped", "prompts cut", "responses cut"),
         rows=tuple(
-            (stage.label.removeprefix("encode "), *(count(record.result[key]) for key in keys)) for stage, record in done
+            (stage.label.removeprefix("encode "), *(count(record.result[key]) for key in keys))
+            for stage, record in done
         ),
         numbers=frozenset(range(1, 8)),
         note="A pair that does not fit is dropped for the next one; a prompt that is too long loses its beginning.",
@@ -229,7 +235,8 @@ def _payload(stage: Stage, statuses: Statuses, store: Store) -> Path | None:
 
 def _pair_example(row: Mapping[str, Any]) -> PairExample:
     chosen, rejected = row["chosen"].splitlines(), row["rejected"].splitlines()
-    kept_left, kept_right = set(), set()
+    kept_left: set[int] = set()
+    kept_right: set[int] = set()
     for block in SequenceMatcher(a=chosen, b=rejected, autojunk=False).get_matching_blocks():
         kept_left.update(range(block.a, block.a + block.size))
         kept_right.update(range(block.b, block.b + block.size))

@@ -1,9 +1,10 @@
-"""Figures as plotly JSON. Colours are CSS variables, which the page resolves for light and dark; no title repeats a heading."""
+"""Figures as plotly JSON. Colours are CSS variables, which the page resolves for light and dark."""
 
 from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,9 @@ MOST_LINES = COLOURS * len(DASHES)
 """Settings drawn in one figure: beyond, lines can no longer be told apart. The tables hold all of them."""
 
 REFERENCE_DASHES = {"mean": "dot", "majority": "dashdot", "length": "dash", "ngrams": "longdash", "oracle": "solid"}
+CHANCE_LOSS = math.log(2)
+"""-log sigmoid(0): the Bradley-Terry loss of a scorer that tells no two texts apart."""
+
 LOSS_NAMES = {"loss_rm": "reward-model loss", "loss_lm": "language-model loss"}
 CURVE_TITLES = {
     (BASE, "loss_lm"): "Base model: language-model loss",
@@ -196,19 +200,17 @@ def _curve_numbers(board: Board, rows: Sequence[Row]) -> Facts:
 # ------------------------------------------------------------------------------------------------- losses
 
 
-def loss_figures(curves: Sequence[Curve], settings: Sequence[str], chance_loss: float) -> list[Figure]:
+def loss_figures(curves: Sequence[Curve], settings: Sequence[str]) -> list[Figure]:
     """A figure a phase and loss; seeds of a setting share its colour."""
     figures = []
     for (phase, metric), title in CURVE_TITLES.items():
         chosen = of_phase(curves, phase, metric)
         if chosen:
-            figures.append(_loss_figure(title, metric, chosen, settings, chance_loss))
+            figures.append(_loss_figure(title, metric, chosen, settings))
     return figures
 
 
-def _loss_figure(
-    title: str, metric: str, curves: Sequence[Curve], settings: Sequence[str], chance_loss: float
-) -> Figure:
+def _loss_figure(title: str, metric: str, curves: Sequence[Curve], settings: Sequence[str]) -> Figure:
     figure, legend = go.Figure(), {}
     names = list(dict.fromkeys(curve.setting for curve in curves))
     for curve in curves:
@@ -228,13 +230,13 @@ def _loss_figure(
         )
         legend[curve.setting] = LegendEntry(label=curve.setting, group=group, colour=hue, dash=_dash(index))
     if metric == "loss_rm":
-        figure.add_hline(y=chance_loss, line={"color": "var(--reference)", "dash": "dot", "width": 1})
+        figure.add_hline(y=CHANCE_LOSS, line={"color": "var(--reference)", "dash": "dot", "width": 1})
     figure.update_layout(
         xaxis={"title": {"text": "step"}, "rangemode": "tozero"}, yaxis={"title": {"text": LOSS_NAMES[metric]}}
     )
     notes = ["Single batches, not smoothed; a line a seed."]
     if metric == "loss_rm":
-        notes.append(f"Dotted: {chance_loss:.3f}, what telling nothing apart costs (without a margin).")
+        notes.append(f"Dotted: {CHANCE_LOSS:.3f}, what telling nothing apart costs (without a margin).")
     if len(names) > MOST_LINES:
         notes.append(f"{plural(len(names) - MOST_LINES, 'further setting is', 'further settings are')} not drawn.")
     return Figure(

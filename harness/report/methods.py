@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from harness.plan.plan import CODE, Plan, baseline_of
-from harness.recipe.schema import Experiment, TinyModel
-from harness.report.board import Board, Estimate
-from harness.report.words import REFERENCES, listing, plural, value_text
+from harness.plan.plan import Plan, baseline_of
+from harness.recipe.schema import CODE, Experiment, TinyModel
+from harness.report.board import AREA_LARGEST, AREA_SMALLEST, Board, Estimate
+from harness.report.words import REFERENCES, TIMES, listing, plural, value_text
 
 HEADS = {
     "carry": "goes on from the head PMP left (a fresh one where there is none)",
@@ -17,16 +17,21 @@ HEADS = {
 }
 
 
+PAIRS = (
+    "Pair accuracy is the share of held-out preferences whose chosen side scores above the rejected one, ties half. "
+    "Right over wrong is the same between every right and every wrong candidate of a problem, averaged over problems; "
+    "it is given apart for wrong candidates whose error type stands in the fine-tuning pairs (seen) and for those whose "
+    "error type does not (unseen)."
+)
+
+
 def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
     """The paragraphs of the methods section."""
     recipe = plan.loaded.recipe
     told = [
         _training(recipe),
         *_best_of_n(boards),
-        "Pair accuracy is the share of held-out preferences whose chosen side scores above the rejected one, ties half. "
-        + "Right over wrong is the same between every right and every wrong candidate of a problem, averaged over "
-        "problems; it is given apart for wrong candidates whose error type stands in the fine-tuning pairs (seen) and "
-        "for those whose error type does not (unseen).",
+        PAIRS,
         *_intervals(boards),
         _comparisons(plan),
         _references(recipe),
@@ -48,8 +53,8 @@ def _training(recipe: Experiment) -> str:
     if recipe.pretrain is not None:
         loss, schedule = recipe.pretrain.loss, recipe.pretrain.schedule
         pmp = (
-            f" PMP in the base experiment minimises {value_text(loss.rm)} × the reward-model loss + "
-            f"{value_text(loss.lm)} × the language-model loss on code pairs ({sides}), {schedule.kind} schedule, "
+            f" PMP in the base experiment minimises {value_text(loss.rm)} {TIMES} the reward-model loss + "
+            f"{value_text(loss.lm)} {TIMES} the language-model loss on code pairs ({sides}), {schedule.kind} schedule, "
             f"learning rate {value_text(recipe.pretrain.learning_rate)}, "
             f"{recipe.pretrain.global_batch:,} pairs a step."
         )
@@ -69,9 +74,10 @@ def _best_of_n(boards: Sequence[Board]) -> list[str]:
     sizes = f" (here N = {listing([str(size) for size in next(iter(areas))])})" if len(areas) == 1 else ""
     return [
         "BoN@N is the exact expectation, over all subsets of N candidates drawn without replacement from a problem's "
-        "pool, that the highest-scored one is right; tied candidates share it evenly, and no subset is sampled. BoN area "
-        f"is the mean of BoN@N over the curve's N from 2 up to a quarter of the pool{sizes}. Points beyond a quarter are "
-        "marked: their subsets overlap so much that they say more about this pool than about the scorer."
+        "pool, that the highest-scored one is right; tied candidates share it evenly, and no subset is sampled. BoN "
+        f"area is the mean of BoN@N over the curve's N from {AREA_SMALLEST} to {AREA_LARGEST}, up to a quarter of the "
+        f"pool{sizes}. Points beyond a quarter are marked: their subsets overlap so much that they say more about this "
+        "pool than about the scorer."
     ]
 
 
@@ -81,9 +87,10 @@ def _intervals(boards: Sequence[Board]) -> list[str]:
         return []
     ways = Counter(estimate.method.split(",")[0] for estimate in estimates)
     made = listing([f"{way} ({number:,} of {len(estimates):,} estimates)" for way, number in ways.most_common()])
+    kinds = listing(list(dict.fromkeys(f"“{estimate.covers}”" for estimate in estimates)), last="or")
     return [
-        f"Intervals are at {levels(estimates)} and made by {made}. They cover {covers(estimates)}: where seeds are "
-        "averaged, the interval is one of the mean over exactly these seeds and says nothing about others."
+        f"Intervals are at {levels(estimates)} and made by {made}. Each says what it covers, here {kinds}: where seeds "
+        "are averaged, the interval is one of the mean over exactly these seeds and says nothing about others."
     ]
 
 
@@ -93,24 +100,28 @@ def levels(estimates: Iterable[Estimate]) -> str:
 
 
 def covers(estimates: Iterable[Estimate]) -> str:
-    """What the intervals cover, in the analysis' words."""
-    return listing(list(dict.fromkeys(estimate.covers for estimate in estimates)), last="or")
+    """What the intervals cover, in the analysis' words, short: what is averaged over is said once."""
+    parts = [estimate.covers.partition("; ") for estimate in estimates]
+    averaged = "; seeds are averaged, not covered" if any(rest for _, _, rest in parts) else ""
+    return listing(list(dict.fromkeys(covered for covered, _, _ in parts)), last="or") + averaged
 
 
 def _comparisons(plan: Plan) -> str:
     return (
-        f"Differences are from {baseline_of(plan)}, paired over the same problems, and their intervals are not widened for "
-        "the number of settings. Order is: settings whose paired difference is significant, Holm-corrected over all pairs "
-        "of settings of a task, are put in order; all others are tied, and a row shows the places it may hold. There is no "
-        "average over tasks."
+        f"Differences are from {baseline_of(plan)}, paired over the same problems, and their intervals are not widened "
+        "for the number of settings. Order: settings whose paired difference is significant, Holm-corrected over all "
+        "pairs of settings of a task, are put in order; all others are tied, and a row shows the places it may hold. "
+        "There is no average over tasks."
     )
 
 
 def _references(recipe: Experiment) -> str:
     names = {label: note for (_, _), (label, note) in REFERENCES.items()}
     engine = recipe.evaluate.best_of_n.candidates.engine
-    drawn = " Candidates of the simulated engine are drawn from the task's own table of right and mistaken solutions, so "
-    drawn += "their correctness is known and no policy's habits are in them." if engine == "simulated" else ""
+    drawn = (
+        " Candidates of the simulated engine are drawn from the task's own table of right and mistaken solutions, so "
+        "their correctness is known and no policy's habits are in them."
+    )
     return (
         "Reference rows understand nothing: "
         + "; ".join(f"{name} ({note})" for name, note in names.items())

@@ -1,4 +1,4 @@
-"""What a reader must see first: the boards, what to beware of, what they come to. Cheap: the terminal shows it on every run.
+"""What a reader must see first: the boards, what to beware of, what they come to. Cheap, for every run shows it.
 
 Sentences here are made from the analysis alone; none is typed for a recipe.
 """
@@ -12,8 +12,8 @@ from typing import Any
 
 from harness.plan.graph import Stage
 from harness.plan.plan import Plan
-from harness.report.board import HEADLINE, NOT_ASKED, Board, Row, boards
-from harness.report.status import Statuses, StageStatus, look
+from harness.report.board import HEADLINE, Board, Row, boards
+from harness.report.status import StageStatus, Statuses, look
 from harness.report.words import (
     FEW_SEEDS,
     FEWEST_PMP_SEEDS,
@@ -26,6 +26,10 @@ from harness.report.words import (
 )
 from harness.store.artifacts import Analysis
 from harness.store.store import Store
+
+
+MOST_NAMED = 5
+"""Settings named in a sentence; where there are more, the sentence counts them and the table names them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +111,9 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, seeds: int
         cautions.append(
             Caution(
                 title=FEW_SEEDS,
-                text=f"This recipe has {plural(seeds, 'PMP seed')}, so it ranks nothing: a difference between arms may be "
-                f"the luck of one pretraining run. Intervals below cover the problems of these pools, not another "
-                f"pretraining. Order and differences describe these runs only.",
+                text=f"This recipe has {plural(seeds, 'PMP seed')}, so it ranks nothing: a difference between arms may "
+                "be the luck of one pretraining run. Intervals cover the problems of these pools, not another "
+                "pretraining. Order and differences describe these runs only.",
             )
         )
     cautions += _unfinished(plan, statuses)
@@ -189,50 +193,59 @@ def _finding(board: Board) -> Finding:
         if compared:
             sentences += _above_sentence(compared, evaluation)
             sentences += _difference_sentence(board, compared, evaluation)
-    missing = [row.label for row in board.settings if not row.estimates and not _not_asked(row)]
+    missing = [row.label for row in board.settings if row.asked and not row.estimates]
     if missing:
         sentences.append(f"No numbers yet for {listing(missing)}.")
     return Finding(task=board.task, sentences=tuple(sentences))
-
-
-def _not_asked(row: Row) -> bool:
-    return all(gap.startswith(NOT_ASKED) for gap in row.gaps.values())
 
 
 def _above_sentence(rows: Sequence[Row], evaluation: str) -> list[str]:
     judged = [row for row in rows if evaluation in row.above]
     if not judged:
         return []
-    metric = metric_label(HEADLINE[evaluation])
     best = judged[0].above[evaluation]
     above = [row.label for row in judged if row.above[evaluation].above]
-    told = f"the best shallow reference is {best.reference} at {score(best.reference_estimate)}"
-    names = listing(best.references)
     if not above:
-        return [f"{_capital(metric)}: no setting is above all of {names}; {told}."]
-    if len(above) == len(judged):
+        who = "no setting is" if len(judged) > 1 else f"{judged[0].label} is not"
+    elif len(above) == len(judged):
         who = "every setting is" if len(judged) > 1 else f"{above[0]} is"
     else:
-        who = f"{listing(above)} {'is' if len(above) == 1 else 'are'} ({len(above)} of {len(judged)} settings)"
-    return [f"{_capital(metric)}: {who} above all of {names}; {told}."]
+        who = f"{_named(above, len(judged))} {'is' if len(above) == 1 else 'are'}"
+    return [
+        f"{_metric(evaluation)}: {who} above all of {listing(best.references)}; the best of these is {best.reference} at "
+        f"{score(best.reference_estimate)}."
+    ]
 
 
 def _difference_sentence(board: Board, rows: Sequence[Row], evaluation: str) -> list[str]:
     compared = [row for row in rows if evaluation in row.differences]
     if not compared:
         return []
+    apart = [row.label for row in compared if row.differences[evaluation].separate]
+    begin = f"{_metric(evaluation)}, difference from {board.baseline}"
+    if len(compared) > MOST_NAMED:
+        return [f"{begin}: {len(apart):,} of {len(compared):,} settings have an interval that leaves out 0."]
     told = [
         f"{row.label} {signed(row.differences[evaluation].estimate)} "
         f"{signed_interval(row.differences[evaluation].low, row.differences[evaluation].high)}"
         for row in compared
     ]
-    apart = [row.label for row in compared if row.differences[evaluation].separate]
-    if apart:
-        verdict = f"the interval of {listing(apart)} leaves out 0"
+    if len(apart) == len(compared):
+        verdict = "all intervals leave out 0" if len(apart) > 1 else "the interval leaves out 0"
+    elif apart:
+        verdict = f"only {listing(apart)} with an interval that leaves out 0"
     else:
-        verdict = "no interval leaves out 0" if len(compared) > 1 else "its interval does not leave out 0"
-    return [f"{_capital(metric_label(HEADLINE[evaluation]))}, difference from {board.baseline}: {listing(told)}; {verdict}."]
+        verdict = "no interval leaves out 0" if len(compared) > 1 else "the interval holds 0"
+    return [f"{begin}: {', '.join(told)}; {verdict}."]
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _named(labels: Sequence[str], of: int) -> str:
+    """Settings by name while they are few, else their number."""
+    if len(labels) > MOST_NAMED:
+        return f"{len(labels):,} of {of:,} settings"
+    return f"{listing(labels)} ({len(labels)} of {of} settings)"
+
+
+def _metric(evaluation: str) -> str:
+    label = metric_label(HEADLINE[evaluation])
+    return label[:1].upper() + label[1:]

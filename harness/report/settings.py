@@ -103,24 +103,26 @@ def parameters(plan: Plan) -> Facts:
 
 def training_table(plan: Plan, statuses: Statuses) -> Facts:
     """What was really trained: pairs, steps, tokens and the losses at the end, a row a setting."""
-    rows = [_base_row(plan, statuses), *(_training_row(setting, statuses) for setting in plan.settings)]
+    columns = ("", "PMP pairs", "tokens", "PMP loss at the end", "fine-tuning pairs", "tokens", "loss at the end")
     return Facts(
         title="What was trained",
-        columns=("", "PMP pairs", "PMP tokens", "PMP loss at the end", "fine-tuning pairs", "tokens", "loss at the end"),
-        rows=tuple(row for row in rows if row),
+        columns=columns,
+        rows=tuple(_training_row(setting, statuses) for setting in plan.settings),
         numbers=frozenset({1, 2, 4, 5}),
-        note="Losses are averages over about the last 20 steps, and over seeds. Tokens went through the model, padding "
-        "not counted; PMP tokens count those of a shared trunk too.",
+        note=f"{_base_words(plan, statuses)}Losses at the end are smoothed over the last steps and averaged over seeds; "
+        "accuracy is of training pairs. Tokens are those that went through the model, padding not counted; those of "
+        "PMP include the trunk's.",
     )
 
 
-def _base_row(plan: Plan, statuses: Statuses) -> tuple[str, ...]:
-    """The base model: its texts stand where the settings have pairs."""
+def _base_words(plan: Plan, statuses: Statuses) -> str:
+    """What the base models were trained on, a sentence each."""
     results = _results([stage for stage in plan.stages if stage.kind == "base"], statuses)
-    if not results:
-        return ()
-    label = f"base model ({count(results[0]['parameters'])} parameters), language model on texts"
-    return (label, DASH, DASH, DASH, count(results[0]["groups_trained"]), _mean(results, "tokens_trained"), _losses(results))
+    return "".join(
+        f"The base model ({count(result['parameters'])} parameters) read {count(result['groups_trained'])} texts, "
+        f"{count(result['tokens_trained'])} tokens; its loss at the end: {_losses([result])}. "
+        for result in results
+    )
 
 
 def _training_row(setting: PlannedSetting, statuses: Statuses) -> tuple[str, ...]:
@@ -171,7 +173,9 @@ def shared(plan: Plan) -> tuple[str, ...]:
     ]
     for setting in plan.settings:
         if len(setting.names) > 1:
-            sentences.append(f"{listing(setting.names)} come to the same stages: one setting, trained and counted once.")
+            sentences.append(
+                f"{listing(setting.names)} come to the same stages: one setting, trained and counted once."
+            )
     trunks = sum(stage.kind == "trunk_state" for stage in plan.stages)
     branches = sum(stage.kind == "pretrain" and "trunk" in stage.inputs for stage in plan.stages)
     if branches > trunks:

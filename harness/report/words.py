@@ -19,7 +19,7 @@ REFERENCES: dict[tuple[str, str], tuple[str, str]] = {
     ("pool", "mean"): ("random pick", "any candidate of the pool: chance"),
     ("pool", "majority"): ("majority vote", "the most frequent answer among N, no scorer"),
     ("shallow", "length"): ("length", "longer or shorter is better, fitted on the same pairs"),
-    ("shallow", "ngrams"): ("n-grams", "word habits with digits masked, fitted on the same pairs; never sees the question"),
+    ("shallow", "ngrams"): ("n-grams", "word habits, digits masked, fitted on the same pairs; never sees the question"),
     ("pool", "oracle"): ("oracle", "right whenever one of N is right: the ceiling"),
 }
 
@@ -30,7 +30,6 @@ METRICS = {
     "right_over_wrong_unseen": "right over wrong, unseen error types",
     "pair_accuracy": "pair accuracy",
 }
-EVALUATIONS = {"best_of_n": "Best-of-N", "pair_accuracy": "pair accuracy"}
 
 
 def metric_label(metric: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-from harness.engines.simulated import candidates
+from harness.engines.base import Generator
+from harness.engines.candidates import candidates
+from harness.engines.simulated import simulated_policy
 from harness.errors import DataError
 from harness.stages.context import StageContext
 from harness.stages.task_problems import read_problems
 from harness.store.artifacts import Candidates, Problems
 from harness.tasks.registry import load_task
+from harness.tasks.task import Problem, Task
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -20,14 +24,20 @@ def run(context: StageContext) -> dict[str, Any]:
         raise DataError(
             "a pool needs its problems", f"asked for {spec['stop']}, the task has {len(problems)}", "lower the count"
         )
-    rows = candidates(
-        load_task(spec["task"]),
-        problems,
-        samples=spec["samples"],
-        accuracy=spec["accuracy"],
-        seed=spec["seed"],
-        start=spec["start"],
-        stop=spec["stop"],
-    )
+    task = load_task(spec["task"])
+    chosen = problems[spec["start"] : spec["stop"]]
+    rows = candidates(task, chosen, _generator(context, task, chosen), samples=spec["samples"], seed=spec["seed"])
     Candidates(context.directory).write(rows)
     return {"problems": spec["stop"] - spec["start"], "candidates": len(rows)}
+
+
+def _generator(context: StageContext, task: Task, problems: list[Problem]) -> Generator:
+    """The simulated policy, or an engine of the recipe's own, which a warm worker keeps for the pool's other parts."""
+    spec = context.spec
+    if spec["engine"] == "simulated":
+        return simulated_policy(task, problems, accuracy=spec["accuracy"], seed=spec["seed"])
+    if "generator" not in context.held:
+        module, _, name = spec["engine"].partition(":")
+        context.held["generator"] = getattr(importlib.import_module(module), name)(**spec["options"])
+    generator: Generator = context.held["generator"]
+    return generator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def read_pool_scores(artifact: Scores, pools: Sequence[Pool]) -> list[NDArray[np
     table = artifact.read()
     groups, scores = table["group"].to_numpy(), table["score"].to_numpy()
     starts = np.searchsorted(groups, np.arange(len(pools) + 1))
-    found = [scores[start:stop] for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+    found = [scores[start:stop] for start, stop in pairwise(starts)]
     for pool, values in zip(pools, found, strict=True):
         if len(values) != len(pool.correct):
             raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def run(context: StageContext) -> dict[str, Any]:
     groups = _target(context)
     flat = scorer.score([text for texts in groups for text in texts])
     bounds = np.cumsum([0, *map(len, groups)])
-    scores = [flat[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    scores = [flat[start:stop] for start, stop in pairwise(bounds)]
     write_scores(Scores(context.directory), list(range(len(groups))), scores)
     return {"groups": len(groups), "fitted_on": len(chosen)}
 

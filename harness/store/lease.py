@@ -1,6 +1,6 @@
 """One holder a stage: a small file with a heartbeat, taken over when its holder is gone.
 
-A holder on the same boot of the same machine whose process has ended is gone at once; any other is gone when its
+A holder on the same boot (and in the same container) whose process has ended is gone at once; any other is gone when its
 heartbeat is older than the grace period. `filelock` guards only the moments of taking and giving back.
 """
 
@@ -24,8 +24,15 @@ HEARTBEAT_SECONDS = 5.0
 
 
 def _boot() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
+    """This boot and this process's pid namespace: only there does a pid say who lives; '' where that is not known.
+
+    Containers of one machine share the boot but not the pids.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
 
 
 def _process_start(pid: int) -> str:

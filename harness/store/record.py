@@ -17,7 +17,8 @@ RUN = "run.json"
 EVENTS = "events.jsonl"
 LOG = "log.txt"
 RESUME = "resume"  # scratch of an unfinished stage; never part of a finished one
-NOT_PAYLOAD = frozenset({RECORD, RUN, EVENTS, LOG})
+NEW = ".new"  # of a file not yet whole
+NOT_PAYLOAD = frozenset({RECORD, RUN, EVENTS, LOG, RECORD + NEW, RUN + NEW})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,27 +84,28 @@ def read_record(directory: Path) -> Record | None:
         StoreError: it was written under another schema, or is no record.
     """
     try:
-        text = (directory / RECORD).read_text(encoding="utf-8")
+        data = json.loads((directory / RECORD).read_bytes())
+        schema = data["schema"]
+        record = Record(**data) if schema == SCHEMA else None
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        data = json.loads(text)
-        schema = data["schema"]
     except (ValueError, KeyError, TypeError):
         raise StoreError(
-            "a record must be whole", f"{directory.name}/{RECORD} is not readable", "delete that folder and run again"
+            "a record must be whole",
+            f"{directory.parent.name}/{directory.name}/{RECORD} is not",
+            "delete that folder and run again",
         ) from None
-    if schema != SCHEMA:
+    if record is None:
         raise StoreError(
             f"this version reads records of schema {SCHEMA}",
-            f"{directory.name} has schema {schema}",
+            f"{directory.parent.name}/{directory.name} has schema {schema}",
             "use the version that wrote it, or a new workdir",
         )
-    return Record(**data)
+    return record
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
+    temporary = path.with_name(path.name + NEW)
     temporary.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     temporary.replace(path)

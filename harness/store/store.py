@@ -43,12 +43,12 @@ class Building:
         Raises:
             LeaseLost: another process took the stage over meanwhile.
         """
-        shutil.rmtree(self.directory / RESUME, ignore_errors=True)
         write_json(self.directory / RUN, run)
         record = make_record(
             kind=kind, identity=identity, result=result, environment=environment, directory=self.directory
         )
         self._lease.require()
+        shutil.rmtree(self.directory / RESUME, ignore_errors=True)  # not before: digests of large files take a while
         record.write(self.directory)
         if self._final.exists():  # a record whose payload was dropped, or that was found corrupt: replaced
             shutil.rmtree(self._final)
@@ -68,7 +68,10 @@ class Store:
         self.grace = grace
         marker = root / STORE_FILE
         if marker.exists():
-            schema = json.loads(marker.read_text(encoding="utf-8")).get("schema")
+            try:
+                schema = json.loads(marker.read_bytes())["schema"]
+            except (OSError, ValueError, KeyError, TypeError):
+                schema = "unreadable"
             if schema != SCHEMA:
                 raise StoreError(
                     f"this version reads stores of schema {SCHEMA}",

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from harness.engines.base import Generator, Request, Sampling
+from harness.engines.candidates import candidates
 from harness.engines.simulated import (
     SimulatedPolicy,
     TableEntry,
-    candidates,
     prompt_digest,
+    simulated_policy,
     solution_tables,
 )
 from harness.errors import DataError, RecipeError
@@ -41,9 +42,14 @@ def problems(task: Task) -> list[Problem]:
     return task.problems({"test": 80}, seed=0)
 
 
+def drawn(task: Task, problems: list[Problem], *, samples: int = 16, seed: int = 5) -> list[dict[str, Any]]:
+    policy = simulated_policy(task, problems, accuracy=0.6, seed=seed)
+    return candidates(task, problems, policy, samples=samples, seed=seed)
+
+
 @pytest.fixture(scope="module")
 def rows(task: Task, problems: list[Problem]) -> list[dict[str, Any]]:
-    return candidates(task, problems, samples=16, accuracy=0.6, seed=5)
+    return drawn(task, problems)
 
 
 def policy() -> SimulatedPolicy:
@@ -70,18 +76,18 @@ def test_parts_equal_the_whole(task: Task, problems: list[Problem], rows: list[d
     parts = [
         row
         for start in range(0, 80, 25)
-        for row in candidates(task, problems, samples=16, accuracy=0.6, seed=5, start=start, stop=start + 25)
+        for row in drawn(task, problems[start : start + 25])
     ]
     assert parts == rows
 
 
 def test_fewer_samples_are_the_first_of_more(task: Task, problems: list[Problem], rows: list[dict[str, Any]]) -> None:
-    fewer = candidates(task, problems[:10], samples=4, accuracy=0.6, seed=5)
+    fewer = drawn(task, problems[:10], samples=4)
     assert fewer == [row for row in rows[:160] if row["index"] < 4]
 
 
 def test_another_seed_gives_other_candidates(task: Task, problems: list[Problem], rows: list[dict[str, Any]]) -> None:
-    other = candidates(task, problems[:10], samples=16, accuracy=0.6, seed=6)
+    other = drawn(task, problems[:10], seed=6)
     same = np.mean([a["text"] == b["text"] for a, b in zip(other, rows[:160], strict=True)])
     assert same < 0.2
 
@@ -151,8 +157,8 @@ def test_a_table_that_disagrees_with_the_grade_is_refused(task: Task, problems: 
             self.grade = lambda problem, text: False
             return list(table)
 
-    with pytest.raises(DataError, match="as its table says"):
-        candidates(Fickle(), problems[:2], samples=32, accuracy=0.6, seed=5)
+    with pytest.raises(DataError, match="as its generator knows it"):
+        drawn(Fickle(), problems[:2], samples=32)
 
 
 # ---------------------------------------------------------------------------------------------------------- policy

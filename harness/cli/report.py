@@ -1,0 +1,133 @@
+"""`harness report`: compare what is done, write the report, show its leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.cli.console import output, table
+from harness.cli.execute import execute
+from harness.cli.workspace import Workspace, open_workspace
+from harness.plan.graph import Stage
+from harness.plan.plan import analysis_stage
+from harness.report import write
+from harness.report.board import BON, HEADLINE, Board, Row
+from harness.report.overview import Overview, overview
+from harness.report.status import StageStatus, look
+from harness.report.words import FEW_SEEDS, interval, metric_label, score
+from harness.report.write import ReportFiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A written report and what the terminal shows of it."""
+
+    files: ReportFiles
+    overview: Overview
+
+
+def write_report(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> None:
+    """Report on what is done so far of a recipe."""
+    print_report(report_on(open_workspace(recipe, assignments, workdir)))
+
+
+def report_on(workspace: Workspace) -> Report:
+    """Compare the finished outcomes (once) and write the report, unless it stands already."""
+    plan, store = workspace.plan, workspace.store
+    stage = _analysis(workspace)
+    if stage is not None and store.record(stage.kind, stage.fingerprint) is None:
+        execute(workspace, [stage], everything=[*plan.stages, stage])
+    seen = overview(plan, store, stage)
+    return Report(files=write.write_report(plan, store, stage, workspace.reports, seen=seen), overview=seen)
+
+
+def _analysis(workspace: Workspace) -> Stage | None:
+    """The stage that compares what counts as finished.
+
+    Outcomes whose values were dropped take part only where they were compared before: reporting recomputes nothing.
+    """
+    store = workspace.store
+    rerun = workspace.runtime.stale_code == "rerun"
+    done = [
+        status
+        for status in look(workspace.plan.stages, store).values()
+        if status.record is not None and not (rerun and status.stale)
+    ]
+    stage = analysis_stage(workspace.plan, _fingerprints(done))
+    if stage is None or store.record(stage.kind, stage.fingerprint) is not None:
+        return stage
+    kept = [status for status in done if status.record is not None and store.has_payload(status.record)]
+    return analysis_stage(workspace.plan, _fingerprints(kept))
+
+
+def _fingerprints(statuses: Sequence[StageStatus]) -> frozenset[str]:
+    return frozenset(status.stage.fingerprint for status in statuses)
+
+
+# ------------------------------------------------------------------------------------------------- terminal
+
+
+def print_report(report: Report) -> None:
+    """Print the leaderboard of each task, what to beware of, and where the files are."""
+    console = output()
+    for board in report.overview.boards:
+        if any(row.estimates for row in board.rows):
+            console.print(_table(board, grey=not report.overview.ranks_something))
+            console.print()
+        else:
+            console.print(f"{board.title}: nothing to compare yet", markup=False)
+    for caution in report.overview.cautions:
+        line = Text(caution.title, style="yellow")
+        if caution.items:
+            line.append(f" ({'; '.join(caution.items)})")
+        console.print(line, soft_wrap=True)
+    if not report.overview.ranks_something:
+        assert any(caution.title == FEW_SEEDS for caution in report.overview.cautions)
+    for path in (report.files.html, report.files.markdown, report.files.csv, report.files.json):
+        console.print(str(path), markup=False, soft_wrap=True)
+
+
+def _table(board: Board, *, grey: bool) -> Table:
+    metrics = _metrics(board)
+    level = next(one.level for row in board.rows for one in row.estimates.values())
+    columns = [metric_label(metric) for metric in metrics]
+    right = (*columns, "order")
+    made = table(f"{board.title} (with {100 * level:g} % intervals)", "setting", "seeds", *columns, "order", "", right=right)
+    rows = [*board.settings, *(row for row in board.rows if not row.is_setting)]
+    main = "best_of_n" if "best_of_n" in board.evaluations else "pair_accuracy"
+    for row in rows:
+        place = Text(str(row.places.get(main, "")), style="dim" if grey else "")
+        name = Text(row.label, style="" if row.is_setting else "dim")
+        cells = [_cell(row, metric) for metric in metrics]
+        made.add_row(name, Text(row.seeds), *cells, place, Text(_gaps(row), style="yellow"))
+    return made
+
+
+def _metrics(board: Board) -> list[str]:
+    """The BoN area and the largest N it takes, or the pairs alone."""
+    chosen = []
+    if "best_of_n" in board.evaluations:
+        chosen += ["area", f"{BON}{board.key_size}"] if board.key_size else ["area"]
+    if "pair_accuracy" in board.evaluations:
+        chosen.append("pair_accuracy")
+    return chosen
+
+
+def _cell(row: Row, metric: str) -> Text:
+    found = row.estimates.get(metric)
+    if found is None:
+        return Text("")
+    cell = Text(score(found.estimate), style="bold" if row.is_setting else "dim")
+    return cell.append(f" {interval(found.low, found.high)}", style="not bold dim")
+
+
+def _gaps(row: Row) -> str:
+    """Why numbers are missing, once where all are missing for one reason."""
+    reasons = set(row.gaps.values())
+    if len(reasons) == 1 and not row.estimates:
+        return next(iter(reasons))
+    return "; ".join(f"{metric_label(HEADLINE[name])}: {gap}" for name, gap in sorted(row.gaps.items()))

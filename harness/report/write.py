@@ -1,0 +1,114 @@
+"""Writes a report's files, and knows when they are still those of the plan's present state.
+
+What renders (pandas, plotly, jinja2) is imported only when something changed since the last time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.plan.graph import Stage
+from harness.plan.plan import Plan
+from harness.report.overview import Overview, overview
+from harness.store.identity import fingerprint
+from harness.store.store import Store
+
+STATE = "rendered.json"
+HTML, MARKDOWN, CSV, JSON = "report.html", "report.md", "leaderboard.csv", "report.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFiles:
+    """Where a report is. `rendered` is False where it stood already."""
+
+    html: Path
+    markdown: Path
+    csv: Path
+    json: Path
+    rendered: bool
+
+
+def write_report(
+    plan: Plan, store: Store, analysis: Stage | None, directory: Path, *, seen: Overview | None = None
+) -> ReportFiles:
+    """Write the report of what is done so far, unless the files in `directory` already are that report.
+
+    Args:
+        analysis: the stage that compares the finished outcomes; None while there is none. It may have failed.
+        seen: its overview, if the caller has one already.
+    """
+    seen = seen or overview(plan, store, analysis)
+    digest = state_digest(plan, store, seen)
+    paths = {"html": HTML, "markdown": MARKDOWN, "csv": CSV, "json": JSON}
+    files = {name: directory / file for name, file in paths.items()}
+    if all(path.is_file() for path in files.values()) and _last_digest(directory) == digest:
+        return ReportFiles(**files, rendered=False)
+    contents = _render(plan, store, seen)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in contents.items():
+        _write(files[name], text)
+    _write(directory / STATE, json.dumps({"digest": digest}) + "\n")
+    return ReportFiles(**files, rendered=True)
+
+
+def _render(plan: Plan, store: Store, seen: Overview) -> dict[str, str]:
+    from harness.report.collect import collect
+    from harness.report.html import render_html
+    from harness.report.markdown import render_markdown
+    from harness.report.tables import leaderboard, report_json
+
+    data = collect(plan, store, seen)
+    return {
+        "html": render_html(data),
+        "markdown": render_markdown(data),
+        "csv": leaderboard(data).to_csv(index=False, lineterminator="\n"),
+        "json": json.dumps(report_json(data), indent=1, sort_keys=True, ensure_ascii=False) + "\n",
+    }
+
+
+def state_digest(plan: Plan, store: Store, seen: Overview) -> str:
+    """Changes with anything the report shows: the recipe, the stages' results and times, failures, this room's code."""
+    stages: list[dict[str, Any]] = []
+    for status in seen.statuses.values():
+        record = status.record
+        stages.append(
+            {
+                "stage": status.stage.fingerprint,
+                "label": status.stage.label,
+                "state": status.state,
+                "reason": status.reason,
+                "stale": status.stale,
+                "output": "" if record is None else record.output_digest,
+                "finished": "" if record is None else str(store.run_facts(record)["finished"]),
+                "payload": record is not None and store.has_payload(record),
+            }
+        )
+    recipe = plan.loaded.recipe.model_dump(mode="json", by_alias=True, exclude={"runtime"})
+    settings = [list(setting.names) for setting in plan.settings]
+    return fingerprint({"recipe": recipe, "settings": settings, "stages": stages, "code": _code_digest()})
+
+
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in sorted([*folder.glob("*.py"), *folder.glob("templates/*")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _last_digest(directory: Path) -> str:
+    try:
+        return str(json.loads((directory / STATE).read_text(encoding="utf-8"))["digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # never rendered, or the note is damaged: either way it is rendered now
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,1 @@
+"""Importable by worker processes under its own name, like any package outside the harness."""

@@ -1,0 +1,43 @@
+"""What all tests with real worker processes share: one fork server a test session, with everything imported once."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from harness.execution.local import LocalExecutor
+from harness.plan.kinds import KINDS, module_of
+
+# The server is one a process and lives as long as it: who starts it first decides what it has imported. pytest is in
+# it because every forked child imports its parent's main module.
+PRELOAD = ("pytest", "reasoning_gym", *(module_of(kind) for kind in KINDS), "tests.toys.stage")
+
+
+def local_executor(*, slots: int = 2, threads: int = 1, gpus: tuple[int, ...] = ()) -> LocalExecutor:
+    return LocalExecutor(slots=slots, threads=threads, gpus=gpus, preload=PRELOAD)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (one that ended and was not waited for does not)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in ("Z", "X")
+
+
+def has_ended(pid: int, *, seconds: float = 10.0) -> bool:
+    """Whether a process ends within this time."""
+    deadline = time.monotonic() + seconds
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not is_alive(pid)
+
+
+def await_file(path: Path, *, seconds: float = 60.0) -> None:
+    """Wait until there is something at `path`."""
+    deadline = time.monotonic() + seconds
+    while not os.path.lexists(path):
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.002)
