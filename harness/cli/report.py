@@ -15,10 +15,10 @@ from harness.cli.workspace import Workspace, open_workspace
 from harness.plan.graph import Stage
 from harness.plan.plan import analysis_stage
 from harness.report import write
-from harness.report.board import BON, HEADLINE, Board, Row
+from harness.report.board import BON, Board, Row
 from harness.report.overview import Overview, overview
 from harness.report.status import StageStatus, look
-from harness.report.words import FEW_SEEDS, interval, metric_label, score
+from harness.report.words import metric_label
 from harness.report.write import ReportFiles
 
 
@@ -77,6 +77,9 @@ def print_report(report: Report) -> None:
     for board in report.overview.boards:
         if any(row.estimates for row in board.rows):
             console.print(_table(board, grey=not report.overview.ranks_something))
+            for row in board.rows:
+                for gap in row.gap_lines:
+                    console.print(Text(f"{row.label}: {gap}", style="yellow" if row.asked else "dim"), soft_wrap=True)
             console.print()
         else:
             console.print(f"{board.title}: nothing to compare yet", markup=False)
@@ -85,8 +88,6 @@ def print_report(report: Report) -> None:
         if caution.items:
             line.append(f" ({'; '.join(caution.items)})")
         console.print(line, soft_wrap=True)
-    if not report.overview.ranks_something:
-        assert any(caution.title == FEW_SEEDS for caution in report.overview.cautions)
     for path in (report.files.html, report.files.markdown, report.files.csv, report.files.json):
         console.print(str(path), markup=False, soft_wrap=True)
 
@@ -95,15 +96,16 @@ def _table(board: Board, *, grey: bool) -> Table:
     metrics = _metrics(board)
     level = next(one.level for row in board.rows for one in row.estimates.values())
     columns = [metric_label(metric) for metric in metrics]
-    right = (*columns, "order")
-    made = table(f"{board.title} (with {100 * level:g} % intervals)", "setting", "seeds", *columns, "order", "", right=right)
-    rows = [*board.settings, *(row for row in board.rows if not row.is_setting)]
+    title = f"{board.title} (with {100 * level:g} % intervals)"
+    made = table(title, "setting", "seeds", *columns, "order", right=(*columns, "order"))
+    for column in made.columns:
+        column.no_wrap = True
     main = "best_of_n" if "best_of_n" in board.evaluations else "pair_accuracy"
-    for row in rows:
+    for row in (row for row in board.rows if row.estimates):
         place = Text(str(row.places.get(main, "")), style="dim" if grey else "")
         name = Text(row.label, style="" if row.is_setting else "dim")
         cells = [_cell(row, metric) for metric in metrics]
-        made.add_row(name, Text(row.seeds), *cells, place, Text(_gaps(row), style="yellow"))
+        made.add_row(name, Text(row.seeds), *cells, place)
     return made
 
 
@@ -121,13 +123,12 @@ def _cell(row: Row, metric: str) -> Text:
     found = row.estimates.get(metric)
     if found is None:
         return Text("")
-    cell = Text(score(found.estimate), style="bold" if row.is_setting else "dim")
-    return cell.append(f" {interval(found.low, found.high)}", style="not bold dim")
+    cell = Text(_short(found.estimate, 3), style="bold" if row.is_setting else "dim")
+    cell.append(f" [{_short(found.low, 2)}, {_short(found.high, 2)}]", style="not bold dim")
+    return cell
 
 
-def _gaps(row: Row) -> str:
-    """Why numbers are missing, once where all are missing for one reason."""
-    reasons = set(row.gaps.values())
-    if len(reasons) == 1 and not row.estimates:
-        return next(iter(reasons))
-    return "; ".join(f"{metric_label(HEADLINE[name])}: {gap}" for name, gap in sorted(row.gaps.items()))
+def _short(value: float, digits: int) -> str:
+    """A number from 0 to 1 without its leading 0, so that a leaderboard fits 80 columns."""
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text

@@ -80,7 +80,7 @@ class Pair:
 
     Attributes:
         slot: its number, from 0.
-        package: the package its function is from.
+        package, module: where its function is from.
         prompt: description and signature, as comment lines, with a final newline: the prompt and either side make a
             program together.
         chosen, rejected: the two sides.
@@ -89,6 +89,7 @@ class Pair:
 
     slot: int
     package: str
+    module: str
     prompt: str
     chosen: str
     rejected: str
@@ -186,6 +187,7 @@ def _construct_slot(
             return Pair(
                 slot=slot,
                 package=function.package,
+                module=function.module,
                 prompt=prompt,
                 chosen=better.text,
                 rejected=worse.text,

@@ -362,16 +362,19 @@ class Pipeline:
 
     def best_of_n(self, experiment: Experiment, name: str, model: Stage, label: str) -> Stage:
         candidates = self.candidates(experiment, name)
-        tokens = self.encode(
+        tokens = self._candidate_tokens(experiment, name)
+        scores = self._score(experiment, model, tokens, f"{label} on {name} candidates")
+        return self._best_of_n(experiment, candidates, scores, f"best-of-N {label} on {name}")
+
+    def _candidate_tokens(self, experiment: Experiment, name: str) -> Stage:
+        return self.encode(
             experiment,
-            candidates,
+            self.candidates(experiment, name),
             content="candidates",
             max_tokens=experiment.tasks[name].max_tokens,
             limit=None,
             label=f"candidates {name}",
         )
-        scores = self._score(experiment, model, tokens, f"{label} on {name} candidates")
-        return self._best_of_n(experiment, candidates, scores, f"best-of-N {label} on {name}")
 
     def pair_accuracy(self, experiment: Experiment, name: str, model: Stage, label: str) -> Stage:
         assert experiment.evaluate.pair_accuracy is not None
@@ -386,21 +389,23 @@ class Pipeline:
 
     def code_pair_accuracy(self, experiment: Experiment, model: Stage, label: str) -> Stage:
         pairs = self._heldout_pairs(experiment)
-        tokens = self.encode(
-            experiment,
-            pairs,
-            content="pairs",
-            max_tokens=experiment.pairs.max_tokens,
-            limit=self._code_pairs(experiment),
-            label="pairs heldout",
-        )
-        scores = self._score(experiment, model, tokens, f"{label} on held-out code")
+        scores = self._score(experiment, model, self._heldout_tokens(experiment), f"{label} on held-out code")
         return self.graph.stage(
             "pair_accuracy", {}, {"scores": scores, "pairs": pairs}, label=f"pair accuracy {label} on held-out code"
         )
 
     def _heldout_pairs(self, experiment: Experiment) -> Stage:
         return self.pairs(experiment, "heldout", self._code_pairs(experiment))
+
+    def _heldout_tokens(self, experiment: Experiment) -> Stage:
+        return self.encode(
+            experiment,
+            self._heldout_pairs(experiment),
+            content="pairs",
+            max_tokens=experiment.pairs.max_tokens,
+            limit=self._code_pairs(experiment),
+            label="pairs heldout",
+        )
 
     def _code_pairs(self, experiment: Experiment) -> int:
         assert experiment.evaluate.code_pairs is not None
@@ -424,14 +429,16 @@ class Pipeline:
 
     def reference_best_of_n(self, experiment: Experiment, name: str, scorer: str, seed: int) -> Stage:
         candidates = self.candidates(experiment, name)
-        scores = self._shallow_on_tasks(experiment, scorer, seed, candidates, "candidates", name)
+        target = {"target": candidates, "target_tokens": self._candidate_tokens(experiment, name)}
+        scores = self._shallow_on_tasks(experiment, scorer, seed, target, "candidates", name)
         return self._best_of_n(experiment, candidates, scores, f"best-of-N {scorer} on {name}")
 
     def reference_pair_accuracy(self, experiment: Experiment, name: str, scorer: str, seed: int) -> Stage:
         assert experiment.evaluate.pair_accuracy is not None
         count = experiment.evaluate.pair_accuracy.samples
         pairs = self.preferences(name, experiment.tasks[name], "test", count)
-        scores = self._shallow_on_tasks(experiment, scorer, seed, pairs, "pairs", name)
+        target = {"target": pairs, "target_tokens": self.preference_tokens(experiment, name, "test", count)}
+        scores = self._shallow_on_tasks(experiment, scorer, seed, target, "pairs", name)
         return self.graph.stage(
             "pair_accuracy", {}, {"scores": scores, "pairs": pairs}, label=f"pair accuracy {scorer} on {name}"
         )
@@ -446,6 +453,7 @@ class Pipeline:
             "pairs-code": stream,
             "tokens-code": Input(stage=self.pair_tokens(experiment), rows=count),
             "target": pairs,
+            "target_tokens": self._heldout_tokens(experiment),
         }
         spec = {"scorer": scorer, "content": "pairs", "tasks": ["code"], "samples": count, "seed": None}
         scores = self.graph.stage("shallow_score", spec, inputs, label=f"score {scorer} on held-out code")
@@ -454,11 +462,11 @@ class Pipeline:
         )
 
     def _shallow_on_tasks(
-        self, experiment: Experiment, scorer: str, seed: int, target: Stage, content: str, name: str
+        self, experiment: Experiment, scorer: str, seed: int, target: Mapping[str, Stage], content: str, name: str
     ) -> Stage:
         """A shallow scorer fitted on exactly the pairs that fine-tuning with this seed sees."""
         block = experiment.finetune
-        inputs: dict[str, Stage | Input] = {"target": target}
+        inputs: dict[str, Stage | Input] = {**target}
         for task in block.tasks:
             count = experiment.tasks[task].problems.finetune
             inputs[f"pairs-{task}"] = self.preferences(task, experiment.tasks[task], "finetune", count)

@@ -13,7 +13,7 @@ import yaml
 from harness.errors import ProblemList, RecipeError
 
 MOST_BYTES = 500_000
-MOST_VALUES = 200_000  # after aliases are written out: a few lines of aliases can ask for billions
+MOST_VALUES = 100_000  # after aliases are written out: a few lines of aliases can ask for billions
 DEEPEST = 64
 
 

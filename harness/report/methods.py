@@ -20,8 +20,8 @@ HEADS = {
 PAIRS = (
     "Pair accuracy is the share of held-out preferences whose chosen side scores above the rejected one, ties half. "
     "Right over wrong is the same between every right and every wrong candidate of a problem, averaged over problems; "
-    "it is given apart for wrong candidates whose error type stands in the fine-tuning pairs (seen) and for those whose "
-    "error type does not (unseen)."
+    "it is given apart for wrong candidates whose error type stands in the fine-tuning pairs (seen) and for those "
+    "whose error type does not (unseen)."
 )
 
 

@@ -27,7 +27,6 @@ from harness.report.words import (
 from harness.store.artifacts import Analysis
 from harness.store.store import Store
 
-
 MOST_NAMED = 5
 """Settings named in a sentence; where there are more, the sentence counts them and the table names them."""
 
@@ -212,8 +211,8 @@ def _above_sentence(rows: Sequence[Row], evaluation: str) -> list[str]:
     else:
         who = f"{_named(above, len(judged))} {'is' if len(above) == 1 else 'are'}"
     return [
-        f"{_metric(evaluation)}: {who} above all of {listing(best.references)}; the best of these is {best.reference} at "
-        f"{score(best.reference_estimate)}."
+        f"{_metric(evaluation)}: {who} above all of {listing(best.references)}; the best of these is {best.reference} "
+        f"at {score(best.reference_estimate)}."
     ]
 
 

@@ -109,9 +109,9 @@ def training_table(plan: Plan, statuses: Statuses) -> Facts:
         columns=columns,
         rows=tuple(_training_row(setting, statuses) for setting in plan.settings),
         numbers=frozenset({1, 2, 4, 5}),
-        note=f"{_base_words(plan, statuses)}Losses at the end are smoothed over the last steps and averaged over seeds; "
-        "accuracy is of training pairs. Tokens are those that went through the model, padding not counted; those of "
-        "PMP include the trunk's.",
+        note=f"{_base_words(plan, statuses)}Losses at the end are smoothed over the last steps and averaged over "
+        "seeds; accuracy is of training pairs. Tokens are those that went through the model, padding not counted; "
+        "those of PMP include the trunk's.",
     )
 
 

@@ -79,6 +79,7 @@ def in_words(statuses: Iterable[StageStatus]) -> str:
     for state in ("failed", "blocked", "interrupted", "running", "not done"):
         reasons = list(dict.fromkeys(status.reason for status in left if status.state == state))
         if reasons:
-            told.append(": ".join(part for part in (state, "; ".join(filter(None, reasons))) if part))
+            why = "; ".join(filter(None, reasons))
+            told.append(why if state == "blocked" else f"{state}: {why}" if why else state)
     done = len(known) - len(left)
     return f"{done} of {len(known)} evaluations done; " * (len(known) > 1) + "; ".join(told)

@@ -34,7 +34,7 @@ def run(context: StageContext) -> dict[str, Any]:
     rows = [
         {
             "id": f"{spec['split']}-{pair.slot}",
-            "cluster": pair.package,
+            "cluster": pair.module,  # functions of one file are not independent
             "prompt": pair.prompt,
             "chosen": pair.chosen,
             "rejected": pair.rejected,

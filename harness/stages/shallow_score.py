@@ -15,7 +15,7 @@ from harness.store.artifacts import Candidates, Pairs, Scores, Tokens
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Fit on the training's subset and score the target's responses."""
+    """Fit on the training's subset and score the target's responses: those rows that models score, and no others."""
     spec = context.spec
     chosen, rejected = _training_texts(context)
     scorer: LengthScorer | NgramScorer
@@ -23,11 +23,13 @@ def run(context: StageContext) -> dict[str, Any]:
         scorer = fit_length(chosen, rejected)
     else:
         scorer = fit_ngrams(chosen, rejected, seed=spec["seed"] or 0)
-    groups = _target(context)
+    rows = context.input("target_tokens", Tokens).open().rows.tolist()
+    everything = _target(context)
+    groups = [everything[row] for row in rows]
     flat = scorer.score([text for texts in groups for text in texts])
     bounds = np.cumsum([0, *map(len, groups)])
     scores = [flat[start:stop] for start, stop in pairwise(bounds)]
-    write_scores(Scores(context.directory), list(range(len(groups))), scores)
+    write_scores(Scores(context.directory), rows, scores)
     return {"groups": len(groups), "fitted_on": len(chosen)}
 
 

@@ -143,7 +143,7 @@ HOSTILE = {
     "nested lists": "a: " + "[" * 20_000 + "]" * 20_000 + "\n",
     "nested mappings": "a: " + "{a: " * 20_000 + "1" + "}" * 20_000 + "\n",
     "nested blocks": "\n".join(" " * depth + "a:" for depth in range(900)),
-    "just too deep": "a: " + "[" * DEEPEST + "]" * DEEPEST,
+    "just too deep": "a: " + "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1),
     "large": "a: " + "x" * MOST_BYTES,
     "many values": "a: [" + "1," * (MOST_VALUES + 1) + "]",
 }
@@ -158,7 +158,7 @@ def test_hostile_files_are_refused_quickly(tmp_path: Path, text: str) -> None:
 
 
 def test_the_limits_themselves_are_allowed(tmp_path: Path) -> None:
-    depth = DEEPEST - 1
+    depth = DEEPEST
     assert read(tmp_path, "a: " + "[" * depth + "]" * depth).data
     filled = "a: " + "x" * (MOST_BYTES - 3)
     assert len(read(tmp_path, filled).data["a"]) == MOST_BYTES - 3

@@ -16,7 +16,7 @@
   }
 
   const plots = [];
-  const options = { displayModeBar: false, responsive: true };
+  const options = { displayModeBar: false };
 
   function draw(plot) {
     const style = getComputedStyle(root);
@@ -42,6 +42,7 @@
     });
   });
   dark.addEventListener("change", () => plots.forEach(draw));
+  new ResizeObserver(() => plots.forEach((plot) => Plotly.Plots.resize(plot.element))).observe(document.body);
   window.addEventListener("beforeprint", () => plots.forEach((plot) => {
     Plotly.relayout(plot.element, { width: Math.min(plot.element.clientWidth, 680), autosize: false });
   }));

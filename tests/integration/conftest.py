@@ -1,0 +1,35 @@
+"""One finished run of the tiny recipe for all tests of a session; who wants to damage it takes a copy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.cli.workspace import Workspace
+from tests.integration.pipelines import everything, left, run, tiny
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The tiny recipe, run without interruption, and compared. Read only."""
+    workspace = tiny(tmp_path_factory.mktemp("finished"))
+    summary = run(workspace, everything(workspace))
+    assert not summary.failed, [(outcome.task.label, outcome.reason) for outcome in summary.failed]
+    assert not left(workspace)
+    return workspace
+
+
+@pytest.fixture
+def copy(finished: Workspace, tmp_path: Path) -> Callable[..., Workspace]:
+    """Makes a copy of the finished workdir, for the tiny recipe with these assignments."""
+
+    def make(*assignments: str) -> Workspace:
+        workdir = tmp_path / "copy"
+        if not workdir.exists():
+            shutil.copytree(finished.workdir, workdir)
+        return tiny(workdir, *assignments)
+
+    return make

@@ -1,0 +1,115 @@
+"""Records: written whole, read back equal, refused with a remedy where they are of another kind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import StoreError
+from harness.store.identity import fingerprint
+from harness.store.record import (
+    EVENTS,
+    LOG,
+    RECORD,
+    RESUME,
+    RUN,
+    SCHEMA,
+    Record,
+    make_record,
+    payload_files,
+    read_record,
+    write_json,
+)
+
+IDENTITY = {"kind": "encode", "code_version": 1, "spec": {"limit": None}, "inputs": {}}
+
+
+def record_of(directory: Path, **changes: Any) -> Record:
+    facts: dict[str, Any] = {"kind": "encode", "identity": IDENTITY, "result": {"groups": 3}, "environment": {"threads": 2}}
+    return make_record(**(facts | changes), directory=directory)
+
+
+def test_a_record_comes_back_equal(tmp_path: Path) -> None:
+    (tmp_path / "tokens.bin").write_bytes(b"abc")
+    record = record_of(tmp_path)
+    record.write(tmp_path)
+    again = read_record(tmp_path)
+    assert again == record
+    assert again.fingerprint == fingerprint(IDENTITY)
+    assert again.schema == SCHEMA
+
+
+def test_payload_is_everything_but_the_bookkeeping(tmp_path: Path) -> None:
+    for name in (RECORD, RUN, EVENTS, LOG, f"{RECORD}.new", f"{RUN}.new"):
+        (tmp_path / name).write_text("bookkeeping")
+    (tmp_path / RESUME / "step-3").mkdir(parents=True)
+    (tmp_path / RESUME / "step-3" / "state.json").write_text("scratch")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"abc")
+    (tmp_path / "model" / RECORD).write_bytes(b"")  # only the stage's own record is bookkeeping
+    (tmp_path / "a").write_bytes(b"12345")
+    files = payload_files(tmp_path)
+    assert list(files) == ["a", "model/record.json", "model/weights"]
+    assert files["model/weights"] == [hashlib.sha256(b"abc").hexdigest(), 3]
+    assert files["a"][1] == 5
+
+
+def test_the_output_digest_sees_bytes_and_names_only(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    first = record_of(tmp_path)
+    assert record_of(tmp_path, result={"groups": 4}, environment={}).output_digest == first.output_digest
+    (tmp_path / "a").write_bytes(b"2")
+    second = record_of(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    third = record_of(tmp_path)
+    assert len({first.output_digest, second.output_digest, third.output_digest}) == 3
+    assert first.fingerprint == second.fingerprint == third.fingerprint
+
+
+def test_where_there_is_no_record(tmp_path: Path) -> None:
+    assert read_record(tmp_path) is None
+    assert read_record(tmp_path / "missing") is None
+    (tmp_path / "file").touch()
+    assert read_record(tmp_path / "file") is None
+
+
+def test_another_schema_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    record_of(tmp_path).write(tmp_path)
+    data = json.loads((tmp_path / RECORD).read_text())
+    (tmp_path / RECORD).write_text(json.dumps({**data, "schema": SCHEMA + 1, "new_field": 1}))
+    with pytest.raises(StoreError, match=f"schema {SCHEMA + 1}; use the version that wrote it"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"3", b"{}", b"\xff\xfe", b'{"schema": 1}', b'{"schema": 1, "kind": "x", "more": 2}'],
+)
+def test_what_is_no_record_is_refused_with_a_remedy(tmp_path: Path, content: bytes) -> None:
+    folder = tmp_path / "encode" / "abc"
+    folder.mkdir(parents=True)
+    (folder / RECORD).write_bytes(content)
+    with pytest.raises(StoreError, match=r"encode/abc/record\.json is not; delete that folder and run again"):
+        read_record(folder)
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    write_json(path, {"b": 1, "a": [2]})
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        write_json(path, {"a": 1, "b": object()})
+    assert path.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_the_same_record_is_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    record_of(tmp_path).write(tmp_path)
+    first = (tmp_path / RECORD).read_bytes()
+    record_of(tmp_path, identity=dict(reversed(IDENTITY.items()))).write(tmp_path)
+    assert (tmp_path / RECORD).read_bytes() == first

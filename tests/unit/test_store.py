@@ -1,0 +1,287 @@
+"""The store: no record is no result, what is damaged is seen, and every refusal says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import CorruptArtifact, LeaseLost, StoreError
+from harness.store.identity import SHORT, fingerprint
+from harness.store.lease import Lease
+from harness.store.record import RECORD, RESUME, RUN, SCHEMA, Record
+from harness.store.store import Building, Snapshot, Store
+
+
+def identity_of(name: str, kind: str = "encode") -> dict[str, Any]:
+    return {"kind": kind, "code_version": 1, "spec": {"name": name}, "inputs": {}}
+
+
+def publish(building: Building, identity: dict[str, Any], **changes: Any) -> Record:
+    facts: dict[str, Any] = {"result": {}, "environment": {}, "run": {"seconds": 1.5}}
+    return building.publish(kind=identity["kind"], identity=identity, **(facts | changes))
+
+
+def put(store: Store, name: str, *, kind: str = "encode", content: bytes = b"payload") -> Record:
+    identity = identity_of(name, kind)
+    with store.build(kind, fingerprint(identity), resumable=False) as building:
+        assert building is not None
+        (building.directory / "model").mkdir()
+        (building.directory / "model" / "weights").write_bytes(content)
+        (building.directory / "facts.json").write_bytes(b"{}")
+        return publish(building, identity)
+
+
+def test_what_is_published_is_found(store: Store) -> None:
+    record = put(store, "a")
+    assert store.record("encode", record.fingerprint) == record
+    assert store.directory("encode", record.fingerprint) == store.root / "encode" / record.fingerprint[:SHORT]
+    assert list(store.records()) == [record]
+    assert store.has_payload(record)
+    store.verify(record)
+    assert store.run_facts(record) == {"seconds": 1.5}
+    assert not store.partial("encode", record.fingerprint).exists()
+    assert not store.is_building("encode", record.fingerprint)
+    assert Store(store.root).record("encode", record.fingerprint) == record
+
+
+class Crash(BaseException):
+    """Ends a build as a killed process would: nothing of ours may catch it."""
+
+
+def test_a_crash_before_the_record_leaves_nothing_done(store: Store) -> None:
+    identity = identity_of("a")
+    key = fingerprint(identity)
+
+    def build() -> Iterator[None]:
+        with store.build("encode", key, resumable=True) as building:
+            assert building is not None
+            yield
+            (building.directory / "payload").write_bytes(b"whole")
+            yield
+            (building.directory / RUN).write_text("{}")
+            raise Crash
+
+    for steps in (1, 2, 3):
+        work = build()
+        with pytest.raises(Crash):
+            for _ in range(steps):
+                next(work)
+            work.throw(Crash)
+        assert store.record("encode", key) is None
+        assert list(store.records()) == []
+        with pytest.raises(StoreError):
+            store.find(key)
+
+
+def test_even_a_whole_partial_folder_is_no_result(store: Store) -> None:
+    record = put(store, "a")
+    folder = store.directory("encode", record.fingerprint)
+    folder.rename(store.partial("encode", record.fingerprint))  # as if killed just before the last rename
+    assert list(store.records()) == []
+    assert store.record("encode", record.fingerprint) is None
+
+
+def test_an_interrupted_attempt_is_kept_only_for_who_can_go_on(store: Store) -> None:
+    identity = identity_of("a")
+    key = fingerprint(identity)
+    with store.build("encode", key, resumable=True) as building:
+        assert building is not None
+        (building.directory / RESUME).mkdir()
+        (building.directory / RESUME / "step-5").write_text("state")
+        (building.directory / "half").write_text("half a payload")
+    with store.build("encode", key, resumable=True) as building:
+        assert building is not None
+        assert (building.directory / RESUME / "step-5").read_text() == "state"
+    with store.build("encode", key, resumable=False) as building:
+        assert building is not None
+        assert list(building.directory.iterdir()) == []
+        (building.directory / RESUME).mkdir()
+        (building.directory / RESUME / "step-9").write_text("state")
+        (building.directory / "payload").write_text("whole")
+        record = publish(building, identity)
+    assert list(record.files) == ["payload"]
+    assert not (store.directory("encode", key) / RESUME).exists()
+
+
+def test_a_stage_has_one_builder(store: Store) -> None:
+    key = fingerprint(identity_of("a"))
+    with store.build("encode", key, resumable=False) as building:
+        assert building is not None
+        (building.directory / "mine").touch()
+        assert store.is_building("encode", key)
+        with Store(store.root).build("encode", key, resumable=False) as other:
+            assert other is None
+        assert (building.directory / "mine").exists()
+    assert not store.is_building("encode", key)
+
+
+def test_who_lost_the_lease_publishes_nothing(store: Store) -> None:
+    identity = identity_of("a")
+    key = fingerprint(identity)
+    with store.build("encode", key, resumable=False) as building:
+        assert building is not None
+        (building.directory / "payload").write_bytes(b"late")
+        [lease] = store.root.glob("encode/*.lease")
+        os.utime(lease, (0, 0))
+        usurper = Lease(lease, grace=0.0)
+        assert usurper.acquire()
+        with pytest.raises(LeaseLost):
+            publish(building, identity)
+        assert store.record("encode", key) is None
+    usurper.release()
+
+
+def test_publishing_again_replaces(store: Store) -> None:
+    first = put(store, "a")
+    store.drop_payload(first)
+    second = put(store, "a", content=b"other")
+    assert second.fingerprint == first.fingerprint
+    assert second.output_digest != first.output_digest
+    assert store.record("encode", first.fingerprint) == second
+    store.verify(second)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "longer", "missing", "a folder", "empty"])
+def test_damaged_payload_is_seen(store: Store, damage: str) -> None:
+    record = put(store, "a")
+    path = store.directory("encode", record.fingerprint) / "model" / "weights"
+    if damage == "flipped":
+        path.write_bytes(b"pAyload")
+    elif damage == "truncated":
+        path.write_bytes(b"pay")
+    elif damage == "longer":
+        path.write_bytes(b"payload+")
+    elif damage == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+        if damage == "a folder":
+            path.mkdir()
+    with pytest.raises(CorruptArtifact, match=f"encode/{record.fingerprint[:SHORT]}/model/weights does not"):
+        store.verify(record)
+    assert store.has_payload(record) == (damage == "flipped")  # size alone does not see flipped bits; `verify` does
+    assert store.record("encode", record.fingerprint) == record
+
+
+def test_dropping_payload_keeps_the_record(store: Store) -> None:
+    record = put(store, "a")
+    assert store.drop_payload(record, below="model") == 7
+    assert not store.has_payload(record)
+    assert (store.directory("encode", record.fingerprint) / "facts.json").exists()
+    assert store.drop_payload(record) == 2
+    assert store.drop_payload(record) == 0
+    assert store.record("encode", record.fingerprint) == record
+    assert store.run_facts(record) == {"seconds": 1.5}
+
+
+def test_discarding_forgets(store: Store) -> None:
+    record = put(store, "a")
+    other = put(store, "b")
+    store.discard(record)
+    assert store.record("encode", record.fingerprint) is None
+    assert list(store.records()) == [other]
+
+
+def test_records_by_kind(store: Store) -> None:
+    made = {(kind, name): put(store, name, kind=kind) for kind in ("score", "encode") for name in "abc"}
+    everything = list(store.records())
+    assert sorted(record.fingerprint for record in everything) == sorted(one.fingerprint for one in made.values())
+    assert [record.kind for record in everything] == ["encode"] * 3 + ["score"] * 3
+    assert [record.fingerprint for record in everything[:3]] == sorted(record.fingerprint for record in everything[:3])
+    assert list(store.records("score")) == everything[3:]
+    assert list(store.records("nothing")) == []
+    assert list(Store(store.root / "nowhere").records()) == []
+
+
+def test_find_by_prefix(store: Store) -> None:
+    records = [put(store, f"stage {number}") for number in range(40)]
+    unique = records[7].fingerprint
+    assert store.find(unique) == records[7]
+    assert store.find(unique[:SHORT]) == records[7]
+    assert store.find(f"encode/{unique[:SHORT]}") == records[7]
+    with pytest.raises(StoreError, match="none does"):
+        store.find(f"score/{unique[:SHORT]}")
+    with pytest.raises(StoreError, match="none does"):
+        store.find("xyz")
+    starts = [record.fingerprint[0] for record in records]
+    twice = next(start for start in starts if starts.count(start) > 1)
+    with pytest.raises(StoreError, match=f"{starts.count(twice)} do"):
+        store.find(twice)
+    for name in ("", "encode/"):
+        with pytest.raises(StoreError, match="40 do"):
+            store.find(name)
+
+
+def test_a_folder_of_another_fingerprint_is_refused(store: Store) -> None:
+    record = put(store, "a")
+    lookalike = record.fingerprint[:SHORT] + "0" * (64 - SHORT)
+    assert lookalike != record.fingerprint
+    with pytest.raises(StoreError, match="belongs to another fingerprint"):
+        store.record("encode", lookalike)
+
+
+@pytest.mark.parametrize(
+    "content", [json.dumps({"schema": SCHEMA + 1}), "{}", "[]", "", "null", '{"schema": "1"}', "\x00"]
+)
+def test_a_store_of_another_schema_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "store.json").write_text(content)
+    with pytest.raises(StoreError, match=r"use the version that wrote it, or another --workdir"):
+        Store(tmp_path)
+
+
+def test_creating_twice_is_creating_once(tmp_path: Path) -> None:
+    Store(tmp_path / "a" / "store").create()
+    marker = tmp_path / "a" / "store" / "store.json"
+    before = marker.stat().st_mtime_ns
+    Store(tmp_path / "a" / "store").create()
+    assert marker.stat().st_mtime_ns == before
+    assert json.loads(marker.read_text()) == {"schema": SCHEMA}
+
+
+def test_looking_at_a_store_writes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    assert store.record("encode", "0" * 64) is None
+    assert list(store.records()) == []
+    assert not store.is_building("encode", "0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_workdir_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "file", tmp_path / "file" / "store", Path("/proc/store")):
+        with pytest.raises(StoreError, match="the workdir must be writable, but .*; choose another --workdir"):
+            Store(root).create()
+
+
+def test_a_snapshot_says_what_the_store_says(store: Store) -> None:
+    records = [put(store, name) for name in "abc"]
+    dropped = put(store, "dropped")
+    store.drop_payload(dropped)
+    (store.root / "encode" / "stray").mkdir()
+    snapshot = Snapshot(store)
+    for record in [*records, dropped]:
+        assert snapshot.record("encode", record.fingerprint) == record
+    assert snapshot.record("encode", "0" * 64) is None
+    assert snapshot.record("score", records[0].fingerprint[::-1]) is None
+    later = put(store, "later")
+    assert snapshot.record("encode", later.fingerprint) is None  # as things were
+    assert Snapshot(store).record("encode", later.fingerprint) == later
+    lookalike = records[0].fingerprint[:SHORT] + "0" * (64 - SHORT)
+    with pytest.raises(StoreError, match="belongs to another fingerprint"):
+        Snapshot(store).record("encode", lookalike)
+
+
+def test_a_damaged_record_is_told_not_taken_for_missing(store: Store) -> None:
+    record = put(store, "a")
+    (store.directory("encode", record.fingerprint) / RECORD).write_text("{")
+    for ask in (store.record, Snapshot(store).record):
+        with pytest.raises(StoreError, match="delete that folder and run again"):
+            ask("encode", record.fingerprint)
+    shutil.rmtree(store.directory("encode", record.fingerprint))
+    assert store.record("encode", record.fingerprint) is None
