@@ -42,9 +42,7 @@ def validate(recipe: RecipePath, assignments: Assignments = None) -> None:
 
 
 @app.command()
-def plan(
-    recipe: RecipePath, assignments: Assignments = None, workdir: Workdir = None, as_json: AsJson = False
-) -> None:
+def plan(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir = None, as_json: AsJson = False) -> None:
     """Show what a recipe would run: settings, stages after sharing, what is done, tokens and time."""
     from harness.cli.plan import show_plan
 

@@ -138,9 +138,7 @@ class LiveView:
 
     def _remaining(self) -> str:
         """Seconds left by the share of expected work that is done; the estimate itself until some is."""
-        partly = sum(
-            self._seconds.get(key, 0.0) * running.share for key, running in self._running.items()
-        )
+        partly = sum(self._seconds.get(key, 0.0) * running.share for key, running in self._running.items())
         share = (self._work_done + partly) / self._work if self._work else 0.0
         spent = time.time() - self._began
         left = spent / share - spent if share > 0.05 else max(0.0, self._expected - spent)

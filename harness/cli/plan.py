@@ -84,8 +84,17 @@ def _print(workspace: Workspace, work: Work, costs: Estimate, slots: int) -> Non
     console.print(settings)
     if len(plan.settings) > MOST_SETTINGS_SHOWN:
         console.print(f"... and {len(plan.settings) - MOST_SETTINGS_SHOWN} more")
-    kinds = table("stages", "kind", "all", "done", "to run", "tokens", "FLOPs", "tokens are",
-                  right=("all", "done", "to run", "tokens", "FLOPs"))
+    kinds = table(
+        "stages",
+        "kind",
+        "all",
+        "done",
+        "to run",
+        "tokens",
+        "FLOPs",
+        "tokens are",
+        right=("all", "done", "to run", "tokens", "FLOPs"),
+    )
     everything = Counter(stage.kind for stage in plan.stages)
     left = Counter(stage.kind for stage in work.to_run)
     for kind, count in everything.items():

@@ -35,9 +35,7 @@ def show_stage(name: str, workdir: Path, *, as_json: bool) -> None:
     for path, (digest, size) in record.files.items():
         files.add_row(path, f"{size:,}", digest[:12])
     console.print(files)
-    users = [
-        other for other in store.records() if record.fingerprint in json.dumps(dict(other.identity["inputs"]))
-    ]
+    users = [other for other in store.records() if record.fingerprint in json.dumps(dict(other.identity["inputs"]))]
     console.print(f"\nread by {len(users)} stages", style="bold")
     for user in users[:20]:
         console.print(f"{user.kind}/{user.fingerprint[:12]}  {store.run_facts(user)['label']}", markup=False)

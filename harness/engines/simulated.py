@@ -156,8 +156,6 @@ def _completion(request: Request, entry: TableEntry, logprob: float) -> Completi
     )
 
 
-def simulated_policy(
-    task: Task, problems: Sequence[Problem], *, accuracy: float, seed: int
-) -> SimulatedPolicy:
+def simulated_policy(task: Task, problems: Sequence[Problem], *, accuracy: float, seed: int) -> SimulatedPolicy:
     """The policy that answers these problems; what it writes for one depends on that problem and the seed alone."""
     return SimulatedPolicy(solution_tables(task, problems, accuracy=accuracy, seed=seed))

@@ -1,4 +1,4 @@
-"""Intervals, tests and ranks over problems, clusters of problems and seeds.
+"""Intervals and tests over problems, clusters of problems and seeds.
 
 Everything takes per-problem values, (problems,) or (seeds, problems), and a cluster label for each problem (the task's
 `cluster` key: problems of one template or passage are not independent). Every interval says what it covers, since an
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -117,7 +116,7 @@ def cluster_bootstrap_means(
     Raises:
         DataError: fewer than two clusters, values that are not finite, or shapes that do not fit.
     """
-    table = _checked_values(values)
+    table = checked_values(values)
     sums, counts = _cluster_sums(table, clusters)
     robust = _robust_mean(table, sums, counts, clusters)
     groups = len(counts)
@@ -164,7 +163,7 @@ def paired_p_value(a: ArrayLike, b: ArrayLike, clusters: ArrayLike) -> float:
 
     Where all clusters agree exactly it is 1 for no difference and 0 for a constant one.
     """
-    return float(_mean_p_values(_checked_difference(a, b)[:, None], clusters)[0])
+    return float(mean_p_values(_checked_difference(a, b)[:, None], clusters)[0])
 
 
 def average_over_seeds(values: ArrayLike, *, seed_kind: str = "fine-tuning") -> tuple[Floats, str]:
@@ -172,7 +171,7 @@ def average_over_seeds(values: ArrayLike, *, seed_kind: str = "fine-tuning") -> 
 
     The interval still covers problems only: "problems", or "problems; mean of 2 fine-tuning seeds".
     """
-    table = _checked_values(values)
+    table = checked_values(values)
     seeds = len(table)
     covers = "problems" if seeds == 1 else f"problems; mean of {seeds} {seed_kind} seeds"
     return table.mean(axis=0), covers
@@ -196,7 +195,7 @@ def pool_seed_variance(arms: Sequence[ArrayLike]) -> SeedVariance:
     Raises:
         DataError: no arm has two seeds.
     """
-    means = [_checked_values(arm).mean(axis=1) for arm in arms]
+    means = [checked_values(arm).mean(axis=1) for arm in arms]
     degrees = sum(len(mean) - 1 for mean in means)
     if not degrees:
         raise DataError("seed variance needs an arm with two seeds", "every arm has one", "add a seed")
@@ -242,7 +241,7 @@ def problems_and_seeds_interval(
     Raises:
         DataError: one seed without `pooled`, fewer than two clusters, values that are not finite.
     """
-    table = _checked_values(values)
+    table = checked_values(values)
     seeds, problems = table.shape
     if seeds < 2 and pooled is None:
         raise DataError(
@@ -282,87 +281,6 @@ def problems_and_seeds_interval(
         clusters=len(counts),
         method=method,
     )
-
-
-def holm(p_values: ArrayLike) -> Floats:
-    """Holm's adjusted p-values (family-wise error, any dependence), in the order given.
-
-    Raises:
-        DataError: a p-value outside [0, 1].
-    """
-    raw = _checked_p_values(p_values)
-    order = np.argsort(raw, kind="stable")
-    steps = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
-    adjusted = np.empty_like(raw)
-    adjusted[order] = np.minimum(steps, 1.0)
-    return adjusted
-
-
-def benjamini_hochberg(p_values: ArrayLike) -> Floats:
-    """Benjamini and Hochberg's adjusted p-values (false discovery rate), for exploratory rows."""
-    raw = _checked_p_values(p_values)
-    return np.asarray(stats.false_discovery_control(raw, method="bh")) if len(raw) else raw
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankRange:
-    """An arm's place: ranks `low` (best) to `high` cannot be told apart; 1 is the highest mean."""
-
-    name: str
-    estimate: float
-    low: int
-    high: int
-    tied_with: tuple[str, ...]
-
-
-def rank_groups(
-    names: Sequence[str], values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95
-) -> tuple[RankRange, ...]:
-    """Which arms are ordered and which must be declared tied, over the same problems.
-
-    Every pair of arms is tested by its paired difference (`paired_p_value`), Holm over all pairs; an arm's rank lies
-    between 1 + the arms significantly above it and arms - those significantly below. All ranges hold together with the
-    given level (Mogstad et al. 2024), over problems only.
-
-    Args:
-        names: of the arms, all different.
-        values: (arms, problems); seeds averaged first.
-        clusters: (problems,) labels.
-        level: 1 - family-wise error.
-
-    Returns:
-        Arms by falling mean.
-
-    Raises:
-        DataError: as `cluster_bootstrap_mean`, or names that do not fit.
-    """
-    table = _checked_values(values)
-    arms = len(table)
-    if len(names) != arms or len(set(names)) != arms:
-        raise DataError("every arm needs a name of its own", f"{arms} arms are named {list(names)}", "name each once")
-    means = table.mean(axis=1)
-    above = np.zeros((arms, arms), dtype=bool)
-    couples = list(combinations(range(arms), 2))
-    if couples:
-        first, second = np.array(couples).T
-        adjusted = holm(_mean_p_values((table[first] - table[second]).T, clusters))
-        for (left, right), p_value in zip(couples, adjusted.tolist(), strict=True):
-            if p_value <= 1 - level:
-                winner, loser = (left, right) if means[left] > means[right] else (right, left)
-                above[winner, loser] = True
-    ranges = []
-    for arm in np.argsort(-means, kind="stable").tolist():
-        tied = ~above[arm] & ~above[:, arm]
-        ranges.append(
-            RankRange(
-                name=names[arm],
-                estimate=float(means[arm]),
-                low=1 + int(above[:, arm].sum()),
-                high=arms - int(above[arm].sum()),
-                tied_with=tuple(names[other] for other in np.flatnonzero(tied).tolist() if other != arm),
-            )
-        )
-    return tuple(ranges)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -430,7 +348,8 @@ def _resampled_means(sums: Floats, counts: Floats, resamples: int, seed: int) ->
     return means
 
 
-def _mean_p_values(values: Floats, clusters: ArrayLike) -> Floats:
+def mean_p_values(values: Floats, clusters: ArrayLike) -> Floats:
+    """Two-sided p-value of a zero mean for each column of (problems, columns): CR2 t test."""
     sums, counts = _cluster_sums(values, clusters)
     robust = _robust_mean(values, sums, counts, clusters)
     exact = np.where(robust.mean == 0, 0.0, np.inf)
@@ -463,7 +382,7 @@ def _cluster_sums(values: Floats, clusters: ArrayLike) -> tuple[Floats, Floats]:
     return np.stack(columns, axis=1), np.bincount(index, minlength=len(found)).astype(np.float64)
 
 
-def _checked_values(values: ArrayLike) -> Floats:
+def checked_values(values: ArrayLike) -> Floats:
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 2 or not table.size:
         raise DataError("values must be a filled table", f"their shape is {table.shape}", "pass two axes")
@@ -485,10 +404,3 @@ def _checked_difference(a: ArrayLike, b: ArrayLike) -> Floats:
             "align both by problem",
         )
     return first - second
-
-
-def _checked_p_values(p_values: ArrayLike) -> Floats:
-    raw = np.asarray(p_values, dtype=np.float64)
-    if raw.ndim != 1 or not ((raw >= 0) & (raw <= 1)).all():
-        raise DataError("p-values must be a list of numbers in [0, 1]", f"they are {raw.tolist()}", "check the tests")
-    return raw

@@ -48,17 +48,31 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "tokenizer": Kind(code_version=1, sources=("stages/tokenizer.py",)),
         "encode": Kind(code_version=1, sources=("stages/encode.py",)),
         "base": Kind(code_version=1, sources=(*_TRAINING, "stages/base.py"), trains=True, accelerated=True),
-        "trunk_state": Kind(code_version=1, sources=(*_TRAINING, "stages/trunk_state.py"), trains=True, accelerated=True),
+        "trunk_state": Kind(
+            code_version=1, sources=(*_TRAINING, "stages/trunk_state.py"), trains=True, accelerated=True
+        ),
         "pretrain": Kind(code_version=1, sources=(*_TRAINING, "stages/pretrain.py"), trains=True, accelerated=True),
         "finetune": Kind(code_version=1, sources=(*_TRAINING, "stages/finetune.py"), trains=True, accelerated=True),
         "score": Kind(code_version=1, sources=("models", "stages/score.py"), accelerated=True),
-        "shallow_score": Kind(code_version=1, sources=("evaluation/shallow.py", "stages/order.py", "stages/shallow_score.py")),
-        "best_of_n": Kind(code_version=1, sources=("evaluation/best_of_n.py", "evaluation/pair_accuracy.py", "stages/pools.py", "stages/best_of_n.py")),
+        "shallow_score": Kind(
+            code_version=1, sources=("evaluation/shallow.py", "stages/order.py", "stages/shallow_score.py")
+        ),
+        "best_of_n": Kind(
+            code_version=1,
+            sources=(
+                "evaluation/best_of_n.py",
+                "evaluation/pair_accuracy.py",
+                "stages/pools.py",
+                "stages/best_of_n.py",
+            ),
+        ),
         "pool_baselines": Kind(
             code_version=1, sources=("evaluation/best_of_n.py", "stages/pools.py", "stages/pool_baselines.py")
         ),
         "pair_accuracy": Kind(code_version=1, sources=("evaluation/pair_accuracy.py", "stages/pair_accuracy.py")),
-        "analysis": Kind(code_version=1, sources=("evaluation/statistics.py", "stages/analysis.py")),
+        "analysis": Kind(
+            code_version=1, sources=("evaluation/statistics.py", "evaluation/ranks.py", "stages/analysis.py")
+        ),
     }
 )
 

@@ -131,7 +131,7 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, seeds: int
             Caution(
                 title=f"{plural(len(stale), 'stage')} made by other code",
                 text="Their source differs from this version's at the same code version. "
-                "`runtime.stale_code: rerun` makes them again.",
+                "The recipe's runtime.stale_code: rerun makes them again.",
                 items=_stage_names(stale),
             )
         )
@@ -144,11 +144,12 @@ def _unfinished(plan: Plan, statuses: Statuses) -> list[Caution]:
     cautions = []
     if failed:
         blocked = sum(status.state == "blocked" for status in known)
-        waiting = f"; {plural(blocked, 'stage waits', 'stages wait')} for them" if blocked else ""
+        those = "it" if len(failed) == 1 else "them"
+        waiting = f" {plural(blocked, 'stage waits', 'stages wait')} for {those}." if blocked else ""
         cautions.append(
             Caution(
                 title=f"{plural(len(failed), 'stage')} failed",
-                text=f"Their settings stay in the tables, without the numbers they would have given{waiting}.",
+                text=f"Settings that need {those} stay in the tables, without the numbers.{waiting}",
                 items=tuple(f"{status.stage.label}: {status.reason}" for status in failed),
             )
         )
@@ -167,8 +168,7 @@ def _unfinished(plan: Plan, statuses: Statuses) -> list[Caution]:
         cautions.append(
             Caution(
                 title=f"Unfinished: {done:,} of {len(known):,} stages done",
-                text="A setting is compared on a task once all its seeds are done. The same `harness run` goes on from "
-                "here.",
+                text="A setting is compared on a task once all its seeds are done. The same command goes on from here.",
                 items=(f"not finished: {listing(left)}",) if left else (),
             )
         )

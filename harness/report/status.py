@@ -82,4 +82,4 @@ def in_words(statuses: Iterable[StageStatus]) -> str:
             why = "; ".join(filter(None, reasons))
             told.append(why if state == "blocked" else f"{state}: {why}" if why else state)
     done = len(known) - len(left)
-    return f"{done} of {len(known)} evaluations done; " * (len(known) > 1) + "; ".join(told)
+    return "; ".join([f"{done} of {len(known)} evaluations done"] * (done > 0) + told)

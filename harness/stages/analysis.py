@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.evaluation.statistics import cluster_bootstrap_means, paired_difference, paired_p_value, rank_groups
+from harness.evaluation.ranks import rank_groups
+from harness.evaluation.statistics import cluster_bootstrap_means, paired_difference, paired_p_value
 from harness.stages.context import StageContext
 from harness.stages.pool_baselines import BASELINES
 from harness.store.artifacts import Analysis, ProblemValues

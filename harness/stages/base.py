@@ -39,9 +39,7 @@ def run(context: StageContext) -> dict[str, Any]:
     steps = whole_steps(spec["texts"], training["global_batch"], "`model.base.texts`")
     order = epochs_order(spec["seed"], [len(source) for source in sources], steps * training["global_batch"])
     schedule = anneal(spec["schedule"], training["learning_rate"], steps)
-    result = run_training(
-        context, model, sources, order, settings=settings_of(training, schedule), stop_step=steps
-    )
+    result = run_training(context, model, sources, order, settings=settings_of(training, schedule), stop_step=steps)
     model.save(Checkpoint(context.directory).model)
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     return {**facts(result), "texts": sum(len(source) for source in sources), "parameters": parameters}

@@ -113,7 +113,9 @@ def whole_steps(groups: int, global_batch: int, what: str) -> int:
         DataError: not even one.
     """
     if groups < global_batch:
-        raise DataError(f"{what} must fill a global batch", f"{groups} < {global_batch}", "raise it, or lower the batch")
+        raise DataError(
+            f"{what} must fill a global batch", f"{groups} < {global_batch}", "raise it, or lower the batch"
+        )
     return groups // global_batch
 
 

@@ -18,7 +18,7 @@ from harness.execution.executor import Task
 from harness.execution.runner import how_of, make_task
 from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
-from harness.store.artifacts import Candidates, Corpus, Pairs, ProblemValues, Scores
+from harness.store.artifacts import Candidates, Corpus, Pairs, Problems, ProblemValues, Scores
 from harness.store.identity import fingerprint
 from harness.store.record import EVENTS
 from harness.store.store import Store
@@ -106,20 +106,23 @@ def test_the_same_recipe_gives_the_same_results_whatever_the_order_of_execution(
 
 
 @pytest.mark.parametrize("kind", ["encode", "trunk_state", "finetune"])
-def test_a_lost_stage_alone_is_computed_again(
+def test_what_was_lost_is_computed_again_and_nothing_above_it(
     finished: Workspace, copy: Callable[..., Workspace], kind: str
 ) -> None:
     workspace = copy()
     lost = of_kind(workspace, kind)[0]
-    users = [stage for stage in workspace.plan.stages if lost in [item.stage for item in stage.inputs.values()]]
     workspace.store.discard(record_of(workspace.store, lost))
-    assert workspace.work().to_run == (), "nothing that is finished needs it"
-    workspace.store.discard(record_of(workspace.store, users[0]))
+    assert workspace.work().to_run == (), "what is finished needs it no more"
+    gone = [lost]
+    for stage in workspace.plan.stages:
+        if any(item.stage in gone for item in stage.inputs.values()):
+            workspace.store.discard(record_of(workspace.store, stage))
+            gone.append(stage)
     before = {stage.name: finished_at(finished.store, stage) for stage in everything(finished)}
-    summary = run(workspace)
-    assert {outcome.task.fingerprint for outcome in summary.computed} == {lost.fingerprint, users[0].fingerprint}
+    computed = [outcome.task.fingerprint for outcome in run(workspace).computed]
+    assert sorted(computed) == sorted(stage.fingerprint for stage in gone)
     again = {stage.name for stage in everything(workspace) if finished_at(workspace.store, stage) != before[stage.name]}
-    assert again == {lost.name, users[0].name}
+    assert again == {stage.name for stage in gone}
     assert outputs(workspace) == outputs(finished)
 
 
@@ -151,11 +154,14 @@ def test_pairs_do_not_depend_on_their_parts(
     finished: Workspace, copy: Callable[..., Workspace], part_size: int
 ) -> None:
     workspace = copy(f"pairs.part_size={part_size}")
-    gathered = only(workspace, "pairs", "train")
+    gathered, tokens = only(workspace, "pairs", "train"), only(workspace, "encode", "pairs train")
     assert len(gathered.inputs) == -(-96 // part_size)
-    run_up_to(workspace, [gathered])
+    run_up_to(workspace, [tokens])
     ours = Pairs(folder_of(workspace.store, gathered)).read()
-    assert ours.equals(Pairs(folder_of(finished.store, only(finished, "pairs", "train"))).read())
+    reference = Pairs(folder_of(finished.store, only(finished, "pairs", "train"))).read()
+    assert ours.slice(0, reference.num_rows).equals(reference)  # the last part may hold a few spare pairs more
+    digests = [record_of(one.store, only(one, "encode", "pairs train")).output_digest for one in (workspace, finished)]
+    assert digests[0] == digests[1]
 
 
 # --------------------------------------------------------------------------------------------------- trunk, branch
@@ -300,8 +306,6 @@ def test_pools_hold_error_types_that_no_preference_pair_shows(finished: Workspac
 
 
 def test_no_cluster_and_no_prompt_is_in_two_splits(finished: Workspace) -> None:
-    from harness.store.artifacts import Problems
-
     problems = rows_of(finished, Problems, of_kind(finished, "problems"))
     splits = {split: sum(row["split"] == split for row in problems) for split in ("base", "finetune", "dev", "test")}
     assert splits == {"base": 16, "finetune": 32, "dev": 8, "test": 8}
@@ -323,8 +327,8 @@ def test_held_out_packages_are_in_no_training_text(finished: Workspace) -> None:
     assert packages == {"heldout": {"http"}, "base": {"logging"}}
     train = rows_of(finished, Pairs, [only(finished, "pairs", "train")])
     heldout = rows_of(finished, Pairs, [only(finished, "pairs", "heldout")])
-    assert {row["cluster"] for row in train} == {"email", "unittest"}
-    assert {row["cluster"] for row in heldout} == {"http"}
+    assert {row["cluster"].partition(".")[0] for row in train} == {"email", "unittest"}
+    assert {row["cluster"].partition(".")[0] for row in heldout} == {"http"}
     assert not {row["chosen"] for row in train} & {row["chosen"] for row in heldout}
     sources = {row["source"] for row in functions if row["split"] != "train"}
     assert not {row["chosen"] for row in train} & sources

@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness.errors import DataError
+from harness.evaluation.ranks import benjamini_hochberg, holm, rank_groups
 from harness.evaluation.statistics import (
     Interval,
     SeedVariance,
     average_over_seeds,
-    benjamini_hochberg,
     cluster_bootstrap_mean,
     cluster_bootstrap_means,
-    holm,
     paired_difference,
     paired_p_value,
     pool_seed_variance,
     problems_and_seeds_interval,
-    rank_groups,
     satterthwaite_degrees,
 )
 
