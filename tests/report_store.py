@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from harness.events import Event, EventLog, Failed, Finished, Metrics, Started, Warned
 from harness.execution.runner import make_task
@@ -33,6 +34,14 @@ def quickstart(*assignments: str) -> Plan:
     return make_plan(load_recipe(QUICKSTART, assignments))
 
 
+def with_axes(folder: Path, axes: Mapping[str, Any]) -> Plan:
+    """The quickstart with other ablation axes."""
+    data = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8")) | {"ablations": {"axes": axes}}
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return make_plan(load_recipe(path))
+
+
 def fill(plan: Plan, store: Store, *, wanted: Wanted = lambda stage: True, text: str = "") -> None:
     """Publish every wanted stage whose inputs are there. `text` is put into pairs, candidates and a warning."""
     store.create()
@@ -55,7 +64,12 @@ def publish(store: Store, stage: Stage, *, text: str = "", stale: bool = False) 
             kind=stage.kind,
             identity=stage.identity,
             result=result,
-            environment={"device": "cpu", "python": "3.11.7", "libraries": {"torch": "2.13.0"}, "source_digest": digest},
+            environment={
+                "device": "cpu",
+                "python": "3.11.7",
+                "libraries": {"torch": "2.13.0"},
+                "source_digest": digest,
+            },
             run={
                 "label": stage.label,
                 "seconds": 90.0 if stage.kind == "pretrain" else 1.5,
@@ -258,7 +272,8 @@ def _pool_baselines(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
 def _pair_accuracy(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
     chance = 0.5 + 4 * _skill(stage.label)
     values = (_generator("pairs", stage.label).random(PROBLEMS) < chance).astype(float)
-    return {"pairs": PROBLEMS, "means": _write_values(directory, _task_of(stage), {"pair_accuracy": values}), "margin": 0.4}
+    means = _write_values(directory, _task_of(stage), {"pair_accuracy": values})
+    return {"pairs": PROBLEMS, "means": means, "margin": 0.4}
 
 
 _MAKERS: Mapping[str, Callable[[Stage, Path, str], dict[str, Any]]] = {

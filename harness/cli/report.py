@@ -18,7 +18,7 @@ from harness.report import write
 from harness.report.board import BON, Board, Row
 from harness.report.overview import Overview, overview
 from harness.report.status import StageStatus, look
-from harness.report.words import metric_label
+from harness.report.words import NO_SPREAD, metric_label
 from harness.report.write import ReportFiles
 
 
@@ -124,7 +124,8 @@ def _cell(row: Row, metric: str) -> Text:
     if found is None:
         return Text("")
     cell = Text(_short(found.estimate, 3), style="bold" if row.is_setting else "dim")
-    cell.append(f" [{_short(found.low, 2)}, {_short(found.high, 2)}]", style="not bold dim")
+    limits = f"[{_short(found.low, 2)}, {_short(found.high, 2)}]" if found.low < found.high else NO_SPREAD
+    cell.append(f" {limits}", style="not bold dim")
     return cell
 
 

@@ -20,8 +20,9 @@ Basis = Literal["measured", "from characters", "assumed"]
 # Used only until something was measured in this workdir; `plan` says so.
 ASSUMED_CHARACTERS_PER_TOKEN = 3.0
 ASSUMED_TOKENS_PER_RESPONSE = 60.0
-ASSUMED_FLOPS_PER_SECOND = 1.0e10  # one CPU thread on a tiny model
-ASSUMED_SECONDS = 3.0  # a data or evaluation stage
+ASSUMED_FLOPS_PER_SECOND = 3.0e10  # one CPU thread on a tiny model
+ASSUMED_SECONDS = {"corpus": 15.0}  # reading and cleaning some ten thousand functions
+ASSUMED_OTHER_SECONDS = 0.5  # any other data or evaluation stage
 BACKWARD_FACTOR = 3.0  # forward plus twice that for the backward pass (Kaplan et al. 2020, section 2.1)
 
 
@@ -73,7 +74,8 @@ def estimate(stages: Sequence[Stage], everything: Sequence[Stage], store: Store,
     for stage in stages:
         tokens, basis = _tokens(stage, known)
         flops = _flops(stage, tokens)
-        seconds = flops / speed if flops else seconds_of.get(stage.kind, ASSUMED_SECONDS)
+        assumed = ASSUMED_SECONDS.get(stage.kind, ASSUMED_OTHER_SECONDS)
+        seconds = flops / speed if flops else seconds_of.get(stage.kind, assumed)
         costs.append(StageCost(stage=stage, tokens=tokens, flops=flops, seconds=seconds, basis=basis))
     return Estimate(costs=tuple(costs), seconds=_makespan(costs, slots), speed_basis=speed_basis)
 

@@ -42,8 +42,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "pairs_part": Kind(code_version=1, sources=("pairs", "corpus/normalise.py", "stages/pairs_part.py")),
         "pairs": Kind(code_version=1, sources=("stages/gather.py", "stages/pairs.py")),
         "problems": Kind(code_version=1, sources=(*_TASKS, "stages/problems.py")),
-        "preferences": Kind(code_version=1, sources=(*_TASKS, "stages/preferences.py")),
-        "candidates_part": Kind(code_version=1, sources=(*_TASKS, "engines", "stages/candidates_part.py")),
+        "preferences": Kind(code_version=1, sources=(*_TASKS, "stages/task_problems.py", "stages/preferences.py")),
+        "candidates_part": Kind(
+            code_version=1, sources=(*_TASKS, "engines", "stages/task_problems.py", "stages/candidates_part.py")
+        ),
         "candidates": Kind(code_version=1, sources=("stages/gather.py", "stages/candidates.py")),
         "tokenizer": Kind(code_version=1, sources=("stages/tokenizer.py",)),
         "encode": Kind(code_version=1, sources=("stages/encode.py",)),
@@ -55,7 +57,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "finetune": Kind(code_version=1, sources=(*_TRAINING, "stages/finetune.py"), trains=True, accelerated=True),
         "score": Kind(code_version=1, sources=("models", "stages/score.py"), accelerated=True),
         "shallow_score": Kind(
-            code_version=1, sources=("evaluation/shallow.py", "stages/order.py", "stages/shallow_score.py")
+            code_version=1,
+            sources=(
+                "evaluation/shallow.py",
+                "evaluation/pair_accuracy.py",
+                "evaluation/best_of_n.py",
+                "stages/order.py",
+                "stages/shallow_score.py",
+            ),
         ),
         "best_of_n": Kind(
             code_version=1,
@@ -69,7 +78,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "pool_baselines": Kind(
             code_version=1, sources=("evaluation/best_of_n.py", "stages/pools.py", "stages/pool_baselines.py")
         ),
-        "pair_accuracy": Kind(code_version=1, sources=("evaluation/pair_accuracy.py", "stages/pair_accuracy.py")),
+        "pair_accuracy": Kind(
+            code_version=1,
+            sources=("evaluation/pair_accuracy.py", "evaluation/best_of_n.py", "stages/pair_accuracy.py"),
+        ),
         "analysis": Kind(
             code_version=1, sources=("evaluation/statistics.py", "evaluation/ranks.py", "stages/analysis.py")
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,8 +92,8 @@ def _check(ablations: Ablations) -> None:
     for axis, values in ablations.axes.items():
         if not values:
             raise RecipeError(f"axis `{axis}` must have values", "it has none", "add one or drop the axis")
-        labels = [name for name, _ in _axis_values(axis, values)]
-        repeated = sorted({label for label in labels if labels.count(label) > 1})
+        labels = Counter(name for name, _ in _axis_values(axis, values))
+        repeated = [label for label, times in labels.items() if times > 1]
         if repeated:
             raise RecipeError(f"axis `{axis}` must name a value once", f"it repeats {repeated[0]}", "drop the repeat")
     for exclusion in ablations.exclude:

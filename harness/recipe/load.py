@@ -111,7 +111,7 @@ def _paths(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) -> list[Setting]:
-    raw = source.data.get("ablations", {})
+    raw = source.data.get("ablations") or {}
     try:
         ablations = Ablations.model_validate(raw)
     except ValidationError:
@@ -146,7 +146,10 @@ def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) 
         valid = {key: block for key, block in blocks.items() if key not in touched}
         found: list[RecipeError] = []
         recipe = _validate(data, source, origins, valid, found)
-        problems += [one for one in found if (one.rule, one.value) not in told]  # nothing of the base told twice
+        if base is None:  # then only what an override itself got wrong is news
+            places = {str(source.locate(override.origin)) for override in origins}
+            found = [one for one in found if one.where in places]
+        problems += [one for one in found if (one.rule, one.value) not in told]
         if recipe is not None:
             settings.append(Setting(name=point.name, values=dict(point.values), experiment=recipe))
     return settings
@@ -220,8 +223,7 @@ def _place(keys: list[str], text: str, source: Source, overrides: Sequence[ablat
     touching = touching or [override for override in overrides if _touches(override.path, path)]
     if touching:
         return str(source.locate(touching[-1].origin))
-    known = [key for name in named if (key := tuple(name.split("."))) in source.lines]
-    return str(source.locate(known[0] if known else tuple(keys)))
+    return str(source.locate(tuple(named[0].split(".")) if named else tuple(keys)))
 
 
 def _shown(value: Any) -> str:

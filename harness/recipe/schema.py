@@ -512,11 +512,24 @@ Axis = Annotated[
 ]
 
 
+def _without_nulls(value: Any) -> Any:
+    return {name: axis for name, axis in value.items() if axis is not None} if isinstance(value, Mapping) else value
+
+
+def _nothing(value: Any) -> Any:
+    return {} if value is None else value
+
+
 class Ablations(Block):
-    """Axes: a named value is a set of overrides {path: value}; an axis named by a path may list plain values."""
+    """Axes: a named value is a set of overrides {path: value}; an axis named by a path may list plain values.
+
+    null in an axis's place drops the axis of an extended recipe, null for the whole block drops all of it.
+    """
 
     mode: Literal["grid", "zip", "one_at_a_time"] = "grid"
-    axes: dict[str, Axis] = Field(default_factory=dict)
+    axes: Annotated[
+        dict[str, Axis], BeforeValidator(_without_nulls, json_schema_input_type=dict[str, Axis | None])
+    ] = Field(default_factory=dict)
     include: Annotated[tuple[Inclusion, ...], BeforeValidator(_as_tuple)] = ()
     exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_as_tuple)] = Field(
         (), description="Combinations left out: {axis: value name}, matched on every axis named."
@@ -562,7 +575,7 @@ class Recipe(Experiment):
     tags: dict[str, str] = Field(default_factory=dict)
     plugins: Annotated[tuple[Name, ...], BeforeValidator(_as_tuple)] = ()
     seeds: Seeds = Seeds()
-    ablations: Ablations = Ablations()
+    ablations: Annotated[Ablations, BeforeValidator(_nothing, json_schema_input_type=Ablations | None)] = Ablations()
     runtime: Runtime = Runtime()
 
     def _contradictions(self) -> Iterator[PydanticCustomError]:

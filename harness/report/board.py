@@ -13,6 +13,7 @@ from typing import Any
 from harness.plan.graph import Stage
 from harness.plan.plan import POOL, Outcome, Plan, Variant, baseline_of
 from harness.recipe.schema import CODE
+from harness.report.comparison import AboveShallow, AnalysisIndex, Difference, Estimate, Place
 from harness.report.status import Statuses, in_words
 from harness.report.words import DASH, REFERENCES, TIMES, metric_label
 
@@ -24,65 +25,6 @@ BON = "bon@"
 HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}
 SETTING = "setting"
 NOT_ASKED = "not asked"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A number with its interval, as analysis gave it."""
-
-    estimate: float
-    low: float
-    high: float
-    level: float
-    covers: str
-    problems: int
-    clusters: int
-    method: str
-    by_seed: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """A paired difference of a setting from `against`."""
-
-    against: str
-    estimate: float
-    low: float
-    high: float
-    covers: str
-
-    @property
-    def separate(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class AboveShallow:
-    """Whether a setting beats every reference that understands nothing, and the difference from the best of them."""
-
-    above: bool
-    reference: str
-    reference_estimate: float
-    difference: Difference
-    references: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Ranks that cannot be told apart for a setting, of `of` settings."""
-
-    low: int
-    high: int
-    of: int
-    tied_with: tuple[str, ...]
-
-    def __str__(self) -> str:
-        if self.of == 1:
-            return ""
-        if self.low == 1 and self.high == self.of:
-            return "tied"
-        return str(self.low) if self.low == self.high else f"{self.low}{DASH}{self.high}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +108,7 @@ class Board:
 
 def boards(plan: Plan, statuses: Statuses, analysis: Mapping[str, Any] | None) -> tuple[Board, ...]:
     """One board a task: those with Best-of-N, then those with pairs only, then held-out code."""
-    found = _Analysis(analysis or {})
+    found = AnalysisIndex(analysis or {})
     tasks: dict[str, list[str]] = {}
     for outcome in plan.outcomes:
         evaluation = "pair_accuracy" if outcome.metric == "pair_accuracy" else "best_of_n"
@@ -177,79 +119,7 @@ def boards(plan: Plan, statuses: Statuses, analysis: Mapping[str, Any] | None) -
     return tuple(_board(plan, statuses, found, task, tuple(sorted(tasks[task]))) for task in order)
 
 
-class _Analysis:
-    """The analysis, indexed."""
-
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self._estimates: dict[tuple[str, str, str], dict[str, Estimate]] = {}
-        for one in data.get("estimates", ()):
-            fields = {name: one[name] for name in Estimate.__dataclass_fields__ if name != "by_seed"}
-            estimate = Estimate(**fields, by_seed=tuple(one["by_seed"]))
-            self._estimates.setdefault((one["task"], one["kind"], one["row"]), {})[one["metric"]] = estimate
-        self._differences = self._by_row(data.get("differences", ()))
-        self._above = self._by_row(data.get("above_chance", ()))
-        self._ranks = self._by_row(data.get("ranks", ()))
-        self._arms: dict[tuple[str, str], int] = {}
-        for one in data.get("ranks", ()):
-            key = (one["task"], one["evaluation"])
-            self._arms[key] = self._arms.get(key, 0) + 1
-
-    @staticmethod
-    def _by_row(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Mapping[str, Any]]]:
-        found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
-        for one in rows:
-            found.setdefault((one["task"], one["row"]), {})[one["evaluation"]] = one
-        return found
-
-    def estimates(self, task: str, kind: str, name: str) -> Mapping[str, Estimate]:
-        return self._estimates.get((task, kind, name), {})
-
-    def differences(self, task: str, name: str) -> dict[str, Difference]:
-        rows = self._differences.get((task, name), {})
-        return {evaluation: _difference(one, one["against"]) for evaluation, one in rows.items()}
-
-    def above(self, task: str, name: str) -> dict[str, AboveShallow]:
-        return {
-            evaluation: AboveShallow(
-                above=one["above"],
-                reference=reference_label(one["best_reference"]),
-                reference_estimate=one["difference"]["reference_estimate"],
-                difference=_difference(one["difference"], reference_label(one["best_reference"])),
-                references=tuple(reference_label(name) for name in one["references"]),
-            )
-            for evaluation, one in self._above.get((task, name), {}).items()
-        }
-
-    def places(self, task: str, name: str) -> dict[str, Place]:
-        return {
-            evaluation: Place(
-                low=one["low"],
-                high=one["high"],
-                of=self._arms[(task, evaluation)],
-                tied_with=tuple(one["tied_with"]),
-            )
-            for evaluation, one in self._ranks.get((task, name), {}).items()
-        }
-
-
-def _difference(one: Mapping[str, Any], against: str) -> Difference:
-    return Difference(
-        against=against,
-        estimate=one["estimate"],
-        low=one["low"],
-        high=one["high"],
-        covers=one["covers"],
-    )
-
-
-def reference_label(name: str) -> str:
-    """What people call a reference of the analysis."""
-    if name == "coin":
-        return "a coin"
-    return next((label for (_, row), (label, _) in REFERENCES.items() if row == name), name)
-
-
-def _board(plan: Plan, statuses: Statuses, found: _Analysis, task: str, evaluations: tuple[str, ...]) -> Board:
+def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, evaluations: tuple[str, ...]) -> Board:
     rows = [_setting_row(plan, statuses, found, task, evaluations, index) for index in range(len(plan.settings))]
     rows += _reference_rows(plan, statuses, found, task)
     sizes = sorted({int(metric.removeprefix(BON)) for row in rows for metric in row.estimates if BON in metric})
@@ -267,7 +137,7 @@ def _board(plan: Plan, statuses: Statuses, found: _Analysis, task: str, evaluati
 
 
 def _setting_row(
-    plan: Plan, statuses: Statuses, found: _Analysis, task: str, evaluations: tuple[str, ...], index: int
+    plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, evaluations: tuple[str, ...], index: int
 ) -> Row:
     setting = plan.settings[index]
     outcomes = _outcomes(setting.variants, task)
@@ -317,7 +187,7 @@ def _seeds(variants: Sequence[Variant], task: str) -> str:
     return f"{len(pretrain)} {TIMES} {len(finetune)}" if pretrain else DASH + f" {TIMES} {len(finetune)}"
 
 
-def _reference_rows(plan: Plan, statuses: Statuses, found: _Analysis, task: str) -> list[Row]:
+def _reference_rows(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str) -> list[Row]:
     rows = []
     for (kind, name), (label, note) in REFERENCES.items():
         setting = POOL if kind == POOL else name

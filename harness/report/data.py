@@ -62,9 +62,7 @@ class PoolExample:
 
 def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
     """Every table of the data section; tables of unfinished stages are left out and their stages listed elsewhere."""
-    done = [
-        (stage, record) for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None
-    ]
+    done = [(stage, record) for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None]
     tables = [
         *(_corpus(stage, record) for stage, record in done if stage.kind == "corpus"),
         *(_construction(stage, statuses) for stage, _ in done if stage.kind == "pairs"),

@@ -21,6 +21,9 @@ DASHES = ("solid", "dash", "dot")
 MOST_LINES = COLOURS * len(DASHES)
 """Settings drawn in one figure: beyond, lines can no longer be told apart. The tables hold all of them."""
 
+MOST_BANDS = COLOURS
+"""Beyond as many settings their bands would cover each other; the intervals are in the table."""
+
 REFERENCE_DASHES = {"mean": "dot", "majority": "dashdot", "length": "dash", "ngrams": "longdash", "oracle": "solid"}
 CHANCE_LOSS = math.log(2)
 """-log sigmoid(0): the Bradley-Terry loss of a scorer that tells no two texts apart."""
@@ -88,10 +91,10 @@ def best_of_n_figure(board: Board) -> Figure | None:
     arm_legend = []
     for row in arms[:MOST_LINES]:
         index = order[row.name]
+        if len(arms) <= MOST_BANDS:
+            _band_of(figure, board, row, index)
         _arm_line(figure, board, row, index)
-        arm_legend.append(
-            LegendEntry(label=row.label, group=f"arm-{index}", colour=colour(index), dash=_dash(index))
-        )
+        arm_legend.append(LegendEntry(label=row.label, group=f"arm-{index}", colour=colour(index), dash=_dash(index)))
     low, high = _range(arms or references, references)
     figure.update_layout(
         xaxis={
@@ -102,7 +105,8 @@ def best_of_n_figure(board: Board) -> Figure | None:
         },
         yaxis={"title": {"text": "Best-of-N accuracy"}, "range": [low, high], "tickformat": ".2~f"},
     )
-    notes = [f"Bands: intervals of the settings ({_levels(drawn)}); those of the references are in the table."]
+    bands = f"Bands: intervals of the settings ({_levels(drawn)}); those of the references are in the table."
+    notes = [bands if len(arms) <= MOST_BANDS else "Intervals are in the table, not drawn for so many settings."]
     if low > 0:
         notes.append(f"The vertical axis begins at {low:.1f}, not at 0.")
     if any(board.overlaps(size) for size in board.sizes):
@@ -123,10 +127,9 @@ def _points(row: Row, board: Board) -> list[int]:
     return [size for size in board.sizes if f"{BON}{size}" in row.estimates]
 
 
-def _arm_line(figure: go.Figure, board: Board, row: Row, index: int) -> None:
+def _band_of(figure: go.Figure, board: Board, row: Row, index: int) -> None:
     sizes = _points(row, board)
     estimates = [row.estimates[f"{BON}{size}"] for size in sizes]
-    group = f"arm-{index}"
     figure.add_scatter(
         x=[*sizes, *reversed(sizes)],
         y=[*(one.high for one in estimates), *(one.low for one in reversed(estimates))],
@@ -135,8 +138,13 @@ def _arm_line(figure: go.Figure, board: Board, row: Row, index: int) -> None:
         line={"width": 0},
         mode="lines",
         hoverinfo="skip",
-        legendgroup=group,
+        legendgroup=f"arm-{index}",
     )
+
+
+def _arm_line(figure: go.Figure, board: Board, row: Row, index: int) -> None:
+    sizes = _points(row, board)
+    estimates = [row.estimates[f"{BON}{size}"] for size in sizes]
     figure.add_scatter(
         x=sizes,
         y=[one.estimate for one in estimates],
@@ -150,7 +158,7 @@ def _arm_line(figure: go.Figure, board: Board, row: Row, index: int) -> None:
         },
         customdata=[[one.low, one.high] for one in estimates],
         hovertemplate="N = %{x}: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]",
-        legendgroup=group,
+        legendgroup=f"arm-{index}",
     )
 
 

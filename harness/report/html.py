@@ -51,18 +51,22 @@ def render_html(data: ReportData) -> str:
     scripts = {"plotly": _script(get_plotlyjs()), "page": _script((TEMPLATES / "report.js").read_text("utf-8"))}
     if not figures:
         del scripts["plotly"]
-    return environment().get_template("report.html").render(
-        data=data,
-        boards=views,
-        glance=_glance(views),
-        level=levels(one for board in data.overview.boards for row in board.rows for one in row.estimates.values()),
-        curves=curves,
-        losses=losses,
-        plots={figure.title: json_for_script(figure.plot) for figure in figures},
-        figure_ids={figure.title: f"figure-{index}" for index, figure in enumerate(figures)},
-        scripts=scripts,
-        policy=_policy(scripts),
-        style=Markup((TEMPLATES / "report.css").read_text("utf-8")),
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            data=data,
+            boards=views,
+            glance=_glance(views),
+            level=levels(one for board in data.overview.boards for row in board.rows for one in row.estimates.values()),
+            curves=curves,
+            losses=losses,
+            plots={figure.title: json_for_script(figure.plot) for figure in figures},
+            figure_ids={figure.title: f"figure-{index}" for index, figure in enumerate(figures)},
+            scripts=scripts,
+            policy=_policy(scripts),
+            style=Markup((TEMPLATES / "report.css").read_text("utf-8")),
+        )
     )
 
 
@@ -93,6 +97,11 @@ class BoardView:
             return [self.main_metric]
         more = ["pair_accuracy"] if "pair_accuracy" in self.board.evaluations else []
         return [self.main_metric, *([f"bon@{self.board.key_size}"] if self.board.key_size else []), *more]
+
+    @staticmethod
+    def evaluation(metric: str) -> str:
+        """Which evaluation a metric belongs to."""
+        return "pair_accuracy" if metric == "pair_accuracy" else "best_of_n"
 
     def marked(self, metric: str) -> bool:
         """Whether a metric is a point beyond a quarter of the pool."""

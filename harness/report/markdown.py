@@ -69,9 +69,10 @@ def _board(data: ReportData, board: Board) -> list[str]:
     columns = ["", "seeds", *(metric_label(metric) + _mark(board, metric) for metric in metrics), "order", "missing"]
     rows = []
     for row in board.rows:
-        gaps = "; ".join(f"{metric_label(HEADLINE[name])}: {gap}" for name, gap in sorted(row.gaps.items()))
         place = str(row.places.get(main, ""))
-        rows.append([row.label, row.seeds, *(number(row, metric) for metric in metrics), place, gaps])
+        rows.append(
+            [row.label, row.seeds, *(number(row, metric) for metric in metrics), place, "; ".join(row.gap_lines)]
+        )
     blocks.append(table(columns, rows, range(2, 2 + len(metrics))))
     if not data.overview.ranks_something:
         blocks.append(f"{FEW_SEEDS}; order describes these runs.")

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from harness.plan.plan import Plan, baseline_of
-from harness.recipe.schema import CODE, Experiment, TinyModel
-from harness.report.board import AREA_LARGEST, AREA_SMALLEST, Board, Estimate
-from harness.report.words import REFERENCES, TIMES, listing, plural, value_text
+from harness.recipe.schema import Experiment, TinyModel
+from harness.report.board import AREA_LARGEST, AREA_SMALLEST, HEADLINE, Board
+from harness.report.comparison import Estimate
+from harness.report.words import NO_SPREAD, REFERENCES, TIMES, listing, metric_label, plural, value_text
 
 HEADS = {
     "carry": "goes on from the head PMP left (a fresh one where there is none)",
@@ -34,7 +35,7 @@ def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
         PAIRS,
         *_intervals(boards),
         _comparisons(plan),
-        _references(recipe),
+        _references(recipe, boards),
     ]
     return tuple(told)
 
@@ -53,13 +54,13 @@ def _training(recipe: Experiment) -> str:
     if recipe.pretrain is not None:
         loss, schedule = recipe.pretrain.loss, recipe.pretrain.schedule
         pmp = (
-            f" PMP in the base experiment minimises {value_text(loss.rm)} {TIMES} the reward-model loss + "
+            f" PMP minimises {value_text(loss.rm)} {TIMES} the reward-model loss + "
             f"{value_text(loss.lm)} {TIMES} the language-model loss on code pairs ({sides}), {schedule.kind} schedule, "
             f"learning rate {value_text(recipe.pretrain.learning_rate)}, "
             f"{recipe.pretrain.global_batch:,} pairs a step."
         )
     return (
-        f"Every setting starts from one base model, a {model_words(recipe.model)}, trained as a language model on "
+        f"In the base experiment, the model is a {model_words(recipe.model)}, first trained as a language model on "
         f"{base.texts:,} texts.{pmp} Fine-tuning takes {tuning.samples:,} preference pairs of {listing(tuning.tasks)}, "
         f"learning rate {value_text(tuning.learning_rate)}, {tuning.global_batch:,} pairs a step, and "
         f"{HEADS[tuning.head]}. Settings change only what their row says they change."
@@ -87,10 +88,12 @@ def _intervals(boards: Sequence[Board]) -> list[str]:
         return []
     ways = Counter(estimate.method.split(",")[0] for estimate in estimates)
     made = listing([f"{way} ({number:,} of {len(estimates):,} estimates)" for way, number in ways.most_common()])
+    flat = any(estimate.low == estimate.high for estimate in estimates)
     kinds = listing(list(dict.fromkeys(f"“{estimate.covers}”" for estimate in estimates)), last="or")
     return [
         f"Intervals are at {levels(estimates)} and made by {made}. Each says what it covers, here {kinds}: where seeds "
         "are averaged, the interval is one of the mean over exactly these seeds and says nothing about others."
+        + (f" “{NO_SPREAD}”: all clusters gave one value, so that an interval would say nothing." if flat else "")
     ]
 
 
@@ -115,7 +118,21 @@ def _comparisons(plan: Plan) -> str:
     )
 
 
-def _references(recipe: Experiment) -> str:
+def _above(boards: Sequence[Board]) -> list[str]:
+    """Which references a setting has to beat, a sentence a metric."""
+    found: dict[str, tuple[str, ...]] = {}
+    for board in boards:
+        for row in board.settings:
+            for evaluation, above in row.above.items():
+                found.setdefault(evaluation, above.references)
+    return [
+        f"Above the shallow references by {metric_label(HEADLINE[evaluation])} means that the difference from each of "
+        f"{listing(names)} has an interval above 0."
+        for evaluation, names in found.items()
+    ]
+
+
+def _references(recipe: Experiment, boards: Sequence[Board]) -> str:
     names = {label: note for (_, _), (label, note) in REFERENCES.items()}
     engine = recipe.evaluate.best_of_n.candidates.engine
     drawn = (
@@ -123,9 +140,9 @@ def _references(recipe: Experiment) -> str:
         "their correctness is known and no policy's habits are in them."
     )
     return (
-        "Reference rows understand nothing: "
+        "Reference rows show what needs no understanding, and the ceiling: "
         + "; ".join(f"{name} ({note})" for name, note in names.items())
-        + ". A setting is above chance where it beats every shallow one of them, each by an interval above 0"
-        + (f"; on {CODE} pairs a coin is one of them." if recipe.evaluate.code_pairs is not None else ".")
+        + "."
+        + "".join(f" {sentence}" for sentence in _above(boards))
         + (drawn if engine == "simulated" else "")
     )

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from harness.plan.graph import Stage
-from harness.report.board import BON, HEADLINE, Board, Estimate, Row
+from harness.report.board import BON, HEADLINE, Board, Row
 from harness.report.collect import ReportData
+from harness.report.comparison import Estimate
 from harness.report.words import metric_label
 
 COLUMNS = (
@@ -38,7 +39,8 @@ COLUMNS = (
 def leaderboard(data: ReportData) -> pd.DataFrame:
     """One line a row, task and metric; a missing number has a line too, whose `state` says why."""
     lines = [line for board in data.overview.boards for row in board.rows for line in _lines(board, row)]
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+    frame = pd.DataFrame(lines, columns=list(COLUMNS))
+    return frame.astype({"problems": "Int64", "clusters": "Int64"})
 
 
 def _lines(board: Board, row: Row) -> list[dict[str, Any]]:

@@ -14,6 +14,9 @@ FEWEST_PMP_SEEDS = 3
 
 FEW_SEEDS = f"Fewer than {FEWEST_PMP_SEEDS} PMP seeds: no ranking claim"
 
+NO_SPREAD = "no spread"
+"""All clusters gave one value: resampling them says nothing about another draw of problems."""
+
 # (kind of row, row in the analysis) -> what people call it, and what it is.
 REFERENCES: dict[tuple[str, str], tuple[str, str]] = {
     ("pool", "mean"): ("random pick", "any candidate of the pool: chance"),
@@ -48,7 +51,8 @@ def signed(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    return f"[{score(low)}, {score(high)}]"
+    """Limits in brackets; an interval without width is no precision and is not shown as such."""
+    return f"[{score(low)}, {score(high)}]" if low < high else NO_SPREAD
 
 
 def signed_interval(low: float, high: float) -> str:

@@ -51,6 +51,7 @@
   // Leaderboards: a click sorts the settings and the references apart, so that settings stay first.
   function sortKey(row, column) {
     const cell = row.cells[column];
+    if (cell === undefined) return "";
     return cell.dataset.sort === undefined ? cell.textContent.trim() : cell.dataset.sort;
   }
 

@@ -1,0 +1,487 @@
+"""From a file to a validated recipe: every mistake at once, each where it stands; nothing imported, nothing guessed."""
+
+from __future__ import annotations
+
+import copy
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import MissingRequirement, ProblemList, RecipeError
+from harness.pairs.sites import KINDS
+from harness.plan.plan import Plan
+from harness.recipe.load import MOST_PARENTS, LoadedRecipe, load_recipe
+from harness.recipe.schema import MUTATION_KINDS, TASKS
+from harness.tasks.registry import BUILT_IN
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+Load = Callable[..., LoadedRecipe]
+
+TEXT = """\
+name: small
+seeds: {data: 0, pretrain: 2, finetune: 3}
+model:
+  source: tiny
+  hidden_size: 32
+  base: {texts: 64, learning_rate: 3e-3, schedule: {kind: cosine}, global_batch: 8}
+corpus:
+  kind: python_packages
+  packages: [email, logging, http]
+  heldout: [http]
+  base: [logging]
+pairs:
+  count: 160
+  prompt: {from: docstring}
+  chosen: {from: reference}
+  rejected: {from: mutation, edits: [1, 3]}
+tasks:
+  sums:
+    kind: gsm_symbolic
+    problems: {base: 8, finetune: 32, dev: 8, test: 12}
+pretrain:
+  loss: {rm: 1.0, lm: 1.0}
+  learning_rate: 3e-3
+  schedule: {kind: wsd, warmup_pairs: 16}
+  global_batch: 8
+finetune:
+  tasks: [sums]
+  samples: 32
+  learning_rate: 1e-3
+  schedule: {kind: linear}
+  global_batch: 8
+evaluate:
+  best_of_n:
+    tasks: [sums]
+    n: [1, 2, 4]
+    candidates: {engine: simulated, samples: 8}
+ablations:
+  axes:
+    loss:
+      both: {}
+      rm: {pretrain.loss: {lm: 0.0}}
+    pairs.count: [80, 160]
+"""
+
+
+def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(folder: Path, text: str, *assignments: str) -> list[str]:
+    """What is said of a recipe that must be refused: one line a problem, without the folder's name."""
+    with pytest.raises(ProblemList) as caught:
+        load_recipe(write(folder, text), assignments)
+    assert caught.value.exit_code == 2
+    assert all(isinstance(problem, RecipeError) for problem in caught.value.problems)
+    return [line.replace(f"{folder}/", "") for line in str(caught.value).splitlines()]
+
+
+def changed(old: str, new: str) -> str:
+    assert TEXT.count(old) == 1, old
+    return TEXT.replace(old, new)
+
+
+def line_of(text: str, part: str) -> int:
+    return text[: text.index(part)].count("\n") + 1
+
+
+def test_a_valid_recipe(tmp_path: Path) -> None:
+    loaded = load_recipe(write(tmp_path, TEXT))
+    recipe = loaded.recipe
+    assert (recipe.name, recipe.seeds.pretrain, recipe.seeds.finetune) == ("small", 2, 3)
+    assert recipe.pretrain is not None
+    assert recipe.pretrain.learning_rate == 0.003
+    assert [setting.name for setting in loaded.settings] == [
+        "both, count=80", "both, count=160", "rm, count=80", "rm, count=160"
+    ]  # fmt: skip
+    assert loaded.settings[2].values == {"loss": "rm", "pairs.count": "count=80"}
+    last = loaded.settings[3].experiment
+    assert last.pretrain is not None
+    assert (last.pretrain.loss.rm, last.pretrain.loss.lm, last.pairs.count) == (1.0, 0.0, 160)
+    assert recipe.pretrain.loss.lm == 1.0
+    assert loaded.path == tmp_path / "recipe.yaml"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+def test_committed_recipes_are_valid(path: Path) -> None:
+    assert load_recipe(path).settings
+
+
+def test_a_recipe_cannot_be_changed(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, TEXT)).recipe
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.pairs.count = 3  # type: ignore[misc]
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+SLIPS = {
+    "typo": ("  global_batch: 8\nfinetune", "  global_bach: 8\nfinetune", [
+        "recipe.yaml:21: `pretrain.global_batch` is required, but it is missing; add it",
+        "recipe.yaml:25: `pretrain.global_bach` must be a known key, but it is not; did you mean `global_batch`?",
+    ]),
+    "typo far from any key": ("name: small", "name: small\nzzzz: 1", [
+        "recipe.yaml:2: `zzzz` must be a known key, but it is not; valid here: ablations, corpus, evaluate, finetune, "
+        "model, name, notes, pairs, plugins, pretrain, runtime, seeds, tags, tasks",
+    ]),
+    "typo of a block": ("pairs:\n", "pears:\n", [
+        "recipe.yaml:1: `pairs` is required, but it is missing; add it",
+        "recipe.yaml:12: `pears` must be a known key, but it is not; did you mean `pairs`?",
+    ]),
+    "wrong type": ("  hidden_size: 32", "  hidden_size: wide", [
+        "recipe.yaml:5: `model.hidden_size` must be a valid integer, but it is 'wide'; correct it",
+    ]),
+    "missing": ("  count: 160\n", "", [
+        "recipe.yaml:12: `pairs.count` is required, but it is missing; add it",
+    ]),
+    "out of bounds": ("learning_rate: 1e-3", "learning_rate: 10.0", [
+        "recipe.yaml:29: `finetune.learning_rate` must be less than or equal to 1, but it is 10.0; correct it",
+    ]),
+    "unknown variant": ("{kind: wsd, warmup_pairs: 16}", "{kind: wsb, warmup_pairs: 16}", [
+        "recipe.yaml:24: `pretrain.schedule.kind` must be one of 'wsd', 'cosine', 'linear', 'constant', but it is "
+        "'wsb'; correct it",
+    ]),
+    "variant not named": ("{kind: wsd, warmup_pairs: 16}", "{warmup_pairs: 16}", [
+        "recipe.yaml:24: `pretrain.schedule.kind` is required, but it is missing; add it",
+    ]),
+    "key of another variant": ("{kind: wsd, warmup_pairs: 16}", "{kind: wsd, warmup: 0.1}", [
+        "recipe.yaml:24: `pretrain.schedule.warmup_pairs` is required, but it is missing; add it",
+        "recipe.yaml:24: `pretrain.schedule.warmup` must be a known key, but it is not; did you mean `warmup_pairs`?",
+    ]),
+    "a schedule the base model has not": ("schedule: {kind: cosine}", "schedule: {kind: wsd, warmup_pairs: 8}", [
+        "recipe.yaml:6: `model.base.schedule.kind` must be 'cosine', 'linear' or 'constant', but it is 'wsd'; correct it",
+        "recipe.yaml:6: `model.base.schedule.warmup_pairs` must be a known key, but it is not; did you mean `warmup`?",
+    ]),
+    "side": ("{from: mutation, edits: [1, 3]}", "{from: mutatoin}", [
+        "recipe.yaml:16: `pairs.rejected`: a side's `from` must be `reference`, `mutation` or `package.module:name`, "
+        "but it is none of them; set `from`",
+    ]),
+    "inside a tuple": ("edits: [1, 3]", "edits: [1, 0]", [
+        "recipe.yaml:16: `pairs.rejected.edits.1` must be greater than or equal to 1, but it is 0; correct it",
+    ]),
+    "contradiction in a block": ("edits: [1, 3]", "edits: [3, 1]", [
+        "recipe.yaml:16: `pairs.rejected`: `edits` is [fewest, most], but [3, 1] is not ascending; swap them",
+    ]),
+    "contradiction between keys": ("n: [1, 2, 4]", "n: [1, 2, 16]", [
+        "recipe.yaml:35: `evaluate.best_of_n`: `n` must not exceed the candidate pool, but asked for N = 16 of 8 "
+        "samples; lower `n` or raise `candidates.samples`",
+    ]),
+    "no loss at all": ("{rm: 1.0, lm: 1.0}", "{rm: 0.0, lm: 0.0}", [
+        "recipe.yaml:22: `pretrain.loss`: at least one of `rm` and `lm` must be above 0, but both are 0; raise one, or "
+        "drop the stage",
+    ]),
+    "more pairs to tune on than problems": ("  samples: 32", "  samples: 33", [
+        "recipe.yaml:28: `finetune.samples` must fit the fine-tuning problems of `sums`, but needs 33 of 32 (one pair "
+        "a problem); lower it or raise `tasks.sums.problems.finetune`",
+    ]),
+    "a decay inside the warm-up": ("warmup_pairs: 16", "warmup_pairs: 150", [
+        "recipe.yaml:24: `pretrain.schedule.decay` must start after `warmup_pairs`, but with 160 pairs it starts at "
+        "144, inside a warm-up of 150; raise `pairs.count`, lower `warmup_pairs`, or set "
+        "`schedule.allow_decay_inside_warmup: true`",
+        # 80 pairs are an axis's own contradiction
+        "recipe.yaml:42: `pretrain.schedule.decay` must start after `warmup_pairs`, but with 80 pairs it starts at 72, "
+        "inside a warm-up of 150; raise `pairs.count`, lower `warmup_pairs`, or set "
+        "`schedule.allow_decay_inside_warmup: true`",
+    ]),
+    "packages never read": ("heldout: [http]", "heldout: [htpp]", [
+        "recipe.yaml:10: `corpus`: `heldout` and `base` must name packages of `packages`, but 'htpp' is none of email, "
+        "logging, http; correct the name or add the package",
+    ]),
+    "a built-in task that is none": ("kind: gsm_symbolic", "kind: gsm_symbolik", [
+        "recipe.yaml:19: `tasks.sums.kind` must be built in or `package.module:name`, but 'gsm_symbolik' is none of "
+        "circuit_logic, gsm_symbolic; correct the name",
+    ]),
+    "an engine that is none": ("engine: simulated", "engine: simulation", [
+        "recipe.yaml:36: `evaluate.best_of_n.candidates.engine` must be built in or `package.module:name`, but "
+        "'simulation' is none of simulated; correct the name",
+    ]),
+    "code of a package not listed": ("kind: gsm_symbolic", "kind: my_tasks.sums:Sums", [
+        "recipe.yaml:19: `tasks.sums.kind` may load code only from packages listed under `plugins`, but "
+        "'my_tasks.sums:Sums' is in 'my_tasks'; add `plugins: [my_tasks]`",
+    ]),
+    "a base smaller than its batch": ("texts: 64", "texts: 7", [
+        "recipe.yaml:6: `model.base`: `texts` must fill a global batch, but 7 are fewer than `global_batch` = 8; raise "
+        "it or lower the batch",
+    ]),
+    "override of what is no experiment": ("{pretrain.loss: {lm: 0.0}}", "{seeds.pretrain: 3}", [
+        "recipe.yaml:41: an axis may override model, corpus, pairs, tasks, pretrain, finetune, evaluate, but it "
+        "overrides `seeds.pretrain`; correct the path",
+    ]),
+    "misspelt override": ("{pretrain.loss: {lm: 0.0}}", "{pretrian.loss: {lm: 0.0}}", [
+        "recipe.yaml:41: an axis may override model, corpus, pairs, tasks, pretrain, finetune, evaluate, but it "
+        "overrides `pretrian.loss`; did you mean `pretrain`?",
+    ]),
+    "misspelt key of an override": ("{pretrain.loss: {lm: 0.0}}", "{pretrain.loss.marign: 0.0}", [
+        "recipe.yaml:41: `pretrain.loss.marign` must be a known key, but it is not; did you mean `margin`?",
+    ]),
+    "bad value of an override": ("{pretrain.loss: {lm: 0.0}}", "{pretrain.loss: {lm: -1.0}}", [
+        "recipe.yaml:41: `pretrain.loss.lm` must be greater than or equal to 0, but it is -1.0; correct it",
+    ]),
+    "bad value of a path axis": ("[80, 160]", "[80,\n    many]", [
+        "recipe.yaml:43: `pairs.count` must be a valid integer, but it is 'many'; correct it",
+    ]),
+    "contradiction of one value of a path axis": ("[80, 160]", "[80,\n    7]", [
+        "recipe.yaml:43: `pairs.count` must fill a global batch, but 7 pairs are fewer than `pretrain.global_batch` = 8; "
+        "raise the count or lower the batch",
+    ]),
+    "override through nothing": ("      rm: {pretrain.loss: {lm: 0.0}}\n", "      none: {pretrain: null, pretrain.loss: {}}\n", [
+        "recipe.yaml:41: `pretrain.loss` must lead through blocks, but `pretrain` is null; override the whole block "
+        "instead",
+    ]),
+    "an axis that is no axis": ("      rm: {pretrain.loss: {lm: 0.0}}", "      rm: pretrain.loss", [
+        "recipe.yaml:41: `ablations.axes.loss.rm` must be a valid dictionary, but it is 'pretrain.loss'; correct it",
+    ]),
+    "an axis without values": ("[80, 160]", "[]", [
+        "recipe.yaml:42: axis `pairs.count` must have values, but it has none; add one or drop the axis",
+    ]),
+    "test problems for a choice": ("finetune:\n", "finetune:\n  select: {split: test, every_steps: 2}\n", [
+        "recipe.yaml:27: `finetune.select.split` must be 'dev', but it is 'test'; correct it",
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_is_told_where_it_stands(tmp_path: Path, slip: str) -> None:
+    old, new, told = SLIPS[slip]
+    assert problems(tmp_path, changed(old, new)) == told
+
+
+def test_everything_at_once(tmp_path: Path) -> None:
+    text = TEXT
+    for name in ("wrong type", "typo", "missing", "side", "bad value of an override", "out of bounds"):
+        old, new, _ = SLIPS[name]
+        text = text.replace(old, new)
+    told = problems(tmp_path, text)
+    for part in ("hidden_size", "global_bach", "`pretrain.global_batch`", "pairs.count", "`from`", "loss.lm", "less than"):
+        assert any(part in line for line in told), part
+    assert len(told) == len(set(told)) == 7
+    for line in told:
+        assert re.match(r"recipe\.yaml:\d+: .+, but .+; .+", line)
+
+
+def test_all_contradictions_at_once(tmp_path: Path) -> None:
+    text = TEXT.replace("tasks: [sums]", "tasks: [summs]").replace("samples: 32", "samples: 7")
+    text = text.replace("engine: simulated", "engine: mine:Engine")
+    told = problems(tmp_path, text)
+    assert [line.split(",")[0] for line in told] == [
+        "recipe.yaml:27: `finetune.tasks` must name tasks of `tasks`",
+        "recipe.yaml:34: `evaluate.best_of_n.tasks` must name tasks of `tasks`",
+        "recipe.yaml:28: `finetune.samples` must fill a global batch",
+        "recipe.yaml:36: `evaluate.best_of_n.candidates.engine` may load code only from packages listed under `plugins`",
+    ]
+
+
+def test_a_task_may_not_take_the_name_of_the_code_pairs(tmp_path: Path) -> None:
+    told = problems(tmp_path, TEXT.replace("sums", "code"))
+    assert told == ["recipe.yaml:18: `tasks.code` must be called otherwise, but it is the name of the code pairs; rename it"]
+
+
+STRICT = {
+    "seeds: {data: 0": ["seeds: {data: 0.0", "seeds: {data: '0'", "seeds: {data: true", "seeds: {data: null"],
+    "name: small": ["name: 3", "name: true", "name: ''", "name: a b", "name: ../up", "name: null", "name: [small]"],
+    "hidden_size: 32": ["hidden_size: 32.0", "hidden_size: '32'", "hidden_size: yes", "hidden_size: [32]"],
+    "learning_rate: 1e-3": ["learning_rate: '1e-3'", "learning_rate: true", "learning_rate: .nan", "learning_rate: .inf"],
+    "edits: [1, 3]": ["edits: [1]", "edits: [1, 2, 3]", "edits: 1", "edits: {1: 3}", "edits: [1.0, 3]"],
+    "{rm: 1.0, lm: 1.0}": ["{rm: .nan}", "{rm: .inf}", "{lm: no}", "[1.0, 1.0]", "1.0"],
+    "finetune:\n": ["finetune:\n  select: yes\n", "finetune:\n  weight_decay: .nan\n", "finetune:\n  clip_norm: .inf\n"],
+    "count: 160": ["count: 1_000_000_001", "count: 1e2", "count: -1", "count: 0"],
+    "source: tiny": ["source: tiny\n  tie_embeddings: yes", "source: tiny\n  tie_embeddings: 1", "source: hub"],
+}
+
+
+@pytest.mark.parametrize(("old", "new"), [(old, new) for old, ways in STRICT.items() for new in ways])
+def test_types_are_strict(tmp_path: Path, old: str, new: str) -> None:
+    text = changed(old, new)
+    line = line_of(text, new) + new.rstrip("\n").count("\n")
+    assert {told.split(": ")[0] for told in problems(tmp_path, text)} == {f"recipe.yaml:{line}"}
+
+
+def test_whole_numbers_are_good_floats(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, changed("{rm: 1.0, lm: 1.0}", "{rm: 1, lm: 2}"))).recipe
+    assert recipe.pretrain is not None
+    assert (recipe.pretrain.loss.rm, recipe.pretrain.loss.lm) == (1.0, 2.0)
+    assert type(recipe.pretrain.loss.lm) is float
+
+
+# ------------------------------------------------------------------------------------------------ --set and extends
+
+
+def test_assignments_override(tmp_path: Path) -> None:
+    path = write(tmp_path, TEXT)
+    loaded = load_recipe(path, ["pairs.count=240", "pretrain.loss={rm: 0.5}", "runtime.slots=2", "ablations=null", "notes=no"])
+    assert [setting.name for setting in loaded.settings] == ["base"]
+    recipe = loaded.recipe
+    assert recipe.pretrain is not None
+    assert (recipe.pairs.count, recipe.pretrain.loss.rm, recipe.pretrain.loss.lm) == (240, 0.5, 1.0)
+    assert (recipe.runtime.slots, recipe.notes) == (2, "no")
+    assert load_recipe(path, ["pretrain=null", "ablations="]).recipe.pretrain is None
+    assert load_recipe(path, ["pairs.count=80", "pairs.count=88"]).recipe.pairs.count == 88
+    later = load_recipe(path, ["tasks.more={kind: circuit_logic, problems: {finetune: 8, dev: 8, test: 8}}"])
+    assert list(later.recipe.tasks) == ["sums", "more"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        ("pairs.count=abc", "`pairs.count` must be a valid integer, but it is 'abc'; correct it"),
+        ("pairs.cuont=5", "`pairs.cuont` must be a known key, but it is not; did you mean `count`?"),
+        ("pretrain.loss={rm: -1}", "`pretrain.loss.rm` must be greater than or equal to 0, but it is -1; correct it"),
+        ("finetune.tasks=[other]", "`finetune.tasks` must name tasks of `tasks`, but 'other' is none of sums; correct "
+                                   "the name or add the task"),
+        ("name.x=1", "`name.x` must lead through blocks, but `name` is 'small'; override the whole block instead"),
+        ("pairs.count", "`--set` takes path=value, but got 'pairs.count'; e.g. pairs.count=500"),
+        ("=3", "`--set` takes path=value, but got '=3'; e.g. pairs.count=500"),
+        ("pairs..count=3", "`--set` takes path=value, but got 'pairs..count=3'; e.g. pairs.count=500"),
+    ],
+)  # fmt: skip
+def test_a_bad_assignment_is_told_as_such(tmp_path: Path, assignment: str, told: str) -> None:
+    assert problems(tmp_path, TEXT, assignment) == [f"--set {assignment}: {told}"]
+
+
+def test_an_assignment_must_be_yaml(tmp_path: Path) -> None:
+    [told] = problems(tmp_path, TEXT, "pairs.count=[1")
+    assert told.startswith("--set pairs.count=[1")
+    assert "must be valid YAML" in told
+
+
+def test_a_recipe_extends_another(tmp_path: Path) -> None:
+    write(tmp_path, TEXT, "base.yaml")
+    (tmp_path / "more").mkdir()
+    middle = "extends: ../base.yaml\nname: middle\npretrain:\n  loss: {lm: 0.5}\n  schedule: {kind: cosine, warmup: 0.1}\n"
+    write(tmp_path / "more", middle, "middle.yaml")
+    path = write(tmp_path, "extends: more/middle.yaml\npretrain: {learning_rate: 1e-4}\nablations: {axes: {loss: {rm: {}}}}\n")
+    recipe = load_recipe(path).recipe
+    assert recipe.name == "middle"
+    assert recipe.pretrain is not None
+    assert (recipe.pretrain.loss.rm, recipe.pretrain.loss.lm, recipe.pretrain.learning_rate) == (1.0, 0.5, 1e-4)
+    assert recipe.pretrain.schedule.model_dump() == {"kind": "cosine", "warmup": 0.1}  # another kind replaces
+    assert list(recipe.ablations.axes) == ["loss", "pairs.count"]  # mappings merge
+    assert recipe.pairs.count == 160
+
+
+def test_null_drops_what_a_parent_compares(tmp_path: Path) -> None:
+    write(tmp_path, TEXT, "base.yaml")
+    path = write(tmp_path, "extends: base.yaml\nablations: {axes: {loss: null, finetune.head: [carry, reinit]}}\n")
+    assert list(load_recipe(path).recipe.ablations.axes) == ["pairs.count", "finetune.head"]
+    path = write(tmp_path, "extends: base.yaml\nablations: null\n")
+    assert [setting.name for setting in load_recipe(path).settings] == ["base"]
+
+
+def test_mistakes_of_a_chain_stand_in_their_files(tmp_path: Path) -> None:
+    write(tmp_path, TEXT.replace("count: 160", "count: many"), "base.yaml")
+    told = problems(tmp_path, "extends: base.yaml\n\npretrain: {learning_rte: 1e-4}\n")
+    assert told == [
+        "base.yaml:13: `pairs.count` must be a valid integer, but it is 'many'; correct it",
+        "recipe.yaml:3: `pretrain.learning_rte` must be a known key, but it is not; did you mean `learning_rate`?",
+    ]
+
+
+def test_chains_end(tmp_path: Path) -> None:
+    write(tmp_path, "name: a\nextends: b.yaml\n", "a.yaml")
+    write(tmp_path, "extends: recipe.yaml\n", "b.yaml")
+    assert problems(tmp_path, "extends: a.yaml\n") == [
+        "b.yaml:1: `extends` must end, but recipe.yaml comes back to itself; break the circle"
+    ]
+    assert problems(tmp_path, "name: x\nextends: recipe.yaml\n") == [
+        "recipe.yaml:2: `extends` must end, but recipe.yaml comes back to itself; break the circle"
+    ]
+    assert problems(tmp_path, "extends: nowhere.yaml\n")[0].startswith("recipe.yaml:1: `extends` must name a recipe")
+    assert problems(tmp_path, "extends: [a.yaml]\n")[0].startswith("recipe.yaml:1: `extends` must be a file name")
+    for number in range(MOST_PARENTS + 2):
+        write(tmp_path, f"extends: {number + 1}.yaml\n", f"{number}.yaml")
+    [told] = problems(tmp_path, "extends: 0.yaml\n")
+    assert f"`extends` may go {MOST_PARENTS} files deep" in told
+
+
+# ---------------------------------------------------------------------------------------------------- plugins
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package whose import leaves a trace in the file this returns."""
+    witness = tmp_path / "imported"
+    package = tmp_path / "site" / "my_plugin"
+    (package / "inner").mkdir(parents=True)
+    trace = f"with open({str(witness)!r}, 'a') as file:\n    file.write(__name__ + '\\n')\n"
+    for file in ("__init__.py", "tasks.py", "inner/__init__.py", "inner/losses.py"):
+        (package / file).write_text(trace)
+    monkeypatch.syspath_prepend(package.parent)
+    yield witness
+    for name in [name for name in sys.modules if name.split(".")[0] == "my_plugin"]:
+        del sys.modules[name]
+
+
+def with_plugins(recipe: dict[str, Any]) -> dict[str, Any]:
+    recipe["plugins"] = ["my_plugin"]
+    recipe["tasks"]["sums"]["kind"] = "my_plugin.tasks:Sums"
+    recipe["pretrain"]["loss"] = {"rm": 1.0, "kind": "my_plugin.inner.losses:hinge"}
+    recipe["finetune"]["loss"] = {"rm": 1.0, "kind": "my_plugin:loss"}
+    recipe["pairs"]["chosen"] = {"from": "my_plugin.inner:chosen", "options": {"words": 3}}
+    recipe["pairs"]["rejected"] = {"from": "my_plugin.inner:rejected"}
+    recipe["evaluate"]["best_of_n"]["candidates"]["engine"] = "my_plugin.tasks:Engine"
+    return recipe
+
+
+def test_neither_loading_nor_planning_imports_a_plugin(
+    plugin: Path, recipe: dict[str, Any], planned: Callable[..., Plan]
+) -> None:
+    plan = planned(with_plugins(recipe))
+    assert len(plan.stages) > 20
+    assert not plugin.exists()
+    assert not any(name.startswith("my_plugin") for name in sys.modules)
+    __import__("my_plugin.inner.losses")
+    assert plugin.read_text().split() == ["my_plugin", "my_plugin.inner", "my_plugin.inner.losses"]
+
+
+def test_plugins_must_be_listed(recipe: dict[str, Any], load: Load) -> None:
+    data = with_plugins(recipe)
+    del data["plugins"]
+    with pytest.raises(ProblemList) as caught:
+        load(data)
+    paths = [problem.rule.split("`")[1] for problem in caught.value.problems]
+    assert paths == [
+        "tasks.sums.kind", "evaluate.best_of_n.candidates.engine", "finetune.loss.kind", "pretrain.loss.kind",
+        "pairs.chosen.from", "pairs.rejected.from",
+    ]  # fmt: skip
+    assert all(problem.remedy == "add `plugins: [my_plugin]`" for problem in caught.value.problems)
+    data["plugins"] = ["my_plugin.tasks", "my"]  # a package is its top-level name
+    with pytest.raises(ProblemList):
+        load(data)
+
+
+def test_a_plugin_that_is_not_installed_is_told(recipe: dict[str, Any], planned: Callable[..., Plan]) -> None:
+    with pytest.raises(MissingRequirement, match="there is no module 'my_plugin"):
+        planned(with_plugins(recipe))
+
+
+def test_built_in_names_are_those_there_are() -> None:
+    assert set(TASKS) == set(BUILT_IN)
+    assert set(MUTATION_KINDS) == set(KINDS)
+
+
+# ------------------------------------------------------------------------------------------------ settings share
+
+
+def test_untouched_blocks_are_shared_by_settings(tmp_path: Path) -> None:
+    loaded = load_recipe(write(tmp_path, TEXT))
+    for setting in loaded.settings:
+        assert setting.experiment.corpus is loaded.recipe.corpus
+        assert setting.experiment.evaluate is loaded.recipe.evaluate
+    assert loaded.settings[0].experiment.pairs is not loaded.settings[1].experiment.pairs
+
+
+def test_a_setting_is_the_recipe_with_its_overrides(recipe: dict[str, Any], load: Load) -> None:
+    recipe["ablations"] = {"axes": {"pairs.max_tokens": [64, 128], "head": {"a": {}, "b": {"finetune": {"head": "reinit"}}}}}
+    for setting in load(recipe).settings:
+        alone = copy.deepcopy(recipe)
+        del alone["ablations"]
+        alone["pairs"]["max_tokens"] = int(setting.values["pairs.max_tokens"].split("=")[1])
+        alone["finetune"]["head"] = {"a": "carry", "b": "reinit"}[setting.values["head"]]
+        assert setting.experiment == load(alone).recipe

@@ -1,0 +1,188 @@
+"""The report's small parts: words, thinning, differences of settings, the leaderboard, escaping."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from harness.evaluation import best_of_n
+from harness.report import board, words
+from harness.report.comparison import Place
+from harness.report.curves import thinned
+from harness.report.data import Line, _pair_example
+from harness.report.html import json_for_script
+from harness.report.markdown import plain, table
+from harness.report.settings import UNCHANGED, differences, flat, resolved
+from harness.report.status import look
+from harness.store.store import Store
+from tests.report_store import fail, fill, first, publish, quickstart, with_axes
+
+
+def test_area_bounds_are_those_of_the_evaluation() -> None:
+    assert board.AREA_SMALLEST == best_of_n.AREA_SMALLEST
+    assert board.AREA_LARGEST == best_of_n.AREA_LARGEST
+    assert board.AREA_POOL_SHARE == best_of_n.AREA_POOL_SHARE
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(4.21, "4.2 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7_500, "2 h 05 min")],
+)
+def test_durations_as_people_say_them(seconds: float, told: str) -> None:
+    assert words.duration(seconds) == told
+
+
+def test_numbers_keep_their_sign() -> None:
+    assert words.signed(-0.0126) == "\N{MINUS SIGN}0.013"
+    assert words.signed(0.25) == "+0.250"
+    assert words.signed_interval(-0.5, 0.5) == "[\N{MINUS SIGN}0.500, +0.500]"
+    assert words.listing(["a", "b", "c"]) == "a, b and c"
+
+
+def test_an_interval_without_width_is_not_shown_as_precision() -> None:
+    assert words.interval(0.25, 0.75) == "[0.250, 0.750]"
+    assert words.interval(0.5, 0.5) == "no spread"
+
+
+def test_places_say_tied_where_nothing_is_told_apart() -> None:
+    def place(low: int, high: int) -> str:
+        return str(Place(low=low, high=high, of=4, tied_with=()))
+
+    assert place(1, 4) == "tied"
+    assert place(1, 2) == "1\N{EN DASH}2"
+    assert place(3, 3) == "3"
+    assert str(Place(low=1, high=1, of=1, tied_with=())) == ""  # one setting has no order
+
+
+@pytest.mark.parametrize("length", [1, 2, 999, 1_000, 1_001, 5_000, 123_457])
+def test_thinned_curves_keep_both_ends_and_order(length: int) -> None:
+    points = [(step, float(step)) for step in range(length)]
+    thin = thinned(points, 1_000)
+    assert len(thin) == min(length, 1_000)
+    assert thin[0] == points[0]
+    assert thin[-1] == points[-1]
+    assert thin == sorted(set(thin))
+
+
+def test_settings_differ_in_words() -> None:
+    plan = quickstart()
+    base = resolved(plan.loaded.recipe)
+    told = {setting.name: differences(base, resolved(setting.setting.experiment)) for setting in plan.settings}
+    assert told["rm+lm"] == (UNCHANGED,)
+    assert told["rm"] == ("pretrain.loss.lm is 0 instead of 1",)
+    assert told["lm"] == ("pretrain.loss.rm is 0 instead of 1",)
+    assert told["no-pmp"] == ("no PMP: fine-tuning starts at the base model",)
+
+
+def test_every_parameter_is_resolved_defaults_too() -> None:
+    found = flat(resolved(quickstart().loaded.recipe))
+    assert found["finetune.clip_norm"] == 1.0  # a default nobody wrote
+    assert found["pairs.rejected.from"] == "mutation"
+    assert not any(path.startswith(("runtime", "seeds", "name")) for path in found)
+
+
+def test_pair_examples_mark_the_lines_that_differ() -> None:
+    row = {"prompt": "p", "chosen": "a\nb\nc", "rejected": "a\nx\nc", "detail": ""}
+    example = _pair_example(row)
+    assert [line.changed for line in example.chosen] == [False, True, False]
+    assert example.rejected[1] == Line(text="x", changed=True)
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!--", "&amp;", "\u2028", "]]>"])
+def test_json_in_a_script_element_cannot_end_it(text: str) -> None:
+    made = json_for_script({"key": text})
+    assert not set(made) & set("<>&\u2028")
+    assert json.loads(made) == {"key": text}
+
+
+def test_markdown_shows_text_as_it_is() -> None:
+    assert plain("a|b <i> *x* _y_ `z`") == "a\\|b &lt;i&gt; \\*x\\* \\_y\\_ \\`z\\`"
+    assert table(("a", "b"), [("1|2", "3")], {1}) == "| a | b |\n| --- | ---: |\n| 1\\|2 | 3 |"
+
+
+# ------------------------------------------------------------------------------------------------ the board
+
+
+def _estimate(task: str, kind: str, row: str, metric: str, value: float) -> dict[str, Any]:
+    return {
+        "task": task,
+        "evaluation": "best_of_n",
+        "kind": kind,
+        "row": row,
+        "metric": metric,
+        "estimate": value,
+        "low": value - 0.1,
+        "high": value + 0.1,
+        "level": 0.95,
+        "covers": "problems",
+        "problems": 10,
+        "clusters": 5,
+        "method": "by hand",
+        "by_seed": [value],
+    }
+
+
+def test_the_key_point_is_the_largest_n_within_a_quarter_of_the_pool(tmp_path: Any) -> None:
+    plan = quickstart("evaluate.best_of_n.n=[1, 2, 8, 32]")
+    estimates = [_estimate("logic", "setting", "rm", f"bon@{size}", 0.5) for size in (1, 2, 8, 32)]
+    made = board.boards(plan, look(plan.stages, Store(tmp_path)), {"estimates": estimates})
+    logic = next(one for one in made if one.task == "logic")
+    assert logic.pool_size == 64
+    assert logic.key_size == 8
+    assert logic.area_sizes == (2, 8)
+    assert [logic.overlaps(size) for size in logic.sizes] == [False, False, False, True]
+
+
+def test_every_setting_and_reference_has_a_row_on_every_task_that_asks_for_it(tmp_path: Any) -> None:
+    plan = quickstart()
+    made = board.boards(plan, look(plan.stages, Store(tmp_path)), None)
+    assert [one.task for one in made] == ["arithmetic", "logic", "code"]
+    for one in made:
+        assert [row.name for row in one.settings] == [setting.name for setting in plan.settings]
+        assert all(row.gaps for row in one.rows)
+    code = {row.name: row for row in made[2].settings}
+    assert code["rm"].asked
+    assert not code["no-pmp"].asked  # it has no reward head before fine-tuning
+
+
+def test_a_setting_and_a_reference_of_one_name_do_not_mix(tmp_path: Any) -> None:
+    plan = with_axes(tmp_path, {"kind": {"length": {}, "rm": {"pretrain.loss": {"rm": 1.0, "lm": 0.0}}}})
+    analysis = {
+        "estimates": [
+            _estimate("logic", "setting", "length", "area", 0.7),
+            _estimate("logic", "shallow", "length", "area", 0.2),
+        ]
+    }
+    made = board.boards(plan, look(plan.stages, Store(tmp_path)), analysis)
+    rows = next(one for one in made if one.task == "logic").rows
+    assert {row.kind: row.estimates["area"].estimate for row in rows if row.name == "length"} == {
+        "setting": 0.7,
+        "shallow": 0.2,
+    }
+
+
+# ------------------------------------------------------------------------------------------------ the status
+
+
+def test_status_tells_done_failed_waiting_stopped_and_stale(tmp_path: Any) -> None:
+    plan, store = quickstart(), Store(tmp_path)
+    base, tokenizer = first(plan, "base"), first(plan, "tokenizer")
+    fill(plan, store, wanted=lambda stage: stage.kind in ("corpus", "problems"))
+    publish(store, tokenizer, stale=True)
+    fail(store, base, "TrainingDiverged: it ran away")
+    fail(store, first(plan, "candidates_part"), "TrainingStopped: asked to stop")
+    found = look(plan.stages, store)
+    assert found[first(plan, "corpus").fingerprint].state == "done"
+    assert found[tokenizer.fingerprint].stale
+    assert not found[first(plan, "corpus").fingerprint].stale
+    assert found[base.fingerprint].state == "failed"
+    assert found[base.fingerprint].reason == "TrainingDiverged: it ran away"
+    assert found[first(plan, "candidates_part").fingerprint].state == "interrupted"
+    trunk = found[first(plan, "trunk_state").fingerprint]
+    assert trunk.state == "blocked"
+    assert trunk.reason == f"waits for {base.label}: TrainingDiverged: it ran away"
+    score = found[first(plan, "score", "rm").fingerprint]
+    assert score.reason == trunk.reason  # the root cause, however far
+    assert found[first(plan, "pairs").fingerprint].state == "not done"
