@@ -13,11 +13,12 @@ from harness.cli.console import output, table
 from harness.cli.execute import execute
 from harness.cli.workspace import Workspace, open_workspace
 from harness.plan.graph import Stage
+from harness.plan.kinds import source_digest
 from harness.plan.plan import analysis_stage
 from harness.report import write
 from harness.report.board import BON, Board, Row
 from harness.report.overview import Overview, overview
-from harness.report.status import StageStatus, look
+from harness.report.status import look
 from harness.report.words import NO_SPREAD, metric_label
 from harness.report.write import ReportFiles
 
@@ -39,7 +40,10 @@ def report_on(workspace: Workspace) -> Report:
     """Compare the finished outcomes (once) and write the report, unless it stands already."""
     plan, store = workspace.plan, workspace.store
     stage = _analysis(workspace)
-    if stage is not None and store.record(stage.kind, stage.fingerprint) is None:
+    if stage is not None and not _is_current(workspace, stage):
+        record = store.record(stage.kind, stage.fingerprint)
+        if record is not None:
+            store.discard(record)
         execute(workspace, [stage], everything=[*plan.stages, stage])
     seen = overview(plan, store, stage)
     return Report(files=write.write_report(plan, store, stage, workspace.reports, seen=seen), overview=seen)
@@ -50,22 +54,29 @@ def _analysis(workspace: Workspace) -> Stage | None:
 
     Outcomes whose values were dropped take part only where they were compared before: reporting recomputes nothing.
     """
-    store = workspace.store
-    rerun = workspace.runtime.stale_code == "rerun"
-    done = [
-        status
-        for status in look(workspace.plan.stages, store).values()
-        if status.record is not None and not (rerun and status.stale)
-    ]
-    stage = analysis_stage(workspace.plan, _fingerprints(done))
-    if stage is None or store.record(stage.kind, stage.fingerprint) is not None:
+    plan = workspace.plan
+    done = workspace.work().done
+    recorded = done
+    if workspace.runtime.stale_code == "keep":
+        statuses = look(plan.stages, workspace.store).values()
+        recorded = frozenset(status.stage.fingerprint for status in statuses if status.record is not None)
+    stage = analysis_stage(plan, recorded)
+    if stage is None or _is_current(workspace, stage):
         return stage
-    kept = [status for status in done if status.record is not None and store.has_payload(status.record)]
-    return analysis_stage(workspace.plan, _fingerprints(kept))
+    return analysis_stage(plan, done)
 
 
-def _fingerprints(statuses: Sequence[StageStatus]) -> frozenset[str]:
-    return frozenset(status.stage.fingerprint for status in statuses)
+def _is_current(workspace: Workspace, stage: Stage) -> bool:
+    """Whether a comparison stands: done after all that it compares, which may have been computed again since."""
+    store = workspace.store
+    record = store.record(stage.kind, stage.fingerprint)
+    if record is None:
+        return False
+    if workspace.runtime.stale_code == "rerun" and record.environment.get("source_digest") != source_digest(stage.kind):
+        return False
+    compared = [store.record(item.stage.kind, item.stage.fingerprint) for item in stage.inputs.values()]
+    made = float(store.run_facts(record)["finished"])
+    return all(one is not None and float(store.run_facts(one)["finished"]) <= made for one in compared)
 
 
 # ------------------------------------------------------------------------------------------------- terminal

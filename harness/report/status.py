@@ -10,7 +10,7 @@ from harness.events import Failed, read_events
 from harness.plan.graph import Stage
 from harness.plan.kinds import source_digest
 from harness.store.record import EVENTS, Record
-from harness.store.store import Store
+from harness.store.store import Snapshot, Store
 
 State = Literal["done", "failed", "interrupted", "running", "blocked", "not done"]
 
@@ -41,13 +41,15 @@ Statuses = Mapping[str, StageStatus]
 def look(stages: Iterable[Stage], store: Store) -> dict[str, StageStatus]:
     """The status of stages, inputs first, by fingerprint."""
     found: dict[str, StageStatus] = {}
+    snapshot = Snapshot(store)
     for stage in stages:
-        found[stage.fingerprint] = _status(stage, store, found)
+        found[stage.fingerprint] = _status(stage, snapshot, found)
     return found
 
 
-def _status(stage: Stage, store: Store, earlier: Statuses) -> StageStatus:
-    record = store.record(stage.kind, stage.fingerprint)
+def _status(stage: Stage, snapshot: Snapshot, earlier: Statuses) -> StageStatus:
+    store = snapshot.store
+    record = snapshot.record(stage.kind, stage.fingerprint)
     if record is not None:
         stale = record.environment.get("source_digest") != source_digest(stage.kind)
         return StageStatus(stage=stage, state="done", record=record, stale=stale)

@@ -8,8 +8,9 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -432,3 +433,22 @@ def test_reporting_compares_with_the_real_executor_and_recomputes_nothing_that_w
     assert gaps["rm+lm"] == {"best_of_n": "done, not yet compared"}
     assert gaps["rm"] == {}
     assert not store.has_payload(record)  # still as it was: a report computes no experiment
+
+
+def test_a_comparison_is_made_again_after_what_it_compares_was(tmp_path: Path) -> None:
+    """A stage computed again keeps its fingerprint; a comparison of its old values must not stand."""
+    plan, store = quickstart("evaluate.code_pairs=null"), Store(tmp_path / "store")
+    fill(plan, store)
+    workspace = Workspace(plan=plan, store=store, workdir=tmp_path)
+    before = report_on(workspace)
+    changed = first(plan, "best_of_n", "no-pmp finetune 0 on logic")
+    publish(store, replace(changed, label="best-of-N better on logic"), finished=time.time())
+    after = report_on(workspace)
+
+    def area(report: Report) -> float:
+        logic = next(board for board in report.overview.boards if board.task == "logic")
+        return next(row.estimates["area"].estimate for row in logic.settings if row.name == "no-pmp")
+
+    assert after.files.rendered
+    assert area(after) > area(before) + 0.1
+    assert not report_on(workspace).files.rendered

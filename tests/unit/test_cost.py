@@ -48,7 +48,12 @@ def test_parameters_are_those_of_transformers(
         "intermediate_size": intermediate,
     }
     model = tiny_model(
-        family, vocabulary=vocabulary, max_positions=64, tie_embeddings=tied, seed=0, **shape  # type: ignore[arg-type]
+        family,
+        vocabulary=vocabulary,
+        max_positions=64,
+        tie_embeddings=tied,
+        seed=0,
+        **shape,  # type: ignore[arg-type]
     )
     in_layers, in_vocabulary = parameters({**shape, "family": family, "vocabulary": vocabulary})
     assert model.get_input_embeddings().weight.numel() == in_vocabulary

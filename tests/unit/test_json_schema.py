@@ -71,12 +71,16 @@ def schema_errors(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]
                 if isinstance(value, list):
                     first = len(schema.get("prefixItems", [])) if key == "items" else 0
                     rules = rule if key == "prefixItems" else [rule] * len(value)
-                    errors += [one for item, part in zip(value[first:], rules, strict=False) for one in below(item, part)]
+                    errors += [
+                        one for item, part in zip(value[first:], rules, strict=False) for one in below(item, part)
+                    ]
             case "then" | "else":
                 pass
             case _ if key in LIMITS:
                 kind, holds = LIMITS[key]
-                errors += [f"{value!r} breaks {key} {rule}"] if isinstance(value, kind) and not holds(value, rule) else []
+                errors += (
+                    [f"{value!r} breaks {key} {rule}"] if isinstance(value, kind) and not holds(value, rule) else []
+                )
             case _:
                 assert key in ANNOTATIONS, key
     return errors
@@ -145,6 +149,8 @@ def test_an_editor_sees_slips(old: str, new: str) -> None:
     assert editor(text.replace(old, new))
 
 
-@pytest.mark.parametrize("text", ["extends: 3", "extends: a.yaml\npretrain: {learning_rte: 0.1}", "pretrain: null", "[]", "1"])
+@pytest.mark.parametrize(
+    "text", ["extends: 3", "extends: a.yaml\npretrain: {learning_rte: 0.1}", "pretrain: null", "[]", "1"]
+)
 def test_an_editor_sees_slips_in_parts(text: str) -> None:
     assert editor(text)

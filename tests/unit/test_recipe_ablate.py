@@ -91,11 +91,17 @@ def test_numbers_of_settings(sizes: list[int]) -> None:
 
 
 def test_inclusions_stand_beside_the_axes() -> None:
-    include = [{"name": "no-pmp", "set": {"pretrain": None}}, {"name": "big", "set": {"pairs.count": 99, "pairs.spare": 1.0}}]
+    include = [
+        {"name": "no-pmp", "set": {"pretrain": None}},
+        {"name": "big", "set": {"pairs.count": 99, "pairs.spare": 1.0}},
+    ]
     found = points_of(axes={"pairs.count": [10, 20]}, include=include)
     assert [point.name for point in found] == ["count=10", "count=20", "no-pmp", "big"]
     assert found[3].values == {}
-    assert [(override.path, override.value) for override in found[3].overrides] == [("pairs.count", 99), ("pairs.spare", 1.0)]
+    assert [(override.path, override.value) for override in found[3].overrides] == [
+        ("pairs.count", 99),
+        ("pairs.spare", 1.0),
+    ]
     assert {override.origin for override in found[3].overrides} == {("ablations", "include", "1")}
     assert names_of(include=include) == ["base", "no-pmp", "big"]
 
@@ -223,7 +229,10 @@ def test_seeds_nest(recipe: dict[str, Any], planned: Callable[..., Plan], pretra
     ]
     checkpoints = {variant.pretrained.fingerprint for variant in with_pmp.variants if variant.pretrained}
     assert len(checkpoints) == pretrain
-    assert len({variant.finetuned.fingerprint for variant in with_pmp.variants if variant.finetuned}) == pretrain * finetune
+    assert (
+        len({variant.finetuned.fingerprint for variant in with_pmp.variants if variant.finetuned})
+        == pretrain * finetune
+    )
 
 
 COINCIDING: dict[str, dict[str, Any]] = {
@@ -256,7 +265,11 @@ def test_coinciding_settings_are_one_with_several_names(
     assert [setting.names for setting in plan.settings] == [(asked[0], asked[1]), (asked[2],)]
     assert plan.settings[0].name == f"{asked[0]} = {asked[1]}"
     # counted and trained once
-    recipe["ablations"] = {**ablations, "include": [], "exclude": [*ablations.get("exclude", []), exclusion(plan, asked[1])]}
+    recipe["ablations"] = {
+        **ablations,
+        "include": [],
+        "exclude": [*ablations.get("exclude", []), exclusion(plan, asked[1])],
+    }
     assert planned(recipe).asked == plan.asked
     assert {stage.fingerprint for stage in planned(recipe).stages} == {stage.fingerprint for stage in plan.stages}
 
@@ -269,4 +282,7 @@ def test_a_head_that_pmp_trained_is_carried(recipe: dict[str, Any], planned: Cal
     recipe["ablations"] = {"axes": {"finetune.head": ["carry", "reinit", "linear_probe"]}}
     assert len(planned(recipe).settings) == 3
     recipe["pretrain"] = None
-    assert [setting.names for setting in planned(recipe).settings] == [("head=carry", "head=reinit"), ("head=linear_probe",)]
+    assert [setting.names for setting in planned(recipe).settings] == [
+        ("head=carry", "head=reinit"),
+        ("head=linear_probe",),
+    ]

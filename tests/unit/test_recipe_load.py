@@ -259,7 +259,15 @@ def test_everything_at_once(tmp_path: Path) -> None:
         old, new, _ = SLIPS[name]
         text = text.replace(old, new)
     told = problems(tmp_path, text)
-    for part in ("hidden_size", "global_bach", "`pretrain.global_batch`", "pairs.count", "`from`", "loss.lm", "less than"):
+    for part in (
+        "hidden_size",
+        "global_bach",
+        "`pretrain.global_batch`",
+        "pairs.count",
+        "`from`",
+        "loss.lm",
+        "less than",
+    ):
         assert any(part in line for line in told), part
     assert len(told) == len(set(told)) == 7
     for line in told:
@@ -280,17 +288,28 @@ def test_all_contradictions_at_once(tmp_path: Path) -> None:
 
 def test_a_task_may_not_take_the_name_of_the_code_pairs(tmp_path: Path) -> None:
     told = problems(tmp_path, TEXT.replace("sums", "code"))
-    assert told == ["recipe.yaml:18: `tasks.code` must be called otherwise, but it is the name of the code pairs; rename it"]
+    assert told == [
+        "recipe.yaml:18: `tasks.code` must be called otherwise, but it is the name of the code pairs; rename it"
+    ]
 
 
 STRICT = {
     "seeds: {data: 0": ["seeds: {data: 0.0", "seeds: {data: '0'", "seeds: {data: true", "seeds: {data: null"],
     "name: small": ["name: 3", "name: true", "name: ''", "name: a b", "name: ../up", "name: null", "name: [small]"],
     "hidden_size: 32": ["hidden_size: 32.0", "hidden_size: '32'", "hidden_size: yes", "hidden_size: [32]"],
-    "learning_rate: 1e-3": ["learning_rate: '1e-3'", "learning_rate: true", "learning_rate: .nan", "learning_rate: .inf"],
+    "learning_rate: 1e-3": [
+        "learning_rate: '1e-3'",
+        "learning_rate: true",
+        "learning_rate: .nan",
+        "learning_rate: .inf",
+    ],
     "edits: [1, 3]": ["edits: [1]", "edits: [1, 2, 3]", "edits: 1", "edits: {1: 3}", "edits: [1.0, 3]"],
     "{rm: 1.0, lm: 1.0}": ["{rm: .nan}", "{rm: .inf}", "{lm: no}", "[1.0, 1.0]", "1.0"],
-    "finetune:\n": ["finetune:\n  select: yes\n", "finetune:\n  weight_decay: .nan\n", "finetune:\n  clip_norm: .inf\n"],
+    "finetune:\n": [
+        "finetune:\n  select: yes\n",
+        "finetune:\n  weight_decay: .nan\n",
+        "finetune:\n  clip_norm: .inf\n",
+    ],
     "count: 160": ["count: 1_000_000_001", "count: 1e2", "count: -1", "count: 0"],
     "source: tiny": ["source: tiny\n  tie_embeddings: yes", "source: tiny\n  tie_embeddings: 1", "source: hub"],
 }
@@ -315,7 +334,9 @@ def test_whole_numbers_are_good_floats(tmp_path: Path) -> None:
 
 def test_assignments_override(tmp_path: Path) -> None:
     path = write(tmp_path, TEXT)
-    loaded = load_recipe(path, ["pairs.count=240", "pretrain.loss={rm: 0.5}", "runtime.slots=2", "ablations=null", "notes=no"])
+    loaded = load_recipe(
+        path, ["pairs.count=240", "pretrain.loss={rm: 0.5}", "runtime.slots=2", "ablations=null", "notes=no"]
+    )
     assert [setting.name for setting in loaded.settings] == ["base"]
     recipe = loaded.recipe
     assert recipe.pretrain is not None
@@ -354,9 +375,13 @@ def test_an_assignment_must_be_yaml(tmp_path: Path) -> None:
 def test_a_recipe_extends_another(tmp_path: Path) -> None:
     write(tmp_path, TEXT, "base.yaml")
     (tmp_path / "more").mkdir()
-    middle = "extends: ../base.yaml\nname: middle\npretrain:\n  loss: {lm: 0.5}\n  schedule: {kind: cosine, warmup: 0.1}\n"
+    middle = (
+        "extends: ../base.yaml\nname: middle\npretrain:\n  loss: {lm: 0.5}\n  schedule: {kind: cosine, warmup: 0.1}\n"
+    )
     write(tmp_path / "more", middle, "middle.yaml")
-    path = write(tmp_path, "extends: more/middle.yaml\npretrain: {learning_rate: 1e-4}\nablations: {axes: {loss: {rm: {}}}}\n")
+    path = write(
+        tmp_path, "extends: more/middle.yaml\npretrain: {learning_rate: 1e-4}\nablations: {axes: {loss: {rm: {}}}}\n"
+    )
     recipe = load_recipe(path).recipe
     assert recipe.name == "middle"
     assert recipe.pretrain is not None
@@ -478,7 +503,9 @@ def test_untouched_blocks_are_shared_by_settings(tmp_path: Path) -> None:
 
 
 def test_a_setting_is_the_recipe_with_its_overrides(recipe: dict[str, Any], load: Load) -> None:
-    recipe["ablations"] = {"axes": {"pairs.max_tokens": [64, 128], "head": {"a": {}, "b": {"finetune": {"head": "reinit"}}}}}
+    recipe["ablations"] = {
+        "axes": {"pairs.max_tokens": [64, 128], "head": {"a": {}, "b": {"finetune": {"head": "reinit"}}}}
+    }
     for setting in load(recipe).settings:
         alone = copy.deepcopy(recipe)
         del alone["ablations"]

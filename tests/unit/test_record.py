@@ -29,7 +29,12 @@ IDENTITY = {"kind": "encode", "code_version": 1, "spec": {"limit": None}, "input
 
 
 def record_of(directory: Path, **changes: Any) -> Record:
-    facts: dict[str, Any] = {"kind": "encode", "identity": IDENTITY, "result": {"groups": 3}, "environment": {"threads": 2}}
+    facts: dict[str, Any] = {
+        "kind": "encode",
+        "identity": IDENTITY,
+        "result": {"groups": 3},
+        "environment": {"threads": 2},
+    }
     return make_record(**(facts | changes), directory=directory)
 
 

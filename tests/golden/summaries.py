@@ -1,0 +1,143 @@
+"""What a finished stage's outputs come down to, so that two runs on different machines can be compared.
+
+Texts, numbers that are counted and token ids are digested; what comes out of floating-point training is described by
+statistics that the last bits do not move.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from harness.store.artifacts import (
+    Analysis,
+    Candidates,
+    Checkpoint,
+    Corpus,
+    Pairs,
+    Problems,
+    ProblemValues,
+    Scores,
+    Table,
+    Tokenizer,
+    Tokens,
+    TrunkState,
+)
+from harness.store.record import Record
+
+Summary = dict[str, Any]
+
+
+def digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def table(kind: type[Table]) -> Callable[[Path, bool], Summary]:
+    def summary(directory: Path, exact: bool) -> Summary:
+        rows = kind(directory).rows()
+        return {"rows": len(rows), "digest": digest(rows)}
+
+    return summary
+
+
+def tokenizer(directory: Path, exact: bool) -> Summary:
+    content = json.loads(Tokenizer(directory).path.read_text(encoding="utf-8"))
+    return {"digest": digest(content["model"])}
+
+
+def tokens(directory: Path, exact: bool) -> Summary:
+    reader = Tokens(directory).open()
+    groups = [[segment.tolist() for segment in group] for group in reader]
+    return {"groups": len(groups), "digest": digest([reader.rows.tolist(), groups])}
+
+
+def weights(model: Path) -> Summary:
+    """Root mean square and mean of every tensor."""
+    found: Summary = {}
+    for file in sorted(model.glob("*.safetensors")):
+        for name, tensor in sorted(load_file(file).items()):
+            values = tensor.astype(np.float64)
+            found[f"{file.stem}/{name}"] = {"rms": float(np.sqrt((values**2).mean())), "mean": float(values.mean())}
+    return found
+
+
+def checkpoint(directory: Path, exact: bool) -> Summary:
+    return weights(Checkpoint(directory).model)
+
+
+def trunk_state(directory: Path, exact: bool) -> Summary:
+    state = TrunkState(directory)
+    moments = load_file(state.state / "optimizer.safetensors")
+    return {**weights(state.model), "moments": float(np.mean([np.abs(moment).mean() for moment in moments.values()]))}
+
+
+def scores(directory: Path, exact: bool) -> Summary:
+    found = Scores(directory).read()
+    values = found["score"].to_numpy()
+    which = [found["group"].to_pylist(), found["response"].to_pylist()]
+    if exact:
+        return {"which": digest(which), "digest": digest(values.tolist())}
+    return {"which": digest(which), "mean": float(values.mean()), "deviation": float(values.std())}
+
+
+def values(directory: Path, exact: bool) -> Summary:
+    """Of a trained scorer only which values there are: a last bit may swap two candidates."""
+    rows = ProblemValues(directory).rows()
+    if exact:
+        return {"rows": len(rows), "digest": digest([{**row, "value": round(row["value"], 9)} for row in rows])}
+    return {"rows": len(rows), "metrics": sorted({row["metric"] for row in rows})}
+
+
+def analysis(directory: Path, exact: bool) -> Summary:
+    """All rows counted; the numbers of those that no trained scorer enters."""
+    content = json.loads(Analysis(directory).path.read_text(encoding="utf-8"))
+    untrained = [
+        {key: value for key, value in row.items() if isinstance(value, str | int | float)}
+        for row in content["estimates"]
+        if row["row"] in ("pool", "mean", "majority", "oracle", "length")
+    ]
+    return {**{name: len(rows) for name, rows in content.items()}, "untrained": untrained}
+
+
+SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
+    "corpus": table(Corpus),
+    "pairs_part": table(Pairs),
+    "pairs": table(Pairs),
+    "problems": table(Problems),
+    "preferences": table(Pairs),
+    "candidates_part": table(Candidates),
+    "candidates": table(Candidates),
+    "tokenizer": tokenizer,
+    "encode": tokens,
+    "base": checkpoint,
+    "trunk_state": trunk_state,
+    "pretrain": checkpoint,
+    "finetune": checkpoint,
+    "score": scores,
+    "shallow_score": scores,
+    "best_of_n": values,
+    "pool_baselines": values,
+    "pair_accuracy": values,
+    "analysis": analysis,
+}
+
+
+def summarise(record: Record, directory: Path, *, exact: bool) -> Summary:
+    """A stage's outputs and, where no floating-point training enters, its result.
+
+    Args:
+        exact: no trained scorer enters, so everything can be compared in full.
+    """
+    found: Summary = {"outputs": SUMMARIES[record.kind](directory, exact)}
+    if exact:
+        found["result"] = record.result
+    elif "last" in record.result:  # a training: how many steps, and where its losses ended
+        names = ("steps", "groups_trained", "tokens_trained", "last")
+        found["result"] = {name: record.result[name] for name in names}
+    return found

@@ -1,0 +1,471 @@
+"""Sharing is exact: what a choice does not decide keeps its fingerprint, what it decides changes, and no more.
+
+Stages of two plans are matched by their role: the variant and task they serve, and the way there through inputs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from harness.plan.graph import Stage
+from harness.plan.plan import Plan, Variant
+
+MakePlan = Callable[..., Plan]
+Role = tuple[str, ...]
+
+# Every leaf of an experiment: another value, and the kinds of stages whose own choices or inputs it changes. All that
+# reads those changes with them; nothing else may.
+DATA = ("corpus",)
+PAIRS = ("pairs_part",)
+HELDOUT_AND_TRAIN = ("pairs",)
+PMP = ("trunk_state", "pretrain")
+TRAINED_PAIRS = ("pairs", "encode", *PMP, "shallow_score")
+LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "model.family": ("qwen2", ("base",)),
+    "model.vocabulary": (600, ("tokenizer", "base")),
+    "model.hidden_size": (48, ("base",)),
+    "model.layers": (3, ("base",)),
+    "model.heads": (2, ("base",)),
+    "model.key_value_heads": (4, ("base",)),
+    "model.intermediate_size": (96, ("base",)),
+    "model.tie_embeddings": (False, ("base",)),
+    "model.base.learning_rate": (0.002, ("base",)),
+    "model.base.schedule.kind": ("linear", ("base",)),
+    "model.base.schedule.warmup": (0.1, ("base",)),
+    "model.base.global_batch": (16, ("base",)),
+    "model.base.precision": ("bf16", ("base",)),
+    "model.base.weight_decay": (0.2, ("base",)),
+    "model.base.clip_norm": (2.0, ("base",)),
+    "model.base.betas": ([0.9, 0.99], ("base",)),
+    "model.base.texts": (72, ("base",)),
+    "corpus.packages": (["email", "logging", "http", "json", "xml"], DATA),
+    "corpus.heldout": (["json"], DATA),
+    "corpus.base": (["json"], DATA),
+    "corpus.min_characters": (90, DATA),
+    "corpus.max_characters": (500, DATA),
+    "corpus.min_docstring_characters": (30, DATA),
+    "corpus.near_duplicate": (0.7, DATA),
+    "pairs.count": (320, TRAINED_PAIRS),
+    "pairs.prompt.max_characters": (100, PAIRS),
+    "pairs.chosen": ({"from": "mutation", "edits": [1, 1], "kinds": ["constant"]}, PAIRS),
+    "pairs.rejected.edits": ([1, 2], PAIRS),
+    "pairs.rejected.kinds": (["arithmetic"], PAIRS),
+    "pairs.part_size": (40, ("pairs", *PAIRS)),
+    "pairs.spare": (1.5, ("pairs",)),
+    "pairs.max_tokens": (256, ("encode",)),
+    "tasks.sums.kind": ("circuit_logic", ("problems", "preferences", "candidates_part")),
+    "tasks.sums.problems.base": (16, ("problems",)),
+    "tasks.sums.problems.finetune": (40, ("problems", "preferences")),
+    "tasks.sums.problems.dev": (10, ("problems", "preferences")),
+    "tasks.sums.problems.test": (18, ("problems", "candidates")),
+    "tasks.sums.options": ({"difficulty": 2}, ("problems",)),
+    "tasks.sums.max_tokens": (128, ("encode",)),
+    "tasks.logic.kind": ("gsm_symbolic", ("problems", "preferences", "candidates_part")),
+    "tasks.logic.problems.base": (16, ("problems", "tokenizer", "base")),
+    "tasks.logic.problems.finetune": (40, ("problems", "preferences")),
+    "tasks.logic.problems.dev": (10, ("problems", "preferences")),
+    "tasks.logic.problems.test": (11, ("problems", "candidates_part")),
+    "tasks.logic.options": ({"difficulty": 2}, ("problems",)),
+    "tasks.logic.max_tokens": (128, ("encode",)),
+    "pretrain.learning_rate": (0.002, PMP),
+    "pretrain.schedule.kind": ({"kind": "cosine", "warmup": 0.1}, ("pretrain",)),
+    "pretrain.schedule.warmup_pairs": (32, PMP),
+    "pretrain.schedule.decay": (0.4, PMP),
+    "pretrain.schedule.allow_decay_inside_warmup": (True, ()),
+    "pretrain.global_batch": (16, PMP),
+    "pretrain.precision": ("bf16", PMP),
+    "pretrain.weight_decay": (0.2, PMP),
+    "pretrain.clip_norm": (2.0, PMP),
+    "pretrain.betas": ([0.9, 0.99], PMP),
+    "pretrain.loss.rm": (0.5, PMP),
+    "pretrain.loss.lm": (0.5, PMP),
+    "pretrain.loss.margin": (0.5, PMP),
+    "finetune.learning_rate": (0.002, ("finetune",)),
+    "finetune.schedule.kind": ("linear", ("finetune",)),
+    "finetune.schedule.warmup": (0.1, ("finetune",)),
+    "finetune.global_batch": (16, ("finetune",)),
+    "finetune.precision": ("bf16", ("finetune", "score")),
+    "finetune.weight_decay": (0.2, ("finetune",)),
+    "finetune.clip_norm": (2.0, ("finetune",)),
+    "finetune.betas": ([0.9, 0.99], ("finetune",)),
+    "finetune.tasks": (["logic", "sums"], ("finetune", "shallow_score")),
+    "finetune.samples": (40, ("finetune", "shallow_score")),
+    "finetune.loss.rm": (0.5, ("finetune",)),
+    "finetune.loss.lm": (0.5, ("finetune",)),
+    "finetune.loss.margin": (0.5, ("finetune",)),
+    "finetune.head": ("linear_probe", ("finetune",)),
+    "finetune.select": (None, ("finetune",)),
+    "finetune.select.every_steps": (3, ("finetune",)),
+    "evaluate.best_of_n.tasks": (["sums"], ()),
+    "evaluate.best_of_n.n": ([1, 2, 8], ("best_of_n", "pool_baselines")),
+    "evaluate.best_of_n.candidates.samples": (16, ("candidates_part",)),
+    "evaluate.best_of_n.candidates.accuracy": (0.5, ("candidates_part",)),
+    "evaluate.best_of_n.candidates.options": ({"words": 3}, ("candidates_part",)),
+    "evaluate.best_of_n.candidates.part_size": (4, ("candidates_part", "candidates")),
+    "evaluate.pair_accuracy.tasks": (["logic"], ()),
+    "evaluate.pair_accuracy.samples": (24, ("preferences",)),
+    "evaluate.code_pairs.count": (140, ("pairs", "encode")),
+    "evaluate.reference_scorers": (["ngrams"], ()),
+}
+# Choices of one built-in value: another would be code of one's own (see the tests of plugins).
+ONE_CHOICE = {
+    "model.source", "corpus.kind", "pairs.prompt.from", "pairs.chosen.from", "pairs.rejected.from",
+    "finetune.select.metric", "finetune.select.split", "evaluate.best_of_n.candidates.engine",
+    "pretrain.loss.kind", "finetune.loss.kind",
+}  # fmt: skip
+NO_EXPERIMENT: dict[str, Any] = {
+    "name": "other",
+    "notes": "Another note.",
+    "tags": {"paper": "yes"},
+    "plugins": ["email"],
+    "runtime": {
+        "workdir": "elsewhere", "slots": 3, "device": "cpu", "row_tokens": 1024, "rows_per_micro_batch": 1,
+        "checkpoint_seconds": 1.0, "log_every": 1, "keep": {"base": "record"}, "stale_code": "rerun",
+        "budget": {"hours": 1.0, "stages": 9},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _full(recipe: dict[str, Any]) -> None:
+    recipe["evaluate"]["best_of_n"]["candidates"]["options"] = {}
+
+
+def leaves(data: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for key, value in data.items():
+        here = f"{path}{key}"
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{here}.")
+        else:
+            yield here
+
+
+def set_at(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """`data` with one leaf changed; a schedule's kind changes its whole block."""
+    data = copy.deepcopy(data)
+    *blocks, key = path.split(".")
+    if isinstance(value, dict) and key in value:
+        *blocks, key = blocks
+    here = data
+    for block in blocks:
+        here = here[block]
+    here[key] = value
+    return data
+
+
+def roles(plan: Plan) -> dict[Role, Stage]:
+    """Every stage a plan needs, under each of its roles."""
+    found: dict[Role, Stage] = {}
+
+    def walk(role: Role, stage: Stage) -> None:
+        found[role] = stage
+        for name, item in stage.inputs.items():
+            walk((*role, name), item.stage)
+
+    for variant in (*plan.variants, *plan.references):
+        for outcome in variant.outcomes:
+            walk((*names(variant), outcome.task, outcome.metric), outcome.stage)
+    return found
+
+
+def names(variant: Variant) -> tuple[str, str, str]:
+    return (variant.setting, str(variant.pretrain_seed), str(variant.finetune_seed))
+
+
+def own(stage: Stage) -> dict[str, Any]:
+    """What a stage itself chooses: its spec, which inputs it has, and how much of each it reads."""
+    return {"spec": dict(stage.spec), "inputs": {name: item.rows for name, item in stage.inputs.items()}}
+
+
+def fingerprints(plan: Plan) -> set[str]:
+    return {stage.fingerprint for stage in plan.stages}
+
+
+def outcomes(plan: Plan) -> dict[Role, str]:
+    return {
+        (*names(variant), outcome.task, outcome.metric): outcome.stage.fingerprint
+        for variant in plan.variants
+        for outcome in variant.outcomes
+    }
+
+
+def test_every_leaf_of_an_experiment_is_here(recipe: dict[str, Any], planned: MakePlan) -> None:
+    whole = planned(recipe).loaded.recipe.model_dump(mode="json", by_alias=True)
+    experiment = {key: value for key, value in whole.items() if key not in (*NO_EXPERIMENT, "seeds", "ablations")}
+    assert set(leaves(experiment)) - set(LEAVES) == ONE_CHOICE
+    assert set(leaves(recipe)) - {"name"} == set(leaves(experiment))  # the recipe of these tests leaves nothing out
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_a_choice_changes_what_depends_on_it_and_nothing_else(
+    recipe: dict[str, Any], planned: MakePlan, path: str
+) -> None:
+    value, expected = LEAVES[path]
+    before, after = roles(planned(recipe)), roles(planned(set_at(recipe, path, value)))
+    common = before.keys() & after.keys()
+    deciding = {before[role].kind for role in common if own(before[role]) != own(after[role])}
+    assert sorted(deciding) == sorted(expected)
+    for role in common:
+        one, other = before[role], after[role]
+        same_inputs = all(
+            one.inputs[name].identity() == item.identity() for name, item in other.inputs.items() if name in one.inputs
+        )
+        assert (one.fingerprint == other.fingerprint) == (own(one) == own(other) and same_inputs), role
+    if not expected:
+        assert all(before[role].fingerprint == after[role].fingerprint for role in common)
+    else:
+        assert any(before[role].fingerprint != after[role].fingerprint for role in common)
+
+
+# What reads, directly or not, the stages a choice decides: a second, independent account of the same thing.
+DOWNSTREAM = {
+    "model.layers": {"base", "trunk_state", "pretrain", "finetune", "score", "best_of_n", "pair_accuracy"},
+    "pretrain.loss.lm": {"trunk_state", "pretrain", "finetune", "score", "best_of_n", "pair_accuracy"},
+    "finetune.head": {"finetune", "score", "best_of_n", "pair_accuracy"},
+    "evaluate.best_of_n.n": {"best_of_n", "pool_baselines"},
+    "evaluate.pair_accuracy.samples": {"preferences", "encode", "score", "shallow_score", "pair_accuracy"},
+    "evaluate.best_of_n.candidates.accuracy": {
+        "candidates_part", "candidates", "encode", "score", "shallow_score", "best_of_n", "pool_baselines"
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", DOWNSTREAM)
+def test_kinds_that_change_with_a_choice(recipe: dict[str, Any], planned: MakePlan, path: str) -> None:
+    before, after = planned(recipe), planned(set_at(recipe, path, LEAVES[path][0]))
+    kept = fingerprints(before) & fingerprints(after)
+    assert {stage.kind for stage in before.stages if stage.fingerprint not in kept} == DOWNSTREAM[path]
+    assert {stage.kind for stage in after.stages if stage.fingerprint not in kept} == DOWNSTREAM[path]
+
+
+@pytest.mark.parametrize("key", NO_EXPERIMENT)
+def test_how_it_runs_and_what_it_is_called_is_no_identity(recipe: dict[str, Any], planned: MakePlan, key: str) -> None:
+    before = planned(recipe)
+    after = planned({**recipe, key: NO_EXPERIMENT[key]})
+    assert [stage.identity for stage in after.stages] == [stage.identity for stage in before.stages]
+    assert [stage.label for stage in after.stages] == [stage.label for stage in before.stages]
+
+
+def test_every_runtime_choice_was_tried(recipe: dict[str, Any], planned: MakePlan) -> None:
+    runtime = planned(recipe).loaded.recipe.runtime.model_dump()
+    assert set(runtime) - {"executor"} == set(NO_EXPERIMENT["runtime"])
+    assert all(runtime[key] != value for key, value in NO_EXPERIMENT["runtime"].items())
+
+
+def test_the_data_seed_changes_all_data(recipe: dict[str, Any], planned: MakePlan) -> None:
+    before, after = planned(recipe), planned({**recipe, "seeds": {"data": 1}})
+    assert fingerprints(before) & fingerprints(after) == set()
+
+
+# ----------------------------------------------------------------------- a setting in a grid is the setting alone
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_sharing_merges_nothing_that_differs(recipe: dict[str, Any], planned: MakePlan, path: str) -> None:
+    """Each arm of an axis has the very stages it has when planned alone, whichever arm comes first."""
+    value, _ = LEAVES[path]
+    alone = {"a": outcomes(planned(recipe)), "b": outcomes(planned(set_at(recipe, path, value)))}
+    key = path.rpartition(".")[0] if isinstance(value, dict) and "kind" in value else path
+    arms: dict[str, Any] = {"a": {}, "b": {key: value}}
+    for order in (["a", "b"], ["b", "a"]):
+        recipe["ablations"] = {"axes": {"arm": {name: arms[name] for name in order}}}
+        together = planned(recipe)
+        named = {name: setting for setting in together.settings for name in setting.names}
+        for name in order:
+            found = {
+                ("base", *names(variant)[1:], outcome.task, outcome.metric): outcome.stage.fingerprint
+                for variant in named[name].variants
+                for outcome in variant.outcomes
+            }
+            assert found == alone[name], name
+
+
+def test_equal_asks_are_one_object(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["seeds"] = {"pretrain": 2, "finetune": 2}
+    recipe["ablations"] = {
+        "axes": {"arm": {"a": {}, "b": {"finetune.learning_rate": 0.01}, "no-pmp": {"pretrain": None}}}
+    }
+    plan = planned(recipe)
+    assert len({stage.fingerprint for stage in plan.stages}) == len(plan.stages) == len(set(plan.stages))
+    by_fingerprint = {stage.fingerprint: stage for stage in plan.stages}
+    for stage in plan.stages:
+        for item in stage.inputs.values():
+            assert by_fingerprint[item.stage.fingerprint] is item.stage
+    for one, other in zip(plan.settings[0].variants, plan.settings[1].variants, strict=True):
+        assert one.pretrained is other.pretrained  # fine-tuning differs, PMP does not
+        assert one.finetuned is not other.finetuned
+    [base] = [stage for stage in plan.stages if stage.kind == "base"]
+    assert all(
+        variant.finetuned.inputs["start"].stage is base for variant in plan.settings[2].variants if variant.finetuned
+    )
+
+
+# ------------------------------------------------------------------------------------------ adding touches nothing
+
+
+def grown(plan: Plan, larger: Plan) -> bool:
+    return fingerprints(plan) < fingerprints(larger)
+
+
+def test_more_seeds_touch_nothing(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["ablations"] = {"axes": {"arm": {"pmp": {}, "no-pmp": {"pretrain": None}}, "pairs.count": [80, 160]}}
+    plans = [planned({**recipe, "seeds": {"pretrain": p, "finetune": f}}) for p, f in [(1, 1), (2, 1), (2, 3), (4, 5)]]
+    for fewer, more in zip(plans, plans[1:], strict=False):
+        assert grown(fewer, more)
+
+
+AXES: dict[str, tuple[dict[str, Any], str, Any]] = {
+    "a loss": ({"loss": {"both": {}, "rm": {"pretrain.loss.lm": 0.0}}}, "loss", {"lm": {"pretrain.loss.rm": 0.0}}),
+    "an arm without PMP": ({"arm": {"pmp": {}}}, "arm", {"no-pmp": {"pretrain": None}}),
+    "a smaller count": ({"pairs.count": [160]}, "pairs.count", [80]),
+    "a count between": ({"pairs.count": [80, 160]}, "pairs.count", [120]),
+    "a count of no whole batches, without PMP": (
+        {"arm": {"pmp": {}}},
+        "arm",
+        {"no": {"pretrain": None, "pairs.count": 999}},
+    ),
+    "a learning rate": ({"pretrain.learning_rate": [0.001]}, "pretrain.learning_rate", [0.002, 0.003]),
+    "other pairs": ({"pairs.max_tokens": [128]}, "pairs.max_tokens", [64]),
+    "another model": ({"model.layers": [2]}, "model.layers", [1, 3]),
+}
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_more_values_on_an_axis_touch_nothing(recipe: dict[str, Any], planned: MakePlan, axis: str, seeds: int) -> None:
+    axes, name, more = AXES[axis]
+    recipe["seeds"] = {"pretrain": seeds}
+    recipe["ablations"] = {"axes": axes}
+    before = planned(recipe)
+    recipe["ablations"] = {
+        "axes": {**axes, name: axes[name] + more if isinstance(more, list) else {**axes[name], **more}}
+    }
+    assert grown(before, planned(recipe))
+
+
+def test_another_axis_touches_nothing(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["ablations"] = {"axes": {"pairs.count": [80, 160]}}
+    before = planned(recipe)
+    recipe["ablations"]["axes"]["finetune.head"] = ["carry", "reinit"]
+    assert grown(before, planned(recipe))
+
+
+def test_more_pairs_touch_nothing_that_was_trained_in_row_order(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["seeds"] = {"pretrain": 2}
+    recipe["ablations"] = {"axes": {"pairs.count": [80, 160]}}
+    before = planned(recipe)
+    recipe["ablations"] = {"axes": {"pairs.count": [80, 160, 400]}}
+    after = planned(recipe)
+    later = outcomes(after)
+    for role, fingerprint in outcomes(before).items():
+        first_seed = role[1] == "0"  # other seeds draw their order from the recipe's most pairs
+        assert (later[role] == fingerprint) == first_seed, role
+    parts = {stage.fingerprint for stage in before.stages if stage.kind == "pairs_part"}
+    assert parts <= fingerprints(after)
+    encoded = [stage for stage in after.stages if stage.label == "encode pairs train"]
+    assert [stage.spec["limit"] for stage in encoded] == [400]  # one encoding serves all counts
+
+
+# ---------------------------------------------------------------------------------------------------- trunks
+
+
+def trunks(plan: Plan) -> list[Stage]:
+    return [stage for stage in plan.stages if stage.kind == "trunk_state"]
+
+
+def test_trunk_states_do_not_know_the_count(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["ablations"] = {"axes": {"pairs.count": [160, 320]}}
+    both = planned(recipe)
+    alone = [planned({**recipe, "pairs": {**recipe["pairs"], "count": count}, "ablations": {}}) for count in (160, 320)]
+    assert [stage.spec["step"] for stage in trunks(both)] == [16, 32]
+    for plan, state in zip(alone, trunks(both), strict=True):
+        assert [stage.fingerprint for stage in trunks(plan)] == [state.fingerprint]
+    assert [stage.inputs["tokens"].rows for stage in trunks(both)] == [128, 256]
+    assert len({stage.inputs["tokens"].stage.fingerprint for stage in trunks(both)}) == 1
+
+
+def test_two_counts_may_branch_from_one_state(recipe: dict[str, Any], planned: MakePlan) -> None:
+    """160 pairs that decay over the last 0.2 and 256 that decay over the last half leave the trunk at the same step."""
+    recipe["ablations"] = {
+        "mode": "zip",
+        "axes": {"pairs.count": [160, 256], "pretrain.schedule.decay": [0.2, 0.5]},
+    }
+    plan = planned(recipe)
+    [state] = trunks(plan)
+    assert state.spec["step"] == 16
+    branches = [stage for stage in plan.stages if stage.kind == "pretrain"]
+    assert [(branch.spec["start_step"], branch.spec["stop_step"]) for branch in branches] == [(16, 20), (16, 32)]
+    assert all(branch.inputs["trunk"].stage is state for branch in branches)
+
+
+def test_trunk_states_run_in_order_of_step(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["seeds"] = {"pretrain": 2}
+    recipe["ablations"] = {"axes": {"pairs.count": [320, 80, 160], "pretrain.loss.lm": [1.0, 0.5]}}
+    plan = planned(recipe)
+    order = {stage.fingerprint: place for place, stage in enumerate(plan.stages)}
+    found: dict[tuple[Any, Any], list[int]] = {}
+    for stage in trunks(plan):
+        arm = (stage.spec["order"]["seed"], stage.spec["training"]["loss"]["lm"])
+        found.setdefault(arm, []).append(stage.spec["step"])
+        for earlier in stage.after:
+            assert earlier.spec["step"] < stage.spec["step"]
+            assert order[earlier.fingerprint] < order[stage.fingerprint]
+            assert (earlier.spec["order"], earlier.spec["training"]) == (stage.spec["order"], stage.spec["training"])
+        assert len(stage.after) == (stage.spec["step"] > 8)
+    assert found == {(seed, lm): [8, 16, 32] for seed in (0, 1) for lm in (1.0, 0.5)}
+
+
+def test_a_decay_over_everything_needs_no_trunk(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["pretrain"]["schedule"].update(decay=1.0, warmup_pairs=0)
+    plan = planned(recipe)
+    assert trunks(plan) == []
+    [branch] = [stage for stage in plan.stages if stage.kind == "pretrain"]
+    assert branch.inputs["base"].stage.kind == "base"
+    assert (branch.spec["start_step"], branch.spec["stop_step"]) == (0, 20)
+
+
+def test_only_seed_zero_is_free_of_the_most_pairs(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["seeds"] = {"pretrain": 2}
+    recipe["ablations"] = {"axes": {"pairs.count": [80, 160]}}
+    for stage in planned(recipe).stages:
+        if stage.kind in ("trunk_state", "pretrain"):
+            seed = stage.spec["order"]["seed"]
+            assert stage.spec["order"] == ({"seed": 0} if seed == 0 else {"seed": seed, "rows": 160})
+            assert stage.inputs["tokens"].rows == (160 if seed else stage.inputs["tokens"].rows)
+
+
+# ----------------------------------------------------------------------------------------------- references
+
+
+def test_reference_scorers_fit_what_there_is(recipe: dict[str, Any], planned: MakePlan) -> None:
+    """The base experiment may ask for more pairs than any setting does."""
+    recipe["pairs"]["count"] = 400
+    recipe["ablations"] = {"axes": {"pairs.count": [80, 160]}}
+    plan = planned(recipe)
+    fitted = [stage for stage in plan.stages if stage.kind == "shallow_score" and stage.spec["tasks"] == ["code"]]
+    assert len(fitted) == 2
+    for stage in fitted:
+        limit = stage.inputs["tokens-code"].stage.spec["limit"]
+        assert stage.spec["samples"] == stage.inputs["tokens-code"].rows == limit == 160
+
+
+def test_reference_scorers_read_what_fine_tuning_reads(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["seeds"] = {"finetune": 2}
+    plan = planned(recipe)
+    for variant in plan.variants:
+        assert variant.finetuned is not None
+        fine = variant.finetuned
+        scorers = [
+            stage
+            for stage in plan.stages
+            if stage.kind == "shallow_score" and stage.spec["seed"] == variant.finetune_seed
+        ]
+        assert len(scorers) == 2 * 4  # scorers x (two tasks x candidates and pairs)
+        for stage in scorers:
+            assert (stage.spec["samples"], stage.spec["tasks"]) == (fine.spec["samples"], fine.spec["tasks"])
+            for name in fine.spec["tasks"]:
+                assert stage.inputs[f"tokens-{name}"].identity() == fine.inputs[f"tokens-{name}"].identity()

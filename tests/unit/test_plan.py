@@ -1,0 +1,580 @@
+"""Plans: what is asked, what sharing leaves, in which order, and what a store leaves to do."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.plan.graph import Graph, Input, Stage, sizes_alone
+from harness.plan.kinds import KINDS
+from harness.plan.pipeline import steps_of
+from harness.plan.plan import (
+    CODE,
+    POOL,
+    Plan,
+    Variant,
+    Work,
+    analysis_stage,
+    baseline_of,
+    make_plan,
+    trunk_of,
+    work_left,
+)
+from harness.recipe.schema import Pretrain, Runtime
+from harness.store.store import Store
+
+ROOT = Path(__file__).parents[2]
+KEEP, RERUN = Runtime(), Runtime(stale_code="rerun")
+MakePlan = Callable[..., Plan]
+Finish = Callable[..., Any]
+
+
+def needs(targets: Iterable[Stage]) -> set[str]:
+    """Fingerprints of the targets and all they read."""
+    found: set[str] = set()
+    waiting = list(targets)
+    while waiting:
+        stage = waiting.pop()
+        if stage.fingerprint not in found:
+            found.add(stage.fingerprint)
+            waiting.extend(item.stage for item in stage.inputs.values())
+    return found
+
+
+def ends(variant: Variant) -> list[Stage]:
+    return [outcome.stage for outcome in variant.outcomes]
+
+
+def kinds(stages: Iterable[Stage]) -> set[str]:
+    return {stage.kind for stage in stages}
+
+
+# ------------------------------------------------------------------------------------------- a plan as a whole
+
+
+@pytest.fixture
+def grid(recipe: dict[str, Any], planned: MakePlan) -> Plan:
+    """Three arms, two counts, two PMP seeds, two fine-tuning seeds."""
+    recipe["seeds"] = {"data": 7, "pretrain": 2, "finetune": 2}
+    recipe["ablations"] = {
+        "axes": {"loss": {"both": {}, "rm": {"pretrain.loss.lm": 0.0}, "lm": {"pretrain.loss.rm": 0.0}}, "pairs.count": [80, 160]},
+        "include": [{"name": "no-pmp", "set": {"pretrain": None}}],
+    }  # fmt: skip
+    return planned(recipe)
+
+
+def test_a_plan_holds_what_its_outcomes_need_and_nothing_else(grid: Plan) -> None:
+    assert {stage.fingerprint for stage in grid.stages} == needs(outcome.stage for outcome in grid.outcomes)
+    assert len(grid.stages) == len({stage.fingerprint for stage in grid.stages})
+
+
+def test_inputs_come_first(grid: Plan) -> None:
+    place = {stage.fingerprint: index for index, stage in enumerate(grid.stages)}
+    for stage in grid.stages:
+        for before in [item.stage for item in stage.inputs.values()] + stage.after:
+            assert place[before.fingerprint] < place[stage.fingerprint]
+
+
+def test_asked_is_the_sum_of_variants_alone(grid: Plan) -> None:
+    alone = [len(needs(ends(variant))) for variant in (*grid.variants, *grid.references)]
+    assert grid.asked == sum(alone)
+    assert grid.asked > 3 * len(grid.stages)
+    assert len(grid.variants) == 6 * 2 * 2 + 2
+
+
+def test_one_variant_shares_with_its_references_only(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["evaluate"]["reference_scorers"] = []
+    plan = planned(recipe)
+    [variant] = plan.variants
+    [pool] = plan.references
+    assert plan.asked == len(needs(ends(variant))) + len(needs(ends(pool)))
+    assert len(plan.stages) == len(needs(ends(variant)) | needs(ends(pool)))
+
+
+def test_the_same_recipe_is_the_same_plan(grid: Plan) -> None:
+    again = make_plan(grid.loaded)
+    assert [(stage.fingerprint, stage.label) for stage in again.stages] == [
+        (stage.fingerprint, stage.label) for stage in grid.stages
+    ]
+    assert [setting.names for setting in again.settings] == [setting.names for setting in grid.settings]
+
+
+def test_what_is_evaluated(grid: Plan) -> None:
+    for variant in grid.variants:
+        asked = {(outcome.task, outcome.metric) for outcome in variant.outcomes}
+        tasks = {(task, metric) for task in ("sums", "logic") for metric in ("best_of_n", "pair_accuracy")}
+        judged_on_code = variant.setting.startswith(("both", "rm"))  # a reward head that PMP trained
+        assert asked == tasks | ({(CODE, "pair_accuracy")} if judged_on_code else set())
+        for outcome in variant.outcomes:
+            assert outcome.stage.kind == outcome.metric
+            [scores] = [item.stage for name, item in outcome.stage.inputs.items() if name == "scores"]
+            judged = variant.pretrained if outcome.task == CODE else variant.finetuned
+            assert scores.inputs["checkpoint"].stage is judged
+    scorers = [variant.setting for variant in grid.references]
+    assert scorers == [POOL, "length", "length", "ngrams", "ngrams"]
+    assert {outcome.metric for outcome in grid.references[0].outcomes} == {"pool_baselines"}
+    assert {outcome.task for outcome in grid.references[1].outcomes} == {"sums", "logic", CODE}
+
+
+def test_every_arm_is_judged_on_the_same_candidates(grid: Plan) -> None:
+    for task in ("sums", "logic"):
+        pools = {
+            outcome.stage.inputs["candidates"].stage.fingerprint
+            for variant in (*grid.variants, *grid.references)
+            for outcome in variant.outcomes
+            if outcome.task == task and outcome.metric in ("best_of_n", "pool_baselines")
+        }
+        assert len(pools) == 1
+
+
+def test_parts_cover_what_is_asked(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["tasks"]["sums"]["problems"]["test"] = 13
+    plan = planned(recipe)
+    for stage in plan.stages:
+        ranges = [(item.stage.spec["start"], item.stage.spec["stop"]) for name, item in sorted(stage.inputs.items())
+                  if name.startswith("part-")]  # fmt: skip
+        if stage.kind in ("pairs", "candidates"):
+            assert ranges[0][0] == 0
+            assert all(one[1] == other[0] for one, other in zip(ranges, ranges[1:], strict=False))
+    spans = {stage.label: max(item.stage.spec["stop"] for item in stage.inputs.values()) for stage in plan.stages
+             if stage.kind in ("pairs", "candidates")}  # fmt: skip
+    assert spans == {"pairs train": 240, "pairs heldout": 80, "candidates sums": 13, "candidates logic": 12}
+
+
+def test_planning_leaves_the_collector_as_it_was(grid: Plan) -> None:
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        make_plan(grid.loaded)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "pyarrow",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "reasoning_gym",
+    "numpy",
+    "tokenizers",
+    "rensa",
+)
+
+
+def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = f"""
+    import sys
+    from pathlib import Path
+    import harness.plan.plan as plan
+    from harness.plan.cost import estimate
+    from harness.recipe.load import load_recipe
+    from harness.store.store import Store
+    loaded = load_recipe(Path("recipes/quickstart.yaml"))
+    made = plan.make_plan(loaded)
+    store = Store(Path({str(tmp_path)!r}))
+    work = plan.work_left(made, store, loaded.recipe.runtime)
+    estimate(work.to_run, made.stages, store, 2)
+    assert len(work.to_run) == len(made.stages) > 50
+    print(sorted({{name.split(".")[0] for name in sys.modules}} & set({HEAVY!r})))
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------------------------------------------- graphs
+
+
+def test_equal_content_is_one_stage() -> None:
+    graph = Graph()
+    first = graph.stage("corpus", {"a": 1, "b": [1, 2]}, label="first")
+    assert graph.stage("corpus", {"b": [1, 2], "a": 1}, label="second") is first
+    assert first.label == "first"
+    assert graph.stage("corpus", {"a": 1.0, "b": [1, 2]}) is not first
+    assert graph.stage("problems", {"a": 1, "b": [1, 2]}) is not first
+    user = graph.stage("encode", {}, {"x": first})
+    assert graph.stage("encode", {}, {"x": Input(stage=first)}) is user
+    assert graph.stage("encode", {}, {"y": first}) is not user
+    assert len(graph) == len(list(graph)) == 5
+    assert graph[first.fingerprint] is first
+
+
+def test_a_prefix_is_known_by_its_stream_and_rows() -> None:
+    graph = Graph()
+    short = graph.stage("encode", {"limit": 10}, stream={"of": "x"})
+    long = graph.stage("encode", {"limit": 99}, stream={"of": "x"})
+    other = graph.stage("encode", {"limit": 99, "of": "y"}, stream={"of": "y"})
+    assert short.stream == long.stream != other.stream
+    read = graph.stage("pretrain", {}, {"tokens": Input(stage=short, rows=10)})
+    assert graph.stage("pretrain", {}, {"tokens": Input(stage=long, rows=10)}) is read
+    assert graph.stage("pretrain", {}, {"tokens": Input(stage=long, rows=11)}) is not read
+    assert graph.stage("pretrain", {}, {"tokens": Input(stage=other, rows=10)}) is not read
+    assert graph.stage("pretrain", {}, {"tokens": short}) is not graph.stage("pretrain", {}, {"tokens": long})
+
+
+def test_the_code_version_is_identity() -> None:
+    stage = Graph().stage("corpus", {})
+    assert stage.identity["code_version"] == KINDS["corpus"].code_version
+    assert stage.identity == {"kind": "corpus", "code_version": 1, "spec": {}, "inputs": {}}
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> tuple[list[Stage], list[list[Stage]]]:
+    """Stages of a random acyclic graph, and groups of targets among them."""
+    graph = Graph()
+    stages: list[Stage] = []
+    for index in range(draw(st.integers(1, 14))):
+        below = draw(st.lists(st.integers(0, index - 1), max_size=4)) if index else []
+        stages.append(graph.stage("corpus", {"n": index}, {str(place): stages[i] for place, i in enumerate(below)}))
+    groups = draw(st.lists(st.lists(st.sampled_from(stages), min_size=1, max_size=4), min_size=1, max_size=4))
+    return stages, groups
+
+
+@given(graphs())
+def test_order_and_sizes_of_any_graph(drawn: tuple[list[Stage], list[list[Stage]]]) -> None:
+    stages, groups = drawn
+    targets = [stage for group in groups for stage in group]
+    order = Graph().in_order(targets)
+    assert {stage.fingerprint for stage in order} == needs(targets)
+    assert len(order) == len(set(order))
+    place = {stage: index for index, stage in enumerate(order)}
+    assert all(place[item.stage] < place[stage] for stage in order for item in stage.inputs.values())
+    assert sizes_alone(order, groups) == [len(needs(group)) for group in groups]
+
+
+def test_order_keeps_what_should_come_after() -> None:
+    graph = Graph()
+    first, second, absent = (graph.stage("corpus", {"n": n}) for n in range(3))
+    first.after.append(second)
+    first.after.append(absent)
+    assert Graph().in_order([first, second]) == [second, first]
+    assert Graph().in_order([first]) == [first]  # a stage nobody needs is not run for being cheaper
+
+
+# ------------------------------------------------------------------------------------------------------ steps
+
+
+def pretrain(**changes: Any) -> Pretrain:
+    data = {"learning_rate": 0.1, "global_batch": 8, "schedule": {"kind": "wsd", "warmup_pairs": 0, "decay": 0.1}}
+    return Pretrain.model_validate(data | changes)
+
+
+@pytest.mark.parametrize(
+    ("count", "decay", "warmup", "expected"),
+    [
+        (800, 0.1, 0, (100, 90, 0, 800)),
+        (807, 0.1, 0, (100, 90, 0, 800)),
+        (808, 0.1, 1, (101, 91, 1, 808)),
+        (8, 0.1, 0, (1, 0, 0, 8)),
+        (80, 0.01, 8, (10, 9, 1, 80)),
+        (80, 1.0, 9, (10, 0, 2, 80)),
+        (7, 0.1, 0, (0, -1, 0, 0)),
+    ],
+)
+def test_counts_in_whole_steps(count: int, decay: float, warmup: int, expected: tuple[int, int, int, int]) -> None:
+    steps = steps_of(pretrain(schedule={"kind": "wsd", "warmup_pairs": warmup, "decay": decay}), count)
+    assert (steps.total, steps.decay_start, steps.warmup, steps.pairs) == expected
+
+
+@given(st.integers(1, 10**9), st.integers(1, 4096), st.floats(0.001, 1.0), st.integers(0, 10**6))
+def test_steps_are_whole_and_near(count: int, batch: int, decay: float, warmup: int) -> None:
+    block = pretrain(global_batch=batch, schedule={"kind": "wsd", "warmup_pairs": warmup, "decay": decay})
+    steps = steps_of(block, count)
+    assert steps.pairs <= count < steps.pairs + batch
+    assert steps.warmup * batch >= warmup > (steps.warmup - 1) * batch
+    if steps.total:
+        assert 0 <= steps.decay_start < steps.total
+        assert abs(Fraction(steps.total - steps.decay_start) - Fraction(decay) * steps.total) <= 1
+
+
+def test_other_schedules_have_no_trunk() -> None:
+    steps = steps_of(pretrain(schedule={"kind": "cosine", "warmup": 0.25}), 160)
+    assert (steps.total, steps.decay_start, steps.warmup) == (20, 0, 5)
+
+
+def test_states_of_a_trunk_know_each_other(grid: Plan) -> None:
+    states = [stage for stage in grid.stages if stage.kind == "trunk_state"]
+    found: dict[str, list[int]] = {}
+    for stage in states:
+        found.setdefault(trunk_of(stage.identity), []).append(stage.spec["step"])
+    assert sorted(found.values()) == [[8, 16]] * 6  # three losses x two seeds
+
+
+# ---------------------------------------------------------------------------------------------- what is left
+
+
+@pytest.fixture
+def plan(recipe: dict[str, Any], planned: MakePlan) -> Plan:
+    recipe["ablations"] = {"axes": {"arm": {"pmp": {}, "no-pmp": {"pretrain": None}}}}
+    return planned(recipe)
+
+
+def left(plan: Plan, store: Store, runtime: Runtime = KEEP) -> Work:
+    """What is left, after checking what must hold of any answer."""
+    work = work_left(plan, store, runtime)
+    running = {stage.fingerprint for stage in work.to_run}
+    assert not running & work.done
+    assert [stage for stage in plan.stages if stage.fingerprint in running] == list(work.to_run)  # inputs first
+    for stage in work.to_run:
+        for item in stage.inputs.values():  # whatever runs finds its inputs
+            record = store.record(item.stage.kind, item.stage.fingerprint)
+            assert item.stage.fingerprint in running or (record is not None and store.has_payload(record))
+    for outcome in plan.outcomes:
+        assert outcome.stage.fingerprint in running | work.done
+    return work
+
+
+def finish_all(plan: Plan, finish: Finish, *, but: Sequence[str] = ()) -> None:
+    for stage in plan.stages:
+        if stage.kind not in but:
+            finish(stage)
+
+
+def drop(plan: Plan, store: Store, kind: str) -> None:
+    for stage in plan.stages:
+        record = store.record(stage.kind, stage.fingerprint)
+        if stage.kind == kind and record is not None:
+            store.drop_payload(record)
+
+
+def test_nothing_done(plan: Plan, store: Store) -> None:
+    work = left(plan, store)
+    assert work == Work(done=frozenset(), to_run=plan.stages, stale=())
+
+
+def test_all_done(plan: Plan, store: Store, finish: Finish) -> None:
+    finish_all(plan, finish)
+    work = left(plan, store)
+    assert work == Work(done=frozenset(stage.fingerprint for stage in plan.stages), to_run=(), stale=())
+
+
+@pytest.mark.parametrize("steps", [1, 5, 20, 40])
+def test_some_done(plan: Plan, store: Store, finish: Finish, steps: int) -> None:
+    for stage in plan.stages[:steps]:
+        finish(stage)
+    work = left(plan, store)
+    assert work.done == {stage.fingerprint for stage in plan.stages[:steps]}
+    assert work.to_run == plan.stages[steps:]
+
+
+def test_nothing_runs_for_payload_that_nobody_reads(plan: Plan, store: Store, finish: Finish) -> None:
+    finish_all(plan, finish)
+    targets = {outcome.stage.kind for outcome in plan.outcomes}
+    for kind in kinds(plan.stages) - targets:
+        drop(plan, store, kind)
+    assert left(plan, store).to_run == ()
+    assert len(left(plan, store).done) == len(plan.stages)
+
+
+def test_nothing_runs_for_records_that_nobody_needs(plan: Plan, store: Store, finish: Finish) -> None:
+    for outcome in plan.outcomes:
+        finish(outcome.stage)
+    work = left(plan, store)
+    assert work.to_run == ()
+    assert work.done == {outcome.stage.fingerprint for outcome in plan.outcomes}
+
+
+def test_a_missing_stage_runs_again_with_its_dropped_inputs(plan: Plan, store: Store, finish: Finish) -> None:
+    finish_all(plan, finish, but=["pretrain"])
+    finish_all(plan, finish, but=["best_of_n"])  # `pretrain` is there now, one evaluation is not
+    drop(plan, store, "encode")
+    for stage in plan.stages:
+        if stage.kind == "best_of_n":
+            record = store.record(stage.kind, stage.fingerprint)
+            if record is not None:
+                store.discard(record)
+    work = left(plan, store)
+    assert kinds(work.to_run) == {"best_of_n"}  # its inputs are scores, whose payload is there
+    drop(plan, store, "score")
+    work = left(plan, store)
+    assert kinds(work.to_run) == {"best_of_n", "score", "encode"}
+    drop(plan, store, "finetune")
+    work = left(plan, store)
+    assert kinds(work.to_run) == {"best_of_n", "score", "encode", "finetune"}
+    drop(plan, store, "tokenizer")
+    assert kinds(left(plan, store).to_run) == {"best_of_n", "score", "encode", "finetune", "tokenizer"}
+    assert not {"corpus", "base", "pretrain", "trunk_state", "pairs_part"} & kinds(left(plan, store).to_run)
+
+
+def test_a_dropped_outcome_is_made_again(plan: Plan, store: Store, finish: Finish) -> None:
+    finish_all(plan, finish)
+    drop(plan, store, "pair_accuracy")
+    assert kinds(left(plan, store).to_run) == {"pair_accuracy"}
+
+
+def test_what_was_cut_short_is_made_again(plan: Plan, store: Store, finish: Finish) -> None:
+    finish_all(plan, finish)
+    [base] = [stage for stage in plan.stages if stage.kind == "base"]
+    (store.directory("base", base.fingerprint) / "payload.json").write_text("")
+    assert left(plan, store).to_run == ()
+    drop(plan, store, "finetune")
+    drop(plan, store, "score")
+    drop(plan, store, "best_of_n")
+    running = left(plan, store).to_run
+    assert base in running  # the arm without PMP starts from it
+    assert "pretrain" not in kinds(running)
+
+
+def test_code_that_changed_is_told_and_kept(plan: Plan, store: Store, finish: Finish) -> None:
+    for stage in plan.stages:
+        finish(stage, digest="what the code was once" if stage.kind == "finetune" else None)
+    work = left(plan, store, KEEP)
+    assert work.to_run == ()
+    assert [stage.kind for stage in work.stale] == ["finetune", "finetune"]
+    assert len(work.done) == len(plan.stages)
+
+
+def test_code_that_changed_is_run_again_with_all_that_was_made_from_it(
+    plan: Plan, store: Store, finish: Finish
+) -> None:
+    for stage in plan.stages:
+        finish(stage, digest="what the code was once" if stage.kind == "finetune" else None)
+    work = left(plan, store, RERUN)
+    made = [variant.finetuned for variant in plan.variants if variant.finetuned]
+    expected = {stage.fingerprint for stage in plan.stages if needs([stage]) & {stage.fingerprint for stage in made}}
+    assert {stage.fingerprint for stage in work.to_run} == expected
+    assert kinds(work.to_run) == {"finetune", "score", "best_of_n", "pair_accuracy"}
+    assert work.stale == ()
+    assert work.done == {stage.fingerprint for stage in plan.stages} - expected
+    for stage in work.to_run:  # as whoever runs them must do first
+        record = store.record(stage.kind, stage.fingerprint)
+        assert record is not None
+        store.discard(record)
+    for stage in work.to_run[: len(work.to_run) // 2]:
+        finish(stage)
+    assert left(plan, store, RERUN).to_run == work.to_run[len(work.to_run) // 2 :]  # interrupted, and gone on
+
+
+def test_changed_code_upstream_of_finished_work_counts_too(plan: Plan, store: Store, finish: Finish) -> None:
+    for stage in plan.stages:
+        finish(stage, digest="what the code was once" if stage.kind == "tokenizer" else None)
+    assert left(plan, store, KEEP).to_run == ()
+    assert {"tokenizer", "encode", "base", "finetune", "best_of_n"} <= kinds(left(plan, store, RERUN).to_run)
+    assert not {"corpus", "pairs_part", "candidates_part"} & kinds(left(plan, store, RERUN).to_run)
+
+
+@given(data=st.data())
+def test_whatever_is_there_the_rest_can_run(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    plan, store, finish = _small_world(tmp_path_factory)
+    for stage in plan:
+        state = data.draw(st.sampled_from(["absent", "done", "dropped"]))
+        if state != "absent":
+            finish(stage, store)
+        if state == "dropped":
+            record = store.record(stage.kind, stage.fingerprint)
+            assert record is not None
+            store.drop_payload(record)
+    made = _plan_of(plan, plan[-2:])
+    work = left(made, store)
+    for stage in reversed(work.to_run):  # no stage runs in vain
+        users = [other for other in work.to_run if stage in {item.stage for item in other.inputs.values()}]
+        assert users or stage in plan[-2:]
+
+
+def _small_world(factory: pytest.TempPathFactory) -> tuple[list[Stage], Store, Callable[[Stage, Store], None]]:
+    graph = Graph()
+    a, b = graph.stage("corpus", {"n": 1}), graph.stage("problems", {"n": 2})
+    c, d = graph.stage("encode", {"n": 3}, {"x": a, "y": b}), graph.stage("encode", {"n": 4}, {"x": b})
+    e, f = graph.stage("best_of_n", {"n": 5}, {"x": c, "y": d}), graph.stage("pair_accuracy", {"n": 6}, {"x": d})
+    store = Store(factory.mktemp("store"))
+    store.create()
+
+    def finish(stage: Stage, store: Store) -> None:
+        with store.build(stage.kind, stage.fingerprint, resumable=False) as building:
+            assert building is not None
+            (building.directory / "payload").write_text("x")
+            building.publish(kind=stage.kind, identity=stage.identity, result={}, environment={}, run={})
+
+    return [a, b, c, d, e, f], store, finish
+
+
+def _plan_of(stages: Sequence[Stage], targets: Sequence[Stage]) -> Plan:
+    from harness.plan.plan import Outcome
+
+    outcomes = tuple(Outcome(task="t", metric="m", stage=stage) for stage in targets)
+    reference = Variant(setting="s", pretrain_seed=None, finetune_seed=None, outcomes=outcomes)
+    return Plan(
+        loaded=None,  # type: ignore[arg-type]
+        graph=Graph(),
+        settings=(),
+        references=(reference,),
+        stages=tuple(stages),
+        asked=0,
+    )
+
+
+# ------------------------------------------------------------------------------------------------- analysis
+
+
+def finished(stages: Iterable[Stage]) -> frozenset[str]:
+    return frozenset(stage.fingerprint for stage in stages)
+
+
+def rows_of(stage: Stage | None) -> set[tuple[str, str, str]]:
+    assert stage is not None
+    return {(row["row"], row["task"], row["evaluation"]) for row in stage.spec["rows"]}
+
+
+def test_without_results_there_is_no_analysis(grid: Plan) -> None:
+    assert analysis_stage(grid, frozenset()) is None
+    references = [outcome.stage for variant in grid.references for outcome in variant.outcomes]
+    assert analysis_stage(grid, finished(references)) is None  # nothing to compare them with
+    assert analysis_stage(grid, finished(stage for stage in grid.stages if stage.kind != "best_of_n" and
+                                         stage.kind != "pair_accuracy")) is None  # fmt: skip
+
+
+def test_the_whole_analysis(grid: Plan) -> None:
+    stage = analysis_stage(grid, finished(grid.stages))
+    assert stage is not None
+    assert stage.spec["baseline"] == baseline_of(grid) == "no-pmp"
+    assert stage.spec["seed"] == 7
+    rows = stage.spec["rows"]
+    assert {row["kind"] for row in rows} == {"setting", "shallow", "pool"}
+    assert [row["input"] for row in rows] == list(stage.inputs)
+    by_input = {row["input"]: row for row in rows}
+    for name, item in stage.inputs.items():
+        assert item.stage.kind == by_input[name]["evaluation"]
+    judged = [row for row in rows if row["row"] == "both, count=80" and row["task"] == "sums"]
+    assert sorted((row["evaluation"], row["pretrain_seed"], row["finetune_seed"]) for row in judged) == [
+        (metric, p, f) for metric in ("best_of_n", "pair_accuracy") for p in (0, 1) for f in (0, 1)
+    ]
+    code = [row for row in rows if row["row"] == "both, count=80" and row["task"] == CODE]
+    assert [(row["pretrain_seed"], row["finetune_seed"]) for row in code] == [(0, None), (1, None)]
+    assert analysis_stage(grid, finished(grid.stages)) is stage
+
+
+def test_a_setting_counts_with_all_its_seeds_only(grid: Plan) -> None:
+    first, second = grid.settings[0], grid.settings[1]
+    partly = {stage.fingerprint for stage in grid.stages}
+    late = second.variants[3].outcomes[0]
+    assert (late.task, late.metric) == ("sums", "best_of_n")
+    partly.remove(late.stage.fingerprint)
+    rows = rows_of(analysis_stage(grid, frozenset(partly)))
+    assert (first.name, "sums", "best_of_n") in rows
+    assert (second.name, "sums", "best_of_n") not in rows
+    assert (second.name, "logic", "best_of_n") in rows
+    whole = analysis_stage(grid, finished(grid.stages))
+    part = analysis_stage(grid, frozenset(partly))
+    assert whole is not None
+    assert part is not None
+    assert part.fingerprint != whole.fingerprint
+
+
+def test_without_an_arm_without_pmp_the_first_is_the_baseline(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["ablations"] = {"axes": {"finetune.head": ["linear_probe", "carry"]}}
+    assert baseline_of(planned(recipe)) == "head=linear_probe"
