@@ -87,9 +87,7 @@ class EventLog:
     def forget_steps_after(self, step: int) -> None:
         """Drop metrics past `step`, so that work repeated after a resume is not shown twice."""
         self._file.close()
-        kept = [
-            event for event in read_events(self.path) if not (isinstance(event, Metrics) and event.step > step)
-        ]
+        kept = [event for event in read_events(self.path) if not (isinstance(event, Metrics) and event.step > step)]
         temporary = self.path.with_suffix(".rewrite")
         temporary.write_text("".join(json.dumps(event.as_json()) + "\n" for event in kept), encoding="utf-8")
         temporary.replace(self.path)

@@ -136,8 +136,10 @@ def _tokens_a_group(encode: Stage, known: Snapshot) -> tuple[float, int, Basis]:
     record = known.record(source.kind, source.fingerprint)
     groups = _groups_asked(encode)
     if record is not None and "characters" in record.result:
-        return record.result["characters"] / record.result["groups"] / ASSUMED_CHARACTERS_PER_TOKEN, groups, (
-            "from characters"
+        return (
+            record.result["characters"] / record.result["groups"] / ASSUMED_CHARACTERS_PER_TOKEN,
+            groups,
+            ("from characters"),
         )
     responses = {"texts": 1, "pairs": 2}.get(encode.spec["content"])
     if responses is None:
@@ -173,9 +175,7 @@ def _flops(stage: Stage, tokens: float) -> float:
 def _shape(stage: Stage) -> Mapping[str, Any]:
     while "shape" not in stage.spec:
         stage = next(
-            item.stage
-            for name, item in stage.inputs.items()
-            if name in ("base", "trunk", "start", "checkpoint")
+            item.stage for name, item in stage.inputs.items() if name in ("base", "trunk", "start", "checkpoint")
         )
     shape: Mapping[str, Any] = stage.spec["shape"]
     return shape

@@ -216,9 +216,7 @@ def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
             if asks_for_code and pipeline.pair_key(experiment) in pipeline.rows:
                 stage = pipeline.reference_code_pairs(experiment, scorer)
                 outcomes.append(Outcome(task=CODE, metric="pair_accuracy", stage=stage))
-            references.append(
-                Variant(setting=scorer, pretrain_seed=None, finetune_seed=seed, outcomes=tuple(outcomes))
-            )
+            references.append(Variant(setting=scorer, pretrain_seed=None, finetune_seed=seed, outcomes=tuple(outcomes)))
     return references
 
 
@@ -273,7 +271,9 @@ def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
     if runtime.stale_code == "rerun":
         outdated = {stage.fingerprint for stage in stale}
         for stage in plan.stages:  # inputs first: what was made from something outdated is outdated as well
-            if stage.fingerprint in outdated or any(item.stage.fingerprint in outdated for item in stage.inputs.values()):
+            if stage.fingerprint in outdated or any(
+                item.stage.fingerprint in outdated for item in stage.inputs.values()
+            ):
                 outdated.add(stage.fingerprint)
                 records[stage.fingerprint] = None
     targets = {outcome.stage.fingerprint for outcome in plan.outcomes}

@@ -78,9 +78,13 @@ def _with_parents(path: Path, chain: list[Path]) -> Source:
     if not target.is_file():
         raise ProblemList([RecipeError("`extends` must name a recipe", f"there is no {target}", "correct it", where)])
     if target.resolve() in (*chain, resolved):
-        raise ProblemList([RecipeError("`extends` must end", f"{parent} comes back to itself", "break the circle", where)])
+        raise ProblemList(
+            [RecipeError("`extends` must end", f"{parent} comes back to itself", "break the circle", where)]
+        )
     if len(chain) >= MOST_PARENTS:
-        raise ProblemList([RecipeError(f"`extends` may go {MOST_PARENTS} files deep", "it goes on", "join some", where)])
+        raise ProblemList(
+            [RecipeError(f"`extends` may go {MOST_PARENTS} files deep", "it goes on", "join some", where)]
+        )
     base = _with_parents(target, [*chain, resolved])
     own = {key: value for key, value in source.data.items() if key != "extends"}
     return Source(data=ablate.merge(base.data, own), lines={**base.lines, **source.lines}, file=source.file)
@@ -91,7 +95,9 @@ def _assigned(source: Source, assignment: str) -> Source:
     path = path.strip()
     where = f"--set {assignment}"
     if not separator or not path or not all(path.split(".")):
-        raise ProblemList([RecipeError("`--set` takes path=value", f"got {assignment!r}", "e.g. pairs.count=500", where)])
+        raise ProblemList(
+            [RecipeError("`--set` takes path=value", f"got {assignment!r}", "e.g. pairs.count=500", where)]
+        )
     value = parse_value(text, where)
     override = ablate.Override(path=path, value=value, origin=())
     try:

@@ -41,9 +41,7 @@ def _as_tuple(value: Any) -> Any:
 
 def problem(rule: str, value: str, remedy: str) -> PydanticCustomError:
     """A validation error in the house form: rule, value, remedy."""
-    return PydanticCustomError(
-        "recipe", "{rule}|{value}|{remedy}", {"rule": rule, "value": value, "remedy": remedy}
-    )
+    return PydanticCustomError("recipe", "{rule}|{value}|{remedy}", {"rule": rule, "value": value, "remedy": remedy})
 
 
 def refuse(found: Iterable[PydanticCustomError]) -> None:
@@ -243,8 +241,9 @@ class MutationSide(Block):
     """The reference with semantic edits."""
 
     origin: Literal["mutation"] = Field(alias="from")
-    edits: Annotated[tuple[Annotated[int, Field(ge=1, le=20)], Annotated[int, Field(ge=1, le=20)]],
-                     BeforeValidator(_as_tuple)] = Field((1, 3), description="Fewest and most edits a function.")
+    edits: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=20)], Annotated[int, Field(ge=1, le=20)]], BeforeValidator(_as_tuple)
+    ] = Field((1, 3), description="Fewest and most edits a function.")
     kinds: Annotated[tuple[Literal[MUTATION_KINDS], ...], BeforeValidator(_as_tuple), Field(min_length=1)] = (  # type: ignore[valid-type]
         MUTATION_KINDS
     )
@@ -527,9 +526,9 @@ class Ablations(Block):
     """
 
     mode: Literal["grid", "zip", "one_at_a_time"] = "grid"
-    axes: Annotated[
-        dict[str, Axis], BeforeValidator(_without_nulls, json_schema_input_type=dict[str, Axis | None])
-    ] = Field(default_factory=dict)
+    axes: Annotated[dict[str, Axis], BeforeValidator(_without_nulls, json_schema_input_type=dict[str, Axis | None])] = (
+        Field(default_factory=dict)
+    )
     include: Annotated[tuple[Inclusion, ...], BeforeValidator(_as_tuple)] = ()
     exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_as_tuple)] = Field(
         (), description="Combinations left out: {axis: value name}, matched on every axis named."

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import harness
 from harness.events import Warned, read_events
 from harness.plan.plan import Plan
 from harness.report.curves import Curve, training_curves
@@ -21,8 +21,6 @@ from harness.report.times import time_tables
 from harness.report.words import TIMES, listing, plural
 from harness.store.record import EVENTS
 from harness.store.store import Store
-
-DISTRIBUTION = "codepmp-harness"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +96,11 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
         ("Intervals", f"{levels(estimates)}, over {covers(estimates)}" if estimates else "none yet"),
         ("Stages", f"{done:,} of {len(plan.stages):,} done; {plan.asked:,} before sharing"),
         ("Computed with", _environments(plan, statuses)),
-        ("Harness", _version()),
+        ("Harness", f"codepmp-harness {harness.__version__}"),
         ("Last stage finished", _last_finished(plan, statuses, store)),
         *((name, value) for name, value in recipe.tags.items()),
     ]
     return tuple((name, value) for name, value in facts if value)
-
-
-def _version() -> str:
-    try:
-        return f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
-    except importlib.metadata.PackageNotFoundError:
-        return f"{DISTRIBUTION}, run from its sources without being installed"
 
 
 def _model(plan: Plan, statuses: Statuses) -> str:

@@ -44,7 +44,9 @@ Key = tuple[str, str, str, str]  # task, evaluation, kind of row, row
 
 def run(context: StageContext) -> dict[str, Any]:
     """Read every outcome, estimate, compare, rank."""
-    tables = _tables(context)
+    tables, left_out = _with_clusters(_tables(context))
+    for message in left_out:
+        context.warn(message)
     seed = int(context.spec["seed"])
     analysis = {
         "estimates": _estimates(tables, seed),
@@ -70,6 +72,20 @@ def _tables(context: StageContext) -> dict[Key, Table]:
         else:
             tables[(task, evaluation, kind, name)] = table
     return tables
+
+
+def _with_clusters(tables: Mapping[Key, Table]) -> tuple[dict[Key, Table], list[str]]:
+    """The tables without metrics that fall in one cluster, which have no interval; and what was left out, in words."""
+    kept, left_out = {}, []
+    for key, table in tables.items():
+        metrics = [metric for metric in table.values if len(set(table.clusters[metric])) > 1]
+        for metric in table.values.keys() - set(metrics):
+            left_out.append(
+                f"{key[0]}: {metric} of {key[3]} falls in one cluster and so has no interval; it is left out"
+            )
+        if metrics:
+            kept[key] = _chosen(table, {metric: metric for metric in metrics})
+    return kept, sorted(left_out)
 
 
 def _table(artifacts: Sequence[ProblemValues], seeds: str, name: str) -> Table:
@@ -101,11 +117,15 @@ def _by_metric(artifact: ProblemValues) -> dict[str, tuple[tuple[str, ...], tupl
 
 def _below(table: Table, prefix: str) -> Table:
     """The metrics that begin with a prefix, without it."""
-    names = [name for name in table.values if name.startswith(prefix)]
+    return _chosen(table, {name: name.removeprefix(prefix) for name in table.values if name.startswith(prefix)})
+
+
+def _chosen(table: Table, names: Mapping[str, str]) -> Table:
+    """Some of a table's metrics, under new names."""
     return Table(
-        values={name.removeprefix(prefix): table.values[name] for name in names},
-        problems={name.removeprefix(prefix): table.problems[name] for name in names},
-        clusters={name.removeprefix(prefix): table.clusters[name] for name in names},
+        values={new: table.values[old] for old, new in names.items()},
+        problems={new: table.problems[old] for old, new in names.items()},
+        clusters={new: table.clusters[old] for old, new in names.items()},
         seeds=table.seeds,
     )
 
@@ -157,9 +177,9 @@ def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[
     differences = []
     for (task, evaluation, kind, name), table in tables.items():
         base = tables.get((task, evaluation, SETTING_KIND, baseline))
-        if kind != SETTING_KIND or name == baseline or base is None:
-            continue
         metric = HEADLINE[evaluation]
+        if kind != SETTING_KIND or name == baseline or base is None or metric not in table.values:
+            continue
         differences.append(
             {
                 "task": task,
@@ -194,14 +214,15 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
     """
     verdicts = []
     for (task, evaluation, kind, name), table in tables.items():
-        if kind != SETTING_KIND:
-            continue
         metric = HEADLINE[evaluation]
+        if kind != SETTING_KIND or metric not in table.values:
+            continue
         references = {
             other: found
             for (its_task, its_evaluation, its_kind, other), found in tables.items()
             if its_task == task
             and its_evaluation == evaluation
+            and metric in found.values
             and (its_kind == SHALLOW_KIND or (its_kind == POOL_KIND and other == CHANCE["best_of_n"]))
         }
         against: list[dict[str, Any]] = [
@@ -236,7 +257,7 @@ def _ranks(tables: Mapping[Key, Table]) -> list[dict[str, Any]]:
     ranks = []
     arms: dict[tuple[str, str], list[str]] = defaultdict(list)
     for task, evaluation, kind, name in tables:
-        if kind == SETTING_KIND:
+        if kind == SETTING_KIND and HEADLINE[evaluation] in tables[(task, evaluation, kind, name)].values:
             arms[(task, evaluation)].append(name)
     for (task, evaluation), names in arms.items():
         metric = HEADLINE[evaluation]

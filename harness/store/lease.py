@@ -1,7 +1,7 @@
 """One holder a stage: a small file with a heartbeat, taken over when its holder is gone.
 
-A holder on the same boot (and in the same container) whose process has ended is gone at once; any other is gone when its
-heartbeat is older than the grace period. `filelock` guards only the moments of taking and giving back.
+A holder on the same boot (and in the same container) whose process has ended is gone at once; any other is gone when
+its heartbeat is older than the grace period. `filelock` guards only the moments of taking and giving back.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class Lease:
     def __enter__(self) -> Lease:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.release()
 
 

@@ -1,0 +1,385 @@
+"""Every command, what it prints and how it exits. The list of commands and options is frozen here."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from harness.cli.app import app, run_command
+from harness.cli.workspace import Workspace
+from harness.plan.kinds import KINDS
+from tests.integration.pipelines import (
+    ROOT,
+    TINY,
+    everything,
+    finished_at,
+    folder_of,
+    left,
+    of_kind,
+    only,
+    outputs,
+    python,
+    record_of,
+    tiny,
+)
+
+HEAVY = {
+    "torch",
+    "transformers",
+    "accelerate",
+    "tokenizers",
+    "scipy",
+    "sklearn",
+    "numpy",
+    "pyarrow",
+    "pandas",
+    "plotly",
+}
+HEAVY |= {"reasoning_gym", "rensa", "jinja2"}
+
+BAD = """\
+name: bad
+modle: {source: tiny}
+corpus: {kind: python_packages, packages: [email], heldout: [email], base: [email]}
+pairs:
+  count: many
+  prompt: {from: docstring}
+  chosen: {from: reference}
+  rejected: {from: mutation, edits: [1, 2]}
+runtime: {slots: 0}
+"""
+
+
+class Shell:
+    """Runs commands in this process, as the entry point does; keeps what they print."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+        self.out = ""
+        self.err = ""
+
+    def __call__(self, *arguments: str | Path) -> int:
+        self._capfd.readouterr()
+        code = run_command([str(argument) for argument in arguments])
+        self.out, self.err = self._capfd.readouterr()
+        assert "Traceback" not in self.out + self.err
+        return code
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("COLUMNS", "200")
+    return Shell(capfd)
+
+
+# ------------------------------------------------------------------------------------------------ the frozen list
+
+
+def test_the_list_of_commands_and_options_is_frozen() -> None:
+    """A new knob goes into the recipe, not into a flag."""
+    group: Any = typer.main.get_command(app)
+    found = {
+        name: [(parameter.opts[0] if is_option(parameter) else parameter.name) for parameter in command.params]
+        for name, command in group.commands.items()
+    }
+    assert found == {
+        "validate": ["recipe", "--set"],
+        "plan": ["recipe", "--set", "--workdir", "--json"],
+        "run": ["recipe", "--set", "--workdir", "--dry-run"],
+        "report": ["recipe", "--set", "--workdir"],
+        "ls": ["--workdir", "--kind", "--json"],
+        "show": ["stage", "--workdir", "--json"],
+        "diff": ["first", "second", "--workdir"],
+        "gc": ["recipe", "--set", "--workdir", "--dry-run"],
+    }
+
+
+def is_option(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "option")
+
+
+# ------------------------------------------------------------------------------------------------- wrong arguments
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["run"],
+        ["plan", str(TINY), "--frob"],
+        ["validate", "there-is-none.yaml"],
+        ["ls", "--workdir", "there-is-none"],
+        ["validate", str(TINY), "--set", "pairs.count"],
+        ["validate", str(TINY), "--set", "pairs.cuont=3"],
+        ["run", str(TINY), "--workdir", "/dev/null/workdir"],
+        ["gc", str(TINY), "--workdir", "there-is-none", "--set", "runtime.keep={frobs: record}"],
+    ],
+)
+def test_wrong_arguments_exit_with_2_and_one_message(shell: Shell, arguments: list[str]) -> None:
+    assert shell(*arguments) == 2
+    assert (shell.out + shell.err).strip()
+
+
+def test_a_bad_recipe_shows_all_errors_with_their_lines(shell: Shell, tmp_path: Path) -> None:
+    recipe = tmp_path / "bad.yaml"
+    recipe.write_text(BAD)
+    for command in ("validate", "plan", "run"):
+        assert shell(command, recipe) == 2
+        lines = shell.err.splitlines()
+        told = {int(found[1]) for line in lines if (found := re.match(rf"{re.escape(str(recipe))}:(\d+): ", line))}
+        assert {2, 3, 5, 9} <= told, shell.err
+        assert "did you mean `model`" in shell.err
+        assert not shell.out
+
+
+def test_a_budget_that_is_exceeded_stops_before_the_first_stage(shell: Shell, tmp_path: Path) -> None:
+    for budget, told in (("stages: 3", "50 stages"), ("hours: 0.0001", "allowed")):
+        assert shell("run", TINY, "--workdir", tmp_path, "--set", f"runtime.budget={{{budget}}}") == 2
+        assert told in shell.err
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_cannot_be_read_is_told(shell: Shell, copy: Callable[..., Workspace]) -> None:
+    workspace = copy()
+    record = folder_of(workspace.store, only(workspace, "corpus")) / "record.json"
+    record.write_text(record.read_text()[:100])
+    assert shell("run", TINY, "--workdir", workspace.workdir) == 2
+    assert record.parent.name in shell.err
+    (workspace.store.root / "store.json").write_text('{"schema": 99}')
+    assert shell("run", TINY, "--workdir", workspace.workdir) == 2
+    assert "schema 99" in shell.err
+
+
+# -------------------------------------------------------------------------------------------- looking before a run
+
+
+def test_validate_says_what_a_recipe_holds(shell: Shell) -> None:
+    assert shell("validate", TINY) == 0
+    assert "tiny: valid, 2 settings" in shell.out
+    assert not shell.err
+
+
+def test_plan_of_an_empty_workdir(shell: Shell, tmp_path: Path) -> None:
+    assert shell("plan", TINY, "--workdir", tmp_path / "none") == 0
+    assert "0 done, 50 to run" in shell.out
+    for kind in set(KINDS) - {"analysis"}:
+        assert re.search(rf"^{kind} ", shell.out, re.MULTILINE), kind
+    assert not (tmp_path / "none").exists()
+
+
+def test_plan_as_json_agrees_with_the_plan(shell: Shell, finished: Workspace, tmp_path: Path) -> None:
+    assert shell("plan", TINY, "--workdir", tmp_path / "none", "--json") == 0
+    planned = shell.json()
+    assert (planned["recipe"], planned["done"], planned["to_run"]) == ("tiny", 0, 50)
+    assert {(stage["kind"], stage["fingerprint"]) for stage in planned["stages"]} == {
+        (stage.kind, stage.fingerprint) for stage in finished.plan.stages
+    }
+    assert [setting["names"] for setting in planned["settings"]] == [["rm+lm"], ["no-pmp"]]
+    assert planned["stages_asked"] > planned["stages_after_sharing"] == 50
+    assert shell("plan", TINY, "--workdir", finished.workdir, "--json") == 0
+    assert (shell.json()["done"], shell.json()["to_run"]) == (50, 0)
+
+
+def test_a_dry_run_names_every_stage_and_does_nothing(shell: Shell, finished: Workspace, tmp_path: Path) -> None:
+    assert shell("run", TINY, "--workdir", tmp_path / "none", "--dry-run") == 0
+    assert re.findall(r"^(\S+/[0-9a-f]{12})  ", shell.out, re.MULTILINE) == [
+        stage.name for stage in finished.plan.stages
+    ]
+    assert "50 of 50 stages to run" in shell.out
+    assert not (tmp_path / "none").exists()
+
+
+# --------------------------------------------------------------------------------------------------- run and report
+
+
+def test_run_reports_on_what_is_done(shell: Shell, copy: Callable[..., Workspace]) -> None:
+    workspace = copy()
+    assert shell("run", TINY, "--workdir", workspace.workdir) == 0
+    assert "0 stages computed, 50 of 50 were done before" in shell.err
+    assert "rm+lm" in shell.out
+    assert "no-pmp" in shell.out
+    files = {path.suffix for path in workspace.reports.iterdir()}
+    assert files >= {".html", ".md", ".csv", ".json"}
+
+
+def test_run_computes_what_is_left(shell: Shell, finished: Workspace, copy: Callable[..., Workspace]) -> None:
+    workspace = copy()
+    lost = [*of_kind(workspace, "best_of_n"), *of_kind(workspace, "pool_baselines"), everything(workspace)[-1]]
+    for stage in lost:
+        workspace.store.discard(record_of(workspace.store, stage))
+    assert shell("run", TINY, "--workdir", workspace.workdir) == 0
+    assert "5 stages computed, 45 of 50 were done before" in shell.err
+    assert not left(workspace)
+    assert outputs(workspace) == outputs(finished)
+
+
+def test_report_computes_nothing_but_the_comparison(
+    shell: Shell, finished: Workspace, copy: Callable[..., Workspace]
+) -> None:
+    workspace = copy()
+    lost = of_kind(workspace, "best_of_n")[0]
+    workspace.store.discard(record_of(workspace.store, lost))
+    before = {stage.name: finished_at(workspace.store, stage) for stage in workspace.plan.stages if stage is not lost}
+    assert shell("report", TINY, "--workdir", workspace.workdir) == 0
+    assert "rm+lm" in shell.out
+    assert workspace.store.record(lost.kind, lost.fingerprint) is None
+    after = {stage.name: finished_at(workspace.store, stage) for stage in workspace.plan.stages if stage is not lost}
+    assert after == before
+    assert list(workspace.reports.glob("*.html"))
+
+
+def test_report_of_nothing(shell: Shell, tmp_path: Path) -> None:
+    assert shell("report", TINY, "--workdir", tmp_path) == 0
+    assert "nothing to compare yet" in shell.out
+
+
+# ------------------------------------------------------------------------------------------------- looking into it
+
+
+def test_ls_lists_what_is_finished(shell: Shell, finished: Workspace) -> None:
+    assert shell("ls", "--workdir", finished.workdir) == 0
+    for stage in everything(finished):
+        assert stage.name in shell.out
+    assert "51 stages" in shell.out
+    assert shell("ls", "--workdir", finished.workdir, "--kind", "encode", "--json") == 0
+    rows = shell.json()
+    assert {row["fingerprint"] for row in rows} == {stage.fingerprint for stage in of_kind(finished, "encode")}
+    assert all(row["payload"] and row["bytes"] > 0 and row["result"]["groups"] > 0 for row in rows)
+
+
+def test_show_tells_what_was_asked_and_what_came_out(shell: Shell, finished: Workspace) -> None:
+    stage = only(finished, "trunk_state")
+    assert shell("show", stage.name, "--workdir", finished.workdir) == 0
+    for told in (stage.fingerprint, stage.label, "learning_rate", "groups_trained", "log.txt", "read by 1 stages"):
+        assert told in shell.out
+    assert shell("show", stage.fingerprint[:8], "--workdir", finished.workdir, "--json") == 0
+    record = record_of(finished.store, stage)
+    assert shell.json()["output_digest"] == record.output_digest
+    assert shell.json()["identity"] == json.loads(json.dumps(record.identity))
+    assert shell.json()["run"]["attempts"] == 1
+
+
+@pytest.mark.parametrize("name", ["encode/", "ffffffffffff", "nonsense/00", ""])
+def test_a_stage_that_is_not_one_is_told(shell: Shell, finished: Workspace, name: str) -> None:
+    for arguments in (["show", name], ["diff", name, name]):
+        assert shell(*arguments, "--workdir", finished.workdir) == 2
+        assert "one stage must match" in shell.err
+
+
+def test_diff_says_what_two_stages_differ_in(shell: Shell, finished: Workspace) -> None:
+    first, second = of_kind(finished, "finetune")
+    assert shell("diff", first.name, second.name, "--workdir", finished.workdir) == 0
+    assert "inputs.start" in shell.out
+    assert "outputs: different" in shell.out
+    assert "spec.head" in shell.out
+    assert "spec.samples" not in shell.out
+    assert shell("diff", first.name, first.name, "--workdir", finished.workdir) == 0
+    assert "no field differs" in shell.out
+    assert "equal, bit for bit" in shell.out
+
+
+# --------------------------------------------------------------------------------------------------------------- gc
+
+KEEP = "runtime.keep={base: record, encode: record, corpus: record, score: record, trunk_state: weights}"
+
+
+def test_gc_keeps_records_and_leaves_nothing_to_do(
+    shell: Shell, finished: Workspace, copy: Callable[..., Workspace]
+) -> None:
+    workspace = copy(KEEP)
+    size = sum(path.stat().st_size for path in workspace.store.root.rglob("*") if path.is_file())
+    assert shell("gc", TINY, "--workdir", workspace.workdir, "--set", KEEP, "--dry-run") == 0
+    assert "would free" in shell.out
+    assert size == sum(path.stat().st_size for path in workspace.store.root.rglob("*") if path.is_file())
+    assert shell("gc", TINY, "--workdir", workspace.workdir, "--set", KEEP) == 0
+    assert size > sum(path.stat().st_size for path in workspace.store.root.rglob("*") if path.is_file())
+    for stage in workspace.plan.stages:
+        dropped = stage.kind in ("base", "encode", "corpus", "score", "trunk_state")
+        assert workspace.store.has_payload(record_of(workspace.store, stage)) == (not dropped)
+    trunk = only(workspace, "trunk_state")
+    assert list(folder_of(workspace.store, trunk).glob("state/model/*.safetensors"))
+    assert not list(folder_of(workspace.store, trunk).glob("state/optimizer*"))
+    assert not left(workspace)
+    assert shell("run", TINY, "--workdir", workspace.workdir, "--set", KEEP) == 0
+    assert "0 stages computed, 50 of 50 were done before" in shell.err
+    assert outputs(workspace) == outputs(finished)
+
+
+def test_a_dropped_payload_is_computed_again_when_something_new_needs_it(
+    shell: Shell, finished: Workspace, copy: Callable[..., Workspace]
+) -> None:
+    workspace = copy()
+    assert shell("gc", TINY, "--workdir", workspace.workdir, "--set", KEEP) == 0
+    more = copy("seeds.finetune=2")
+    to_run = {stage.name for stage in more.work().to_run}
+    needed = {only(more, "base").name, only(more, "encode", "preferences logic finetune").name}
+    kept = {only(more, "trunk_state").name, only(more, "pretrain").name, only(more, "encode", "pairs train").name}
+    assert needed <= to_run
+    assert not kept & to_run
+    assert shell("run", TINY, "--workdir", more.workdir, "--set", "seeds.finetune=2") == 0
+    assert more.work().to_run == ()
+    for stage in finished.plan.stages:
+        again = finished_at(more.store, stage) != finished_at(finished.store, stage)
+        assert again == (stage.name in to_run)
+    assert outputs(more, finished.plan.stages) == outputs(finished, finished.plan.stages)
+    more.store.verify(record_of(more.store, only(more, "base")))
+
+
+# ------------------------------------------------------------------------------------------------------- lightness
+
+IMPORTED = """
+import json, sys
+from harness.cli.app import run_command
+code = run_command(sys.argv[1:])
+print("\\n" + json.dumps({"code": code, "modules": sorted({name.partition(".")[0] for name in sys.modules})}))
+"""
+
+
+@pytest.mark.parametrize("command", ["--help", "validate", "plan", "run --dry-run", "gc --dry-run", "ls", "show"])
+def test_looking_imports_nothing_heavy(finished: Workspace, command: str) -> None:
+    name, *flags = command.split()
+    recipe = [str(TINY)] if name in ("validate", "plan", "run", "gc") else []
+    stage = [only(finished, "corpus").name] if name == "show" else []
+    place = ["--workdir", str(finished.workdir)] if name not in ("--help", "validate") else []
+    process = python("-c", IMPORTED, name, *recipe, *stage, *flags, *place)
+    told, complaints = process.communicate(timeout=120)
+    last = json.loads(told.splitlines()[-1])
+    assert last["code"] == 0, complaints
+    assert not HEAVY & set(last["modules"])
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    """`python -m harness`, its exit code, and a reader who leaves early."""
+    process = python("-m", "harness", "validate", tmp_path / "none.yaml")
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "none.yaml" in complaints
+    assert "Traceback" not in complaints
+    piped = subprocess.run(
+        f"{sys.executable} -m harness plan {TINY} --workdir {tmp_path} --json | head -c 1",
+        shell=True,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (piped.stdout, piped.stderr) == ("{", "")
+
+
+def test_the_tiny_recipe_was_only_read(finished: Workspace) -> None:
+    assert outputs(finished) == outputs(tiny(finished.workdir))
+    assert not left(finished)
