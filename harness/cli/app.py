@@ -5,6 +5,7 @@ A new knob goes into the recipe, not into a flag here; a test holds this list.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.console import errors
-from harness.errors import HarnessError, ProblemList
+from harness.errors import HarnessError, ProblemList, StageError
 
 app = typer.Typer(
     name="harness",
@@ -29,6 +30,9 @@ Workdir = Annotated[Path | None, typer.Option("--workdir", help="Instead of the 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 StoreDir = Annotated[Path, typer.Option("--workdir", help="The workdir to look into.")]
 StageName = Annotated[str, typer.Argument(metavar="STAGE", help="kind/fingerprint or the start of one, see `ls`.")]
+
+# What a machine can do to any file: full, read-only, forbidden or broken.
+ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 DEFAULT_WORKDIR = Path("workdir")
 
@@ -121,4 +125,12 @@ def run_command(arguments: Sequence[str]) -> int:
         for problem in error.problems if isinstance(error, ProblemList) else (error,):
             errors().print(problem.one_line(), markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in ENVIRONMENT:
+            raise  # a mistake of ours, not of the machine
+        told = StageError(
+            "files must be read and written", f"{error.filename}: {error.strerror}", "mend it and run again"
+        )
+        errors().print(told.one_line(), markup=False, highlight=False, soft_wrap=True)
+        return told.exit_code
     return 0

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from harness.cli.environment import gpus_of
 from harness.cli.live import LiveView
 from harness.cli.workspace import Workspace, slots_and_threads
-from harness.errors import MissingRequirement
 from harness.execution.local import LocalExecutor
 from harness.execution.runner import Runner, Summary, how_of
 from harness.plan.cost import estimate
 from harness.plan.graph import Stage
-from harness.plan.kinds import KINDS, module_of
-from harness.recipe.schema import Runtime
+from harness.plan.kinds import module_of
 
 
 def execute(workspace: Workspace, stages: Sequence[Stage], *, everything: Sequence[Stage]) -> Summary:
@@ -33,19 +31,3 @@ def execute(workspace: Workspace, stages: Sequence[Stage], *, everything: Sequen
             return runner.run(stages, everything)
     finally:
         executor.close()
-
-
-def gpus_of(runtime: Runtime, stages: Sequence[Stage]) -> list[int]:
-    """Indices of the GPUs to use, found without importing torch.
-
-    Raises:
-        MissingRequirement: the recipe asks for CUDA and there is no GPU.
-    """
-    if runtime.device == "cpu" or not any(KINDS[stage.kind].accelerated for stage in stages):
-        return []
-    found = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    if runtime.device == "cuda" and not found:
-        raise MissingRequirement(
-            "`runtime.device: cuda` needs a GPU", "this machine shows none", "set device: auto or cpu"
-        )
-    return list(range(min(found, runtime.slots or found)))

@@ -16,9 +16,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.console import duration, errors, quantity
+from harness.cli.console import errors
 from harness.execution.executor import Outcome, Task
 from harness.plan.cost import Estimate
+from harness.report.words import duration, quantity
 from harness.store.record import EVENTS
 from harness.store.store import Store
 

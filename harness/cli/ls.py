@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import duration, output, print_json, quantity, table
+from harness.cli.console import output, print_json, table
 from harness.cli.workspace import open_store
+from harness.report.words import duration, quantity
 from harness.store.identity import SHORT
 from harness.store.record import Record
 from harness.store.store import Store

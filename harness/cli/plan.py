@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import duration, output, print_json, quantity, table
+from harness.cli.console import output, print_json, table
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.plan.cost import Estimate, estimate
 from harness.plan.pipeline import steps_of
 from harness.plan.plan import PlannedSetting, Work
+from harness.report.words import duration, quantity
 
 MOST_SETTINGS_SHOWN = 40
 

@@ -33,7 +33,7 @@ class Report:
 
 def write_report(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> None:
     """Report on what is done so far of a recipe."""
-    print_report(report_on(open_workspace(recipe, assignments, workdir)))
+    print_report(report_on(open_workspace(recipe, assignments, workdir, writes=True)))
 
 
 def report_on(workspace: Workspace) -> Report:

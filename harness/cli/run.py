@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.cli.console import duration, errors, output
+from harness.cli.console import errors, output
+from harness.cli.environment import gpu_problems
 from harness.cli.execute import execute
 from harness.cli.report import print_report, report_on
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
-from harness.errors import PlanError
+from harness.errors import PlanError, ProblemList
 from harness.execution.runner import Summary
 from harness.plan.cost import estimate
 from harness.plan.plan import Work
+from harness.report.words import duration
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
 def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_run: bool) -> int:
     """Run a recipe; returns the exit code."""
-    workspace = open_workspace(recipe, assignments, workdir)
+    workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=True)
     work = workspace.work()
-    _check_budget(workspace, work)
+    problems = [*_budget_problems(workspace, work), *gpu_problems(workspace.plan.loaded, work.to_run)]
+    if problems:
+        raise ProblemList(problems)
     if dry_run:
         for stage in work.to_run:
             output().print(f"{stage.name}  {stage.label}", markup=False)
@@ -32,9 +36,11 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
     if work.to_run:
         summary = execute(workspace, work.to_run, everything=workspace.plan.stages)
     report = None
-    if not summary.interrupted:
-        report = report_on(workspace)
-    _tell(workspace, work, summary)
+    try:
+        if not summary.interrupted:
+            report = report_on(workspace)
+    finally:  # what failed before is told even where no report can be written
+        _tell(workspace, work, summary)
     if report is not None:
         print_report(report)
     if summary.interrupted:
@@ -42,22 +48,24 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
     return FAILED if summary.failed else DONE
 
 
-def _check_budget(workspace: Workspace, work: Work) -> None:
-    budget = workspace.runtime.budget
+def _budget_problems(workspace: Workspace, work: Work) -> Iterator[PlanError]:
+    budget, where = workspace.runtime.budget, workspace.plan.loaded.where
     if budget.stages is not None and len(work.to_run) > budget.stages:
-        raise PlanError(
+        yield PlanError(
             "the plan must fit `runtime.budget.stages`",
             f"{len(work.to_run):,} stages are to run, {budget.stages:,} allowed",
             "raise the budget or ask for less",
+            where("runtime.budget.stages"),
         )
     if budget.hours is not None:
         slots, _ = slots_and_threads(workspace.runtime)
         seconds = estimate(work.to_run, workspace.plan.stages, workspace.store, slots).seconds
         if seconds > budget.hours * 3600:
-            raise PlanError(
+            yield PlanError(
                 "the plan must fit `runtime.budget.hours`",
                 f"about {duration(seconds)}, {budget.hours:g} h allowed",
                 "raise the budget or ask for less",
+                where("runtime.budget.hours"),
             )
 
 

@@ -6,8 +6,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.cli.console import duration, output, print_json, table
+from harness.cli.console import output, print_json, table
 from harness.cli.workspace import open_store
+from harness.report.words import duration
 from harness.store.record import LOG
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import StoreError
+from harness.cli.environment import gpu_problems, missing_packages, workdir_problems
+from harness.errors import ProblemList, StoreError
 from harness.plan.plan import Plan, Work, make_plan, work_left
 from harness.recipe.load import load_recipe
 from harness.recipe.schema import Runtime
@@ -35,10 +36,24 @@ class Workspace:
         return work_left(self.plan, self.store, self.runtime)
 
 
-def open_workspace(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> Workspace:
-    """Load, plan, open. Reads only; the store is created by whoever writes."""
+def open_workspace(
+    recipe: Path, assignments: Sequence[str], workdir: Path | None, *, writes: bool = False, runs: bool = False
+) -> Workspace:
+    """Load, look at the machine, plan, open. Reads only; the store is created by whoever writes.
+
+    Args:
+        writes: the workdir must be writable.
+        runs: where something is missing, a missing GPU is told with it; alone it counts only if stages want one.
+
+    Raises:
+        ProblemList: everything wrong with the recipe; else all that this machine lacks for it.
+    """
     loaded = load_recipe(recipe, assignments)
     folder = workdir or Path(loaded.recipe.runtime.workdir)
+    where = "--workdir" if workdir is not None else loaded.where("runtime.workdir")
+    problems = missing_packages(loaded) + workdir_problems(folder / STORE, where, writes=writes)
+    if problems:
+        raise ProblemList([*problems, *(gpu_problems(loaded) if runs else ())])
     return Workspace(plan=make_plan(loaded), store=Store(folder / STORE), workdir=folder)
 
 

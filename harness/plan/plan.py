@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 from harness.plan.graph import Graph, Stage, sizes_alone
 from harness.plan.kinds import source_digest
@@ -228,7 +229,7 @@ def _order_trunks(graph: Graph) -> None:
             trunks.setdefault(trunk_of(stage.identity), []).append(stage)
     for states in trunks.values():
         states.sort(key=lambda state: int(state.spec["step"]))
-        for before, state in zip(states, states[1:], strict=False):
+        for before, state in pairwise(states):
             state.after.append(before)
 
 
@@ -271,9 +272,8 @@ def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
     if runtime.stale_code == "rerun":
         outdated = {stage.fingerprint for stage in stale}
         for stage in plan.stages:  # inputs first: what was made from something outdated is outdated as well
-            if stage.fingerprint in outdated or any(
-                item.stage.fingerprint in outdated for item in stage.inputs.values()
-            ):
+            inputs = {item.stage.fingerprint for item in stage.inputs.values()}
+            if stage.fingerprint in outdated or inputs & outdated:
                 outdated.add(stage.fingerprint)
                 records[stage.fingerprint] = None
     targets = {outcome.stage.fingerprint for outcome in plan.outcomes}

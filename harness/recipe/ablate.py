@@ -147,16 +147,16 @@ def points(ablations: Ablations) -> list[Point]:
     found: list[Point] = []
     names = list(ablations.axes)
     if names:
-        for combination in _combinations(ablations):
+        for number, combination in enumerate(_combinations(ablations), start=1):
+            if number > MOST_SETTINGS:  # those that `exclude` leaves out count: walking through them takes as long
+                raise RecipeError(
+                    f"a recipe may ask for {MOST_SETTINGS:,} settings", "it asks for more", "split the recipe"
+                )
             values = {axis: label for axis, (label, _) in zip(names, combination, strict=True)}
             if _excluded(ablations, values):
                 continue
             overrides = tuple(override for _, chosen in combination for override in chosen)
             found.append(Point(name=", ".join(values.values()), values=values, overrides=overrides))
-            if len(found) > MOST_SETTINGS:
-                raise RecipeError(
-                    f"a recipe may ask for {MOST_SETTINGS:,} settings", "it asks for more", "split the recipe"
-                )
     else:
         found.append(Point(name="base", values={}, overrides=()))
     for index, inclusion in enumerate(ablations.include):

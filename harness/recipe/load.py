@@ -9,7 +9,7 @@ import difflib
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.recipe import ablate
-from harness.recipe.schema import EXPERIMENT_FIELDS, Ablations, Recipe
+from harness.recipe.schema import EXPERIMENT_FIELDS, MOST_VARIANTS, Ablations, Recipe
 from harness.recipe.yaml_source import Location, Source, parse_value, read_yaml
 
 MOST_PARENTS = 16
@@ -26,11 +26,15 @@ MOST_PARENTS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One point of the ablation: the recipe with its overrides applied, validated."""
+    """One point of the ablation: the recipe with its overrides applied, validated.
+
+    `places` names, for every overridden path, where the recipe asks for it.
+    """
 
     name: str
     values: Mapping[str, str]
     experiment: Recipe
+    places: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,13 @@ class LoadedRecipe:
     recipe: Recipe
     settings: tuple[Setting, ...]
     data: Mapping[str, Any]
+    source: Source = field(repr=False)
+
+    def where(self, path: str, setting: Setting | None = None) -> str:
+        """file:line of a value: at the last override of the setting that touches it, else where the recipe has it."""
+        places = {} if setting is None else setting.places
+        touching = [place for override, place in places.items() if _touches(override, path)]
+        return touching[-1] if touching else str(self.source.locate(tuple(path.split("."))))
 
 
 def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
@@ -62,7 +73,7 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
     if problems:
         raise ProblemList(_distinct(problems))
     assert recipe is not None
-    return LoadedRecipe(path=path, recipe=recipe, settings=tuple(settings), data=source.data)
+    return LoadedRecipe(path=path, recipe=recipe, settings=tuple(settings), data=source.data, source=source)
 
 
 def _with_parents(path: Path, chain: list[Path]) -> Source:
@@ -129,6 +140,13 @@ def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) 
         where = str(source.locate(("ablations", "axes", *axis) if axis else ("ablations",)))
         problems.append(RecipeError(error.rule, error.value, error.remedy, where))
         return []
+    if base is not None:
+        variants = len(points) * base.seeds.pretrain * base.seeds.finetune
+        if variants > MOST_VARIANTS:
+            rule = f"settings times seeds may be {MOST_VARIANTS:,}"
+            where = str(source.locate(("seeds", "pretrain")))
+            problems.append(RecipeError(rule, f"they are {variants:,}", "lower `seeds` or split the recipe", where))
+            return []
     plain = {key: value for key, value in source.data.items() if key != "ablations"}
     # blocks no override touches are validated once and shared by all settings
     blocks = {} if base is None else {key: getattr(base, key) for key in plain}
@@ -157,7 +175,8 @@ def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) 
             found = [one for one in found if one.where in places]
         problems += [one for one in found if (one.rule, one.value) not in told]
         if recipe is not None:
-            settings.append(Setting(name=point.name, values=dict(point.values), experiment=recipe))
+            asked = {override.path: str(source.locate(override.origin)) for override in origins}
+            settings.append(Setting(name=point.name, values=dict(point.values), experiment=recipe, places=asked))
     return settings
 
 

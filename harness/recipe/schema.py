@@ -6,11 +6,13 @@ experiment with its ablation axes, seeds and runtime. Every field's description 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,11 +28,34 @@ from pydantic_core import PydanticCustomError
 MOST_PAIRS = 1_000_000_000
 MOST_TOKENS = 1_048_576
 MOST_SEEDS = 1_000
+MOST_VARIANTS = 100_000
+MOST_PARTS = 100_000
 
 # Built-in kinds, named here so that a slip is seen before anything runs; tests hold them equal to what there is.
 TASKS = ("circuit_logic", "gsm_symbolic")
 ENGINES = ("simulated",)
 LOSSES = ("bradley_terry",)
+STAGE_KINDS = (
+    "corpus",
+    "pairs_part",
+    "pairs",
+    "problems",
+    "preferences",
+    "candidates_part",
+    "candidates",
+    "tokenizer",
+    "encode",
+    "base",
+    "trunk_state",
+    "pretrain",
+    "finetune",
+    "score",
+    "shallow_score",
+    "best_of_n",
+    "pool_baselines",
+    "pair_accuracy",
+    "analysis",
+)
 
 CODE = "code"  # what results call the held-out code pairs, beside the tasks
 
@@ -57,12 +82,30 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-PluginName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")]
+_WORD = r"[A-Za-z_][A-Za-z0-9_]*"
+_PLUGIN = rf"{_WORD}(\.{_WORD})*:{_WORD}"
+PluginName = Annotated[str, StringConstraints(pattern=rf"^{_PLUGIN}$")]
 Kind = Annotated[
     str,
-    StringConstraints(pattern=r"^([a-z0-9_]+|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$"),
+    StringConstraints(pattern=rf"^([a-z0-9_]+|{_PLUGIN})$"),
     Field(description="A built-in name, or `package.module:name` from a package listed under `plugins`."),
 ]
+
+
+def _finite(options: dict[str, Any]) -> dict[str, Any]:
+    """Options are identity, and what is no number equals nothing, not even itself."""
+    waiting: list[tuple[str, Any]] = [("", options)]
+    for path, value in waiting:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise problem(
+                "options must be texts, finite numbers, lists and mappings", f"`{path}` is {value}", "correct it"
+            )
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        waiting += [(f"{path}.{key}" if path else str(key), item) for key, item in items]
+    return options
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_finite)]
 
 
 class Block(BaseModel):
@@ -259,7 +302,7 @@ class PluginSide(Block):
     """A side made by the recipe's own code: a callable `(function, rng, **options) -> str | None`."""
 
     origin: PluginName = Field(alias="from")
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
 
 
 def _side_tag(value: Any) -> str:
@@ -301,6 +344,13 @@ class Pairs(Block):
     def _different(self) -> Pairs:
         if self.chosen == self.rejected:
             raise problem("`chosen` and `rejected` must differ", "both sides are made alike", "change one side")
+        parts = round(self.count * (1 + self.spare)) // self.part_size
+        if parts > MOST_PARTS:
+            raise problem(
+                f"pairs may be made in {MOST_PARTS:,} parts",
+                f"`part_size` = {self.part_size:,} makes {parts:,}",
+                "raise it",
+            )
         return self
 
 
@@ -316,7 +366,7 @@ class ProblemCounts(Block):
 class Task(Block):
     kind: Kind
     problems: ProblemCounts
-    options: dict[str, Any] = Field(default_factory=dict, description="The task's own settings, see its file.")
+    options: Options = Field(default_factory=dict, description="The task's own settings, see its file.")
     max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 512
 
 
@@ -357,7 +407,7 @@ class Candidates(Block):
     """A pool of solutions. `simulated` draws from the task's own table of right and mistaken ones."""
 
     engine: Kind = Field(description="`simulated`, or `package.module:factory` of a Generator.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of one's own engine's factory.")
+    options: Options = Field(default_factory=dict, description="Arguments of one's own engine's factory.")
     samples: Annotated[int, Field(ge=1, le=65_536)] = Field(description="Candidates a problem.")
     accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.5, description="Mean chance of a right simulated solution."
@@ -427,6 +477,7 @@ class Experiment(Block):
         yield from self._kinds_exist()
         yield from self._tasks_exist()
         yield from self._finetune_fits()
+        yield from self._few_parts()
         if self.pretrain is not None:
             yield from self._branch_after_warmup(self.pretrain)
 
@@ -472,6 +523,17 @@ class Experiment(Block):
                     f"`finetune.samples` must fit the fine-tuning problems of `{name}`",
                     f"needs {share:,} of {pool:,} (one pair a problem)",
                     f"lower it or raise `tasks.{name}.problems.finetune`",
+                )
+
+    def _few_parts(self) -> Iterator[PydanticCustomError]:
+        block = self.evaluate.best_of_n
+        for name in block.tasks:
+            parts = self.tasks[name].problems.test // block.candidates.part_size if name in self.tasks else 0
+            if parts > MOST_PARTS:
+                yield problem(
+                    f"`evaluate.best_of_n.candidates` may be made in {MOST_PARTS:,} parts a task",
+                    f"`part_size` = {block.candidates.part_size:,} makes {parts:,} of `{name}`",
+                    "raise it",
                 )
 
     def _branch_after_warmup(self, pretrain: Pretrain) -> Iterator[PydanticCustomError]:
@@ -544,13 +606,16 @@ class Budget(Block):
 
 
 Keep = Literal["state", "weights", "record"]
+StageKind = Literal[STAGE_KINDS]  # type: ignore[valid-type]
 
 
 class Runtime(Block):
     """How to run; never part of any identity."""
 
     executor: Literal["local"] = "local"
-    workdir: str = Field("workdir", description="Relative to where `harness` is called.")
+    workdir: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")] = Field(
+        "workdir", description="Relative to where `harness` is called."
+    )
     slots: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="Stages at once. Default: one a GPU, else one a core."
     )
@@ -559,7 +624,7 @@ class Runtime(Block):
     rows_per_micro_batch: Annotated[int, Field(ge=1, le=65_536)] = 4
     checkpoint_seconds: NotNegative = Field(60.0, description="Training is resumable to the last such point.")
     log_every: Count = Field(10, description="Training steps between two points of a curve.")
-    keep: dict[str, Keep] = Field(default_factory=dict, description="What `gc` leaves of a stage kind.")
+    keep: dict[StageKind, Keep] = Field(default_factory=dict, description="What `gc` leaves of a stage kind.")
     stale_code: Literal["keep", "rerun"] = Field(
         "keep", description="What to do where a stage's source changed at the same code version."
     )

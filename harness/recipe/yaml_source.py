@@ -91,6 +91,8 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
                 raise self.refuse(key_node, "keys must be plain words", "this one is not", "use `extends` to share")
             key = str(key_node.value)
+            if not key.isprintable():  # a message that shows it would show something else
+                raise self.refuse(key_node, "keys must be plain words", f"this one is {key!r}", "correct it")
             if key in result:
                 raise self.refuse(key_node, "a key may stand once", f"`{key}` stands twice", "drop one")
             self.lines[(*path, key)] = Location(file=self.file, line=key_node.start_mark.line + 1)
@@ -100,7 +102,7 @@ class _Builder:
     def _scalar(self, node: yaml.Node) -> Any:
         text = str(node.value)
         match node.tag:
-            case "tag:yaml.org,2002:str":
+            case "tag:yaml.org,2002:str" if not any("\ud800" <= character <= "\udfff" for character in text):
                 return text
             case "tag:yaml.org,2002:null":
                 return None
@@ -121,10 +123,11 @@ def _compose(text: str, file: str) -> tuple[Any, dict[tuple[str, ...], Location]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise _unreadable(f"{file}:{line}", error.problem or "it is not") from None
-    except yaml.YAMLError as error:
-        raise _unreadable(file, str(error).splitlines()[0]) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _unreadable(f"{file}:{line}", f"the character U+{error.character:04X} is not allowed") from None
     except (RecursionError, ValueError) as error:
-        raise _unreadable(file, f"it cannot be parsed ({type(error).__name__})") from None
+        raise _unreadable(f"{file}:1", f"it cannot be parsed ({type(error).__name__})") from None
 
 
 def _unreadable(where: str, value: str) -> ProblemList:
@@ -145,10 +148,11 @@ def read_yaml(path: Path) -> Source:
         reason = error.strerror or type(error).__name__
         problem = RecipeError("a recipe must be a readable file", f"{path}: {reason}", "check the path")
         raise ProblemList([problem]) from None
-    except UnicodeDecodeError:
-        raise _unreadable(str(path), "it is not UTF-8 text") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _unreadable(f"{path}:{line}", "it is not UTF-8 text") from None
     if len(content) > MOST_BYTES:
-        raise _unreadable(str(path), f"it is larger than {MOST_BYTES:,} bytes")
+        raise _unreadable(f"{path}:1", f"it is larger than {MOST_BYTES:,} bytes")
     data, lines = _compose(text, str(path))
     if not isinstance(data, dict):
         raise _unreadable(f"{path}:1", "it is not a mapping of keys to values")

@@ -79,8 +79,8 @@ def duration(seconds: float) -> str:
 
 
 def quantity(value: float) -> str:
-    """A large number short: 950, 12.3k, 4.56M, 1.2G."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    """A large number short: 950, 12.3k, 4.56M, 1.2G, 3.4P."""
+    for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.0f}"

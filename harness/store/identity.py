@@ -43,7 +43,7 @@ def _is_stable(value: Any) -> bool:
                 return False
         return True
     if isinstance(value, (list, tuple)):
-        for item in value:
+        for item in value:  # noqa: SIM110  twice as fast as all()
             if not (type(item) in _PLAIN or _is_stable(item)):
                 return False
         return True

@@ -43,7 +43,7 @@ HEAVY = {
     "pandas",
     "plotly",
 }
-HEAVY |= {"reasoning_gym", "rensa", "jinja2"}
+HEAVY |= {"plotly", "reasoning_gym", "rensa", "jinja2"}
 
 BAD = """\
 name: bad

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -38,24 +38,37 @@ Finish = Callable[..., Any]
     [(32, 1, 2, 1, 64, 300), (64, 3, 4, 2, 96, 512), (48, 2, 4, 4, 130, 1000)],
 )
 def test_parameters_are_those_of_transformers(
-    family: str, tied: bool, hidden: int, layers: int, heads: int, key_value: int, intermediate: int, vocabulary: int
+    family: Literal["llama", "qwen2"],
+    tied: bool,
+    hidden: int,
+    layers: int,
+    heads: int,
+    key_value: int,
+    intermediate: int,
+    vocabulary: int,
 ) -> None:
+    model = tiny_model(
+        family,
+        vocabulary=vocabulary,
+        hidden_size=hidden,
+        layers=layers,
+        heads=heads,
+        key_value_heads=key_value,
+        intermediate_size=intermediate,
+        max_positions=64,
+        tie_embeddings=tied,
+        seed=0,
+    )
     shape = {
+        "family": family,
+        "vocabulary": vocabulary,
         "hidden_size": hidden,
         "layers": layers,
         "heads": heads,
         "key_value_heads": key_value,
         "intermediate_size": intermediate,
     }
-    model = tiny_model(
-        family,
-        vocabulary=vocabulary,
-        max_positions=64,
-        tie_embeddings=tied,
-        seed=0,
-        **shape,  # type: ignore[arg-type]
-    )
-    in_layers, in_vocabulary = parameters({**shape, "family": family, "vocabulary": vocabulary})
+    in_layers, in_vocabulary = parameters(shape)
     assert model.get_input_embeddings().weight.numel() == in_vocabulary
     total = sum(parameter.numel() for parameter in model.parameters())
     assert total == in_layers + in_vocabulary * (1 if tied else 2)

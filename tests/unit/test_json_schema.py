@@ -26,8 +26,15 @@ def test_the_committed_json_schema_is_current(tmp_path: Path) -> None:
 
 
 ANNOTATIONS = {"title", "description", "default", "discriminator", "$schema", "$defs"}
-KINDS = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None), "number": (int, float),
-         "integer": int}  # fmt: skip
+KINDS: dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "null": type(None),
+    "number": (int, float),
+    "integer": int,
+}
 LIMITS: dict[str, tuple[Any, Callable[[Any, Any], bool]]] = {  # keyword -> (what it is for, whether it holds)
     "minimum": ((int, float), lambda value, limit: value >= limit),
     "maximum": ((int, float), lambda value, limit: value <= limit),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -259,6 +260,18 @@ def test_every_runtime_choice_was_tried(recipe: dict[str, Any], planned: MakePla
 def test_the_data_seed_changes_all_data(recipe: dict[str, Any], planned: MakePlan) -> None:
     before, after = planned(recipe), planned({**recipe, "seeds": {"data": 1}})
     assert fingerprints(before) & fingerprints(after) == set()
+    one, other = roles(before), roles(after)
+    deciding = {stage.kind for role, stage in one.items() if own(stage) != own(other[role])}
+    assert deciding == {"corpus", "pairs_part", "problems", "preferences", "candidates_part", "base"}
+
+
+def test_a_permission_changes_no_fine_tuning(recipe: dict[str, Any], planned: MakePlan) -> None:
+    plans = []
+    for allowed in (False, True):
+        schedule = {"kind": "wsd", "warmup_pairs": 8, "decay": 0.5, "allow_decay_inside_warmup": allowed}
+        recipe["finetune"]["schedule"] = schedule
+        plans.append(planned(recipe))
+    assert fingerprints(plans[0]) == fingerprints(plans[1])
 
 
 # ----------------------------------------------------------------------- a setting in a grid is the setting alone
@@ -314,7 +327,7 @@ def grown(plan: Plan, larger: Plan) -> bool:
 def test_more_seeds_touch_nothing(recipe: dict[str, Any], planned: MakePlan) -> None:
     recipe["ablations"] = {"axes": {"arm": {"pmp": {}, "no-pmp": {"pretrain": None}}, "pairs.count": [80, 160]}}
     plans = [planned({**recipe, "seeds": {"pretrain": p, "finetune": f}}) for p, f in [(1, 1), (2, 1), (2, 3), (4, 5)]]
-    for fewer, more in zip(plans, plans[1:], strict=False):
+    for fewer, more in pairwise(plans):
         assert grown(fewer, more)
 
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from harness.plan.graph import Graph, Input, Stage, sizes_alone
 from harness.plan.kinds import KINDS
 from harness.plan.pipeline import steps_of
 from harness.plan.plan import (
-    CODE,
     POOL,
     Plan,
     Variant,
@@ -30,7 +30,7 @@ from harness.plan.plan import (
     trunk_of,
     work_left,
 )
-from harness.recipe.schema import Pretrain, Runtime
+from harness.recipe.schema import CODE, Pretrain, Runtime
 from harness.store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,10 @@ def grid(recipe: dict[str, Any], planned: MakePlan) -> Plan:
     """Three arms, two counts, two PMP seeds, two fine-tuning seeds."""
     recipe["seeds"] = {"data": 7, "pretrain": 2, "finetune": 2}
     recipe["ablations"] = {
-        "axes": {"loss": {"both": {}, "rm": {"pretrain.loss.lm": 0.0}, "lm": {"pretrain.loss.rm": 0.0}}, "pairs.count": [80, 160]},
+        "axes": {
+            "loss": {"both": {}, "rm": {"pretrain.loss.lm": 0.0}, "lm": {"pretrain.loss.rm": 0.0}},
+            "pairs.count": [80, 160],
+        },
         "include": [{"name": "no-pmp", "set": {"pretrain": None}}],
     }  # fmt: skip
     return planned(recipe)
@@ -145,7 +148,7 @@ def test_parts_cover_what_is_asked(recipe: dict[str, Any], planned: MakePlan) ->
                   if name.startswith("part-")]  # fmt: skip
         if stage.kind in ("pairs", "candidates"):
             assert ranges[0][0] == 0
-            assert all(one[1] == other[0] for one, other in zip(ranges, ranges[1:], strict=False))
+            assert all(one[1] == other[0] for one, other in pairwise(ranges))
     spans = {stage.label: max(item.stage.spec["stop"] for item in stage.inputs.values()) for stage in plan.stages
              if stage.kind in ("pairs", "candidates")}  # fmt: skip
     assert spans == {"pairs train": 240, "pairs heldout": 80, "candidates sums": 13, "candidates logic": 12}
@@ -247,7 +250,7 @@ def graphs(draw: st.DrawFn) -> tuple[list[Stage], list[list[Stage]]]:
 
 @given(graphs())
 def test_order_and_sizes_of_any_graph(drawn: tuple[list[Stage], list[list[Stage]]]) -> None:
-    stages, groups = drawn
+    _, groups = drawn
     targets = [stage for group in groups for stage in group]
     order = Graph().in_order(targets)
     assert {stage.fingerprint for stage in order} == needs(targets)

@@ -77,7 +77,9 @@ def test_one_at_a_time_changes_one_axis_of_the_first_values() -> None:
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_numbers_of_settings(sizes: list[int]) -> None:
-    axes = {f"axis{index}": {f"v{index}-{value}": {} for value in range(size)} for index, size in enumerate(sizes)}
+    axes: dict[str, Any] = {
+        f"axis{index}": {f"v{index}-{value}": {} for value in range(size)} for index, size in enumerate(sizes)
+    }
     grid, single = names_of(axes=axes), names_of(mode="one_at_a_time", axes=axes)
     product = 1
     for size in sizes:
@@ -110,7 +112,10 @@ def test_inclusions_stand_beside_the_axes() -> None:
     ("exclude", "left"),
     [
         ([{"loss": "rm"}], ["both, count=10", "both, count=20", "lm, count=10", "lm, count=20"]),
-        ([{"loss": "rm", "pairs.count": 20}], ["both, count=10", "both, count=20", "rm, count=10", "lm, count=10", "lm, count=20"]),
+        (
+            [{"loss": "rm", "pairs.count": 20}],
+            ["both, count=10", "both, count=20", "rm, count=10", "lm, count=10", "lm, count=20"],
+        ),
         ([{"loss": "rm"}, {"pairs.count": "count=10"}], ["both, count=20", "lm, count=20"]),
         ([{"pairs.count": 10}], ["both, count=20", "rm, count=20", "lm, count=20"]),
     ],

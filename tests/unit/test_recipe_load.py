@@ -156,7 +156,8 @@ SLIPS = {
         "recipe.yaml:24: `pretrain.schedule.warmup` must be a known key, but it is not; did you mean `warmup_pairs`?",
     ]),
     "a schedule the base model has not": ("schedule: {kind: cosine}", "schedule: {kind: wsd, warmup_pairs: 8}", [
-        "recipe.yaml:6: `model.base.schedule.kind` must be 'cosine', 'linear' or 'constant', but it is 'wsd'; correct it",
+        "recipe.yaml:6: `model.base.schedule.kind` must be 'cosine', 'linear' or 'constant', but it is 'wsd'; correct "
+        "it",
         "recipe.yaml:6: `model.base.schedule.warmup_pairs` must be a known key, but it is not; did you mean `warmup`?",
     ]),
     "side": ("{from: mutation, edits: [1, 3]}", "{from: mutatoin}", [
@@ -228,10 +229,10 @@ SLIPS = {
         "recipe.yaml:43: `pairs.count` must be a valid integer, but it is 'many'; correct it",
     ]),
     "contradiction of one value of a path axis": ("[80, 160]", "[80,\n    7]", [
-        "recipe.yaml:43: `pairs.count` must fill a global batch, but 7 pairs are fewer than `pretrain.global_batch` = 8; "
-        "raise the count or lower the batch",
+        "recipe.yaml:43: `pairs.count` must fill a global batch, but 7 pairs are fewer than `pretrain.global_batch` = "
+        "8; raise the count or lower the batch",
     ]),
-    "override through nothing": ("      rm: {pretrain.loss: {lm: 0.0}}\n", "      none: {pretrain: null, pretrain.loss: {}}\n", [
+    "override through nothing": ("rm: {pretrain.loss: {lm: 0.0}}", "no: {pretrain: null, pretrain.loss: {}}", [
         "recipe.yaml:41: `pretrain.loss` must lead through blocks, but `pretrain` is null; override the whole block "
         "instead",
     ]),
@@ -282,7 +283,8 @@ def test_all_contradictions_at_once(tmp_path: Path) -> None:
         "recipe.yaml:27: `finetune.tasks` must name tasks of `tasks`",
         "recipe.yaml:34: `evaluate.best_of_n.tasks` must name tasks of `tasks`",
         "recipe.yaml:28: `finetune.samples` must fill a global batch",
-        "recipe.yaml:36: `evaluate.best_of_n.candidates.engine` may load code only from packages listed under `plugins`",
+        "recipe.yaml:36: `evaluate.best_of_n.candidates.engine` may load code only from packages listed under "
+        "`plugins`",
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,11 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(path, {"a": 1, "b": object()})
     assert path.read_bytes() == before
+    os.link(path, tmp_path / "as a reader sees it who opened it before")
+    write_json(path, {"c": 3})
+    assert (tmp_path / "as a reader sees it who opened it before").read_bytes() == before
+    (tmp_path / "as a reader sees it who opened it before").unlink()
+    assert json.loads(path.read_bytes()) == {"c": 3}
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 

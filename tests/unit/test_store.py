@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,21 +57,18 @@ def test_a_crash_before_the_record_leaves_nothing_done(store: Store) -> None:
     identity = identity_of("a")
     key = fingerprint(identity)
 
-    def build() -> Iterator[None]:
+    def build(steps: int) -> None:
         with store.build("encode", key, resumable=True) as building:
             assert building is not None
-            yield
-            (building.directory / "payload").write_bytes(b"whole")
-            yield
-            (building.directory / RUN).write_text("{}")
+            if steps > 0:
+                (building.directory / "payload").write_bytes(b"whole")
+            if steps > 1:
+                (building.directory / RUN).write_text("{}")
             raise Crash
 
-    for steps in (1, 2, 3):
-        work = build()
+    for steps in (0, 1, 2):
         with pytest.raises(Crash):
-            for _ in range(steps):
-                next(work)
-            work.throw(Crash)
+            build(steps)
         assert store.record("encode", key) is None
         assert list(store.records()) == []
         with pytest.raises(StoreError):
@@ -255,7 +251,7 @@ def test_looking_at_a_store_writes_nothing(tmp_path: Path) -> None:
 def test_an_unwritable_workdir_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for root in (tmp_path / "file", tmp_path / "file" / "store", Path("/proc/store")):
-        with pytest.raises(StoreError, match="the workdir must be writable, but .*; choose another --workdir"):
+        with pytest.raises(StoreError, match=r"the workdir must be writable, but .*; choose another --workdir"):
             Store(root).create()
 
 

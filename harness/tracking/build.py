@@ -1,0 +1,298 @@
+"""From plan and store to what a tracker shows. Reads records, events and the analysis; computes and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from harness.plan.graph import Stage
+from harness.plan.plan import POOL, Plan, PlannedSetting, Variant, baseline_of
+from harness.recipe.schema import EXPERIMENT_FIELDS, Recipe
+from harness.store.identity import fingerprint
+from harness.store.record import Record
+from harness.store.store import Snapshot, Store
+from harness.tracking.curves import CurveReader
+from harness.tracking.stages import StageFacts
+from harness.tracking.view import File, Kind, Point, RunView, Status, View
+from harness.tracking.words import LONGEST_TAG, clipped, key, metric_key, parameters
+
+Metrics = dict[str, tuple[Point, ...]]
+HEADLINES = (("best_of_n", "area"), ("pair_accuracy", "pair_accuracy"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What a finished run adds to the store.
+
+    Attributes:
+        analysis: the comparison's JSON, {} while there is none; `made` is when, in seconds since the epoch.
+        references: (kind, row) of the analysis -> what people call a reference scorer.
+        report: files of the report.
+    """
+
+    analysis: Mapping[str, Any] = field(default_factory=dict)
+    made: float = 0.0
+    references: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    report: tuple[File, ...] = ()
+
+
+def build_view(plan: Plan, store: Store, states: Mapping[str, str], finished: Finished | None) -> View:
+    """What a tracker shall show of a recipe.
+
+    Args:
+        states: how far each stage of the plan is, by fingerprint: `done`, `failed`, `blocked`, `running` or other.
+        finished: None while a run goes on; then settings have no means yet, and the view is not `whole`.
+    """
+    builder = _Builder(plan, store, states, finished)
+    runs = list(builder.settings())
+    if finished is not None:
+        runs += [*builder.references(), *builder.report()]
+    recipe = plan.loaded.recipe
+    return View(
+        experiment=recipe.name,
+        note=recipe.notes,
+        runs=tuple(runs),
+        whole=finished is not None,
+        columns=builder.columns(),
+        axes=tuple(f"axis.{key(axis)}" for axis in dict.fromkeys(name for one in plan.settings for name in one.setting.values)),
+    )
+
+
+class _Builder:
+    def __init__(self, plan: Plan, store: Store, states: Mapping[str, str], finished: Finished | None) -> None:
+        self.plan = plan
+        self.states = states
+        self.finished = finished or Finished()
+        snapshot = Snapshot(store)
+        self.stages = StageFacts(plan, snapshot, states)
+        self.curves = CurveReader(snapshot)
+        self.seeds = plan.loaded.recipe.seeds
+
+    # ---------------------------------------------------------------------------------------------- settings
+
+    def settings(self) -> Iterable[RunView]:
+        """Settings that anything of their own is done for, each followed by its variants."""
+        baseline = baseline_of(self.plan)
+        for setting in self.plan.settings:
+            setting_key = self._key("setting", setting.variants[:1])
+            variants = [
+                self._variant(setting, variant, setting_key) for variant in setting.variants if self._begun(variant)
+            ]
+            if variants:
+                yield self._setting(setting, setting_key, variants, is_baseline=setting.name == baseline)
+                yield from variants
+
+    def _key(self, kind: Kind, variants: Iterable[Variant]) -> str:
+        """A setting is named by what its first seeds are judged on: further seeds belong to the same."""
+        outcomes = [outcome.stage.fingerprint for variant in variants for outcome in variant.outcomes]
+        return fingerprint({"recipe": self.plan.loaded.recipe.name, "kind": kind, "outcomes": outcomes})
+
+    def _begun(self, variant: Variant) -> bool:
+        return any(self.states[stage.fingerprint] in ("done", "failed", "running") for stage in _own(variant))
+
+    def _setting(
+        self, setting: PlannedSetting, setting_key: str, variants: list[RunView], *, is_baseline: bool
+    ) -> RunView:
+        experiment = setting.setting.experiment
+        closure = self.stages.closure(outcome.stage for variant in setting.variants for outcome in variant.outcomes)
+        status = self._status(setting.variants)
+        metrics = self._estimates("setting", setting.name) | self._differences(setting.name)
+        if status == "FINISHED":
+            metrics |= self.stages.spent(closure)
+        tags = self._tags(setting) | self._intervals("setting", setting.name) | self.stages.versions(closure)
+        tags |= {"harness.compared": "yes", "harness.baseline": "yes" if is_baseline else "no"}
+        tags |= {"seeds.pretrain": str(self.seeds.pretrain), "seeds.finetune": str(self.seeds.finetune)}
+        return RunView(
+            kind="setting",
+            key=setting_key,
+            name=setting.name,
+            setting=setting.name,
+            status=status,
+            start=min(variant.start for variant in variants),
+            end=max(variant.end for variant in variants),
+            params=_params(experiment),
+            tags=tags,
+            metrics=metrics,
+            datasets=self.stages.datasets(closure, self._training(setting.variants)),
+            files=(
+                File(name="recipe.yaml", content=_yaml(experiment)),
+                File(name="stages.csv", content=self.stages.table(closure)),
+                *(file for file in self.finished.report if file.name == "report.md"),
+            ),
+        )
+
+    def _tags(self, setting: PlannedSetting) -> dict[str, str]:
+        tags = {f"axis.{key(axis)}": value for axis, value in setting.setting.values.items()}
+        tags |= {"setting": setting.name, "mlflow.source.name": self.plan.loaded.path.name, "mlflow.source.type": "LOCAL"}
+        return tags | {key(f"recipe.{name}"): value for name, value in self.plan.loaded.recipe.tags.items()}
+
+    # ---------------------------------------------------------------------------------------------- variants
+
+    def _variant(self, setting: PlannedSetting, variant: Variant, setting_key: str) -> RunView:
+        seeds = {"pretrain": variant.pretrain_seed, "finetune": variant.finetune_seed}
+        told = " ".join(f"{name} {seed}" for name, seed in seeds.items() if seed is not None)
+        closure = self.stages.closure(outcome.stage for outcome in variant.outcomes)
+        status = self._status([variant])
+        metrics = self._curves(variant, closure) | self._results(variant)
+        if status == "FINISHED":
+            metrics |= self.stages.spent(closure)
+        params = _params(setting.setting.experiment)
+        params |= {f"seed.{name}": str(seed) for name, seed in seeds.items() if seed is not None}
+        start, end = self.stages.times(_own(variant))
+        tags = self._tags(setting) | self.stages.versions(closure) | {"harness.compared": "no"}
+        tags |= {f"stage.{stage.kind}": stage.name for stage in (variant.pretrained, variant.finetuned) if stage}
+        tags |= {
+            key(f"stage.{outcome.metric}.{outcome.task}"): outcome.stage.name for outcome in variant.outcomes
+        }
+        return RunView(
+            kind="variant",
+            key=self._key("variant", [variant]),
+            parent=setting_key,
+            name=f"{setting.name} {told}",
+            setting=setting.name,
+            status=status,
+            start=start,
+            end=end,
+            params=params | {"seed.data": str(self.seeds.data)},
+            tags=tags,
+            metrics=metrics,
+            datasets=self.stages.datasets(closure, self._training([variant])),
+            files=(File(name="stages.csv", content=self.stages.table(closure)),),
+        )
+
+    def _curves(self, variant: Variant, closure: Iterable[Stage]) -> Metrics:
+        found: Metrics = {}
+        for stage in closure:
+            if stage.kind == "base":
+                found |= self.curves.curves(stage, "base")
+        if variant.pretrained is not None:
+            found |= self.curves.curves(variant.pretrained, "pretrain")
+        if variant.finetuned is not None:
+            found |= self.curves.curves(variant.finetuned, "finetune")
+        return {key(name): points for name, points in found.items()}
+
+    def _results(self, variant: Variant) -> Metrics:
+        found: Metrics = {}
+        for outcome in variant.outcomes:
+            record = self.stages.record(outcome.stage)
+            if record is not None:
+                for metric, value in record.result["means"].items():
+                    found[metric_key(outcome.task, metric)] = self._number(value, record)
+        return found
+
+    def _number(self, value: float, record: Record) -> tuple[Point, ...]:
+        return _single(value, self.stages.finished(record))
+
+    def _status(self, variants: Iterable[Variant]) -> Status:
+        states = {self.states[outcome.stage.fingerprint] for variant in variants for outcome in variant.outcomes}
+        if states <= {"done"}:
+            return "FINISHED"
+        if states & {"failed", "blocked"}:
+            return "FAILED"
+        return "RUNNING" if self.finished is None or "running" in states else "SCHEDULED"
+
+    def _training(self, variants: Iterable[Variant]) -> list[Stage]:
+        return [stage for variant in variants for stage in (variant.pretrained, variant.finetuned) if stage is not None]
+
+    # -------------------------------------------------------------------------------- references and comparison
+
+    def references(self) -> Iterable[RunView]:
+        """Rows that understand nothing, and the oracle, as far as the analysis has them."""
+        for (kind, row), label in self.finished.references.items():
+            metrics = self._estimates(kind, row)
+            if not metrics:
+                continue
+            source = POOL if kind == "pool" else row
+            variants = [variant for variant in self.plan.references if variant.setting == source]
+            outcomes = [outcome.stage for variant in variants for outcome in variant.outcomes]
+            closure = self.stages.closure(outcomes)
+            start, end = self.stages.times(outcomes)
+            tags = self._intervals(kind, row) | self.stages.versions(closure) | {"harness.compared": "yes"}
+            yield RunView(
+                kind="reference",
+                key=fingerprint({"variants": self._key("reference", variants[:1]), "row": row}),
+                name=f"reference: {label}",
+                setting=f"reference: {label}",
+                status=self._status(variants),
+                start=start,
+                end=end,
+                params={"reference": label},
+                tags=tags | {"setting": f"reference: {label}"},
+                metrics=metrics,
+                datasets=self.stages.datasets(closure, ()),
+                files=(File(name="stages.csv", content=self.stages.table(closure)),),
+            )
+
+    def report(self) -> Iterable[RunView]:
+        """The report with all settings, and the recipe with all its axes."""
+        if not self.finished.report:
+            return
+        recipe = self.plan.loaded.recipe
+        moment = round(self.finished.made * 1000)
+        yield RunView(
+            kind="report",
+            key=fingerprint({"recipe": recipe.name, "kind": "report"}),
+            name="report",
+            status="FINISHED",
+            start=moment,
+            end=moment,
+            params={},
+            tags={"harness.compared": "no", "mlflow.source.name": self.plan.loaded.path.name},
+            metrics={},
+            files=(File(name="recipe.yaml", content=_yaml(recipe)), *self.finished.report),
+        )
+
+    def _estimates(self, kind: str, row: str) -> Metrics:
+        found: Metrics = {}
+        for one in self._rows("estimates", row, kind):
+            name = metric_key(one["task"], one["metric"])
+            for suffix, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
+                found[name + suffix] = _single(one[value], self.finished.made)
+        return found
+
+    def _differences(self, row: str) -> Metrics:
+        found: Metrics = {}
+        for one in self._rows("differences", row):
+            name = metric_key(one["task"], one["metric"]) + "_minus_baseline"
+            for suffix, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
+                found[name + suffix] = _single(one[value], self.finished.made)
+        return found
+
+    def _intervals(self, kind: str, row: str) -> dict[str, str]:
+        """What the intervals are over and how they were made, a tag a task and evaluation."""
+        return {
+            key(f"interval.{one['task']}.{one['evaluation']}"): clipped(
+                f"{100 * one['level']:g} %, over {one['covers']}; {one['method']}", LONGEST_TAG
+            )
+            for one in self._rows("estimates", row, kind)
+        }
+
+    def _rows(self, part: str, row: str, kind: str | None = None) -> list[Mapping[str, Any]]:
+        rows: list[Mapping[str, Any]] = self.finished.analysis.get(part, [])
+        return [one for one in rows if one["row"] == row and (kind is None or one["kind"] == kind)]
+
+    def columns(self) -> tuple[str, ...]:
+        """Of every task the metric that arms are compared on, Best-of-N first."""
+        asked = dict.fromkeys((outcome.metric, outcome.task) for variant in self.plan.variants for outcome in variant.outcomes)
+        return tuple(metric_key(task, metric) for evaluation, metric in HEADLINES for name, task in asked if name == evaluation)
+
+
+def _own(variant: Variant) -> list[Stage]:
+    stages = [stage for stage in (variant.pretrained, variant.finetuned) if stage is not None]
+    return [*stages, *(outcome.stage for outcome in variant.outcomes)]
+
+
+def _single(value: float, seconds: float) -> tuple[Point, ...]:
+    return (Point(step=0, value=float(value), time=round(seconds * 1000)),)
+
+
+def _params(experiment: Recipe) -> dict[str, str]:
+    return parameters(experiment.model_dump(mode="json", by_alias=True, include=set(EXPERIMENT_FIELDS)))
+
+
+def _yaml(recipe: Recipe) -> str:
+    data = recipe.model_dump(mode="json", by_alias=True, exclude={"runtime"})
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

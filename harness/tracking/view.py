@@ -1,0 +1,115 @@
+"""What a tracker shall show, as plain data: an experiment and its runs. No tracker's library is known here.
+
+A run's `digest` covers everything in it but times, so that a tracker can leave alone what it shows already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.store.identity import file_digest, fingerprint
+
+MOST_POINTS = 1_000
+"""Points of one metric in one run: enough for any screen, and one batch of MLflow's."""
+
+Kind = Literal["setting", "variant", "reference", "report"]
+Status = Literal["FINISHED", "FAILED", "RUNNING", "SCHEDULED"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A metric's value at a step; `time` is milliseconds since the epoch."""
+
+    step: int
+    value: float
+    time: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Something a run read: `digest` of its bytes, `source` its folder in the workdir, `context` what for."""
+
+    name: str
+    digest: str
+    source: str
+    rows: int
+    context: Literal["training", "evaluation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file to keep with a run: its content, or a path where there is one already."""
+
+    name: str
+    content: str | Path
+
+    @property
+    def digest(self) -> str:
+        if isinstance(self.content, Path):
+            return file_digest(self.content)
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """One run.
+
+    Attributes:
+        key: names the run among those of its kind, whatever else changes; stable over processes and workdirs.
+        parent: key of the setting a variant belongs to, else "".
+        setting: what people call the setting or reference.
+        start, end: milliseconds since the epoch.
+        metrics: ascending steps, at most `MOST_POINTS`; a single number is one point at step 0.
+    """
+
+    kind: Kind
+    key: str
+    name: str
+    status: Status
+    start: int
+    end: int
+    setting: str = ""
+    parent: str = ""
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, tuple[Point, ...]]
+    datasets: tuple[Dataset, ...] = ()
+    files: tuple[File, ...] = ()
+
+    def digest(self) -> str:
+        return fingerprint(
+            {
+                "name": self.name,
+                "status": self.status,
+                "params": self.params,
+                "tags": self.tags,
+                "metrics": {
+                    name: [[point.step, repr(point.value)] for point in points] for name, points in self.metrics.items()
+                },
+                "datasets": [[one.name, one.digest, one.source, one.rows, one.context] for one in self.datasets],
+                "files": {file.name: file.digest for file in self.files},
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """An experiment.
+
+    Attributes:
+        note: Markdown, shown above the runs.
+        whole: False while a run goes on; then runs may still be missing, and what a tracker shows beyond is left alone.
+        columns: metrics that settings are compared by, the most important first.
+        axes: tags that tell settings apart.
+    """
+
+    experiment: str
+    note: str
+    runs: tuple[RunView, ...]
+    whole: bool
+    columns: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()

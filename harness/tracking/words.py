@@ -1,0 +1,41 @@
+"""Names and values in the form trackers take: keys of plain characters, texts of bounded length."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_./ -]")
+LONGEST_KEY = 250
+LONGEST_PARAM = 6_000
+LONGEST_TAG = 8_000
+METRICS = {"area": "bon_area"}  # beside other things, "area" alone says too little
+
+
+def key(text: str) -> str:
+    """`text` with only characters that keys may have. A plus, common in names of settings, stays readable."""
+    return _NOT_IN_KEYS.sub("_", text.replace("+", "-plus-"))[:LONGEST_KEY]
+
+
+def metric_key(task: str, metric: str) -> str:
+    """`arithmetic/bon_at_16` of task `arithmetic` and metric `bon@16`."""
+    return key(f"{task}/{METRICS.get(metric) or metric.replace('@', '_at_')}")
+
+
+def clipped(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def parameters(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """{dotted path: value as text} of nested mappings; lists are JSON."""
+    found: dict[str, str] = {}
+    for name, value in data.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            found |= parameters(value, f"{path}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            found[key(path)] = clipped(text, LONGEST_PARAM)
+    return found
