@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from harness.plan.graph import Stage
 from harness.plan.kinds import source_digest
@@ -118,7 +117,7 @@ def load(tmp_path: Path) -> Load:
 
     def load(data: Mapping[str, Any], *assignments: str) -> LoadedRecipe:
         path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(dict(data), sort_keys=False), encoding="utf-8")
+        path.write_text(json.dumps(data), encoding="utf-8")  # JSON is YAML
         return load_recipe(path, assignments)
 
     return load

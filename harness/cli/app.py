@@ -74,6 +74,28 @@ def report(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir
     write_report(recipe, assignments or [], workdir)
 
 
+@app.command()
+def sync(recipe: RecipePath, workdir: Workdir = None) -> None:
+    """Bring MLflow to the state of the workdir; needed only where a run could not."""
+    from harness.cli.sync import sync_recipe
+
+    sync_recipe(recipe, workdir)
+
+
+@app.command()
+def ui(
+    recipe: RecipePath,
+    workdir: Workdir = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65_535, help="Default: 5000, or one that is free.")
+    ] = None,
+) -> None:
+    """Open MLflow on a recipe's runs, with addresses that show its settings side by side."""
+    from harness.cli.ui import open_ui
+
+    open_ui(recipe, workdir, port)
+
+
 @app.command("ls")
 def list_stages(
     workdir: StoreDir = DEFAULT_WORKDIR,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from harness.cli.console import errors, output
 from harness.cli.environment import gpu_problems
 from harness.cli.execute import execute
 from harness.cli.report import print_report, report_on
+from harness.cli.sync import TrackingWorker, finish
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import PlanError, ProblemList
 from harness.execution.runner import Summary
@@ -32,6 +34,20 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
         output().print(f"{len(work.to_run)} of {len(workspace.plan.stages)} stages to run")
         return DONE
     workspace.store.create()
+    with _tracking(workspace, work, recipe, assignments) as worker:
+        return _do(workspace, work, worker, recipe)
+
+
+def _tracking(
+    workspace: Workspace, work: Work, recipe: Path, assignments: Sequence[str]
+) -> AbstractContextManager[TrackingWorker | None]:
+    """What shows the run while it goes on; nothing where nothing is to run."""
+    if not work.to_run or workspace.runtime.tracking == "none":
+        return nullcontext()
+    return TrackingWorker(workspace, recipe, assignments, live=True)
+
+
+def _do(workspace: Workspace, work: Work, worker: TrackingWorker | None, recipe: Path) -> int:
     summary = Summary()
     if work.to_run:
         summary = execute(workspace, work.to_run, everything=workspace.plan.stages)
@@ -43,6 +59,8 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
         _tell(workspace, work, summary)
     if report is not None:
         print_report(report)
+        if worker is not None:
+            finish(worker, report, workspace, recipe)
     if summary.interrupted:
         return INTERRUPTED
     return FAILED if summary.failed else DONE

@@ -70,7 +70,7 @@ class Executor(Protocol):
     """Runs tasks outside the driver; a task that crashes takes nothing else with it."""
 
     def has_room(self, task: Task) -> bool:
-        """Whether `start` would begin this task at once."""
+        """Whether `start` would begin this task at once; depends on nothing of a task but `accelerated`."""
 
     def start(self, task: Task) -> None:
         """Begin a task. Only called when `has_room` says so."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.execution.executor import Executor, Outcome, Task, TaskInput
+from harness.execution.frontier import Frontier
 from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS, module_of, source_digest
 from harness.plan.plan import trunk_of
@@ -87,12 +88,14 @@ class Runner:
         self._repairs: dict[str, int] = {}
         self._known: dict[str, Stage] = {}
         self._redone: set[str] = set()
+        self._frontier = self._survey()
 
     def run(self, stages: Sequence[Stage], known: Sequence[Stage]) -> Summary:
         """Run `stages` (inputs first). `known` are all stages of the plan, for repairs of finished ones."""
         self._pending = {stage.fingerprint: stage for stage in stages}
         self._known = {stage.fingerprint: stage for stage in known}
         self._redone = self._finished(stages)  # and yet to run: they are of other code
+        self._frontier = self._survey()
         summary = Summary()
         try:
             while self._pending or self._running or self._elsewhere:
@@ -101,7 +104,7 @@ class Runner:
                     self._take(outcome, summary)
                 self._look_elsewhere()
                 self._listener.tick()
-                if not self._running and not self._elsewhere and not self._ready():
+                if not self._running and not self._elsewhere and not self._frontier:
                     break
         except KeyboardInterrupt:
             summary.interrupted = True
@@ -110,24 +113,22 @@ class Runner:
         summary.blocked = list(self._pending.values())
         return summary
 
-    def _ready(self) -> list[Stage]:
-        waiting = self._pending.keys() | self._running | self._elsewhere.keys()
-        return [stage for stage in self._pending.values() if not self._is_blocked(stage, waiting)]
-
-    def _is_blocked(self, stage: Stage, waiting: set[str]) -> bool:
-        inputs = {item.stage.fingerprint for item in stage.inputs.values()}
-        # a stage only *after* which this one is cheaper may fail without holding it up
-        return bool(inputs & (waiting | self._lost)) or any(other.fingerprint in waiting for other in stage.after)
+    def _survey(self) -> Frontier:
+        unsettled = self._pending.keys() | self._running | self._elsewhere.keys()
+        return Frontier(self._pending, unsettled, self._lost)
 
     def _start_ready(self) -> None:
-        depth = _depths(self._pending)
-        for stage in sorted(self._ready(), key=lambda stage: -depth[stage.fingerprint]):
+        roomy = {True, False}  # room depends on nothing else of a task
+        while (stage := self._frontier.first(accelerated=roomy)) is not None:
             task = make_task(stage, self._store, self._how, this_code=stage.fingerprint in self._redone)
-            if self._executor.has_room(task):
-                del self._pending[stage.fingerprint]
-                self._running.add(stage.fingerprint)
-                self._executor.start(task)
-                self._listener.started(task)
+            if not self._executor.has_room(task):
+                roomy.remove(task.accelerated)
+                continue
+            self._frontier.take(stage)
+            del self._pending[stage.fingerprint]
+            self._running.add(stage.fingerprint)
+            self._executor.start(task)
+            self._listener.started(task)
 
     def _take(self, outcome: Outcome, summary: Summary) -> None:
         key = outcome.task.fingerprint
@@ -135,17 +136,21 @@ class Runner:
         stage = self._known[key]
         if outcome.status == "done":
             summary.computed.append(outcome)
+            self._frontier.settle(key)
         elif outcome.status == "busy":
             self._elsewhere[key] = stage
         elif outcome.status == "interrupted":
             self._pending[key] = stage
+            self._frontier.add(stage)
         elif outcome.status == "corrupt" and self._repairs.get(key, 0) < MOST_REPAIRS:
             self._repairs[key] = self._repairs.get(key, 0) + 1
             self._recompute(outcome.culprit.rpartition("/")[2])
             self._pending[key] = stage
+            self._frontier = self._survey()
         else:
             self._lost.add(key)
             summary.failed.append(outcome)
+            self._frontier.settle(key, lost=True)
         self._listener.finished(outcome)
 
     def _finished(self, stages: Sequence[Stage]) -> set[str]:
@@ -176,20 +181,10 @@ class Runner:
             if self._store.is_building(stage.kind, key):
                 continue  # even if there is a record: it may be about to be replaced
             del self._elsewhere[key]
-            if not self._is_there(stage):
+            if self._is_there(stage):
+                self._frontier.settle(key)
+            else:
                 self._pending[key] = stage
+                self._frontier.add(stage)
         if self._elsewhere and not self._running:
             time.sleep(POLL_SECONDS)
-
-
-def _depths(stages: Mapping[str, Stage]) -> dict[str, int]:
-    """How much work hangs on each stage: the longest path to an end, training counted for more."""
-    depth = dict.fromkeys(stages, 0)
-    for stage in reversed(list(stages.values())):  # inputs come first, so users are settled before their inputs
-        weight = depth[stage.fingerprint] + (10 if KINDS[stage.kind].trains else 1)
-        depth[stage.fingerprint] = weight
-        for item in stage.inputs.values():
-            key = item.stage.fingerprint
-            if key in depth:
-                depth[key] = max(depth[key], weight)
-    return depth

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -111,6 +112,11 @@ def _check(ablations: Ablations) -> None:
                     f"{value!r} is none of {', '.join(names)}",
                     "correct the value",
                 )
+    if ablations.mode == "grid":  # before anything is left out: walking through them would take as long
+        size = math.prod(len(values) for values in ablations.axes.values())
+        if size > MOST_SETTINGS:
+            rule = f"a recipe may ask for {MOST_SETTINGS:,} settings"
+            raise RecipeError(rule, f"its grid has {size:,}", "split the recipe")
     if ablations.mode == "zip" and len({len(values) for values in ablations.axes.values()}) > 1:
         lengths = ", ".join(f"{axis}: {len(values)}" for axis, values in ablations.axes.items())
         raise RecipeError("zipped axes must be equally long", lengths, "pad the shorter one or use mode: grid")
@@ -147,11 +153,7 @@ def points(ablations: Ablations) -> list[Point]:
     found: list[Point] = []
     names = list(ablations.axes)
     if names:
-        for number, combination in enumerate(_combinations(ablations), start=1):
-            if number > MOST_SETTINGS:  # those that `exclude` leaves out count: walking through them takes as long
-                raise RecipeError(
-                    f"a recipe may ask for {MOST_SETTINGS:,} settings", "it asks for more", "split the recipe"
-                )
+        for combination in _combinations(ablations):
             values = {axis: label for axis, (label, _) in zip(names, combination, strict=True)}
             if _excluded(ablations, values):
                 continue

@@ -629,6 +629,10 @@ class Runtime(Block):
         "keep", description="What to do where a stage's source changed at the same code version."
     )
     budget: Budget = Budget()
+    tracking: Literal["mlflow", "none"] = "mlflow"
+    tracking_uri: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,2048}$")] | None = Field(
+        None, description="An MLflow tracking URI. Default: an sqlite database in the workdir."
+    )
 
 
 class Recipe(Experiment):

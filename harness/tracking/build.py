@@ -57,7 +57,9 @@ def build_view(plan: Plan, store: Store, states: Mapping[str, str], finished: Fi
         runs=tuple(runs),
         whole=finished is not None,
         columns=builder.columns(),
-        axes=tuple(f"axis.{key(axis)}" for axis in dict.fromkeys(name for one in plan.settings for name in one.setting.values)),
+        axes=tuple(
+            f"axis.{key(axis)}" for axis in dict.fromkeys(name for one in plan.settings for name in one.setting.values)
+        ),
     )
 
 
@@ -126,7 +128,11 @@ class _Builder:
 
     def _tags(self, setting: PlannedSetting) -> dict[str, str]:
         tags = {f"axis.{key(axis)}": value for axis, value in setting.setting.values.items()}
-        tags |= {"setting": setting.name, "mlflow.source.name": self.plan.loaded.path.name, "mlflow.source.type": "LOCAL"}
+        tags |= {
+            "setting": setting.name,
+            "mlflow.source.name": self.plan.loaded.path.name,
+            "mlflow.source.type": "LOCAL",
+        }
         return tags | {key(f"recipe.{name}"): value for name, value in self.plan.loaded.recipe.tags.items()}
 
     # ---------------------------------------------------------------------------------------------- variants
@@ -144,9 +150,7 @@ class _Builder:
         start, end = self.stages.times(_own(variant))
         tags = self._tags(setting) | self.stages.versions(closure) | {"harness.compared": "no"}
         tags |= {f"stage.{stage.kind}": stage.name for stage in (variant.pretrained, variant.finetuned) if stage}
-        tags |= {
-            key(f"stage.{outcome.metric}.{outcome.task}"): outcome.stage.name for outcome in variant.outcomes
-        }
+        tags |= {key(f"stage.{outcome.metric}.{outcome.task}"): outcome.stage.name for outcome in variant.outcomes}
         return RunView(
             kind="variant",
             key=self._key("variant", [variant]),
@@ -276,8 +280,12 @@ class _Builder:
 
     def columns(self) -> tuple[str, ...]:
         """Of every task the metric that arms are compared on, Best-of-N first."""
-        asked = dict.fromkeys((outcome.metric, outcome.task) for variant in self.plan.variants for outcome in variant.outcomes)
-        return tuple(metric_key(task, metric) for evaluation, metric in HEADLINES for name, task in asked if name == evaluation)
+        asked = dict.fromkeys(
+            (outcome.metric, outcome.task) for variant in self.plan.variants for outcome in variant.outcomes
+        )
+        return tuple(
+            metric_key(task, metric) for evaluation, metric in HEADLINES for name, task in asked if name == evaluation
+        )
 
 
 def _own(variant: Variant) -> list[Stage]:

@@ -52,7 +52,9 @@ class CurveReader:
             self._states = {}
             for record in self._store.records("trunk_state"):
                 found = self._states.setdefault(trunk_of(record.identity), [])
-                found.append((int(record.identity["spec"]["step"]), self._store.directory(record.kind, record.fingerprint)))
+                found.append(
+                    (int(record.identity["spec"]["step"]), self._store.directory(record.kind, record.fingerprint))
+                )
             for states in self._states.values():
                 states.sort()
         return self._states

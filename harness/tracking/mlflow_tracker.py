@@ -118,7 +118,9 @@ class MlflowTracker:
         found = self._client.get_experiment_by_name(view.experiment)
         if found is None:
             place = None if self._artifacts is None else self._artifacts.resolve().as_uri()
-            found = self._client.get_experiment(self._client.create_experiment(view.experiment, artifact_location=place))
+            found = self._client.get_experiment(
+                self._client.create_experiment(view.experiment, artifact_location=place)
+            )
         elif found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         for name, value in {NOTE: view.note, **dict([EXPERIMENT_KIND]), **shared_views(view)}.items():
@@ -194,7 +196,9 @@ class MlflowTracker:
         held = self._client.get_run(run_id)
         if any(run.params.get(name) != value for name, value in held.data.params.items()):
             return None
-        datasets = {(one.dataset.name, one.dataset.digest) for one in held.inputs.dataset_inputs}
+        datasets = {
+            (one.dataset.name, one.dataset.digest) for one in (held.inputs.dataset_inputs if held.inputs else ())
+        }
         if not datasets <= {(one.name, one.digest) for one in run.datasets}:
             return None
         points = self._points(run_id, held.data.metrics)

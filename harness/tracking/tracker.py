@@ -1,4 +1,4 @@
-"""What a tracker can do. The record is the truth: a tracker is brought to the store's state, and never read for results.
+"""What a tracker can do. The record is the truth: a tracker is brought to the store's state, never read for results.
 
 A suite in `tests/contract` holds every tracker to this.
 """
@@ -33,7 +33,7 @@ class Applied:
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
-    """Web addresses of an experiment: all its runs, the settings' table, curves by setting, a comparison of settings."""
+    """Web addresses of an experiment: all runs, the table of settings, curves by setting, settings side by side."""
 
     experiment: str
     table: str

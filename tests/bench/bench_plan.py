@@ -1,6 +1,6 @@
 """How long planning takes, by hand: `python tests/bench/bench_plan.py` writes tests/bench/results/plan.json.
 
-Times are of one core and are no test: a slow machine is no error.
+Times are processor seconds of one core, and no test: a slow machine is no error.
 """
 
 from __future__ import annotations
@@ -75,16 +75,16 @@ def measure(grid: dict[str, Any], folder: Path) -> dict[str, Any]:
     data["ablations"] = {key: value for key, value in grid.items() if key != "seeds"}
     path = folder / "grid.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
-    times = [time.perf_counter()]
+    times = [time.process_time()]
     loaded = load_recipe(path)
-    times.append(time.perf_counter())
+    times.append(time.process_time())
     plan = make_plan(loaded)
-    times.append(time.perf_counter())
+    times.append(time.process_time())
     store = Store(folder / "store")
     work = work_left(plan, store, loaded.recipe.runtime)
-    times.append(time.perf_counter())
+    times.append(time.process_time())
     estimate(work.to_run, plan.stages, store, 2)
-    times.append(time.perf_counter())
+    times.append(time.process_time())
     names = ("load_seconds", "plan_seconds", "work_left_seconds", "estimate_seconds")
     seconds = {name: round(after - before, 3) for name, before, after in zip(names, times, times[1:], strict=False)}
     return {

@@ -1,0 +1,151 @@
+"""`harness sync`, and how `harness run` keeps MLflow up to date: through a worker process, which harms no run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from harness.cli.console import errors, output
+from harness.cli.report import Report, report_on
+from harness.cli.workspace import Workspace, open_workspace
+from harness.errors import HarnessError, MissingRequirement
+from harness.tracking.places import place_of
+
+# Unless the environment says otherwise: no reports home, and no minutes of waiting for a server that is away.
+MLFLOW_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+ENDING_SECONDS = 2.0
+
+
+def sync_recipe(recipe: Path, workdir: Path | None) -> None:
+    """Bring MLflow to the state of the store.
+
+    Raises:
+        MissingRequirement: MLflow does not answer.
+    """
+    workspace = open_workspace(recipe, [], workdir, writes=True)
+    if not any(workspace.store.records()):
+        output().print("nothing is done yet, so there is nothing to show")
+        return
+    report = report_on(workspace)
+    with TrackingWorker(workspace, recipe, [], live=False) as worker:
+        output().print(told(worker.sync(report), workspace), markup=False, soft_wrap=True)
+
+
+class TrackingWorker:
+    """The worker process of one recipe. Starting it takes no time; it loads what it needs on its own.
+
+    Args:
+        live: show what finishes while a run goes on, without being asked.
+    """
+
+    def __init__(self, workspace: Workspace, recipe: Path, assignments: Sequence[str], *, live: bool) -> None:
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 closed with us
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "harness.cli.tracking_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**MLFLOW_SETTINGS, **os.environ},
+            text=True,
+        )
+        about = {
+            "recipe": str(recipe),
+            "assignments": list(assignments),
+            "workdir": str(workspace.workdir),
+            "live": live,
+        }
+        self._send(about)
+
+    def sync(self, report: Report) -> dict[str, Any]:
+        """Show everything; counts of runs by what was done.
+
+        Raises:
+            MissingRequirement: MLflow does not answer, or the worker broke.
+        """
+        files = report.files
+        analysis = report.overview.analysis
+        order = {
+            "do": "sync",
+            "analysis": None if analysis is None else analysis.fingerprint,
+            "report": [str(path) for path in (files.html, files.markdown, files.csv, files.json)],
+        }
+        return self.ask(order)
+
+    def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Send an order and wait for its answer.
+
+        Raises:
+            MissingRequirement: MLflow does not answer, or the worker broke.
+        """
+        self._send(order)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise MissingRequirement("MLflow must be kept up to date by a worker", f"it ended: {self._last_words()}")
+        answer: dict[str, Any] = json.loads(line)
+        if "problem" in answer:
+            raise MissingRequirement(*answer["problem"])
+        return answer
+
+    def _send(self, data: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it ended: told where its answer is missing
+            self._process.stdin.write(json.dumps(data) + "\n")
+            self._process.stdin.flush()
+
+    def _last_words(self) -> str:
+        self._process.wait()
+        self._log.seek(0)
+        lines = [line.strip() for line in self._log if line.strip()]
+        return lines[-1] if lines else f"exit code {self._process.returncode}"
+
+    def __enter__(self) -> TrackingWorker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:  # in the middle of something; the next sync completes it
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._log.close()
+
+
+def finish(worker: TrackingWorker, report: Report, workspace: Workspace, recipe: Path) -> None:
+    """Show a run's results. Where that fails the run is no worse for it: it says what completes MLflow later."""
+    try:
+        errors().print(told(worker.sync(report), workspace), markup=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        errors().print(f"MLflow is not complete; `harness sync {recipe}` completes it", markup=False, soft_wrap=True)
+    except HarnessError as error:
+        what = f"{error.rule}, but {error.value}"
+        remedy = f"results are safe in the workdir; `harness sync {recipe}` completes MLflow"
+        errors().print(f"{what}; {remedy}", markup=False, soft_wrap=True, style="yellow")
+
+
+def told(counts: Mapping[str, int], workspace: Workspace) -> str:
+    """What a sync did, in words."""
+    place = place_of(workspace.runtime.tracking_uri, workspace.workdir)
+    changed = [f"{number} {what}" for what, number in counts.items() if number]
+    return f"MLflow ({place.shown}): runs {', '.join(changed) or 'none'}"

@@ -1,0 +1,248 @@
+"""One suite for every tracker: what it is brought to show it shows, once, however often and however interrupted.
+
+On a database and on a real server. A tracker of another kind is one more factory.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from harness.errors import MissingRequirement
+from harness.tracking.mlflow_tracker import MlflowTracker
+from harness.tracking.tracker import Tracker
+from harness.tracking.view import MOST_POINTS, Dataset, File, Point, RunView, View
+from tests.toys.mlflow_servers import Server, held, name_of, runs_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
+
+FACTORIES = ("database", "server")
+Held = Callable[[str], dict[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("database")
+
+
+@pytest.fixture(params=FACTORIES)
+def uri(request: pytest.FixtureRequest, server: Server, database: Path) -> str:
+    return server.uri if request.param == "server" else f"sqlite:///{database / 'mlflow.db'}"
+
+
+@pytest.fixture
+def tracker(uri: str, database: Path) -> Tracker:
+    return MlflowTracker(uri, database / "artifacts" if uri.startswith("sqlite") else None)
+
+
+@pytest.fixture
+def experiment() -> str:
+    return f"experiment-{uuid.uuid4().hex}"
+
+
+def points(*values: float) -> tuple[Point, ...]:
+    return tuple(Point(step=10 * index, value=value, time=1_000_000 + index) for index, value in enumerate(values))
+
+
+def run(kind: Any, key: str, **changes: Any) -> RunView:
+    made = RunView(
+        kind=kind,
+        key=key,
+        name=f"the {key}",
+        status="FINISHED",
+        start=1_000_000,
+        end=2_000_000,
+        params={"pairs.count": "5000", "note": ""},
+        tags={"axis.loss": "rm+lm"},
+        metrics={"logic/bon_area": points(0.5), "pretrain/loss_rm": points(0.7, 0.6, 0.5)},
+        datasets=(Dataset(name="pairs", digest="0123456789ab", source="store/pairs/1", rows=7, context="training"),),
+        files=(File(name="recipe.yaml", content="name: x\n"),),
+    )
+    return replace(made, **changes)
+
+
+def view(experiment: str, *runs: RunView, whole: bool = True) -> View:
+    axes, columns = ("axis.loss",), ("logic/bon_area",)
+    return View(experiment=experiment, note="why", runs=runs, whole=whole, columns=columns, axes=axes)
+
+
+def family(experiment: str) -> View:
+    return view(experiment, run("setting", "s"), run("variant", "v", parent="s"), run("reference", "r"))
+
+
+def ids(uri: str, experiment: str) -> dict[str, str]:
+    return {name_of(one): one.info.run_id for one in runs_of(uri, experiment)}
+
+
+def test_it_shows_what_it_is_given(tracker: Tracker, uri: str, experiment: str) -> None:
+    assert tracker.show(family(experiment)).created == 3
+    shown = held(uri, experiment)
+    assert sorted(shown) == ["reference r", "setting s", "variant v"]
+    variant = shown["variant v"]
+    assert variant["name"] == "the v"
+    assert variant["status"] == "FINISHED"
+    assert variant["times"] == (1_000_000, 2_000_000)
+    assert variant["parent"] == "setting s"
+    assert variant["params"] == {"pairs.count": "5000", "note": ""}
+    assert variant["tags"]["axis.loss"] == "rm+lm"
+    assert variant["metrics"]["pretrain/loss_rm"] == [
+        (0, "0.7", 1_000_000),
+        (10, "0.6", 1_000_001),
+        (20, "0.5", 1_000_002),
+    ]
+    assert [one[:2] for one in variant["datasets"]] == [("pairs", "0123456789ab")]
+    assert list(variant["files"]) == ["recipe.yaml"]
+    assert shown["setting s"]["parent"] == ""
+
+
+def test_showing_it_twice_changes_nothing(tracker: Tracker, uri: str, experiment: str) -> None:
+    tracker.show(family(experiment))
+    before = held(uri, experiment), ids(uri, experiment)
+    assert tracker.show(family(experiment)).changes == 0
+    assert (held(uri, experiment), ids(uri, experiment)) == before
+
+
+def test_what_grows_is_added_to_and_not_doubled(tracker: Tracker, uri: str, experiment: str) -> None:
+    early = run("variant", "v", status="RUNNING", metrics={"pretrain/loss_rm": points(0.7)}, datasets=(), files=())
+    tracker.show(view(experiment, early, whole=False))
+    before = ids(uri, experiment)
+    assert tracker.show(view(experiment, run("variant", "v"))).updated == 1
+    assert ids(uri, experiment) == before
+    other = f"{experiment}-at-once"
+    tracker.show(view(other, run("variant", "v")))
+    assert held(uri, experiment) == held(uri, other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"params": {"pairs.count": "9"}},
+        {"params": {}},
+        {"metrics": {"logic/bon_area": points(0.6), "pretrain/loss_rm": points(0.7, 0.6, 0.5)}},
+        {"metrics": {"logic/bon_area": points(0.5)}},
+        {"metrics": {"logic/bon_area": points(0.5), "pretrain/loss_rm": points(0.7, 0.6)}},
+        {"datasets": ()},
+        {"tags": {"axis.size": "big"}},
+        {"status": "FAILED", "name": "another", "files": (File(name="recipe.yaml", content="name: y\n"),)},
+    ],
+    ids=lambda change: "-".join(change) + str(len(str(change))),
+)
+def test_what_changed_is_shown_as_it_is_now(
+    tracker: Tracker, uri: str, experiment: str, change: dict[str, Any]
+) -> None:
+    """Nothing of what was before stays, and no run is there twice."""
+    tracker.show(family(experiment))
+    now = view(experiment, run("setting", "s", **change), run("variant", "v", parent="s"), run("reference", "r"))
+    assert tracker.show(now).changes >= 1
+    other = f"{experiment}-at-once"
+    tracker.show(replace(now, experiment=other))
+    assert held(uri, experiment) == held(uri, other)
+    assert tracker.show(now).changes == 0
+
+
+def test_a_run_no_longer_asked_for_stays_but_is_not_compared(tracker: Tracker, uri: str, experiment: str) -> None:
+    compared = {"harness.compared": "yes"}
+    both = view(experiment, run("setting", "s", tags=compared), run("setting", "t", tags=compared))
+    tracker.show(both)
+    assert tracker.show(view(experiment, run("setting", "t", tags=compared))).retired == 1
+    assert held(uri, experiment)["setting s"]["tags"]["harness.compared"] == "no"
+    assert tracker.show(view(experiment, run("setting", "t", tags=compared))).changes == 0
+    assert tracker.show(both).updated == 1
+    assert held(uri, experiment)["setting s"]["tags"]["harness.compared"] == "yes"
+
+
+def test_while_a_run_goes_on_what_is_shown_beyond_is_left_alone(tracker: Tracker, uri: str, experiment: str) -> None:
+    tracker.show(family(experiment))
+    before = held(uri, experiment), ids(uri, experiment)
+    less = run("variant", "v", parent="s", metrics={"pretrain/loss_rm": points(0.9)})
+    tracker.show(view(experiment, run("setting", "s", metrics={}, params={}), less, whole=False))
+    assert (held(uri, experiment), ids(uri, experiment)) == before
+
+
+def test_much_is_shown_in_full(tracker: Tracker, uri: str, experiment: str) -> None:
+    """More than one request may hold of everything, and texts at their limits."""
+    many = run(
+        "variant",
+        "v",
+        params={f"p{index}": "x" * 6_000 for index in range(130)},
+        tags={f"axis.{index}": "y" * 7_000 for index in range(130)},
+        metrics={f"base/m{index}": points(*(float(step) for step in range(MOST_POINTS))) for index in range(3)},
+    )
+    tracker.show(view(experiment, many))
+    shown = held(uri, experiment)["variant v"]
+    assert len(shown["params"]) == 130
+    assert {len(value) for value in shown["params"].values()} == {6_000}
+    assert sum(name.startswith("axis.") for name in shown["tags"]) == 130
+    assert {len(history) for history in shown["metrics"].values()} == {MOST_POINTS}
+    assert tracker.show(view(experiment, many)).changes == 0
+
+
+def test_values_that_are_no_numbers_are_kept_and_not_doubled(tracker: Tracker, uri: str, experiment: str) -> None:
+    odd = run("variant", "v", metrics={"base/loss": points(0.1, math.nan, math.inf, -math.inf, 1e-300)})
+    tracker.show(view(experiment, odd))
+    assert len(held(uri, experiment)["variant v"]["metrics"]["base/loss"]) == 5
+    tracker.show(view(experiment, replace(odd, name="another")))
+    assert len(held(uri, experiment)["variant v"]["metrics"]["base/loss"]) == 5
+
+
+def test_a_run_left_half_written_is_completed(tracker: Tracker, uri: str, experiment: str) -> None:
+    tracker.show(family(experiment))
+    client = MlflowClient(tracking_uri=uri)
+    known = client.get_experiment_by_name(experiment)
+    (setting,) = (one for one in runs_of(uri, experiment) if name_of(one) == "setting s")
+    tags = {"harness.kind": "variant", "harness.variant": "w", "mlflow.parentRunId": setting.info.run_id}
+    client.create_run(known.experiment_id, start_time=1_000_000, tags=tags, run_name="half")
+    whole = replace(family(experiment), runs=(*family(experiment).runs, run("variant", "w", parent="s")))
+    assert tracker.show(whole).updated == 1
+    shown = held(uri, experiment)
+    same = {"params", "metrics", "datasets", "files", "status", "times", "parent"}
+    assert {name: shown["variant w"][name] for name in same} == {name: shown["variant v"][name] for name in same}
+
+
+def test_runs_of_others_are_left_alone(tracker: Tracker, uri: str, experiment: str) -> None:
+    tracker.show(family(experiment))
+    client = MlflowClient(tracking_uri=uri)
+    known = client.get_experiment_by_name(experiment)
+    theirs = client.create_run(known.experiment_id, run_name="by hand").info.run_id
+    (variant,) = (one.info.run_id for one in runs_of(uri, experiment) if one.info.run_name == "the v")
+    client.set_tag(variant, "my.note", "look here")
+    tracker.show(replace(family(experiment), runs=(run("setting", "s"), run("variant", "v", parent="s", name="new"))))
+    assert client.get_run(variant).data.tags["my.note"] == "look here"
+    assert client.get_run(theirs).info.lifecycle_stage == "active"
+
+
+def test_addresses_name_what_is_compared(tracker: Tracker, uri: str, experiment: str) -> None:
+    compared = {"harness.compared": "yes"}
+    tracker.show(view(experiment, run("setting", "s", tags=compared), run("variant", "v", parent="s")))
+    found = tracker.addresses(experiment, "http://there:5000/")
+    known = ids(uri, experiment)
+    assert known["setting s"] in found.comparison
+    assert known["variant v"] not in found.comparison
+    assert found.table.startswith("http://there:5000/#/experiments/")
+    tags = MlflowClient(tracking_uri=uri).get_experiment_by_name(experiment).tags
+    for address in (found.table, found.curves):
+        assert any(name.endswith(address.partition("viewStateShareKey=")[2].partition("&")[0]) for name in tags)
+    with pytest.raises(MissingRequirement, match="harness sync"):
+        tracker.addresses(f"{experiment}-not-there", "http://there:5000")
+
+
+@pytest.mark.parametrize("nowhere", ["http://127.0.0.1:9", "sqlite:////proc/there/is/none.db"])
+def test_a_tracker_that_does_not_answer_is_a_clear_problem(nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(MissingRequirement, match="MLflow must answer"):
+        MlflowTracker(nowhere).show(family("x"))

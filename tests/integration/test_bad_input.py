@@ -1,0 +1,350 @@
+"""Bad recipes, bad machines, bad data: told in one form, all at once, before anything runs, in real processes too."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.cli.app import run_command
+from harness.cli.environment import GPUS
+from harness.cli.workspace import Workspace
+from harness.plan.kinds import KINDS
+from harness.recipe.load import load_recipe
+from harness.recipe.schema import MOST_PARTS, MOST_VARIANTS, STAGE_KINDS
+from tests.integration.pipelines import ROOT, TINY, folder_of, harness, of_kind, only, record_of
+
+LINE = r"(\S+\.yaml:[1-9][0-9]*|--set [^:]+.*?|--workdir): .+, but .+; .+"
+WITHOUT_GPU = pytest.mark.skipif(bool(list(GPUS.glob("*"))), reason="this machine has a GPU")
+
+
+@pytest.fixture
+def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., list[str]]:
+    """Runs a command that must be refused: exit 2, no traceback, nothing to stdout, every line in the one form."""
+
+    def refused(*arguments: str | Path) -> list[str]:
+        code = run_command([str(argument) for argument in arguments])
+        out, complaints = capfd.readouterr()
+        lines = complaints.splitlines()
+        assert code == 2, out + complaints
+        assert not out
+        assert lines
+        for line in lines:
+            assert re.fullmatch(LINE, line), line
+        return lines
+
+    return refused
+
+
+def line_of(path: Path, part: str) -> int:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(part) == 1, part
+    return text[: text.index(part)].count("\n") + 1
+
+
+# ----------------------------------------------------------------------------------------------- the recipe
+
+
+def test_all_errors_of_a_recipe_at_once(refused: Callable[..., list[str]], tmp_path: Path) -> None:
+    """A typo, a wrong type, a contradictory axis, an N beyond the pool: each at its line, through every command."""
+    recipe = tmp_path / "bad.yaml"
+    text = TINY.read_text(encoding="utf-8")
+    for old, new in (
+        ("hidden_size: 16", "hiden_size: 16"),
+        ("samples: 32\n", "samples: many\n"),
+        ("n: [1, 2, 4]", "n: [1, 2, 17]"),
+        ("no-pmp: {pretrain: null}", "no-pmp: {pretrain: null}\n      odd: {pretrain.loss: {rm: 0.0, lm: 0.0}}"),
+    ):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    recipe.write_text(text, encoding="utf-8")
+    told = refused("validate", recipe)
+    for part, says in (
+        ("hiden_size: 16", "did you mean `hidden_size`?"),
+        ("samples: many", "must be a valid integer, but it is 'many'"),
+        ("n: [1, 2, 17]", "asked for N = 17 of 16 samples; lower `n` or raise `candidates.samples`"),
+        ("odd: {pretrain.loss", "at least one of `rm` and `lm` must be above 0, but both are 0"),
+    ):
+        assert any(line.startswith(f"{recipe}:{line_of(recipe, part)}: ") and says in line for line in told), (
+            part,
+            told,
+        )
+    for command in ("plan", "run", "report", "gc"):
+        assert refused(command, recipe, "--workdir", tmp_path / "w") == told
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_bad_recipe_comes_before_a_bad_machine(refused: Callable[..., list[str]], tmp_path: Path) -> None:
+    """What a recipe needs is known once it is sound."""
+    told = refused(
+        "run", TINY, "--set", "pairs.cuont=3", "--set", "corpus.packages=[nosuch]", "--workdir", "/dev/null/x"
+    )
+    assert any("cuont" in line for line in told)
+    assert not any("/dev/null" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("tasks.logic.options={a: {b: [1, .nan]}}", "`a.b.1` is nan"),
+        ("tasks.logic.options={a: -.inf}", "`a` is -inf"),
+        ("evaluate.best_of_n.candidates.options={a: .inf}", "`a` is inf"),
+        ("runtime.keep={corpsu: record}", "`runtime.keep.corpsu` must be 'corpus'"),
+        ("runtime.workdir=''", "must match pattern"),
+        ('runtime.workdir="a\\0b"', "must match pattern"),
+        ('tags={a: "\\ud800"}', "values must be plain YAML"),
+        ('tags={"a\\e[31m": b}', "keys must be plain words"),
+        ("name=../up", "must match pattern"),
+        ("tasks={../up: {}}", "must match pattern"),
+        ("tasks.logic.kind=pkg..mod:Task", "must match pattern"),
+        ("tasks.logic.kind=../pkg/mod:Task", "must match pattern"),
+        ("corpus.packages=[../email]", "must match pattern"),
+        ("notes=!!python/object/apply:os.system [x]", "tags like"),
+        ("pairs.count=1_000_000_001", "less than or equal to 1000000000"),
+        ("pairs.part_size=1", "`part_size` = 1 makes"),
+        ("evaluate.best_of_n.candidates.part_size=1", "`part_size` = 1 makes"),
+        ("seeds={pretrain: 1000, finetune: 1000}", f"may be {MOST_VARIANTS:,}, but they are 2,000,000"),
+    ],
+)
+def test_what_is_no_text_no_number_no_name_or_absurd_is_refused(
+    refused: Callable[..., list[str]], assignment: str, says: str
+) -> None:
+    large: list[str] = []
+    if "part_size" in assignment:
+        large = ["--set", "pairs.count=1_000_000", "--set", f"tasks.logic.problems.test={2 * MOST_PARTS}"]
+    told = refused("validate", TINY, "--set", assignment, *large)
+    assert any(says in line for line in told), told
+
+
+def test_a_grid_that_excludes_almost_everything_is_still_absurd(
+    refused: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """10^12 combinations are not walked through to find the one that is left."""
+    data = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    axes = {f"pairs.{key}": list(range(1, 1001)) for key in ("count", "part_size", "max_tokens", "spare")}
+    data["ablations"] = {"axes": axes, "exclude": [{"pairs.count": count} for count in range(2, 1001)]}
+    recipe = tmp_path / "grid.yaml"
+    recipe.write_text(yaml.safe_dump(data), encoding="utf-8")
+    assert "settings, but its grid has 1,000,000,000,000; split" in refused("validate", recipe)[0]
+
+
+def test_the_kinds_a_recipe_may_name_are_those_there_are() -> None:
+    assert tuple(KINDS) == STAGE_KINDS
+
+
+def test_a_missing_file_is_told(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        assert run_command(["run", str(path)]) == 2
+        assert re.fullmatch(r"a recipe must be a readable file, but .+; check the path\n", capfd.readouterr().err)
+
+
+# ---------------------------------------------------------------------------------------------- the machine
+
+
+@WITHOUT_GPU
+def test_everything_the_machine_lacks_at_once_with_the_lines_that_ask_for_it(
+    refused: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Packages of the corpus, also of one setting alone, a plugin, a workdir that is a file, a GPU."""
+    recipe = tmp_path / "poor.yaml"
+    text = TINY.read_text(encoding="utf-8").replace("name: tiny", "name: poor\nplugins: [no_such_plugin]")
+    text = text.replace("  packages: [email,", "  packages:\n    [email, no_such_one, no-such-two,")
+    text = text.replace("chosen: {from: reference}", "chosen: {from: 'no_such_plugin.sides:best'}")
+    text = text.replace(
+        "no-pmp: {pretrain: null}",
+        "no-pmp: {pretrain: null}\n      more: {corpus.packages: [email, unittest, logging, http, third_missing]}",
+    )
+    text = text.replace("runtime: {", "runtime:\n  {workdir: in-the-way,\n  device: cuda, ")
+    recipe.write_text(text, encoding="utf-8")
+    in_the_way = tmp_path / "in-the-way"
+    in_the_way.write_text("a file")
+    with contextlib.chdir(tmp_path):
+        told = refused("run", recipe)
+    expected = [
+        ("[email, no_such_one", "not found: no_such_one"),
+        ("[email, no_such_one", "not found: no-such-two"),
+        ("more: {corpus", "not found: third_missing"),
+        ("chosen: {from", "there is no module 'no_such_plugin.sides'"),
+        ("workdir: in-the-way", "in-the-way is no folder"),
+        ("device: cuda", "this machine shows none"),
+    ]
+    assert len(told) == len(expected), told
+    for part, says in expected:
+        where = f"{recipe}:{line_of(recipe, part)}: "
+        assert any(line.startswith(where) and says in line for line in told), (part, told)
+    assert {path.name for path in tmp_path.iterdir()} == {"poor.yaml", "in-the-way"}
+    assert in_the_way.read_text() == "a file"
+    with contextlib.chdir(tmp_path):  # to look at a plan needs no GPU, but the rest of it
+        assert refused("plan", recipe) == [line.replace("writable", "a folder") for line in told if "GPU" not in line]
+
+
+@WITHOUT_GPU
+def test_a_missing_gpu_is_told_before_any_stage_with_a_budget_that_is_exceeded(
+    refused: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    budget = ["--set", "runtime.budget={stages: 1, hours: 1.0e-6}"]
+    told = refused("run", TINY, "--workdir", tmp_path / "w", "--set", "runtime.device=cuda", *budget)
+    assert [re.sub(r".*?: (`|the plan must fit `)runtime\.(\w+).*", r"\2", line) for line in told] == [
+        "budget",
+        "budget",
+        "device",
+    ]
+    assert not (tmp_path / "w").exists()
+
+
+@WITHOUT_GPU
+def test_a_finished_run_needs_no_gpu(finished: Workspace, copy: Callable[..., Workspace]) -> None:
+    workspace = copy()
+    assert run_command(["run", str(TINY), "--workdir", str(workspace.workdir), "--set", "runtime.device=cuda"]) == 0
+
+
+def test_a_generator_that_is_not_installed_is_told(tmp_path: Path) -> None:
+    """In a process whose installation metadata leave it out."""
+    script = (
+        "import sys, importlib.metadata as metadata\n"
+        "import harness.plan.sources as sources\n"
+        "known = metadata.distribution\n"
+        "def distribution(name):\n"
+        "    if name.replace('_', '-') == 'reasoning-gym':\n"
+        "        raise metadata.PackageNotFoundError(name)\n"
+        "    return known(name)\n"
+        "metadata.distribution = distribution\n"
+        "from harness.cli.app import run_command\n"
+        f"sys.exit(run_command(['run', {str(TINY)!r}, '--workdir', {str(tmp_path / 'w')!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(
+        rf"{re.escape(str(TINY))}:[0-9]+: task 'circuit_logic' needs the package reasoning-gym, but it is not "
+        r"installed; pip install reasoning-gym\n",
+        done.stderr,
+    )
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "file/below", "/proc/none", "/dev/null/workdir", "broken"])
+def test_workdirs_that_cannot_be(refused: Callable[..., list[str]], tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    workdir = tmp_path / name
+    for arguments in (["run"], ["run", "--dry-run"], ["report"]):
+        (told,) = refused(*arguments, TINY, "--workdir", workdir)
+        assert told.startswith("--workdir: the workdir must be writable, but ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "file"]
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A file system that even root cannot write to."""
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro,size=64k", "tmpfs", folder], capture_output=True, text=True
+    )
+    if made.returncode:
+        pytest.skip(f"mounting is not permitted: {made.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_workdir_that_cannot_be_written(refused: Callable[..., list[str]], read_only: Path) -> None:
+    for workdir in (read_only, read_only / "deep" / "below"):
+        (told,) = refused("run", TINY, "--workdir", workdir)
+        assert re.fullmatch(r"--workdir: the workdir must be writable, but .*: Read-only file system; choose .*", told)
+
+
+@pytest.mark.parametrize("marker", ['{"schema": 0}', '{"schema": 99}', "{}", "not json", "[]"])
+def test_a_store_of_another_schema_is_refused_with_the_way_to_mend_it(
+    refused: Callable[..., list[str]], tmp_path: Path, marker: str
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "store.json").write_text(marker)
+    for command in ("plan", "run", "report", "gc"):
+        (told,) = refused(command, TINY, "--workdir", tmp_path)
+        assert told.endswith("; use the version that wrote it, or another --workdir")
+    assert (tmp_path / "store" / "store.json").read_text() == marker
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_a_record_of_an_older_schema_is_refused_with_the_way_to_mend_it(
+    copy: Callable[..., Workspace], capfd: pytest.CaptureFixture[str]
+) -> None:
+    workspace = copy()
+    record = folder_of(workspace.store, only(workspace, "corpus")) / "record.json"
+    content = json.loads(record.read_text())
+    content["schema"] = 0
+    record.write_text(json.dumps(content))
+    for command in ("plan", "run", "report", "gc"):
+        assert run_command([command, str(TINY), "--workdir", str(workspace.workdir)]) == 2
+        assert re.search(r"has schema 0; use the version that wrote it, or a new workdir\n$", capfd.readouterr().err)
+
+
+# ------------------------------------------------------------------------------------------------- the data
+
+
+@pytest.mark.parametrize(
+    ("assignments", "kind", "says"),
+    [
+        (["pairs.count=5000"], "encode", "there must be as many pairs as asked for, but asked for 5,000"),
+        (["tasks.logic.problems.test=100_000", "tasks.logic.options={gates: [1, 1]}"], "problems", ""),
+    ],
+    ids=["too few pairs", "too few problems"],
+)
+def test_what_only_data_shows_fails_before_any_training_of_it(
+    copy: Callable[..., Workspace], capfd: pytest.CaptureFixture[str], assignments: list[str], kind: str, says: str
+) -> None:
+    workspace = copy(*assignments)
+    before = {stage.fingerprint for stage in workspace.plan.stages if stage.fingerprint in workspace.work().done}
+    arguments = [argument for assignment in assignments for argument in ("--set", assignment)]
+    code = run_command(["run", str(TINY), "--workdir", str(workspace.workdir), *arguments])
+    told = capfd.readouterr().err
+    assert code == 1
+    assert "Traceback" not in told
+    (line,) = {line for line in told.splitlines() if line.startswith("failed: ")}
+    assert re.fullmatch(r"failed: [^:]+: .+, but .+; .+", line)
+    assert says in line
+    partial = [
+        stage for stage in workspace.plan.stages if workspace.store.partial(stage.kind, stage.fingerprint).exists()
+    ]
+    assert [stage.kind for stage in partial] == [kind]
+    computed = workspace.work().done - before
+    trained = [stage for stage in workspace.plan.stages if stage.fingerprint in computed and KINDS[stage.kind].trains]
+    hurt = {partial[0].fingerprint}
+    for stage in workspace.plan.stages:  # inputs first
+        if any(item.stage.fingerprint in hurt for item in stage.inputs.values()):
+            hurt.add(stage.fingerprint)
+    assert not {stage.fingerprint for stage in trained} & hurt
+
+
+# --------------------------------------------------------------------------------------- in a process of its own
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["validate", "none.yaml"],
+        ["plan", str(TINY), "--set", "pairs.count=.nan"],
+        ["run", str(TINY), "--workdir", "/dev/null/x", "--set", "corpus.packages=[email,unittest,logging,http,nosuch]"],
+        ["run", str(TINY), "--set", "seeds=!!python/object/apply:os.system [x]"],
+        ["show", "corpus/0", "--workdir", "/dev/null/x"],
+    ],
+)
+def test_the_real_command_refuses_without_a_traceback(arguments: list[str]) -> None:
+    process = harness(*arguments)
+    out, complaints = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert not out
+    assert complaints.strip()
+    assert "Traceback" not in complaints
+
+
+def test_the_tiny_recipe_needs_only_what_there_is(finished: Workspace) -> None:
+    """The premise of all above."""
+    assert load_recipe(TINY).settings
+    assert record_of(finished.store, of_kind(finished, "corpus")[0])

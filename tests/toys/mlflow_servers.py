@@ -1,0 +1,123 @@
+"""MLflow servers that can be killed and started again, and everything one holds as plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run
+
+from harness.cli.sync import MLFLOW_SETTINGS
+
+ENOUGH_SECONDS = 90.0
+IDS = ("mlflow.parentRunId",)
+PER_SERVER = ("mlflow.user", "mlflow.runColor")
+
+
+class Server:
+    """A real tracking server on a database and a port of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.folder = folder
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        with (self.folder / "log.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--workers", "1", "--artifacts-destination", str(self.folder / "artifacts")],
+                env={
+                    **os.environ,
+                    **MLFLOW_SETTINGS,
+                    "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{self.folder / 'server.db'}",
+                },
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + ENOUGH_SECONDS
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, (self.folder / "log.txt").read_text()
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0):
+                return
+            time.sleep(0.1)
+        raise AssertionError("no server")
+
+    def kill(self) -> None:
+        """End it with all its workers, at once."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+def held(uri: str, experiment: str) -> dict[str, dict[str, Any]]:
+    """Every run of an experiment, by kind and key, without the ids and users a server gives."""
+    client = MlflowClient(tracking_uri=uri)
+    runs = runs_of(uri, experiment)
+    keys = {run.info.run_id: name_of(run) for run in runs}
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        assert name_of(run) not in found, f"twice: {name_of(run)}"
+        found[name_of(run)] = _content(client, uri, run, keys)
+    return found
+
+
+def runs_of(uri: str, experiment: str) -> list[Run]:
+    client = MlflowClient(tracking_uri=uri)
+    known = client.get_experiment_by_name(experiment)
+    return [] if known is None else list(client.search_runs([known.experiment_id], max_results=1000))
+
+
+def name_of(run: Run) -> str:
+    kind = run.data.tags["harness.kind"]
+    return f"{kind} {run.data.tags[f'harness.{kind}'][:12]}"
+
+
+def _content(client: MlflowClient, uri: str, run: Run, keys: dict[str, str]) -> dict[str, Any]:
+    run_id = run.info.run_id
+    tags = {name: value for name, value in run.data.tags.items() if name not in (*IDS, *PER_SERVER)}
+    points = {
+        name: sorted((point.step, repr(point.value), point.timestamp) for point in client.get_metric_history(run_id, name))
+        for name in run.data.metrics
+    }
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "times": (run.info.start_time, run.info.end_time),
+        "parent": keys.get(run.data.tags.get(IDS[0], ""), ""),
+        "params": dict(run.data.params),
+        "tags": tags,
+        "metrics": points,
+        "datasets": sorted(
+            (one.dataset.name, one.dataset.digest, one.dataset.source, one.dataset.profile, one.tags[0].value)
+            for one in run.inputs.dataset_inputs
+        ),
+        "files": _files(uri, run_id),
+    }
+
+
+def _files(uri: str, run_id: str) -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        download_artifacts(run_id=run_id, tracking_uri=uri, dst_path=folder)
+        return {
+            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(Path(folder).rglob("*"))
+            if path.is_file()
+        }
