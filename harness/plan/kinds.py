@@ -55,7 +55,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "pretrain": Kind(code_version=1, sources=(*_TRAINING, "stages/pretrain.py"), trains=True, accelerated=True),
         "finetune": Kind(code_version=1, sources=(*_TRAINING, "stages/finetune.py"), trains=True, accelerated=True),
-        "score": Kind(code_version=1, sources=("models", "stages/score.py"), accelerated=True),
+        "score": Kind(
+            code_version=1, sources=("models", "stages/score.py", "stages/write_scores.py"), accelerated=True
+        ),
         "shallow_score": Kind(
             code_version=1,
             sources=(
@@ -64,6 +66,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "evaluation/best_of_n.py",
                 "stages/order.py",
                 "stages/shallow_score.py",
+                "stages/write_scores.py",
             ),
         ),
         "best_of_n": Kind(

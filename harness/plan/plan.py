@@ -306,6 +306,11 @@ def baseline_of(plan: Plan) -> str:
     return plan.settings[0].name
 
 
+def _judged_on(outcome: Stage) -> str:
+    """The data an outcome is about: only outcomes on the same can be compared."""
+    return outcome.inputs["pairs" if "pairs" in outcome.inputs else "candidates"].stage.fingerprint
+
+
 def analysis_stage(plan: Plan, finished: frozenset[str]) -> Stage | None:
     """The stage that compares all finished outcomes; None where no setting has one yet.
 
@@ -338,6 +343,7 @@ def analysis_stage(plan: Plan, finished: frozenset[str]) -> Stage | None:
                         "evaluation": metric,
                         "pretrain_seed": variant.pretrain_seed,
                         "finetune_seed": None if task == CODE else variant.finetune_seed,
+                        "data": _judged_on(stage),
                     }
                 )
 

@@ -28,8 +28,12 @@ SHALLOW_KIND, SETTING_KIND, POOL_KIND = "shallow", "setting", "pool"
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Values of one row of the board on one task: metric -> (seeds, problems), problems in one order."""
+    """Values of one row of the board on one task: metric -> (seeds, problems), problems in one order.
 
+    `data` names what was scored: two rows are comparable where it is equal.
+    """
+
+    data: str
     values: Mapping[str, NDArray[np.float64]]
     problems: Mapping[str, tuple[str, ...]]
     clusters: Mapping[str, tuple[str, ...]]
@@ -45,7 +49,7 @@ Key = tuple[str, str, str, str]  # task, evaluation, kind of row, row
 def run(context: StageContext) -> dict[str, Any]:
     """Read every outcome, estimate, compare, rank."""
     tables, left_out = _with_clusters(_tables(context))
-    for message in left_out:
+    for message in (*left_out, *_incomparable(tables)):
         context.warn(message)
     seed = int(context.spec["seed"])
     analysis = {
@@ -65,7 +69,7 @@ def _tables(context: StageContext) -> dict[Key, Table]:
     tables: dict[Key, Table] = {}
     for (task, evaluation, kind, name), rows in grouped.items():
         artifacts = [context.input(row["input"], ProblemValues) for row in rows]
-        table = _table(artifacts, _seeds(rows), name)
+        table = _table(artifacts, _seeds(rows), name, data=rows[0]["data"])
         if kind == POOL_KIND:
             for baseline in BASELINES:
                 tables[(task, "best_of_n", POOL_KIND, baseline)] = _below(table, f"{baseline}/")
@@ -88,7 +92,21 @@ def _with_clusters(tables: Mapping[Key, Table]) -> tuple[dict[Key, Table], list[
     return kept, sorted(left_out)
 
 
-def _table(artifacts: Sequence[ProblemValues], seeds: str, name: str) -> Table:
+def _incomparable(tables: Mapping[Key, Table]) -> list[str]:
+    """Tasks on which the settings were not judged on the same data, in words: they have estimates and no comparison."""
+    data: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for (task, evaluation, kind, _), table in tables.items():
+        if kind == SETTING_KIND:
+            data[(task, evaluation)].add(table.data)
+    return [
+        f"{task}: the settings' {evaluation.replace('_', ' ')} is on {len(found)} different sets of data, so settings are "
+        "compared only where theirs is the same, and none is ranked"
+        for (task, evaluation), found in data.items()
+        if len(found) > 1
+    ]
+
+
+def _table(artifacts: Sequence[ProblemValues], seeds: str, name: str, *, data: str) -> Table:
     read = [_by_metric(artifact) for artifact in artifacts]
     metrics = list(read[0])
     values, problems, clusters = {}, {}, {}
@@ -99,7 +117,7 @@ def _table(artifacts: Sequence[ProblemValues], seeds: str, name: str) -> Table:
                 raise DataError("seeds of one setting must share their problems", f"{name} does not", "report this")
         problems[metric], clusters[metric] = first[0], first[1]
         values[metric] = np.array([one[metric][2] for one in read])
-    return Table(values=values, problems=problems, clusters=clusters, seeds=seeds)
+    return Table(data=data, values=values, problems=problems, clusters=clusters, seeds=seeds)
 
 
 def _by_metric(artifact: ProblemValues) -> dict[str, tuple[tuple[str, ...], tuple[str, ...], list[float]]]:
@@ -123,6 +141,7 @@ def _below(table: Table, prefix: str) -> Table:
 def _chosen(table: Table, names: Mapping[str, str]) -> Table:
     """Some of a table's metrics, under new names."""
     return Table(
+        data=table.data,
         values={new: table.values[old] for old, new in names.items()},
         problems={new: table.problems[old] for old, new in names.items()},
         clusters={new: table.clusters[old] for old, new in names.items()},
@@ -167,6 +186,9 @@ def _estimates(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
                         "problems": len(problems),
                         "by_seed": [round(float(one), 6) for one in table.values[metric].mean(axis=1)],
                         **interval.as_json(),
+                        # every metric is an accuracy: no value lies outside [0, 1]
+                        "low": max(0.0, interval.low),
+                        "high": min(1.0, interval.high),
                     }
                 )
     return estimates
@@ -179,6 +201,8 @@ def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[
         base = tables.get((task, evaluation, SETTING_KIND, baseline))
         metric = HEADLINE[evaluation]
         if kind != SETTING_KIND or name == baseline or base is None or metric not in table.values:
+            continue
+        if base.data != table.data:
             continue
         differences.append(
             {
@@ -223,6 +247,7 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
             if its_task == task
             and its_evaluation == evaluation
             and metric in found.values
+            and found.data == table.data
             and (its_kind == SHALLOW_KIND or (its_kind == POOL_KIND and other == CHANCE["best_of_n"]))
         }
         against: list[dict[str, Any]] = [
@@ -236,6 +261,8 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
                 table.mean(metric), coin, table.clusters[metric], seed=seed, covers=_covers(table)
             )
             against.append({"reference": "coin", "reference_estimate": 0.5} | interval.as_json())
+        if not against:
+            continue
         best = max(against, key=lambda one: one["reference_estimate"])
         verdicts.append(
             {
@@ -262,6 +289,8 @@ def _ranks(tables: Mapping[Key, Table]) -> list[dict[str, Any]]:
     for (task, evaluation), names in arms.items():
         metric = HEADLINE[evaluation]
         chosen = [tables[(task, evaluation, SETTING_KIND, name)] for name in names]
+        if len({table.data for table in chosen}) > 1:
+            continue
         values = np.stack([table.mean(metric) for table in chosen])
         for place in rank_groups(names, values, chosen[0].clusters[metric]):
             ranks.append(

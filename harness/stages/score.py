@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from harness.models.reward_model import RewardModel
 from harness.models.scoring import score_groups
 from harness.stages.context import StageContext
+from harness.stages.write_scores import write_scores
 from harness.store.artifacts import Checkpoint, Scores, Tokens
 
 
@@ -30,16 +30,3 @@ def run(context: StageContext) -> dict[str, Any]:
     write_scores(Scores(context.directory), list(reader.rows), scores)
     flat = np.concatenate(scores)
     return {"groups": len(scores), "responses": len(flat), "mean": round(float(flat.mean()), 6)}
-
-
-def write_scores(artifact: Scores, groups: list[int], scores: list[Any]) -> None:
-    """Write one row a response."""
-    artifact.write_table(
-        pa.table(
-            {
-                "group": pa.array(np.repeat(np.asarray(groups, dtype=np.int64), [len(one) for one in scores])),
-                "response": pa.array(np.concatenate([np.arange(len(one), dtype=np.int64) for one in scores])),
-                "score": pa.array(np.concatenate(scores).astype(np.float64)),
-            }
-        )
-    )

@@ -10,7 +10,7 @@ import numpy as np
 from harness.evaluation.shallow import LengthScorer, NgramScorer, fit_length, fit_ngrams
 from harness.stages.context import StageContext
 from harness.stages.order import Order, subset_order
-from harness.stages.score import write_scores
+from harness.stages.write_scores import write_scores
 from harness.store.artifacts import Candidates, Pairs, Scores, Tokens
 
 

@@ -110,7 +110,7 @@ def insist(workspace: Workspace, kind: str, seconds: Mapping[str, float], seed: 
         record = workspace.store.record(stage.kind, stage.fingerprint)
         if record is not None:
             workspace.store.discard(record)
-        sooner = {stage.fingerprint: seconds[stage.fingerprint] / (1 + attempt)}
+        sooner = {stage.fingerprint: seconds[stage.fingerprint] / 2**attempt}
         kills = run_with_a_killer(workspace, [stage], {kind}, {**seconds, **sooner}, seed=1000 * seed + attempt)
         if kills:
             assert not run(workspace, [stage]).failed
@@ -154,7 +154,7 @@ def test_a_killed_driver_leaves_a_store_that_goes_on(
         record = workspace.store.record(kind, wanted.fingerprint)
         if record is not None:
             workspace.store.discard(record)
-        if kill_a_driver(workspace, wanted, group=group, seconds=took / (2 + attempt), seed=attempt):
+        if kill_a_driver(workspace, wanted, group=group, seconds=took / 4 ** (1 + attempt), seed=attempt):
             break
     assert workspace.store.record(kind, wanted.fingerprint) is None
     summary = run(workspace, [wanted])
@@ -178,6 +178,7 @@ def kill_a_driver(workspace: Workspace, wanted: Stage, *, group: bool, seconds: 
                 os.killpg(driver.pid, signal.SIGKILL)
             else:
                 driver.kill()
+            driver.wait()  # while its worker still stands still
     finally:
         end(driver)
     assert worker is None or has_ended(worker)

@@ -21,7 +21,6 @@ NAMES_ONLY = {
     ("pairs/construct.py", "corpus/python_packages.py"),
     ("stages/analysis.py", "stages/pool_baselines.py"),
     ("stages/pair_accuracy.py", "stages/pools.py"),
-    ("stages/shallow_score.py", "stages/score.py"),
 }
 
 
