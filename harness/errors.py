@@ -1,17 +1,17 @@
 """Every exception a user can meet. Lowest room: imports nothing of ours.
 
-    HarnessError                 rule, value, remedy, where; `exit_code` decides what the shell sees
-    ├── RecipeError              the recipe or the arguments are wrong (exit 2)
-    ├── MissingRequirement       a package, GPU, hub or file the recipe needs is absent (exit 2)
-    ├── StoreError               the workdir cannot be read or written as a store (exit 2)
-    ├── PlanError                stages contradict one another, e.g. a budget is exceeded (exit 2)
-    ├── StageError               a stage failed (exit 1)
-    │   ├── DataError            what only data can show: too few pairs, contamination
-    │   ├── TrainingDiverged     loss or gradient left the finite numbers or ran away
-    │   ├── TrainingStopped      asked to stop; it has saved where it stood
-    │   ├── CorruptArtifact      an artifact's bytes no longer match its record
-    │   └── LeaseLost            another process took the stage over
-    └── ProblemList              several of the above at once, shown together
+HarnessError                 rule, value, remedy, where; `exit_code` decides what the shell sees
+├── RecipeError              the recipe or the arguments are wrong (exit 2)
+├── MissingRequirement       a package, GPU, hub or file the recipe needs is absent (exit 2)
+├── StoreError               the workdir cannot be read or written as a store (exit 2)
+├── PlanError                stages contradict one another, e.g. a budget is exceeded (exit 2)
+├── StageError               a stage failed (exit 1)
+│   ├── DataError            what only data can show: too few pairs, contamination
+│   ├── TrainingDiverged     loss or gradient left the finite numbers or ran away
+│   ├── TrainingStopped      asked to stop; it has saved where it stood
+│   ├── CorruptArtifact      an artifact's bytes no longer match its record
+│   └── LeaseLost            another process took the stage over
+└── ProblemList              several of the above at once, shown together
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from harness.plan import sources
 from harness.plan.graph import Graph, Input, Stage
-from harness.recipe.schema import WSD, Experiment, Optimization, Pretrain, Task, TinyModel, identity_of
+from harness.recipe.blocks import WSD, Optimization, Pretrain, Task, TinyModel
+from harness.recipe.schema import Experiment, identity_of
 
 Key = tuple[Any, ...]
 

@@ -11,8 +11,9 @@ from itertools import pairwise
 from harness.plan.graph import Graph, Stage, sizes_alone
 from harness.plan.kinds import source_digest
 from harness.plan.pipeline import Pipeline, steps_of, trains_head
+from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
-from harness.recipe.schema import CODE, Runtime
+from harness.recipe.schema import Runtime
 from harness.store.identity import fingerprint
 from harness.store.store import Snapshot, Store
 

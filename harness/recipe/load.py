@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.recipe import ablate
+from harness.recipe.fields import MOST_VARIANTS
 from harness.recipe.problems import suggestion, told_problems, touches
-from harness.recipe.schema import EXPERIMENT_FIELDS, MOST_VARIANTS, Ablations, Recipe
+from harness.recipe.schema import EXPERIMENT_FIELDS, Ablations, Recipe
 from harness.recipe.yaml_source import Location, Source, parse_value, read_yaml
 
 MOST_PARENTS = 16

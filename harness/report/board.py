@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.plan.graph import Stage
 from harness.plan.plan import POOL, Outcome, Plan, Variant, baseline_of
-from harness.recipe.schema import CODE
+from harness.recipe.fields import CODE
 from harness.report.comparison import AboveShallow, AnalysisIndex, Difference, Estimate, Place
 from harness.report.status import Statuses, in_words
 from harness.report.words import DASH, REFERENCES, TIMES, metric_label

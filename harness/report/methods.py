@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from harness.plan.plan import Plan, baseline_of
-from harness.recipe.schema import Experiment, TinyModel
+from harness.recipe.blocks import TinyModel
+from harness.recipe.schema import Experiment
 from harness.report.board import AREA_LARGEST, AREA_SMALLEST, HEADLINE, Board
 from harness.report.comparison import Estimate
 from harness.report.words import NO_SPREAD, REFERENCES, TIMES, listing, metric_label, plural, value_text

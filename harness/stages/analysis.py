@@ -99,7 +99,7 @@ def _incomparable(tables: Mapping[Key, Table]) -> list[str]:
         if kind == SETTING_KIND:
             data[(task, evaluation)].add(table.data)
     return [
-        f"{task}: the settings' {evaluation.replace('_', ' ')} is on {len(found)} different sets of data, so settings are "
+        f"{task}: the settings' {evaluation.replace('_', ' ')} is on {len(found)} different sets of data, so they are "
         "compared only where theirs is the same, and none is ranked"
         for (task, evaluation), found in data.items()
         if len(found) > 1

@@ -18,7 +18,8 @@ from harness.store.record import RESUME
 from harness.store.store import Store
 
 LOOK_SECONDS = 0.001
-GONE_SECONDS = 10.0
+SAVED_SECONDS = 20.0  # within which a training has saved its first step, however busy the machine
+GONE_SECONDS = 2 * SAVED_SECONDS
 
 
 def state_of(pid: int) -> str:
@@ -69,11 +70,11 @@ def frozen(store: Store, stage: Stage) -> Iterator[int | None]:
 
 
 def await_work(store: Store, stage: Stage, random_source: random.Random, seconds: float) -> None:
-    """Let a stage that has just begun work on for a random while: training until it has saved something."""
+    """Let a stage that has just begun work on for a random while; a training, once it has saved a step."""
     if KINDS[stage.kind].trains:
-        resume = store.partial(stage.kind, stage.fingerprint) / RESUME
-        deadline = time.monotonic() + seconds
-        while not list(resume.glob("step-*[0-9]")) and time.monotonic() < deadline:
+        partial = store.partial(stage.kind, stage.fingerprint)
+        deadline = time.monotonic() + SAVED_SECONDS
+        while not list(partial.glob(f"{RESUME}/step-*[0-9]")) and partial.exists() and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
     time.sleep(random_source.uniform(0.0, seconds))
 

@@ -17,8 +17,8 @@ from harness.cli.app import run_command
 from harness.cli.environment import GPUS
 from harness.cli.workspace import Workspace
 from harness.plan.kinds import KINDS
+from harness.recipe.fields import MOST_PARTS, MOST_VARIANTS, STAGE_KINDS
 from harness.recipe.load import load_recipe
-from harness.recipe.schema import MOST_PARTS, MOST_VARIANTS, STAGE_KINDS
 from tests.integration.pipelines import ROOT, TINY, folder_of, harness, of_kind, only, record_of
 
 LINE = r"(\S+\.yaml:[1-9][0-9]*|--set [^:]+.*?|--workdir): .+, but .+; .+"
@@ -288,38 +288,71 @@ def test_a_record_of_an_older_schema_is_refused_with_the_way_to_mend_it(
 # ------------------------------------------------------------------------------------------------- the data
 
 
+LEAKY = """\
+from dataclasses import replace
+
+from harness.tasks.circuit_logic import CircuitLogic
+
+
+class Leaky(CircuitLogic):
+    def problems(self, count_by_split, *, seed, options=None):
+        return [replace(one, cluster="the same") for one in super().problems(count_by_split, seed=seed, options=options)]
+"""
+
+
 @pytest.mark.parametrize(
     ("assignments", "kind", "says"),
     [
-        (["pairs.count=5000"], "encode", "there must be as many pairs as asked for, but asked for 5,000"),
-        (["tasks.logic.problems.test=100_000", "tasks.logic.options={gates: [1, 1]}"], "problems", ""),
+        (["pairs.max_tokens=64"], "encode", "there must be as many pairs as asked for, but asked for 64"),
+        (
+            ["tasks.logic={options: {gates: [1, 1], inputs: [2, 2]}, problems: {finetune: 20_000}}"],
+            "problems",
+            "task 'circuit_logic' must find as many different problems as asked for",
+        ),
+        (
+            ["plugins=[leaky_tasks]", "tasks.logic.kind=leaky_tasks:Leaky"],
+            "problems",
+            "no cluster may be in two splits",
+        ),
     ],
-    ids=["too few pairs", "too few problems"],
+    ids=["too few pairs", "too few problems", "contamination"],
 )
-def test_what_only_data_shows_fails_before_any_training_of_it(
-    copy: Callable[..., Workspace], capfd: pytest.CaptureFixture[str], assignments: list[str], kind: str, says: str
+def test_what_only_data_shows_fails_before_anything_is_trained_on_it(
+    copy: Callable[..., Workspace],
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    assignments: list[str],
+    kind: str,
+    says: str,
 ) -> None:
+    (tmp_path / "site" / "leaky_tasks").mkdir(parents=True)
+    (tmp_path / "site" / "leaky_tasks" / "__init__.py").write_text(LEAKY)
+    monkeypatch.syspath_prepend(tmp_path / "site")
     workspace = copy(*assignments)
-    before = {stage.fingerprint for stage in workspace.plan.stages if stage.fingerprint in workspace.work().done}
+    before = workspace.work().done
     arguments = [argument for assignment in assignments for argument in ("--set", assignment)]
     code = run_command(["run", str(TINY), "--workdir", str(workspace.workdir), *arguments])
     told = capfd.readouterr().err
-    assert code == 1
+    assert code == 1, told
     assert "Traceback" not in told
-    (line,) = {line for line in told.splitlines() if line.startswith("failed: ")}
-    assert re.fullmatch(r"failed: [^:]+: .+, but .+; .+", line)
-    assert says in line
-    partial = [
-        stage for stage in workspace.plan.stages if workspace.store.partial(stage.kind, stage.fingerprint).exists()
-    ]
-    assert [stage.kind for stage in partial] == [kind]
-    computed = workspace.work().done - before
-    trained = [stage for stage in workspace.plan.stages if stage.fingerprint in computed and KINDS[stage.kind].trains]
-    hurt = {partial[0].fingerprint}
+    lines = {line for line in told.splitlines() if line.startswith("failed: ")}
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"failed: [^:]+: .+, but .+; .+", line)
+        assert says in line
+    failed = {
+        stage.fingerprint
+        for stage in workspace.plan.stages
+        if workspace.store.partial(stage.kind, stage.fingerprint).exists()
+    }
+    assert {stage.kind for stage in workspace.plan.stages if stage.fingerprint in failed} == {kind}
+    hurt = set(failed)
     for stage in workspace.plan.stages:  # inputs first
         if any(item.stage.fingerprint in hurt for item in stage.inputs.values()):
             hurt.add(stage.fingerprint)
-    assert not {stage.fingerprint for stage in trained} & hurt
+    assert any(KINDS[stage.kind].trains for stage in workspace.plan.stages if stage.fingerprint in hurt)
+    assert not hurt & (workspace.work().done - before)
 
 
 # --------------------------------------------------------------------------------------- in a process of its own

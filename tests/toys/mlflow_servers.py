@@ -94,7 +94,9 @@ def _content(client: MlflowClient, uri: str, run: Run, keys: dict[str, str]) -> 
     run_id = run.info.run_id
     tags = {name: value for name, value in run.data.tags.items() if name not in (*IDS, *PER_SERVER)}
     points = {
-        name: sorted((point.step, repr(point.value), point.timestamp) for point in client.get_metric_history(run_id, name))
+        name: sorted(
+            (point.step, repr(point.value), point.timestamp) for point in client.get_metric_history(run_id, name)
+        )
         for name in run.data.metrics
     }
     return {

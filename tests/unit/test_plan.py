@@ -30,7 +30,9 @@ from harness.plan.plan import (
     trunk_of,
     work_left,
 )
-from harness.recipe.schema import CODE, Pretrain, Runtime
+from harness.recipe.blocks import Pretrain
+from harness.recipe.fields import CODE
+from harness.recipe.schema import Runtime
 from harness.store.store import Store
 
 ROOT = Path(__file__).parents[2]

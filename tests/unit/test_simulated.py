@@ -73,11 +73,7 @@ def test_rows_have_the_columns_of_the_artifact(rows: list[dict[str, Any]], probl
 
 
 def test_parts_equal_the_whole(task: Task, problems: list[Problem], rows: list[dict[str, Any]]) -> None:
-    parts = [
-        row
-        for start in range(0, 80, 25)
-        for row in drawn(task, problems[start : start + 25])
-    ]
+    parts = [row for start in range(0, 80, 25) for row in drawn(task, problems[start : start + 25])]
     assert parts == rows
 
 

@@ -1,0 +1,104 @@
+"""What recipe fields are made of: bounded types, names, kinds, and how a block refuses a value in the house form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+from pydantic_core import PydanticCustomError
+
+# Bounds that only an absurd value passes: they turn a slipped exponent into an error instead of a full disk.
+MOST_PAIRS = 1_000_000_000
+MOST_TOKENS = 1_048_576
+MOST_SEEDS = 1_000
+MOST_VARIANTS = 100_000
+MOST_PARTS = 100_000
+
+# Built-in kinds, named here so that a slip is seen before anything runs; tests hold them equal to what there is.
+TASKS = ("circuit_logic", "gsm_symbolic")
+ENGINES = ("simulated",)
+LOSSES = ("bradley_terry",)
+STAGE_KINDS = (
+    "corpus",
+    "pairs_part",
+    "pairs",
+    "problems",
+    "preferences",
+    "candidates_part",
+    "candidates",
+    "tokenizer",
+    "encode",
+    "base",
+    "trunk_state",
+    "pretrain",
+    "finetune",
+    "score",
+    "shallow_score",
+    "best_of_n",
+    "pool_baselines",
+    "pair_accuracy",
+    "analysis",
+)
+
+CODE = "code"  # what results call the held-out code pairs, beside the tasks
+
+
+def as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def problem(rule: str, value: str, remedy: str) -> PydanticCustomError:
+    """A validation error in the house form: rule, value, remedy."""
+    return PydanticCustomError("recipe", "{rule}|{value}|{remedy}", {"rule": rule, "value": value, "remedy": remedy})
+
+
+def refuse(found: Iterable[PydanticCustomError]) -> None:
+    """Raise everything that was found as one error; nothing where there is nothing."""
+    problems = [error.context for error in found]
+    if problems:
+        raise PydanticCustomError("recipes", "several problems", {"problems": problems})
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
+Count = Annotated[int, Field(ge=1, le=MOST_PAIRS)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+_WORD = r"[A-Za-z_][A-Za-z0-9_]*"
+_PLUGIN = rf"{_WORD}(\.{_WORD})*:{_WORD}"
+PluginName = Annotated[str, StringConstraints(pattern=rf"^{_PLUGIN}$")]
+Kind = Annotated[
+    str,
+    StringConstraints(pattern=rf"^([a-z0-9_]+|{_PLUGIN})$"),
+    Field(description="A built-in name, or `package.module:name` from a package listed under `plugins`."),
+]
+
+
+def _finite(options: dict[str, Any]) -> dict[str, Any]:
+    """Options are identity, and what is no number equals nothing, not even itself."""
+    waiting: list[tuple[str, Any]] = [("", options)]
+    for path, value in waiting:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise problem(
+                "options must be texts, finite numbers, lists and mappings", f"`{path}` is {value}", "correct it"
+            )
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        waiting += [(f"{path}.{key}" if path else str(key), item) for key, item in items]
+    return options
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_finite)]
+
+
+class Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)

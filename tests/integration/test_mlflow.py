@@ -1,0 +1,371 @@
+"""MLflow as a view of a real workdir: what it shows, that it can be rebuilt, and that it harms no run when it is away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.cli.app import run_command
+from harness.cli.report import report_on
+from harness.cli.workspace import Workspace
+from harness.events import EventLog, Metrics, read_events
+from harness.plan.plan import make_plan
+from harness.recipe.load import load_recipe
+from harness.report.status import look
+from harness.store.record import EVENTS
+from harness.tracking.build import build_view
+from harness.tracking.places import place_of, without_password
+from harness.tracking.view import MOST_POINTS
+from tests.integration.pipelines import TINY, folder_of, harness, of_kind, record_of, tiny
+from tests.toys.mlflow_servers import ENOUGH_SECONDS, Server, held, runs_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
+
+NAME = "tiny"
+Runs = dict[str, dict[str, Any]]
+Copy = Callable[..., Workspace]
+
+
+@pytest.fixture(scope="module")
+def compared(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of the finished workdir with its report. Read only."""
+    workdir = tmp_path_factory.mktemp("compared") / "workdir"
+    shutil.copytree(finished.workdir, workdir)
+    workspace = tiny(workdir)
+    report_on(workspace)
+    return workspace
+
+
+@pytest.fixture
+def workspace(compared: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of that, the test's own."""
+    shutil.copytree(compared.workdir, tmp_path / "own")
+    return tiny(tmp_path / "own")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server that is not started yet."""
+    server = Server(tmp_path / "server")
+    yield server
+    server.kill()
+
+
+def database(workspace: Workspace) -> str:
+    return place_of(None, workspace.workdir).uri
+
+
+def recipe_for(uri: str, folder: Path) -> Path:
+    """The tiny recipe, tracked elsewhere."""
+    path = folder / "elsewhere.yaml"
+    runtime = {"tracking": "mlflow", "tracking_uri": uri}
+    path.write_text(yaml.safe_dump({"extends": str(TINY), "runtime": runtime}), encoding="utf-8")
+    return path
+
+
+def sync(recipe: Path, workspace: Workspace) -> int:
+    return run_command(["sync", str(recipe), "--workdir", str(workspace.workdir)])
+
+
+@pytest.fixture(scope="module")
+def synced(compared: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workdir with its database. Read only."""
+    workdir = tmp_path_factory.mktemp("synced") / "workdir"
+    shutil.copytree(compared.workdir, workdir)
+    workspace = tiny(workdir)
+    assert sync(TINY, workspace) == 0
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def shown(synced: Workspace) -> Runs:
+    return held(database(synced), NAME)
+
+
+def of(shown: Runs, kind: str, name: str = "") -> dict[str, Any]:
+    (run,) = [run for key, run in shown.items() if key.startswith(f"{kind} ") and name in run["name"]]
+    return run
+
+
+def last(run: dict[str, Any], metric: str) -> float:
+    ((_, value, _),) = run["metrics"][metric]
+    return float(value)
+
+
+# --------------------------------------------------------------------------------------------------- what is shown
+
+
+def test_a_run_a_setting_and_one_below_it_a_variant(shown: Runs) -> None:
+    assert Counter(key.partition(" ")[0] for key in shown) == {"setting": 2, "variant": 2, "reference": 5, "report": 1}
+    assert {run["status"] for run in shown.values()} == {"FINISHED"}
+    parents = {run["name"]: shown[run["parent"]]["name"] for run in shown.values() if run["parent"]}
+    assert parents == {"rm+lm pretrain 0 finetune 0": "rm+lm", "no-pmp finetune 0": "no-pmp"}
+
+
+def test_a_setting_shows_the_analysis(shown: Runs, synced: Workspace) -> None:
+    (path,) = (synced.store.root / "analysis").glob("*/analysis.json")
+    estimates = json.loads(path.read_text())["estimates"]
+    (area,) = [one for one in estimates if (one["kind"], one["row"], one["metric"]) == ("setting", "rm+lm", "area")]
+    setting = of(shown, "setting", "rm+lm")
+    assert last(setting, "logic/bon_area") == area["estimate"]
+    assert last(setting, "logic/bon_area_low") == area["low"]
+    assert last(setting, "logic/bon_area_high") == area["high"]
+    assert area["covers"] in setting["tags"]["interval.logic.best_of_n"]
+    assert "logic/bon_at_4" in setting["metrics"]
+    assert "logic/bon_area_minus_baseline" in setting["metrics"]
+    references = {run["name"] for key, run in shown.items() if key.startswith("reference")}
+    assert references == {
+        f"reference: {name}" for name in ("random pick", "majority vote", "length", "n-grams", "oracle")
+    }
+    for one in estimates:
+        assert sum(abs(one["estimate"] - last(run, metric)) == 0.0 for run, metric in _parents(shown, one["metric"]))
+
+
+def _parents(shown: Runs, metric: str) -> list[tuple[dict[str, Any], str]]:
+    name = {"area": "bon_area"}.get(metric, metric.replace("@", "_at_"))
+    found = []
+    for key, run in shown.items():
+        if key.startswith(("setting", "reference")):
+            found += [(run, one) for one in run["metrics"] if one.endswith(f"/{name}")]
+    return found
+
+
+def test_parameters_tags_and_files_say_what_was_run(shown: Runs) -> None:
+    setting = of(shown, "setting", "rm+lm")
+    assert setting["params"]["pretrain.loss.rm"] == "1.0"
+    assert setting["params"]["tasks.logic.problems.test"] == "8"
+    assert setting["tags"]["axis.loss"] == "rm+lm"
+    assert setting["tags"]["code.finetune"] == "1"
+    assert setting["tags"]["environment.torch"].startswith("2.")
+    assert setting["tags"]["harness.compared"] == "yes"
+    assert sorted(setting["files"]) == ["recipe.yaml", "report.md", "stages.csv"]
+    assert of(shown, "setting", "no-pmp")["params"]["pretrain"] == "null"
+    assert of(shown, "variant", "rm+lm")["params"]["seed.pretrain"] == "0"
+    report = of(shown, "report")
+    assert sorted(report["files"]) == ["leaderboard.csv", "recipe.yaml", "report.html", "report.json", "report.md"]
+
+
+def test_a_variant_has_its_curves_those_of_shared_stages_too(shown: Runs, synced: Workspace) -> None:
+    phases = {"base": "base", "finetune": "finetune rm+lm"}
+    variant = of(shown, "variant", "rm+lm")
+    for phase, label in phases.items():
+        (stage,) = [stage for stage in of_kind(synced, phase) if stage.label.startswith(label)]
+        events = [one for one in read_events(folder_of(synced.store, stage) / EVENTS) if isinstance(one, Metrics)]
+        want = [(event.step, repr(event.values["loss"]), round(event.time * 1000)) for event in events]
+        assert variant["metrics"][f"{phase}/loss"] == want
+    steps = [step for step, _, _ in variant["metrics"]["pretrain/loss_rm"]]
+    assert steps == list(range(1, 9))  # 64 pairs in batches of 8: trunk and branch are one curve
+    assert not [name for name in of(shown, "variant", "no-pmp")["metrics"] if name.startswith("pretrain/")]
+    assert last(variant, "logic/pair_accuracy") == pytest.approx(last(of(shown, "setting", "rm+lm"), "logic/pair_accuracy"))
+
+
+def test_data_sets_are_inputs_with_the_digests_of_their_records(shown: Runs, synced: Workspace) -> None:
+    known = {
+        (stage.label, record_of(synced.store, stage).output_digest[:12])
+        for kind in ("corpus", "pairs", "preferences", "candidates")
+        for stage in of_kind(synced, kind)
+    }
+    variant = of(shown, "variant", "rm+lm")
+    assert {one[:2] for one in variant["datasets"]} == known
+    contexts = {one[0]: one[4] for one in variant["datasets"]}
+    assert contexts["candidates logic"] == "evaluation"
+    assert contexts["preferences logic finetune"] == "training"
+    assert len(of(shown, "variant", "no-pmp")["datasets"]) < len(variant["datasets"])
+
+
+def test_time_and_memory_are_system_metrics(shown: Runs, synced: Workspace) -> None:
+    (stage,) = [stage for stage in of_kind(synced, "finetune") if "rm+lm" in stage.label]
+    facts = synced.store.run_facts(record_of(synced.store, stage))
+    variant = of(shown, "variant", "rm+lm")
+    assert last(variant, "system/seconds/finetune") == facts["seconds"]
+    assert last(variant, "system/peak_memory_bytes/finetune") == facts["peak_memory_bytes"]
+    assert last(variant, "system/seconds/all_stages") > facts["seconds"]
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_ends(workspace: Workspace) -> None:
+    (stage,) = [stage for stage in of_kind(workspace, "finetune") if "rm+lm" in stage.label]
+    log = EventLog(folder_of(workspace.store, stage) / EVENTS)
+    for step in range(1_000, 6_000):
+        log.emit(Metrics(step=step, values={"loss": float(step)}))
+    log.close()
+    states = {key: status.state for key, status in look(workspace.plan.stages, workspace.store).items()}
+    view = build_view(workspace.plan, workspace.store, states, None)
+    (points,) = [run.metrics["finetune/loss"] for run in view.runs if run.kind == "variant" and "rm+lm" in run.name]
+    assert len(points) == MOST_POINTS
+    assert points[0].step == 1
+    assert points[-1].step == 5_999
+    assert all(len(points) <= MOST_POINTS for run in view.runs for points in run.metrics.values())
+
+
+def test_further_seeds_belong_to_the_same_setting(compared: Workspace) -> None:
+    """Their runs are added below it; nothing is shown twice."""
+    keys = []
+    for seeds in (1, 3):
+        workspace = tiny(compared.workdir, f"seeds.finetune={seeds}")
+        states = {key: status.state for key, status in look(workspace.plan.stages, workspace.store).items()}
+        view = build_view(workspace.plan, workspace.store, states, None)
+        keys.append({(run.kind, run.key) for run in view.runs})
+    assert keys[0] == keys[1]  # none of the further seeds is done yet
+
+
+# ------------------------------------------------------------------------------------------ again, and from nothing
+
+
+def test_syncing_again_changes_nothing(synced: Workspace, shown: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {run.info.run_id for run in runs_of(database(synced), NAME)}
+    assert sync(TINY, synced) == 0
+    assert "10 unchanged" in capsys.readouterr().out
+    assert held(database(synced), NAME) == shown
+    assert {run.info.run_id for run in runs_of(database(synced), NAME)} == before
+
+
+def test_an_empty_server_is_filled_with_the_same_even_if_killed_meanwhile(
+    compared: Workspace, shown: Runs, server: Server, tmp_path: Path
+) -> None:
+    recipe = recipe_for(server.uri, tmp_path)
+    server.start()
+    process = harness("sync", recipe, "--workdir", compared.workdir)
+    deadline = time.monotonic() + ENOUGH_SECONDS
+    while not runs_of(server.uri, NAME) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    server.kill()
+    out, err = process.communicate(timeout=ENOUGH_SECONDS)
+    assert process.returncode == 2, out + err
+    assert "MLflow must answer" in err
+    assert "Traceback" not in out + err
+    server.start()
+    assert sync(recipe, compared) == 0
+    assert without_names(held(server.uri, NAME)) == without_names(shown)
+
+
+def without_names(shown: Runs) -> Runs:
+    """Without the file the recipe was read from, and what follows from its name."""
+    leave = ("mlflow.source.name", "harness.digest")
+    return {
+        key: {**run, "tags": {name: value for name, value in run["tags"].items() if name not in leave}}
+        for key, run in shown.items()
+    }
+
+
+# --------------------------------------------------------------------------------------------------------- in a run
+
+
+def undo(workspace: Workspace, kind: str) -> None:
+    for stage in of_kind(workspace, kind):
+        workspace.store.discard(record_of(workspace.store, stage))
+
+
+def test_a_run_shows_what_it_did(workspace: Workspace, shown: Runs, capfd: pytest.CaptureFixture[str]) -> None:
+    undo(workspace, "pair_accuracy")
+    arguments = ["run", str(TINY), "--workdir", str(workspace.workdir), "--set", "runtime.tracking=mlflow"]
+    assert run_command(arguments) == 0
+    assert "10 created" in capfd.readouterr().err
+    after = held(database(workspace), NAME)
+    assert after.keys() == shown.keys()
+    assert {key: run["params"] for key, run in after.items()} == {key: run["params"] for key, run in shown.items()}
+
+
+def test_nothing_is_made_where_nothing_is_to_run(workspace: Workspace) -> None:
+    before = sorted(path.name for path in workspace.workdir.iterdir())
+    began = time.monotonic()
+    process = harness("run", TINY, "--workdir", workspace.workdir, "--set", "runtime.tracking=mlflow")
+    process.communicate(timeout=ENOUGH_SECONDS)
+    assert process.returncode == 0
+    assert time.monotonic() - began < 20.0
+    assert sorted(path.name for path in workspace.workdir.iterdir()) == before
+
+
+def test_without_tracking_a_run_makes_nothing(workspace: Workspace) -> None:
+    undo(workspace, "pair_accuracy")
+    assert run_command(["run", str(TINY), "--workdir", str(workspace.workdir)]) == 0
+    assert not (workspace.workdir / "mlflow").exists()
+
+
+def test_a_server_that_is_away_harms_no_run_and_is_completed_later(
+    workspace: Workspace, shown: Runs, server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_for(server.uri, tmp_path)
+    undo(workspace, "pair_accuracy")
+    assert run_command(["run", str(recipe), "--workdir", str(workspace.workdir)]) == 0
+    told = capfd.readouterr().err
+    assert f"`harness sync {recipe}` completes MLflow" in told
+    assert told.count("MLflow must answer") == 1
+    assert sync(recipe, workspace) == 2
+    assert "MLflow must answer" in capfd.readouterr().err
+    server.start()
+    assert sync(recipe, workspace) == 0
+    after = held(server.uri, NAME)
+    assert after.keys() == shown.keys()
+    for key, run in after.items():
+        assert run["metrics"].keys() == shown[key]["metrics"].keys()
+
+
+# ------------------------------------------------------------------------------------------------------ harness ui
+
+
+def test_ui_serves_the_database_at_the_addresses_it_prints(synced: Workspace, tmp_path: Path) -> None:
+    port = Server(tmp_path).port
+    process = harness("ui", TINY, "--workdir", synced.workdir, "--port", str(port))
+    assert process.stdout is not None
+    try:
+        lines = []
+        for line in process.stdout:
+            lines.append(line.strip())
+            if line.startswith("serving"):
+                break
+        told = "\n".join(lines)
+        assert f"http://127.0.0.1:{port}/#/compare-runs?runs=" in told
+        assert "viewStateShareKey=" in told
+        assert len(runs_of(f"http://127.0.0.1:{port}", NAME)) == 10
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    with pytest.raises(subprocess.CalledProcessError):
+        subprocess.run(["pgrep", "-f", f"--port {port}"], check=True, capture_output=True)
+
+
+def test_ui_without_a_database_says_what_makes_one(compared: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["ui", str(TINY), "--workdir", str(compared.workdir)]) == 2
+    assert "harness sync" in capsys.readouterr().err
+    assert not (compared.workdir / "mlflow").exists()
+
+
+def test_sync_of_nothing_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["sync", str(TINY), "--workdir", str(tmp_path / "new")]) == 0
+    assert "nothing" in capsys.readouterr().out
+    assert not (tmp_path / "new").exists()
+
+
+# ---------------------------------------------------------------------------------------------------------- places
+
+
+def test_the_default_place_is_the_workdir(tmp_path: Path) -> None:
+    place = place_of(None, tmp_path)
+    assert place.uri == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    assert not place.is_server
+    assert place_of("http://there:5000", tmp_path).is_server
+    assert not place_of("postgresql+psycopg2://user:secret@there/db", tmp_path).is_server
+
+
+def test_passwords_are_not_shown() -> None:
+    assert without_password("postgresql://me:secret@there/db") == "postgresql://me:***@there/db"
+    assert without_password("https://me:a:b@there/x and http://u:p@v") == "https://me:***@there/x and http://u:***@v"
+    assert without_password("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
+
+
+def test_the_plan_of_a_tracked_recipe_is_the_same(tmp_path: Path) -> None:
+    """Tracking is no part of any identity."""
+    elsewhere = make_plan(load_recipe(recipe_for("http://there:1", tmp_path)))
+    here = make_plan(load_recipe(TINY))
+    assert [stage.fingerprint for stage in elsewhere.stages] == [stage.fingerprint for stage in here.stages]
