@@ -150,9 +150,8 @@ def run_command(arguments: Sequence[str]) -> int:
     except OSError as error:
         if error.errno not in ENVIRONMENT:
             raise  # a mistake of ours, not of the machine
-        told = StageError(
-            "files must be read and written", f"{error.filename}: {error.strerror}", "mend it and run again"
-        )
+        place = f"{error.filename}: " if error.filename else ""
+        told = StageError("files must be read and written", f"{place}{error.strerror}", "mend it and run again")
         errors().print(told.one_line(), markup=False, highlight=False, soft_wrap=True)
         return told.exit_code
     return 0

@@ -75,8 +75,9 @@ def workdir_problems(store: Path, where: str, *, writes: bool) -> list[HarnessEr
         if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is no folder")
         if writes:
-            with tempfile.TemporaryDirectory(prefix=".writable-", dir=nearest):
-                pass
+            with tempfile.NamedTemporaryFile(prefix=".writable-", dir=nearest) as file:
+                file.write(b"?")
+                file.flush()
     except StoreError as error:
         return [StoreError(error.rule, error.value, error.remedy, where)]
     except OSError as error:

@@ -117,7 +117,9 @@ class LiveView:
             self._work_done += self._seconds.get(outcome.task.fingerprint, 0.0)
         elif outcome.status in ("failed", "corrupt"):
             self._failed += 1
-            self._console.print(f"failed: {outcome.task.label}: {outcome.reason}", markup=False, soft_wrap=True, style="red")
+            self._console.print(
+                f"failed: {outcome.task.label}: {outcome.reason}", markup=False, soft_wrap=True, style="red"
+            )
         if self._live is None and outcome.status == "done":
             self._console.print(
                 f"[{self._done}/{self._total}] {outcome.task.label} ({duration(outcome.seconds)})", markup=False

@@ -35,7 +35,7 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
         return DONE
     workspace.store.create()
     with _tracking(workspace, work, recipe, assignments) as worker:
-        return _do(workspace, work, worker, recipe)
+        return _run_left(workspace, work, worker, recipe)
 
 
 def _tracking(
@@ -47,7 +47,7 @@ def _tracking(
     return TrackingWorker(workspace, recipe, assignments, live=True)
 
 
-def _do(workspace: Workspace, work: Work, worker: TrackingWorker | None, recipe: Path) -> int:
+def _run_left(workspace: Workspace, work: Work, worker: TrackingWorker | None, recipe: Path) -> int:
     summary = Summary()
     if work.to_run:
         summary = execute(workspace, work.to_run, everything=workspace.plan.stages)

@@ -38,7 +38,7 @@ def sync_recipe(recipe: Path, workdir: Path | None) -> None:
         MissingRequirement: MLflow does not answer.
     """
     workspace = open_workspace(recipe, [], workdir, writes=True)
-    if not any(workspace.store.records()):
+    if not workspace.work().done:
         output().print("nothing is done yet, so there is nothing to show")
         return
     report = report_on(workspace)

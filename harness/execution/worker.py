@@ -28,6 +28,7 @@ from harness.store.identity import SHORT
 from harness.store.record import EVENTS, LOG, RESUME
 from harness.store.store import Building, Store
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # Libraries whose version may move a result's last bits.
 RECORDED_LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "scikit-learn", "scipy", "tokenizers")
 
@@ -90,11 +91,8 @@ def run_task(
         return _outcome(task, "interrupted", begun, reason="stopped on request")
     except HarnessError as error:
         return _outcome(task, "failed", begun, reason=error.one_line(), log=log)
-    except OSError as error:
-        return _outcome(task, "failed", begun, reason=_system_reason(error), log=log)
     except Exception as error:  # noqa: BLE001  the boundary: whatever a stage raises must not take the driver along
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _outcome(task, "failed", begun, reason=reason, log=log)
+        return _outcome(task, "failed", begun, reason=_reason(error, store), log=log)
 
 
 def _is_done(store: Store, task: Task) -> bool:
@@ -147,7 +145,9 @@ def _build(
             events.emit(Failed(reason=f"{type(error).__name__}: {error}"))
         raise
     finally:
-        events.close()
+        with contextlib.suppress(OSError):  # every event was flushed when it was emitted
+            events.close()
+    _drop_resume(building.directory)
     building.publish(
         kind=task.kind,
         identity=task.identity,
@@ -173,6 +173,14 @@ def _clear_all_but_resume(directory: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _drop_resume(directory: Path) -> None:
+    """Remove what a finished stage would have gone on from: at one blow, since half of it must never be found."""
+    done_with = directory / f"{RESUME}.old"
+    with contextlib.suppress(FileNotFoundError):
+        (directory / RESUME).rename(done_with)
+        shutil.rmtree(done_with)
 
 
 def _verify(store: Store, kind: str, fingerprint: str) -> None:
@@ -233,10 +241,20 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _system_reason(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _reason(error: Exception, store: Store) -> str:
+    if _is_for_want_of_space(error, store):
         return StageError("the workdir needs space", "the disk is full", "make space and run again").one_line()
-    return f"{type(error).__name__}: {error.strerror or error}"
+    told = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"{type(error).__name__}: {told}".splitlines()[0]
+
+
+def _is_for_want_of_space(error: Exception, store: Store) -> bool:
+    """Whether the disk is full: libraries in Rust say so in words only, numpy only that too little was written."""
+    if any(os.strerror(number) in str(error) for number in NO_SPACE):
+        return True
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in NO_SPACE or (error.errno is None and not os.statvfs(store.root).f_bavail)
 
 
 def _outcome(task: Task, status: Any, begun: float, **facts: str) -> Outcome:
@@ -256,7 +274,8 @@ def _output_to(path: Path) -> Iterator[None]:
             yield
         finally:
             for stream in (sys.stdout, sys.stderr):
-                stream.flush()
+                with contextlib.suppress(OSError):  # what a full disk does not take must not keep us from going back
+                    stream.flush()
             for target, source in zip((1, 2), saved, strict=True):
                 os.dup2(source, target)
                 os.close(source)

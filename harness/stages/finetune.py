@@ -12,6 +12,7 @@ from harness.stages.context import StageContext
 from harness.stages.order import subset_order
 from harness.stages.train import anneal, facts, run_training, settings_of, whole_steps
 from harness.store.artifacts import Checkpoint, TokenReader, Tokens
+from harness.store.record import write_json
 from harness.training.checkpoints import ResumePoint, TrainingState
 from harness.training.loop import TrainingResult, TrainingSettings
 
@@ -77,7 +78,7 @@ def _run_and_select(
         if all(accuracy > earlier for earlier in history.values()):
             model.save(context.resume / BEST / str(stop))
         history[str(stop)] = accuracy
-        history_path.write_text(json.dumps(history))
+        write_json(history_path, history)
         resume.save(state, model)
     assert result is not None
     best = max(history, key=lambda step: (history[step], -int(step)))

@@ -67,6 +67,7 @@ class _Builder:
     def __init__(self, plan: Plan, store: Store, states: Mapping[str, str], finished: Finished | None) -> None:
         self.plan = plan
         self.states = states
+        self.goes_on = finished is None
         self.finished = finished or Finished()
         snapshot = Snapshot(store)
         self.stages = StageFacts(plan, snapshot, states)
@@ -196,7 +197,7 @@ class _Builder:
             return "FINISHED"
         if states & {"failed", "blocked"}:
             return "FAILED"
-        return "RUNNING" if self.finished is None or "running" in states else "SCHEDULED"
+        return "RUNNING" if self.goes_on or "running" in states else "SCHEDULED"
 
     def _training(self, variants: Iterable[Variant]) -> list[Stage]:
         return [stage for variant in variants for stage in (variant.pretrained, variant.finetuned) if stage is not None]

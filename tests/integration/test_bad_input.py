@@ -303,7 +303,7 @@ class Leaky(CircuitLogic):
 @pytest.mark.parametrize(
     ("assignments", "kind", "says"),
     [
-        (["pairs.max_tokens=64"], "encode", "there must be as many pairs as asked for, but asked for 64"),
+        (["pairs.max_tokens=64"], "encode", "there must be as many pairs as asked for"),
         (
             ["tasks.logic={options: {gates: [1, 1], inputs: [2, 2]}, problems: {finetune: 20_000}}"],
             "problems",

@@ -98,6 +98,8 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "plan": ["recipe", "--set", "--workdir", "--json"],
         "run": ["recipe", "--set", "--workdir", "--dry-run"],
         "report": ["recipe", "--set", "--workdir"],
+        "sync": ["recipe", "--workdir"],
+        "ui": ["recipe", "--workdir", "--port"],
         "ls": ["--workdir", "--kind", "--json"],
         "show": ["stage", "--workdir", "--json"],
         "diff": ["first", "second", "--workdir"],

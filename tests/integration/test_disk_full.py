@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,10 @@ from harness.execution.executor import Outcome
 from harness.execution.runner import how_of, make_task
 from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
-from tests.integration.pipelines import TINY, everything, folder_of, left, only, outputs, record_of, tiny
+from tests.integration.pipelines import TINY, everything, folder_of, left, outputs, record_of, tiny
 from tests.toys.executors import local_executor
 
-SMALL, LARGE = "3m", "64m"
+SMALL, LARGE = "1m", "64m"
 PAGE = 4096
 FULL = "the workdir needs space, but the disk is full; make space and run again"
 
@@ -95,10 +94,8 @@ def sizes(workspace: Workspace, stage: Stage) -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_full_disk_stops_every_kind_of_stage_cleanly(
-    finished: Workspace, disk: Disk, kind: str
-) -> None:
-    """Full at once, and full after each part of what the stage writes: the reason is told, and nothing is left as done."""
+def test_a_full_disk_stops_every_kind_of_stage_cleanly(finished: Workspace, disk: Disk, kind: str) -> None:
+    """Full at once, and after each quarter of what a stage writes: the reason is told, and nothing is left as done."""
     workspace = tiny(disk.folder)
     shutil.copytree(finished.workdir, disk.folder, dirs_exist_ok=True)
     stage = by_kind(workspace)[kind]
@@ -120,3 +117,51 @@ def test_a_full_disk_stops_every_kind_of_stage_cleanly(
     assert outcome.status == "done", outcome.reason
     assert outputs(workspace, [stage]) == outputs(finished, [stage])
     assert_whole(workspace)
+
+
+def test_a_full_disk_in_the_middle_of_a_run_and_then_more_space(
+    finished: Workspace, disk: Disk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Through the command line: exit 1 with the reason, then the same command gives what an undisturbed run gives."""
+    arguments = ["run", str(TINY), "--workdir", str(disk.folder / "workdir")]
+    disk.resize(SMALL)
+    assert run_command(arguments) == 1
+    out, told = capfd.readouterr()
+    assert FULL in told
+    assert "Traceback" not in out + told
+    workspace = tiny(disk.folder / "workdir")
+    done = [stage for stage in everything(workspace) if workspace.store.record(stage.kind, stage.fingerprint)]
+    assert 0 < len(done) < len(everything(workspace))
+    for stage in done:
+        workspace.store.verify(record_of(workspace.store, stage))
+    disk.resize(LARGE)
+    assert run_command(arguments) == 0
+    assert not left(workspace)
+    assert outputs(workspace) == outputs(finished)
+    assert list(workspace.reports.glob("*.html"))
+
+
+def test_a_disk_too_full_to_begin(disk: Disk, capfd: pytest.CaptureFixture[str]) -> None:
+    disk.fill()
+    assert run_command(["run", str(TINY), "--workdir", str(disk.folder)]) == 2
+    told = capfd.readouterr().err
+    assert told.count("\n") == 1
+    assert "the workdir must be writable, but " in told
+    assert "No space left on device; make space, or choose another --workdir" in told
+    assert [path.name for path in disk.folder.rglob("*") if path != disk.ballast] in ([], ["store"])
+
+
+def test_a_report_that_does_not_fit_is_told_and_written_later(
+    finished: Workspace, disk: Disk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished.workdir, disk.folder, dirs_exist_ok=True)
+    arguments = ["run", str(TINY), "--workdir", str(disk.folder)]
+    disk.fill(leave=2 * PAGE)
+    assert run_command(arguments) == 1
+    told = capfd.readouterr().err
+    assert "Traceback" not in told
+    assert "No space left on device" in told
+    assert_whole(tiny(disk.folder))
+    disk.clear()
+    assert run_command(arguments) == 0
+    assert list((disk.folder / "reports").rglob("*.html"))

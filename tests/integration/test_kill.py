@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.cli.workspace import Workspace
 from harness.events import Event, Metrics, Started, read_events
+from harness.execution.executor import Outcome, Task
+from harness.execution.runner import how_of, make_task
 from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
 from harness.store.record import EVENTS
@@ -31,10 +35,12 @@ from tests.integration.pipelines import (
     run_up_to,
     tiny,
 )
-from tests.toys.executors import await_file, has_ended
+from tests.toys.crashing import CRASH_FILE
+from tests.toys.executors import await_file, has_ended, local_executor
 
 MOST_RUNS = 60
 MOST_DRIVERS = 5
+STRIDES = {"base": (5, 25), "trunk_state": (5, 25), "finetune": (3, 15), "candidates_part": (1, 1)}
 TRAINING = sorted(kind for kind in KINDS if KINDS[kind].trains)
 
 
@@ -138,6 +144,45 @@ def test_a_fine_tuning_that_selects_is_the_same_however_often_it_is_killed(
     assert kills >= 2
     again = record_of(workspace.store, stage)
     assert (again.output_digest, again.result) == (undisturbed.output_digest, undisturbed.result)
+
+
+@pytest.mark.parametrize("kind", ["base", "trunk_state", "finetune", "candidates_part"])
+def test_a_crash_at_any_file_operation_changes_no_result(
+    finished: Workspace, copy: Callable[..., Workspace], kind: str
+) -> None:
+    """Unlike kills at random times, this meets every half-written, half-renamed and half-removed state there is."""
+    workspace = copy("finetune.select={every_steps: 1}")
+    store, stage = workspace.store, of_kind(workspace, kind)[0]
+    run_up_to(workspace, [stage])
+    undisturbed = record_of(store, stage)
+    task = replace(make_task(stage, store, how_of(workspace.runtime)), accelerated=True)  # which retires its worker
+    crashing = replace(task, module="tests.toys.crashing")
+    executor = local_executor(slots=1)
+
+    def run_one(one: Task) -> Outcome:
+        executor.start(one)
+        (outcome,) = executor.wait(120.0)
+        return outcome
+
+    try:
+        operation, crashes = 0, 0
+        step = random.Random(kind)
+        while True:
+            store.discard(record_of(store, stage))
+            operation += step.randint(*STRIDES[kind])
+            crash = {"module": task.module, "operation": operation}
+            (workspace.workdir / CRASH_FILE).write_text(json.dumps(crash))
+            if run_one(crashing).status == "done":
+                break
+            crashes += store.record(kind, stage.fingerprint) is None  # else it was all but over
+            outcome = run_one(task)
+            assert outcome.status == "done", (operation, outcome.reason)
+            again = record_of(store, stage)
+            assert (again.output_digest, again.result) == (undisturbed.output_digest, undisturbed.result), operation
+            assert not store.partial(kind, stage.fingerprint).exists()
+        assert crashes >= 4
+    finally:
+        executor.close()
 
 
 @pytest.mark.parametrize(

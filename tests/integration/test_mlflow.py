@@ -1,11 +1,11 @@
-"""MLflow as a view of a real workdir: what it shows, that it can be rebuilt, and that it harms no run when it is away."""
+"""MLflow as a view of a real workdir: what it shows, that it can be rebuilt, that it harms no run when away."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import signal
-import subprocess
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ import yaml
 
 from harness.cli.app import run_command
 from harness.cli.report import report_on
+from harness.cli.tracking_worker import Worker
 from harness.cli.workspace import Workspace
 from harness.events import EventLog, Metrics, read_events
 from harness.plan.plan import make_plan
@@ -166,7 +167,9 @@ def test_a_variant_has_its_curves_those_of_shared_stages_too(shown: Runs, synced
     steps = [step for step, _, _ in variant["metrics"]["pretrain/loss_rm"]]
     assert steps == list(range(1, 9))  # 64 pairs in batches of 8: trunk and branch are one curve
     assert not [name for name in of(shown, "variant", "no-pmp")["metrics"] if name.startswith("pretrain/")]
-    assert last(variant, "logic/pair_accuracy") == pytest.approx(last(of(shown, "setting", "rm+lm"), "logic/pair_accuracy"))
+    assert last(variant, "logic/pair_accuracy") == pytest.approx(
+        last(of(shown, "setting", "rm+lm"), "logic/pair_accuracy")
+    )
 
 
 def test_data_sets_are_inputs_with_the_digests_of_their_records(shown: Runs, synced: Workspace) -> None:
@@ -214,8 +217,9 @@ def test_further_seeds_belong_to_the_same_setting(compared: Workspace) -> None:
         workspace = tiny(compared.workdir, f"seeds.finetune={seeds}")
         states = {key: status.state for key, status in look(workspace.plan.stages, workspace.store).items()}
         view = build_view(workspace.plan, workspace.store, states, None)
-        keys.append({(run.kind, run.key) for run in view.runs})
-    assert keys[0] == keys[1]  # none of the further seeds is done yet
+        keys.append({(run.kind, run.key, run.parent) for run in view.runs})
+    assert keys[0] < keys[1]
+    assert {kind for kind, _, _ in keys[1] - keys[0]} == {"variant"}
 
 
 # ------------------------------------------------------------------------------------------ again, and from nothing
@@ -275,6 +279,25 @@ def test_a_run_shows_what_it_did(workspace: Workspace, shown: Runs, capfd: pytes
     assert {key: run["params"] for key, run in after.items()} == {key: run["params"] for key, run in shown.items()}
 
 
+def test_while_a_run_goes_on_what_is_finished_is_shown(workspace: Workspace, shown: Runs) -> None:
+    undo(workspace, "pair_accuracy")
+    undo(workspace, "best_of_n")
+    worker = Worker(workspace)
+    worker.follow()
+    early = held(database(workspace), NAME)
+    assert Counter(key.partition(" ")[0] for key in early) == {"setting": 2, "variant": 2}
+    assert {run["status"] for run in early.values()} == {"RUNNING"}
+    curve = "finetune/loss"
+    assert of(early, "variant", "rm+lm")["metrics"][curve] == of(shown, "variant", "rm+lm")["metrics"][curve]
+    assert not of(early, "setting", "rm+lm")["metrics"]
+    before = {run.info.run_id for run in runs_of(database(workspace), NAME)}
+    assert run_command(["run", str(TINY), "--workdir", str(workspace.workdir), "--set", "runtime.tracking=mlflow"]) == 0
+    after = held(database(workspace), NAME)
+    assert after.keys() == shown.keys()
+    assert {run["status"] for run in after.values()} == {"FINISHED"}
+    assert before < {run.info.run_id for run in runs_of(database(workspace), NAME)}
+
+
 def test_nothing_is_made_where_nothing_is_to_run(workspace: Workspace) -> None:
     before = sorted(path.name for path in workspace.workdir.iterdir())
     began = time.monotonic()
@@ -331,8 +354,8 @@ def test_ui_serves_the_database_at_the_addresses_it_prints(synced: Workspace, tm
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 0
-    with pytest.raises(subprocess.CalledProcessError):
-        subprocess.run(["pgrep", "-f", f"--port {port}"], check=True, capture_output=True)
+    with pytest.raises(ConnectionRefusedError):  # the server and its workers ended with it
+        socket.create_connection(("127.0.0.1", port), 1.0)
 
 
 def test_ui_without_a_database_says_what_makes_one(compared: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
