@@ -296,7 +296,8 @@ from harness.tasks.circuit_logic import CircuitLogic
 
 class Leaky(CircuitLogic):
     def problems(self, count_by_split, *, seed, options=None):
-        return [replace(one, cluster="the same") for one in super().problems(count_by_split, seed=seed, options=options)]
+        made = super().problems(count_by_split, seed=seed, options=options)
+        return [replace(one, cluster="the same") for one in made]
 """
 
 

@@ -9,7 +9,6 @@ import importlib
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from harness.stages.context import StageContext
