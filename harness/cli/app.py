@@ -75,16 +75,17 @@ def report(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir
 
 
 @app.command()
-def sync(recipe: RecipePath, workdir: Workdir = None) -> None:
+def sync(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir = None) -> None:
     """Bring MLflow to the state of the workdir; needed only where a run could not."""
     from harness.cli.sync import sync_recipe
 
-    sync_recipe(recipe, workdir)
+    sync_recipe(recipe, assignments or [], workdir)
 
 
 @app.command()
 def ui(
     recipe: RecipePath,
+    assignments: Assignments = None,
     workdir: Workdir = None,
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65_535, help="Default: 5000, or one that is free.")
@@ -93,7 +94,7 @@ def ui(
     """Open MLflow on a recipe's runs, with addresses that show its settings side by side."""
     from harness.cli.ui import open_ui
 
-    open_ui(recipe, workdir, port)
+    open_ui(recipe, assignments or [], workdir, port)
 
 
 @app.command("ls")

@@ -6,11 +6,12 @@ Each problem names the place in the recipe that asks for it. Imports none of the
 from __future__ import annotations
 
 import errno
+import importlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness.errors import HarnessError, MissingRequirement, StoreError
+from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreError
 from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
 from harness.plan.pipeline import task_source
@@ -18,6 +19,8 @@ from harness.plan.sources import plugin_digest, resolve_versions
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe, Runtime, plugin_kinds
 from harness.store.store import Store
+from harness.tasks.registry import BUILT_IN
+from harness.tasks.splits import read_options
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 Look = Callable[[str], object]  # raises MissingRequirement
@@ -65,6 +68,24 @@ def _look_for_generator(kind: str) -> None:
         raise MissingRequirement(
             f"task {kind!r} needs the package reasoning-gym", "it is not installed", "pip install reasoning-gym"
         ) from None
+
+
+def option_problems(loaded: LoadedRecipe) -> list[HarnessError]:
+    """Options that a built-in task does not know; only its own file says which it does."""
+    problems: dict[str, HarnessError] = {}
+    for setting in (None, *loaded.settings):
+        experiment = loaded.recipe if setting is None else setting.experiment
+        for name, task in experiment.tasks.items():
+            if task.kind not in BUILT_IN or not task.options:
+                continue
+            module = importlib.import_module(BUILT_IN[task.kind].partition(":")[0])
+            for option in task.options:
+                try:
+                    read_options(task.kind, {option: None}, module.DEFAULT_OPTIONS)
+                except RecipeError as error:
+                    where = loaded.where(f"tasks.{name}.options.{option}", setting)
+                    problems.setdefault(f"{name}.{option}", RecipeError(error.rule, error.value, error.remedy, where))
+    return list(problems.values())
 
 
 def workdir_problems(store: Path, where: str, *, writes: bool) -> list[HarnessError]:

@@ -31,18 +31,18 @@ MLFLOW_SETTINGS = {
 ENDING_SECONDS = 2.0
 
 
-def sync_recipe(recipe: Path, workdir: Path | None) -> None:
+def sync_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> None:
     """Bring MLflow to the state of the store.
 
     Raises:
         MissingRequirement: MLflow does not answer.
     """
-    workspace = open_workspace(recipe, [], workdir, writes=True)
+    workspace = open_workspace(recipe, assignments, workdir, writes=True)
     if not workspace.work().done:
         output().print("nothing is done yet, so there is nothing to show")
         return
     report = report_on(workspace)
-    with TrackingWorker(workspace, recipe, [], live=False) as worker:
+    with TrackingWorker(workspace, recipe, assignments, live=False) as worker:
         output().print(told(worker.sync(report), workspace), markup=False, soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -24,13 +25,13 @@ HOST, PORT = "127.0.0.1", 5000
 START_SECONDS, LOOK_SECONDS = 90.0, 0.2
 
 
-def open_ui(recipe: Path, workdir: Path | None, port: int | None) -> None:
+def open_ui(recipe: Path, assignments: Sequence[str], workdir: Path | None, port: int | None) -> None:
     """Print where a recipe's runs are shown; for a database, serve it until interrupted.
 
     Raises:
         MissingRequirement: there is no database yet, the port is taken, or MLflow does not answer.
     """
-    workspace = open_workspace(recipe, [], workdir)
+    workspace = open_workspace(recipe, assignments, workdir)
     place = place_of(workspace.runtime.tracking_uri, workspace.workdir)
     if place.folder is not None and not place.folder.is_dir():
         raise MissingRequirement(
@@ -39,15 +40,15 @@ def open_ui(recipe: Path, workdir: Path | None, port: int | None) -> None:
             f"`harness sync {recipe}` makes it",
         )
     if place.is_server:
-        _print_addresses(workspace, recipe, place.uri)
+        _print_addresses(workspace, recipe, assignments, place.uri)
         return
     chosen = _port(port)
-    _print_addresses(workspace, recipe, f"http://{HOST}:{chosen}")
+    _print_addresses(workspace, recipe, assignments, f"http://{HOST}:{chosen}")
     _serve(place, chosen)
 
 
-def _print_addresses(workspace: Workspace, recipe: Path, base: str) -> None:
-    with TrackingWorker(workspace, recipe, [], live=False) as worker:
+def _print_addresses(workspace: Workspace, recipe: Path, assignments: Sequence[str], base: str) -> None:
+    with TrackingWorker(workspace, recipe, assignments, live=False) as worker:
         found = worker.ask({"do": "addresses", "base": base})
     titles = {
         "experiment": "all runs",

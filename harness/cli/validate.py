@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli.console import output
-from harness.recipe.load import load_recipe
+from harness.cli.workspace import load_checked
 
 
 def validate_recipe(recipe: Path, assignments: Sequence[str]) -> None:
     """Raise every error of the recipe, or say what it asks for."""
-    loaded = load_recipe(recipe, assignments)
+    loaded = load_checked(recipe, assignments)
     seeds = loaded.recipe.seeds
     output().print(
         f"{loaded.recipe.name}: valid, {len(loaded.settings)} settings, "

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cli.environment import gpu_problems, missing_packages, workdir_problems
+from harness.cli.environment import gpu_problems, missing_packages, option_problems, workdir_problems
 from harness.errors import ProblemList, StoreError
 from harness.plan.plan import Plan, Work, make_plan, work_left
-from harness.recipe.load import load_recipe
+from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.recipe.schema import Runtime
 from harness.store.store import Store
 
@@ -36,6 +36,19 @@ class Workspace:
         return work_left(self.plan, self.store, self.runtime)
 
 
+def load_checked(recipe: Path, assignments: Sequence[str]) -> LoadedRecipe:
+    """Load a recipe and check what only the tasks' own files know of it.
+
+    Raises:
+        ProblemList: everything wrong with the recipe.
+    """
+    loaded = load_recipe(recipe, assignments)
+    problems = option_problems(loaded)
+    if problems:
+        raise ProblemList(problems)
+    return loaded
+
+
 def open_workspace(
     recipe: Path, assignments: Sequence[str], workdir: Path | None, *, writes: bool = False, runs: bool = False
 ) -> Workspace:
@@ -48,7 +61,7 @@ def open_workspace(
     Raises:
         ProblemList: everything wrong with the recipe; else all that this machine lacks for it.
     """
-    loaded = load_recipe(recipe, assignments)
+    loaded = load_checked(recipe, assignments)
     folder = workdir or Path(loaded.recipe.runtime.workdir)
     where = "--workdir" if workdir is not None else loaded.where("runtime.workdir")
     problems = missing_packages(loaded) + workdir_problems(folder / STORE, where, writes=writes)

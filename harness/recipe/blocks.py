@@ -334,6 +334,12 @@ class Candidates(Block):
     )
     part_size: Count = Field(25, description="Problems a part.")
 
+    @model_validator(mode="after")
+    def _options_are_read(self) -> Candidates:
+        if self.options and ":" not in self.engine:
+            raise problem("`options` are for an engine of one's own", f"`engine: {self.engine}` has none", "drop them")
+        return self
+
 
 class BestOfN(Block):
     tasks: Names

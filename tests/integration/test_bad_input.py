@@ -96,6 +96,8 @@ def test_a_bad_recipe_comes_before_a_bad_machine(refused: Callable[..., list[str
         ("tasks.logic.options={a: {b: [1, .nan]}}", "`a.b.1` is nan"),
         ("tasks.logic.options={a: -.inf}", "`a` is -inf"),
         ("evaluate.best_of_n.candidates.options={a: .inf}", "`a` is inf"),
+        ("evaluate.best_of_n.candidates.options={a: 1}", "`engine: simulated` has none"),
+        ("tasks.logic.options={gate: [2, 3]}", "got 'gate'; did you mean 'gates'?"),
         ("runtime.keep={corpsu: record}", "`runtime.keep.corpsu` must be 'corpus'"),
         ("runtime.workdir=''", "must match pattern"),
         ('runtime.workdir="a\\0b"', "must match pattern"),

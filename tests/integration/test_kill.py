@@ -40,7 +40,7 @@ from tests.toys.executors import await_file, has_ended, local_executor
 
 MOST_RUNS = 60
 MOST_DRIVERS = 5
-STRIDES = {"base": (5, 25), "trunk_state": (5, 25), "finetune": (3, 15), "candidates_part": (1, 1)}
+LAST_OPERATIONS = 12
 TRAINING = sorted(kind for kind in KINDS if KINDS[kind].trains)
 
 
@@ -146,17 +146,14 @@ def test_a_fine_tuning_that_selects_is_the_same_however_often_it_is_killed(
     assert (again.output_digest, again.result) == (undisturbed.output_digest, undisturbed.result)
 
 
-@pytest.mark.parametrize("kind", ["base", "trunk_state", "finetune", "candidates_part"])
-def test_a_crash_at_any_file_operation_changes_no_result(
-    finished: Workspace, copy: Callable[..., Workspace], kind: str
-) -> None:
-    """Unlike kills at random times, this meets every half-written, half-renamed and half-removed state there is."""
+@pytest.mark.parametrize(("kind", "apart"), [("trunk_state", 40), ("finetune", 25), ("candidates_part", 1)])
+def test_a_crash_at_any_file_operation_changes_no_result(copy: Callable[..., Workspace], kind: str, apart: int) -> None:
+    """Unlike kills at random times, this meets half-written, half-renamed and half-removed states one by one."""
     workspace = copy("finetune.select={every_steps: 1}")
     store, stage = workspace.store, of_kind(workspace, kind)[0]
     run_up_to(workspace, [stage])
     undisturbed = record_of(store, stage)
     task = replace(make_task(stage, store, how_of(workspace.runtime)), accelerated=True)  # which retires its worker
-    crashing = replace(task, module="tests.toys.crashing")
     executor = local_executor(slots=1)
 
     def run_one(one: Task) -> Outcome:
@@ -164,23 +161,29 @@ def test_a_crash_at_any_file_operation_changes_no_result(
         (outcome,) = executor.wait(120.0)
         return outcome
 
+    def crashes_at(operation: int) -> bool:
+        """Crash there, if the stage has that many operations, and see that the next attempt mends it."""
+        store.discard(record_of(store, stage))
+        (workspace.workdir / CRASH_FILE).write_text(json.dumps({"module": task.module, "operation": operation}))
+        crashed = run_one(replace(task, module="tests.toys.crashing")).status == "failed"
+        outcome = run_one(task)
+        assert outcome.status == "done", (operation, outcome.reason)
+        again = record_of(store, stage)
+        assert (again.output_digest, again.result) == (undisturbed.output_digest, undisturbed.result), operation
+        assert not store.partial(kind, stage.fingerprint).exists()
+        return crashed
+
+    random_source = random.Random(kind)
+    operation = last = 1
     try:
-        operation, crashes = 0, 0
-        step = random.Random(kind)
-        while True:
-            store.discard(record_of(store, stage))
-            operation += step.randint(*STRIDES[kind])
-            crash = {"module": task.module, "operation": operation}
-            (workspace.workdir / CRASH_FILE).write_text(json.dumps(crash))
-            if run_one(crashing).status == "done":
-                break
-            crashes += store.record(kind, stage.fingerprint) is None  # else it was all but over
-            outcome = run_one(task)
-            assert outcome.status == "done", (operation, outcome.reason)
-            again = record_of(store, stage)
-            assert (again.output_digest, again.result) == (undisturbed.output_digest, undisturbed.result), operation
-            assert not store.partial(kind, stage.fingerprint).exists()
-        assert crashes >= 4
+        while crashes_at(operation):
+            last = operation
+            operation += random_source.randint(1, apart)
+        while crashes_at(last + 1):
+            last += 1
+        for near_the_end in range(max(1, last - LAST_OPERATIONS), last):
+            crashes_at(near_the_end)  # where a stage becomes a record: all of them
+        assert last > LAST_OPERATIONS
     finally:
         executor.close()
 
