@@ -69,12 +69,17 @@ def frozen(store: Store, stage: Stage) -> Iterator[int | None]:
             os.kill(pid, signal.SIGCONT)
 
 
+def has_saved(store: Store, stage: Stage) -> bool:
+    """Whether a training under way has a step to go on from."""
+    return bool(list(store.partial(stage.kind, stage.fingerprint).glob(f"{RESUME}/step-*[0-9]")))
+
+
 def await_work(store: Store, stage: Stage, random_source: random.Random, seconds: float) -> None:
     """Let a stage that has just begun work on for a random while; a training, once it has saved a step."""
     if KINDS[stage.kind].trains:
         partial = store.partial(stage.kind, stage.fingerprint)
         deadline = time.monotonic() + SAVED_SECONDS
-        while not list(partial.glob(f"{RESUME}/step-*[0-9]")) and partial.exists() and time.monotonic() < deadline:
+        while not has_saved(store, stage) and partial.exists() and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
     time.sleep(random_source.uniform(0.0, seconds))
 

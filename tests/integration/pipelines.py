@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -146,7 +147,13 @@ def python(*arguments: str | Path) -> subprocess.Popen[str]:
         cwd=ROOT,
         env=environment,
         start_new_session=True,
+        preexec_fn=_hear_interrupts,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _hear_interrupts() -> None:
+    """A shell that runs tests in its background makes them, and what they start, deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

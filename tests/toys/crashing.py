@@ -1,6 +1,6 @@
 """A real stage whose process ends at its n-th operation on files of the store: every n is one way to crash.
 
-The stage and n stand in `crash.json` beside the store.
+The stage and n stand in `crash.json` beside the store; an n of 0 writes how many operations there are to `operations`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from harness.stages.context import StageContext
 
 CRASH_FILE = "crash.json"
+COUNT_FILE = "operations"
 EXIT_CODE = 9
 CHANGES = frozenset({"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"})
 
@@ -22,15 +23,17 @@ def run(context: StageContext) -> dict[str, Any]:
     """Do the work of the stage named in the file, counting what it and the worker do to the store from now on."""
     store = context.directory.parent.parent
     crash = json.loads((store.parent / CRASH_FILE).read_text(encoding="utf-8"))
-    left = crash["operation"]
+    seen = 0
 
     def count(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal left
+        nonlocal seen
         path = _changed(event, arguments)
         if path is None or not path.startswith(str(store)):
             return
-        left -= 1
-        if left == 0:
+        seen += 1
+        if not crash["operation"]:
+            (store.parent / COUNT_FILE).write_text(str(seen))
+        elif seen == crash["operation"]:
             if event == "open" and "w" in arguments[1]:
                 os.close(os.open(path, os.O_CREAT | os.O_TRUNC))  # opened, and nothing written yet
             os._exit(EXIT_CODE)
