@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -198,6 +199,7 @@ def test_a_killed_driver_leaves_a_store_that_goes_on(
         record = workspace.store.record(kind, wanted.fingerprint)
         if record is not None:
             workspace.store.discard(record)
+        shutil.rmtree(workspace.store.partial(kind, wanted.fingerprint), ignore_errors=True)  # of an earlier try
         if kill_a_driver(workspace, wanted, group=group, seconds=took / 4 ** (1 + attempt), seed=attempt):
             break
     assert workspace.store.record(kind, wanted.fingerprint) is None
