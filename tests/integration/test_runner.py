@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -151,6 +152,7 @@ def test_ctrl_c_ends_with_130_and_a_store_that_goes_on(finished: Workspace, copy
         record = workspace.store.record("base", base.fingerprint)
         if record is not None:
             workspace.store.discard(record)
+        shutil.rmtree(workspace.store.partial("base", base.fingerprint), ignore_errors=True)  # of an earlier try
         code, complaints, at_it = interrupt(workspace, base, seed=attempt)
         assert code == 130, complaints
         assert "Traceback" not in complaints
