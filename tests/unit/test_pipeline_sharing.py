@@ -105,7 +105,6 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "evaluate.best_of_n.n": ([1, 2, 8], ("best_of_n", "pool_baselines")),
     "evaluate.best_of_n.candidates.samples": (16, ("candidates_part",)),
     "evaluate.best_of_n.candidates.accuracy": (0.5, ("candidates_part",)),
-    "evaluate.best_of_n.candidates.options": ({"words": 3}, ("candidates_part",)),
     "evaluate.best_of_n.candidates.part_size": (4, ("candidates_part", "candidates")),
     "evaluate.pair_accuracy.tasks": (["logic"], ()),
     "evaluate.pair_accuracy.samples": (24, ("preferences",)),
@@ -116,6 +115,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
 ONE_CHOICE = {
     "model.source", "corpus.kind", "pairs.prompt.from", "pairs.chosen.from", "pairs.rejected.from",
     "finetune.select.metric", "finetune.select.split", "evaluate.best_of_n.candidates.engine",
+    "evaluate.best_of_n.candidates.options",  # of an engine of one's own only
     "pretrain.loss.kind", "finetune.loss.kind",
 }  # fmt: skip
 NO_EXPERIMENT: dict[str, Any] = {
@@ -241,6 +241,16 @@ def test_kinds_that_change_with_a_choice(recipe: dict[str, Any], planned: MakePl
     kept = fingerprints(before) & fingerprints(after)
     assert {stage.kind for stage in before.stages if stage.fingerprint not in kept} == DOWNSTREAM[path]
     assert {stage.kind for stage in after.stages if stage.fingerprint not in kept} == DOWNSTREAM[path]
+
+
+def test_options_of_an_engine_of_ones_own_are_identity(recipe: dict[str, Any], planned: MakePlan) -> None:
+    own_engine = set_at(
+        {**recipe, "plugins": ["email"]}, "evaluate.best_of_n.candidates.engine", "email.message:Message"
+    )
+    plans = [planned(set_at(own_engine, "evaluate.best_of_n.candidates.options", {"words": words})) for words in (3, 4)]
+    pools = [{stage.fingerprint for stage in plan.stages if stage.kind == "candidates_part"} for plan in plans]
+    assert pools[0]
+    assert not pools[0] & pools[1]
 
 
 @pytest.mark.parametrize("key", NO_EXPERIMENT)
