@@ -114,15 +114,18 @@ def _print(workspace: Workspace, work: Work, costs: Estimate, slots: int) -> Non
     console.print(kinds)
     console.print(
         f"{len(plan.settings)} settings, {len(plan.variants)} variants; {plan.asked:,} stages asked for, "
-        f"{len(plan.stages):,} after sharing; {len(work.done):,} done, {len(work.to_run):,} to run"
+        f"{len(plan.stages):,} after sharing; {len(work.done):,} done, {len(work.to_run):,} to run",
+        soft_wrap=True,
     )
     if work.to_run:
         console.print(
             f"about {duration(costs.seconds)} on {slots} slots (speed {costs.speed_basis}), "
-            f"{quantity(costs.tokens)} tokens, {quantity(costs.flops)} FLOPs"
+            f"{quantity(costs.tokens)} tokens, {quantity(costs.flops)} FLOPs",
+            soft_wrap=True,
         )
     if work.stale:
         console.print(
             f"{len(work.stale)} finished stages were made by other code of the same version "
-            "(runtime.stale_code: rerun makes them again)"
+            "(runtime.stale_code: rerun makes them again)",
+            soft_wrap=True,
         )

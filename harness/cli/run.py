@@ -30,7 +30,7 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
         raise ProblemList(problems)
     if dry_run:
         for stage in work.to_run:
-            output().print(f"{stage.name}  {stage.label}", markup=False)
+            output().print(f"{stage.name}  {stage.label}", markup=False, soft_wrap=True)
         output().print(f"{len(work.to_run)} of {len(workspace.plan.stages)} stages to run")
         return DONE
     workspace.store.create()

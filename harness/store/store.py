@@ -86,7 +86,9 @@ class Store:
             if not os.access(self.root, os.W_OK):
                 raise PermissionError(13, "Permission denied")
             if not (self.root / STORE_FILE).exists():
-                write_json(self.root / STORE_FILE, {"schema": SCHEMA})
+                temporary = self.root / f"{STORE_FILE}.{os.getpid()}"  # two runs may begin at once
+                write_json(temporary, {"schema": SCHEMA})
+                temporary.replace(self.root / STORE_FILE)
         except OSError as error:
             raise StoreError(
                 "the workdir must be writable", f"{self.root}: {error.strerror}", "choose another --workdir"
