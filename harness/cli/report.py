@@ -17,6 +17,7 @@ from harness.plan.kinds import source_digest
 from harness.plan.plan import analysis_stage
 from harness.report import write
 from harness.report.board import BON, Board, Row
+from harness.report.index import write_index
 from harness.report.overview import Overview, overview
 from harness.report.status import look
 from harness.report.words import NO_SPREAD, metric_label
@@ -46,6 +47,7 @@ def report_on(workspace: Workspace) -> Report:
             store.discard(record)
         execute(workspace, [stage], everything=[*plan.stages, stage])
     seen = overview(plan, store, stage)
+    write_index(plan, workspace.reports)
     return Report(files=write.write_report(plan, store, stage, workspace.reports, seen=seen), overview=seen)
 
 

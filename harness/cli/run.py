@@ -16,6 +16,7 @@ from harness.errors import PlanError, ProblemList
 from harness.execution.runner import Summary
 from harness.plan.cost import estimate
 from harness.plan.plan import Work
+from harness.report.index import write_index
 from harness.report.words import duration
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -34,6 +35,7 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
         output().print(f"{len(work.to_run)} of {len(workspace.plan.stages)} stages to run")
         return DONE
     workspace.store.create()
+    write_index(workspace.plan, workspace.reports)
     with _tracking(workspace, work, recipe, assignments) as worker:
         return _run_left(workspace, work, worker, recipe)
 

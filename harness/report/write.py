@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from harness.plan.graph import Stage
 from harness.plan.plan import Plan
 from harness.report.overview import Overview, overview
 from harness.store.identity import fingerprint
+from harness.store.record import write_text
 from harness.store.store import Store
 
 STATE = "rendered.json"
@@ -51,8 +51,8 @@ def write_report(
     contents = _render(plan, store, seen)
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in contents.items():
-        _write(files[name], text)
-    _write(directory / STATE, json.dumps({"digest": digest}) + "\n")
+        write_text(files[name], text)
+    write_text(directory / STATE, json.dumps({"digest": digest}) + "\n")
     return ReportFiles(**files, rendered=True)
 
 
@@ -106,10 +106,3 @@ def _last_digest(directory: Path) -> str:
         return str(json.loads((directory / STATE).read_text(encoding="utf-8"))["digest"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""  # never rendered, or the note is damaged: either way it is rendered now
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")  # two runs may report at once
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

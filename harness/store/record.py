@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -106,6 +107,11 @@ def read_record(directory: Path) -> Record | None:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all."""
-    temporary = path.with_name(path.name + NEW)
-    temporary.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n", path.with_name(path.name + NEW))
+
+
+def write_text(path: Path, text: str, temporary: Path | None = None) -> None:
+    """Write a file whole or not at all, by way of `temporary` (default: one of this process alone, beside it)."""
+    temporary = temporary or path.with_name(f"{path.name}.{os.getpid()}{NEW}")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

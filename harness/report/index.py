@@ -1,0 +1,164 @@
+"""Which result belongs to which setting: written beside each report, so that results are found without the recipe.
+
+Also keeps the recipe as it was resolved, to plan the same again. Reads and writes plain files; knows no numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import StoreError
+from harness.plan.graph import Stage
+from harness.plan.plan import Plan, Variant
+from harness.recipe.schema import Recipe
+from harness.store.record import write_text
+
+INDEX, RECIPE = "outcomes.json", "recipe.yaml"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageEntry:
+    """A stage of a plan: what it is and what it reads, each input by its fingerprint."""
+
+    kind: str
+    label: str
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeEntry:
+    """One evaluation of one variant or reference scorer.
+
+    Attributes:
+        row: the setting's or reference's name; `names` are all names of a setting whose stages coincide with others'.
+        kind: `setting`, or `reference` for what the recipe did not vary.
+        axes: axis -> value name, of a setting.
+        stage: fingerprint of the evaluation.
+    """
+
+    row: str
+    names: tuple[str, ...]
+    kind: str
+    axes: Mapping[str, str]
+    pretrain_seed: int | None
+    finetune_seed: int | None
+    task: str
+    evaluation: str
+    stage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """All outcomes a recipe asks for, done or not, and every stage they are made from."""
+
+    recipe: str
+    outcomes: tuple[OutcomeEntry, ...]
+    stages: Mapping[str, StageEntry]
+
+    def made_from(self, fingerprint: str) -> frozenset[str]:
+        """A stage and everything it was made from, directly or not."""
+        found: set[str] = set()
+        waiting = [fingerprint]
+        while waiting:
+            one = waiting.pop()
+            if one not in found:
+                found.add(one)
+                waiting.extend(self.stages[one].inputs.values())
+        return frozenset(found)
+
+
+def write_index(plan: Plan, directory: Path) -> None:
+    """Write the index and the resolved recipe of a plan into its folder of reports, where they are not these already.
+
+    The tracking address is left out: it may hold a password, and folders of reports are passed on.
+    """
+    data = {
+        "schema": SCHEMA,
+        "recipe": plan.loaded.recipe.name,
+        "outcomes": [asdict(entry) for entry in _entries(plan)],
+        "stages": {stage.fingerprint: asdict(_stage_entry(stage)) for stage in plan.stages},
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    _keep(directory / INDEX, json.dumps(data, sort_keys=True) + "\n")
+    _keep(directory / RECIPE, _resolved(plan.loaded.recipe))
+
+
+def read_indexes(reports: Path) -> Iterator[Index]:
+    """The index of every recipe that has run in a workdir, by recipe name.
+
+    Raises:
+        StoreError: one is unreadable or of another schema.
+    """
+    for path in sorted(reports.glob(f"*/{INDEX}")):
+        yield read_index(path.parent)
+
+
+def read_index(directory: Path) -> Index:
+    """The index in a recipe's folder of reports.
+
+    Raises:
+        StoreError: it is not there, unreadable or of another schema.
+    """
+    path = directory / INDEX
+    try:
+        data: dict[str, Any] = json.loads(path.read_bytes())
+        if data["schema"] == SCHEMA:
+            return Index(
+                recipe=data["recipe"],
+                outcomes=tuple(OutcomeEntry(**one | {"names": tuple(one["names"])}) for one in data["outcomes"]),
+                stages={key: StageEntry(**one) for key, one in data["stages"].items()},
+            )
+        found = f"{path} has schema {data['schema']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        found = f"{path} is unreadable"
+    raise StoreError(
+        f"this version reads outcomes of schema {SCHEMA}", found, "`harness report` of the recipe writes it anew"
+    )
+
+
+def _entries(plan: Plan) -> Iterator[OutcomeEntry]:
+    for setting in plan.settings:
+        for variant in setting.variants:
+            yield from _of_variant(variant, setting.name, setting.names, "setting", setting.setting.values)
+    for variant in plan.references:
+        yield from _of_variant(variant, variant.setting, (variant.setting,), "reference", {})
+
+
+def _of_variant(
+    variant: Variant, row: str, names: tuple[str, ...], kind: str, axes: Mapping[str, str]
+) -> Iterator[OutcomeEntry]:
+    for outcome in variant.outcomes:
+        yield OutcomeEntry(
+            row=row,
+            names=names,
+            kind=kind,
+            axes=dict(axes),
+            pretrain_seed=variant.pretrain_seed,
+            finetune_seed=variant.finetune_seed,
+            task=outcome.task,
+            evaluation=outcome.metric,
+            stage=outcome.stage.fingerprint,
+        )
+
+
+def _stage_entry(stage: Stage) -> StageEntry:
+    inputs = {name: item.stage.fingerprint for name, item in stage.inputs.items()}
+    return StageEntry(kind=stage.kind, label=stage.label, inputs=inputs)
+
+
+def _resolved(recipe: Recipe) -> str:
+    data = recipe.model_dump(mode="json", by_alias=True, exclude={"runtime": {"tracking_uri"}})
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write a file, unless it holds this text already."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)

@@ -1,0 +1,65 @@
+"""The index beside a report: every outcome with what it was made from, and the recipe to plan the same again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import StoreError
+from harness.plan.plan import make_plan
+from harness.recipe.load import load_recipe
+from harness.report.index import INDEX, RECIPE, read_index, read_indexes, write_index
+from tests.report_store import quickstart
+
+
+def test_holds_every_outcome_with_its_seeds_and_axes(tmp_path: Path) -> None:
+    plan = quickstart()
+    write_index(plan, tmp_path / "quickstart")
+    index = read_index(tmp_path / "quickstart")
+    assert [entry.stage for entry in index.outcomes] == [outcome.stage.fingerprint for outcome in plan.outcomes]
+    of_rm = [entry for entry in index.outcomes if entry.row == "rm" and entry.evaluation == "best_of_n"]
+    assert {(entry.task, entry.pretrain_seed, entry.finetune_seed) for entry in of_rm} == {
+        (task, 0, seed) for task in ("arithmetic", "logic") for seed in (0, 1)
+    }
+    assert {tuple(entry.axes.items()) for entry in of_rm} == {(("loss", "rm"),)}
+    assert {entry.row for entry in index.outcomes if entry.kind == "reference"} == {"pool", "length", "ngrams"}
+
+
+def test_knows_what_an_outcome_was_made_from(tmp_path: Path) -> None:
+    plan = quickstart()
+    write_index(plan, tmp_path)
+    index = read_index(tmp_path)
+    assert set(index.stages) == {stage.fingerprint for stage in plan.stages}
+    outcome = next(one for one in plan.outcomes if one.metric == "best_of_n")
+    kinds = {index.stages[key].kind for key in index.made_from(outcome.stage.fingerprint)}
+    assert {"best_of_n", "score", "finetune", "pretrain", "trunk_state", "pairs_part", "corpus", "problems"} <= kinds
+
+
+def test_the_kept_recipe_plans_the_same(tmp_path: Path) -> None:
+    plan = quickstart("seeds.finetune=3")
+    write_index(plan, tmp_path)
+    again = make_plan(load_recipe(tmp_path / RECIPE))
+    assert [stage.fingerprint for stage in again.stages] == [stage.fingerprint for stage in plan.stages]
+    assert [setting.names for setting in again.settings] == [setting.names for setting in plan.settings]
+
+
+def test_keeps_no_tracking_address(tmp_path: Path) -> None:
+    write_index(quickstart('runtime.tracking_uri="postgresql://user:secret@host/db"'), tmp_path)
+    assert "secret" not in (tmp_path / RECIPE).read_text() + (tmp_path / INDEX).read_text()
+
+
+def test_files_that_say_the_same_are_left_alone(tmp_path: Path) -> None:
+    write_index(quickstart(), tmp_path)
+    before = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
+    write_index(quickstart(), tmp_path)
+    assert {path.name: path.stat().st_ino for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", json.dumps({"schema": 99})])
+def test_refuses_what_it_cannot_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / INDEX).write_text(text)
+    with pytest.raises(StoreError, match="harness report"):
+        list(read_indexes(tmp_path))
