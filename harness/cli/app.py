@@ -126,6 +126,19 @@ def diff(first: StageName, second: StageName, workdir: StoreDir = DEFAULT_WORKDI
 
 
 @app.command()
+def retract(
+    stage: StageName,
+    reason: Annotated[str, typer.Argument(metavar="WHY", help="Shown wherever a number depends on it.")] = "",
+    workdir: StoreDir = DEFAULT_WORKDIR,
+    undo: Annotated[bool, typer.Option("--undo", help="Trust it again.")] = False,
+) -> None:
+    """Say that a stage is not to be trusted; every number made from it is struck out, everywhere."""
+    from harness.cli.retract import retract_stage
+
+    retract_stage(stage, reason, workdir, undo=undo)
+
+
+@app.command()
 def gc(
     recipe: RecipePath,
     assignments: Assignments = None,

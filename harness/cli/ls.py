@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from rich.text import Text
 
 from harness.cli.console import output, print_json, table
 from harness.cli.workspace import open_store
 from harness.report.words import duration, quantity
 from harness.store.identity import SHORT
 from harness.store.record import Record
+from harness.store.retractions import Retraction, read_retractions
 from harness.store.store import Store
 
 
 def list_records(workdir: Path, kind: str | None, *, as_json: bool) -> None:
     """Print every finished stage, or those of one kind."""
     store = open_store(workdir)
-    rows = [_row(store, record) for record in store.records(kind)]
+    retractions = read_retractions(store.root)
+    rows = [_row(store, record, retractions) for record in store.records(kind)]
     if as_json:
         print_json(rows)
         return
-    shown = table(f"stages in {workdir}", "stage", "label", "time", "size", "payload", right=("time", "size"))
+    shown = table(f"stages in {workdir}", "stage", "label", "time", "size", "remarks", right=("time", "size"))
     for row in rows:
-        payload = "" if row["payload"] else "dropped"
-        shown.add_row(row["stage"], row["label"], duration(row["seconds"]), quantity(row["bytes"]), payload)
+        remarks = [] if row["payload"] else ["payload dropped"]
+        remarks += [f"retracted: {row['retracted']}"] if row["retracted"] else []
+        cells = (row["stage"], row["label"], duration(row["seconds"]), quantity(row["bytes"]), "; ".join(remarks))
+        shown.add_row(*(Text(cell) for cell in cells))
     output().print(shown)
     output().print(f"{len(rows)} stages, {quantity(sum(row['bytes'] for row in rows))} bytes")
 
 
-def _row(store: Store, record: Record) -> dict[str, Any]:
+def _row(store: Store, record: Record, retractions: Mapping[str, Retraction]) -> dict[str, Any]:
+    retraction = retractions.get(record.fingerprint)
     facts = store.run_facts(record)
     return {
         "stage": f"{record.kind}/{record.fingerprint[:SHORT]}",
@@ -38,5 +46,6 @@ def _row(store: Store, record: Record) -> dict[str, Any]:
         "seconds": facts["seconds"],
         "bytes": sum(size for _, size in record.files.values()),
         "payload": store.has_payload(record),
+        "retracted": retraction.reason if retraction else "",
         "result": dict(record.result),
     }

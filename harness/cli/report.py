@@ -59,13 +59,14 @@ def _analysis(workspace: Workspace) -> Stage | None:
     plan = workspace.plan
     done = workspace.work().done
     recorded = done
+    statuses = look(plan.stages, workspace.store)
+    retracted = frozenset(key for key, status in statuses.items() if status.retracted)
     if workspace.runtime.stale_code == "keep":
-        statuses = look(plan.stages, workspace.store).values()
-        recorded = frozenset(status.stage.fingerprint for status in statuses if status.record is not None)
-    stage = analysis_stage(plan, recorded)
+        recorded = frozenset(key for key, status in statuses.items() if status.record is not None)
+    stage = analysis_stage(plan, recorded, retracted)
     if stage is None or _is_current(workspace, stage):
         return stage
-    return analysis_stage(plan, done)
+    return analysis_stage(plan, done, retracted)
 
 
 def _is_current(workspace: Workspace, stage: Stage) -> bool:
@@ -91,6 +92,8 @@ def print_report(report: Report) -> None:
         if any(row.estimates for row in board.rows):
             console.print(_table(board, grey=not report.overview.ranks_something))
             for row in board.rows:
+                for reason in dict.fromkeys(row.retracted.values()):
+                    console.print(Text(f"{row.label}: {reason}", style="yellow"), soft_wrap=True)
                 for gap in row.gap_lines:
                     console.print(Text(f"{row.label}: {gap}", style="yellow" if row.asked else "dim"), soft_wrap=True)
             console.print()
@@ -139,7 +142,7 @@ def _cell(row: Row, metric: str) -> Text:
     cell = Text(_short(found.estimate, 3), style="bold" if row.is_setting else "dim")
     limits = f"[{_short(found.low, 2)}, {_short(found.high, 2)}]" if found.low < found.high else NO_SPREAD
     cell.append(f" {limits}", style="not bold dim")
-    return cell
+    return Text(cell.plain, style="dim strike") if row.doubt(metric) else cell
 
 
 def _short(value: float, digits: int) -> str:

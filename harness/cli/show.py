@@ -10,6 +10,7 @@ from harness.cli.console import output, print_json, table
 from harness.cli.workspace import open_store
 from harness.report.words import duration
 from harness.store.record import LOG
+from harness.store.retractions import read_retractions
 
 
 def show_stage(name: str, workdir: Path, *, as_json: bool) -> None:
@@ -24,6 +25,9 @@ def show_stage(name: str, workdir: Path, *, as_json: bool) -> None:
     console = output()
     console.print(f"{record.kind}/{record.fingerprint}", markup=False)
     console.print(f"{facts['label']}, {duration(facts['seconds'])}, attempt {facts['attempts']}", markup=False)
+    retraction = read_retractions(store.root).get(record.fingerprint)
+    if retraction is not None:
+        console.print(f"retracted: {retraction.reason}", markup=False, style="yellow")
     console.print(f"in {directory}, log {directory / LOG}", markup=False, soft_wrap=True)
     for title, content in (
         ("asked", record.identity),

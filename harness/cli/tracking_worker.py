@@ -73,8 +73,10 @@ class Worker:
         plan, store = self._workspace.plan, self._workspace.store
         tracker = self._open()
         with FileLock(str(store.root / LOCK)):  # two runs of a workdir must not make a run each
-            states = {key: status.state for key, status in look(plan.stages, store).items()}
-            return asdict(tracker.show(build_view(plan, store, states, finished)))
+            statuses = look(plan.stages, store)
+            states = {key: status.state for key, status in statuses.items()}
+            retracted = {key: status.retracted for key, status in statuses.items() if status.retracted}
+            return asdict(tracker.show(build_view(plan, store, states, finished, retracted)))
 
     def _open(self) -> Tracker:
         if self._tracker is None:

@@ -312,10 +312,11 @@ def _judged_on(outcome: Stage) -> str:
     return outcome.inputs["pairs" if "pairs" in outcome.inputs else "candidates"].stage.fingerprint
 
 
-def analysis_stage(plan: Plan, finished: frozenset[str]) -> Stage | None:
+def analysis_stage(plan: Plan, finished: frozenset[str], retracted: frozenset[str] = frozenset()) -> Stage | None:
     """The stage that compares all finished outcomes; None where no setting has one yet.
 
-    A setting counts on a task only with all its seeds, so that a half-finished grid compares like with like.
+    A setting counts on a task only with all its seeds, so that a half-finished grid compares like with like. What is
+    made from something `retracted` is estimated, and neither compared nor ranked.
     """
     rows: list[dict[str, object]] = []
     inputs: dict[str, Stage] = {}
@@ -335,8 +336,10 @@ def analysis_stage(plan: Plan, finished: frozenset[str]) -> Stage | None:
                 seen.add(stage.fingerprint)
                 key = f"outcome-{len(inputs):05d}"
                 inputs[key] = stage
+                doubt = {"retracted": True} if stage.fingerprint in retracted else {}
                 rows.append(
                     {
+                        **doubt,
                         "input": key,
                         "row": name,
                         "kind": kind,

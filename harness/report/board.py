@@ -35,6 +35,7 @@ class Row:
         kind, name: as in the analysis; `label` is what people read.
         seeds: PMP by fine-tuning seeds, "" for what has none.
         gaps: why numbers are missing, by evaluation; empty where none is.
+        retracted: why numbers are not to be trusted, by evaluation; empty where all are.
         stages: the evaluation stages its numbers come from.
         by evaluation: `differences`, `above` and `places`.
     """
@@ -50,11 +51,16 @@ class Row:
     above: Mapping[str, AboveShallow]
     places: Mapping[str, Place]
     gaps: Mapping[str, str]
+    retracted: Mapping[str, str]
     stages: tuple[Stage, ...]
 
     @property
     def is_setting(self) -> bool:
         return self.kind == SETTING
+
+    def doubt(self, metric: str) -> str:
+        """Why this metric's number is not to be trusted, "" where it is."""
+        return self.retracted.get("pair_accuracy" if metric == "pair_accuracy" else "best_of_n", "")
 
     @property
     def asked(self) -> bool:
@@ -111,7 +117,7 @@ def boards(plan: Plan, statuses: Statuses, analysis: Mapping[str, Any] | None) -
     found = AnalysisIndex(analysis or {})
     tasks: dict[str, list[str]] = {}
     for outcome in plan.outcomes:
-        evaluation = "pair_accuracy" if outcome.metric == "pair_accuracy" else "best_of_n"
+        evaluation = _evaluation(outcome)
         evaluations = tasks.setdefault(outcome.task, [])
         if evaluation not in evaluations:
             evaluations.append(evaluation)
@@ -161,8 +167,24 @@ def _setting_row(
         above=found.above(task, setting.name),
         places=found.places(task, setting.name),
         gaps=gaps,
+        retracted=_retracted(outcomes, statuses),
         stages=tuple(outcome.stage for outcome in outcomes),
     )
+
+
+def _retracted(outcomes: Iterable[Outcome], statuses: Statuses) -> dict[str, str]:
+    """Why an evaluation's numbers are not to be trusted, where something they are made from is retracted."""
+    found: dict[str, dict[str, None]] = {}
+    for outcome in outcomes:
+        reason = statuses[outcome.stage.fingerprint].retracted
+        if reason:
+            found.setdefault(_evaluation(outcome), {})[reason] = None
+    return {evaluation: "; ".join(reasons) for evaluation, reasons in found.items()}
+
+
+def _evaluation(outcome: Outcome) -> str:
+    """Where an outcome's numbers stand: the baselines of a pool are on its Best-of-N board."""
+    return "pair_accuracy" if outcome.metric == "pair_accuracy" else "best_of_n"
 
 
 def _outcomes(variants: Sequence[Variant], task: str) -> list[Outcome]:
@@ -216,6 +238,7 @@ def _reference_rows(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: 
                 above={},
                 places={},
                 gaps=gaps,
+                retracted=_retracted(outcomes, statuses),
                 stages=tuple(outcome.stage for outcome in outcomes),
             )
         )

@@ -19,7 +19,7 @@ LOSSES = ("loss_rm", "loss_lm")
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One loss of one training run: `phase` is base, pmp or finetune."""
+    """One loss of one training run: `phase` is base, pmp or finetune; `retracted` if something behind it is."""
 
     phase: str
     setting: str
@@ -27,6 +27,7 @@ class Curve:
     metric: str
     steps: tuple[int, ...]
     values: tuple[float, ...]
+    retracted: bool
 
 
 Points = dict[int, dict[str, float]]
@@ -38,7 +39,7 @@ def training_curves(plan: Plan, statuses: Statuses, store: Store) -> tuple[Curve
     found: list[Curve] = []
     for stage in plan.stages:
         if stage.kind == "base":
-            found += _curves(BASE, "base", "", reader.points(stage))
+            found += _curves(BASE, "base", "", reader.points(stage), bool(statuses[stage.fingerprint].retracted))
     seen: set[str] = set()
     for setting in plan.settings:
         for variant in setting.variants:
@@ -46,7 +47,8 @@ def training_curves(plan: Plan, statuses: Statuses, store: Store) -> tuple[Curve
                 if trained is not None and trained.fingerprint not in seen:
                     seen.add(trained.fingerprint)
                     points = reader.whole_run(trained)
-                    found += _curves(phase, setting.name, _seed(variant, phase), points)
+                    retracted = bool(statuses[trained.fingerprint].retracted)
+                    found += _curves(phase, setting.name, _seed(variant, phase), points, retracted)
     return tuple(found)
 
 
@@ -89,7 +91,7 @@ def _seed(variant: Variant, phase: str) -> str:
     return ", ".join(filter(None, (pmp, tuned)))
 
 
-def _curves(phase: str, setting: str, seed: str, points: Points) -> list[Curve]:
+def _curves(phase: str, setting: str, seed: str, points: Points, retracted: bool) -> list[Curve]:
     found = []
     for metric in LOSSES:
         have = [(step, values[metric]) for step, values in points.items() if metric in values]
@@ -97,7 +99,15 @@ def _curves(phase: str, setting: str, seed: str, points: Points) -> list[Curve]:
             thin = thinned(have, MOST_POINTS)
             steps, values = zip(*thin, strict=True)
             found.append(
-                Curve(phase=phase, setting=setting, seed=seed, metric=metric, steps=tuple(steps), values=tuple(values))
+                Curve(
+                    phase=phase,
+                    setting=setting,
+                    seed=seed,
+                    metric=metric,
+                    steps=tuple(steps),
+                    values=tuple(values),
+                    retracted=retracted,
+                )
             )
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import groupby
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Any
 from harness.plan.graph import Stage
 from harness.plan.plan import Plan
 from harness.report.facts import Facts
-from harness.report.status import Statuses
-from harness.report.words import count, listing, share
+from harness.report.status import StageStatus, Statuses
+from harness.report.words import RETRACTED, count, listing, share
 from harness.store.artifacts import Candidates, Pairs
 from harness.store.record import Record
 from harness.store.store import Store
@@ -62,7 +62,8 @@ class PoolExample:
 
 def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
     """Every table of the data section; tables of unfinished stages are left out and their stages listed elsewhere."""
-    done = [(stage, record) for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None]
+    seen = (statuses[stage.fingerprint] for stage in plan.stages)
+    done = [(_marked(status), status.record) for status in seen if status.record is not None]
     tables = [
         *(_corpus(stage, record) for stage, record in done if stage.kind == "corpus"),
         *(_construction(stage, statuses) for stage, _ in done if stage.kind == "pairs"),
@@ -72,6 +73,12 @@ def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
         _tokens([one for one in done if one[0].kind == "encode"]),
     ]
     return tuple(table for table in tables if table is not None and table.rows)
+
+
+def _marked(status: StageStatus) -> Stage:
+    """The stage, its label with a word where it is made from something retracted."""
+    stage = status.stage
+    return replace(stage, label=f"{stage.label} ({RETRACTED})") if status.retracted else stage
 
 
 def _words(reason: str) -> str:

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from harness.report.board import BON, Board, Row
 from harness.report.curves import BASE, FINETUNE, PMP, Curve, of_phase
 from harness.report.facts import Facts
-from harness.report.words import interval, plural, score
+from harness.report.words import RETRACTED, interval, plural, score
 
 COLOURS = 8
 DASHES = ("solid", "dash", "dot")
@@ -25,6 +25,9 @@ MOST_BANDS = COLOURS
 """Beyond as many settings their bands would cover each other; the intervals are in the table."""
 
 REFERENCE_DASHES = {"mean": "dot", "majority": "dashdot", "length": "dash", "ngrams": "longdash", "oracle": "solid"}
+GREY = "var(--ink-faint)"
+"""Of what is retracted."""
+
 CHANCE_LOSS = math.log(2)
 """-log sigmoid(0): the Bradley-Terry loss of a scorer that tells no two texts apart."""
 
@@ -91,10 +94,11 @@ def best_of_n_figure(board: Board) -> Figure | None:
     arm_legend = []
     for row in arms[:MOST_LINES]:
         index = order[row.name]
-        if len(arms) <= MOST_BANDS:
+        if len(arms) <= MOST_BANDS and not row.doubt(BON):
             _band_of(figure, board, row, index)
-        _arm_line(figure, board, row, index)
-        arm_legend.append(LegendEntry(label=row.label, group=f"arm-{index}", colour=colour(index), dash=_dash(index)))
+        hue, label = (GREY, f"{row.label} ({RETRACTED})") if row.doubt(BON) else (colour(index), row.label)
+        _arm_line(figure, board, row, index, hue)
+        arm_legend.append(LegendEntry(label=label, group=f"arm-{index}", colour=hue, dash=_dash(index)))
     low, high = _range(arms or references, references)
     figure.update_layout(
         xaxis={
@@ -142,7 +146,7 @@ def _band_of(figure: go.Figure, board: Board, row: Row, index: int) -> None:
     )
 
 
-def _arm_line(figure: go.Figure, board: Board, row: Row, index: int) -> None:
+def _arm_line(figure: go.Figure, board: Board, row: Row, index: int, hue: str) -> None:
     sizes = _points(row, board)
     estimates = [row.estimates[f"{BON}{size}"] for size in sizes]
     figure.add_scatter(
@@ -150,11 +154,11 @@ def _arm_line(figure: go.Figure, board: Board, row: Row, index: int) -> None:
         y=[one.estimate for one in estimates],
         name=html.escape(row.label),
         mode="lines+markers",
-        line={"color": colour(index), "dash": _dash(index), "width": 2},
+        line={"color": hue, "dash": _dash(index), "width": 2},
         marker={
             "size": 7,
             "symbol": ["circle-open" if board.overlaps(size) else "circle" for size in sizes],
-            "color": colour(index),
+            "color": hue,
         },
         customdata=[[one.low, one.high] for one in estimates],
         hovertemplate="N = %{x}: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]",
@@ -226,6 +230,7 @@ def _loss_figure(title: str, metric: str, curves: Sequence[Curve], settings: Seq
             continue
         index = settings.index(curve.setting) if curve.setting in settings else 0
         hue = colour(index) if curve.setting in settings else "var(--ink-soft)"
+        hue = GREY if curve.retracted else hue
         group = f"arm-{index}"
         figure.add_scatter(
             x=curve.steps,

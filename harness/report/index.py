@@ -56,9 +56,14 @@ class OutcomeEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """All outcomes a recipe asks for, done or not, and every stage they are made from."""
+    """All outcomes a recipe asks for, done or not, and every stage they are made from.
+
+    Attributes:
+        own_tracking: its runs are tracked in the workdir, not at an address of the recipe's own.
+    """
 
     recipe: str
+    own_tracking: bool
     outcomes: tuple[OutcomeEntry, ...]
     stages: Mapping[str, StageEntry]
 
@@ -77,11 +82,12 @@ class Index:
 def write_index(plan: Plan, directory: Path) -> None:
     """Write the index and the resolved recipe of a plan into its folder of reports, where they are not these already.
 
-    The tracking address is left out: it may hold a password, and folders of reports are passed on.
+    The address of a tracking server is left out: it may hold a password, and folders of reports are passed on.
     """
     data = {
         "schema": SCHEMA,
         "recipe": plan.loaded.recipe.name,
+        "own_tracking": plan.loaded.recipe.runtime.tracking_uri is None,
         "outcomes": [asdict(entry) for entry in _entries(plan)],
         "stages": {stage.fingerprint: asdict(_stage_entry(stage)) for stage in plan.stages},
     }
@@ -112,6 +118,7 @@ def read_index(directory: Path) -> Index:
         if data["schema"] == SCHEMA:
             return Index(
                 recipe=data["recipe"],
+                own_tracking=data["own_tracking"],
                 outcomes=tuple(OutcomeEntry(**one | {"names": tuple(one["names"])}) for one in data["outcomes"]),
                 stages={key: StageEntry(**one) for key, one in data["stages"].items()},
             )

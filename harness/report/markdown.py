@@ -66,12 +66,12 @@ def _board(data: ReportData, board: Board) -> list[str]:
             blocks.append("\n".join(f"- {plain(sentence)}" for sentence in finding.sentences))
     metrics = _metrics(board)
     main = "best_of_n" if "best_of_n" in board.evaluations else "pair_accuracy"
-    columns = ["", "seeds", *(metric_label(metric) + _mark(board, metric) for metric in metrics), "order", "missing"]
+    columns = ["", "seeds", *(metric_label(metric) + _mark(board, metric) for metric in metrics), "order", "remarks"]
     rows = []
     for row in board.rows:
         place = str(row.places.get(main, ""))
         rows.append(
-            [row.label, row.seeds, *(number(row, metric) for metric in metrics), place, "; ".join(row.gap_lines)]
+            [row.label, row.seeds, *(number(row, metric) for metric in metrics), place, "; ".join(_remarks(row))]
         )
     blocks.append(table(columns, rows, range(2, 2 + len(metrics))))
     if not data.overview.ranks_something:
@@ -97,7 +97,15 @@ def _mark(board: Board, metric: str) -> str:
 def number(row: Row, metric: str) -> str:
     """An estimate with its interval, "" where there is none."""
     found = row.estimates.get(metric)
-    return f"{score(found.estimate)} {interval(found.low, found.high)}" if found else ""
+    if not found:
+        return ""
+    text = f"{score(found.estimate)} {interval(found.low, found.high)}"
+    return f"~~{text}~~" if row.doubt(metric) else text
+
+
+def _remarks(row: Row) -> list[str]:
+    """Why numbers are missing or struck out."""
+    return [*dict.fromkeys(row.retracted.values()), *row.gap_lines]
 
 
 def _comparisons(board: Board) -> str:

@@ -125,6 +125,17 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, seeds: int
                 items=(reason,),
             )
         )
+    retracted = [status for status in statuses.values() if status.retraction]
+    if retracted:
+        touched = sum(bool(statuses[outcome.stage.fingerprint].retracted) for outcome in plan.outcomes)
+        cautions.append(
+            Caution(
+                title=f"{plural(len(retracted), 'stage is', 'stages are')} retracted",
+                text="Numbers made from what is retracted are struck out, and are neither compared nor ranked: "
+                f"{touched:,} of {len(plan.outcomes):,} evaluations.",
+                items=tuple(f"{one.stage.label} ({one.stage.name}): {one.retraction}" for one in retracted),
+            )
+        )
     stale = [status for status in statuses.values() if status.stale]
     if stale:
         cautions.append(

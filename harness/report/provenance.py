@@ -67,4 +67,6 @@ def data_stages(plan: Plan, statuses: Statuses) -> tuple[Link, ...]:
 
 
 def _link(stage: Stage, statuses: Statuses) -> Link:
-    return Link(name=stage.name, label=stage.label, state=statuses[stage.fingerprint].state)
+    status = statuses[stage.fingerprint]
+    state = f"retracted: {status.retraction}" if status.retraction else status.state
+    return Link(name=stage.name, label=stage.label, state=state)

@@ -12,7 +12,7 @@ from harness.plan.plan import Plan, PlannedSetting
 from harness.recipe.schema import EXPERIMENT_FIELDS, Experiment
 from harness.report.facts import Facts
 from harness.report.status import Statuses
-from harness.report.words import DASH, count, listing, value_text
+from harness.report.words import DASH, RETRACTED, count, listing, value_text
 
 UNCHANGED = "the recipe as written"
 
@@ -138,7 +138,14 @@ def _training_row(setting: PlannedSetting, statuses: Statuses) -> tuple[str, ...
         tuned = (_mean(finetuned, "groups_trained"), _mean(finetuned, "tokens_trained"), _losses(finetuned))
     else:
         tuned = ("not done", "", "")
-    return (setting.name, *pmp, *tuned)
+    return (_name(setting, statuses), *pmp, *tuned)
+
+
+def _name(setting: PlannedSetting, statuses: Statuses) -> str:
+    """A setting's name, with a word where something its training is made from is retracted."""
+    trained = _distinct(stage for one in setting.variants for stage in (one.pretrained, one.finetuned))
+    doubtful = any(statuses[stage.fingerprint].retracted for stage in trained)
+    return f"{setting.name} ({RETRACTED})" if doubtful else setting.name
 
 
 def _distinct(stages: Any) -> list[Stage]:

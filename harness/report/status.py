@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.events import Failed, read_events
 from harness.plan.graph import Stage
 from harness.plan.kinds import source_digest
 from harness.store.record import EVENTS, Record
+from harness.store.retractions import Retraction, read_retractions
 from harness.store.store import Snapshot, Store
 
 State = Literal["done", "failed", "interrupted", "running", "blocked", "not done"]
@@ -26,6 +27,8 @@ class StageStatus:
         reason: why it failed, or which failed stage it waits for.
         record: of a finished stage.
         stale: it was finished by other code of the same version.
+        retraction: why it was retracted itself, "" if it was not.
+        retracted: which stage it is made from was retracted, and why (itself, or one before it); "" if none was.
     """
 
     stage: Stage
@@ -33,6 +36,8 @@ class StageStatus:
     reason: str = ""
     record: Record | None = None
     stale: bool = False
+    retraction: str = ""
+    retracted: str = ""
 
 
 Statuses = Mapping[str, StageStatus]
@@ -42,9 +47,22 @@ def look(stages: Iterable[Stage], store: Store) -> dict[str, StageStatus]:
     """The status of stages, inputs first, by fingerprint."""
     found: dict[str, StageStatus] = {}
     snapshot = Snapshot(store)
+    retractions = read_retractions(store.root)
     for stage in stages:
-        found[stage.fingerprint] = _status(stage, snapshot, found)
+        status = _status(stage, snapshot, found)
+        found[stage.fingerprint] = _retracted(status, retractions, found) if retractions else status
     return found
+
+
+def _retracted(status: StageStatus, retractions: Mapping[str, Retraction], earlier: Statuses) -> StageStatus:
+    """The status with what was retracted of it. A stage speaks for itself before it speaks for what it reads."""
+    stage = status.stage
+    if stage.fingerprint in retractions:
+        reason = retractions[stage.fingerprint].reason
+        return replace(status, retraction=reason, retracted=f"{stage.label} ({stage.name}) is retracted: {reason}")
+    before = (earlier.get(item.stage.fingerprint) for item in stage.inputs.values())
+    inherited = dict.fromkeys(one.retracted for one in before if one is not None and one.retracted)
+    return replace(status, retracted="; ".join(inherited)) if inherited else status
 
 
 def _status(stage: Stage, snapshot: Snapshot, earlier: Statuses) -> StageStatus:

@@ -12,7 +12,7 @@ from harness.plan.graph import Stage
 from harness.report.board import BON, HEADLINE, Board, Row
 from harness.report.collect import ReportData
 from harness.report.comparison import Estimate
-from harness.report.words import metric_label
+from harness.report.words import RETRACTED, metric_label
 
 COLUMNS = (
     "task",
@@ -53,7 +53,7 @@ def _lines(board: Board, row: Row) -> list[dict[str, Any]]:
                 **common,
                 **_numbers(estimate),
                 "metric": metric,
-                "state": "done",
+                "state": f"{RETRACTED}: {row.doubt(metric)}" if row.doubt(metric) else "done",
                 "by_seed": " ".join(str(value) for value in estimate.by_seed),
                 "beyond_quarter_of_pool": beyond,
                 "records": " ".join(stage.name for stage in stages_of(row, metric)),
@@ -123,6 +123,7 @@ def _row(row: Row) -> dict[str, Any]:
         "label": row.label,
         "seeds": row.seeds,
         "gaps": dict(row.gaps),
+        "retracted": dict(row.retracted),
         "records": [stage.name for stage in row.stages],
         "estimates": {
             metric: {"label": metric_label(metric), **asdict(estimate)} for metric, estimate in row.estimates.items()

@@ -14,6 +14,8 @@ FEWEST_PMP_SEEDS = 3
 
 FEW_SEEDS = f"Fewer than {FEWEST_PMP_SEEDS} PMP seeds: no ranking claim"
 
+RETRACTED = "retracted"
+
 NO_SPREAD = "no spread"
 """All clusters gave one value: resampling them says nothing about another draw of problems."""
 

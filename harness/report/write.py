@@ -83,6 +83,7 @@ def state_digest(plan: Plan, store: Store, seen: Overview) -> str:
                 "state": status.state,
                 "reason": status.reason,
                 "stale": status.stale,
+                "retracted": status.retracted,
                 "output": "" if record is None else record.output_digest,
                 "finished": "" if record is None else str(store.run_facts(record)["finished"]),
                 "payload": record is not None and store.has_payload(record),

@@ -30,7 +30,7 @@ SHALLOW_KIND, SETTING_KIND, POOL_KIND = "shallow", "setting", "pool"
 class Table:
     """Values of one row of the board on one task: metric -> (seeds, problems), problems in one order.
 
-    `data` names what was scored: two rows are comparable where it is equal.
+    `data` names what was scored: two rows are comparable where it is equal, and neither is `retracted`.
     """
 
     data: str
@@ -38,6 +38,7 @@ class Table:
     problems: Mapping[str, tuple[str, ...]]
     clusters: Mapping[str, tuple[str, ...]]
     seeds: str
+    retracted: bool = False
 
     def mean(self, metric: str) -> NDArray[np.float64]:
         return np.asarray(self.values[metric].mean(axis=0))
@@ -49,14 +50,15 @@ Key = tuple[str, str, str, str]  # task, evaluation, kind of row, row
 def run(context: StageContext) -> dict[str, Any]:
     """Read every outcome, estimate, compare, rank."""
     tables, left_out = _with_clusters(_tables(context))
-    for message in (*left_out, *_incomparable(tables)):
+    trusted = {key: table for key, table in tables.items() if not table.retracted}
+    for message in (*left_out, *_incomparable(trusted)):
         context.warn(message)
     seed = int(context.spec["seed"])
     analysis = {
         "estimates": _estimates(tables, seed),
-        "differences": _differences(tables, context.spec["baseline"], seed),
-        "above_chance": _above_chance(tables, seed),
-        "ranks": _ranks(tables),
+        "differences": _differences(trusted, context.spec["baseline"], seed),
+        "above_chance": _above_chance(trusted, seed),
+        "ranks": _ranks(trusted),
     }
     Analysis(context.directory).path.write_text(json.dumps(analysis, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return {name: len(rows) for name, rows in analysis.items()}
@@ -69,7 +71,8 @@ def _tables(context: StageContext) -> dict[Key, Table]:
     tables: dict[Key, Table] = {}
     for (task, evaluation, kind, name), rows in grouped.items():
         artifacts = [context.input(row["input"], ProblemValues) for row in rows]
-        table = _table(artifacts, _seeds(rows), name, data=rows[0]["data"])
+        retracted = any(row.get("retracted", False) for row in rows)
+        table = _table(artifacts, _seeds(rows), name, data=rows[0]["data"], retracted=retracted)
         if kind == POOL_KIND:
             for baseline in BASELINES:
                 tables[(task, "best_of_n", POOL_KIND, baseline)] = _below(table, f"{baseline}/")
@@ -106,7 +109,7 @@ def _incomparable(tables: Mapping[Key, Table]) -> list[str]:
     ]
 
 
-def _table(artifacts: Sequence[ProblemValues], seeds: str, name: str, *, data: str) -> Table:
+def _table(artifacts: Sequence[ProblemValues], seeds: str, name: str, *, data: str, retracted: bool) -> Table:
     read = [_by_metric(artifact) for artifact in artifacts]
     metrics = list(read[0])
     values, problems, clusters = {}, {}, {}
@@ -117,7 +120,7 @@ def _table(artifacts: Sequence[ProblemValues], seeds: str, name: str, *, data: s
                 raise DataError("seeds of one setting must share their problems", f"{name} does not", "report this")
         problems[metric], clusters[metric] = first[0], first[1]
         values[metric] = np.array([one[metric][2] for one in read])
-    return Table(data=data, values=values, problems=problems, clusters=clusters, seeds=seeds)
+    return Table(data=data, values=values, problems=problems, clusters=clusters, seeds=seeds, retracted=retracted)
 
 
 def _by_metric(artifact: ProblemValues) -> dict[str, tuple[tuple[str, ...], tuple[str, ...], list[float]]]:
@@ -146,6 +149,7 @@ def _chosen(table: Table, names: Mapping[str, str]) -> Table:
         problems={new: table.problems[old] for old, new in names.items()},
         clusters={new: table.clusters[old] for old, new in names.items()},
         seeds=table.seeds,
+        retracted=table.retracted,
     )
 
 

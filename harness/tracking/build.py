@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -39,14 +40,21 @@ class Finished:
     report: tuple[File, ...] = ()
 
 
-def build_view(plan: Plan, store: Store, states: Mapping[str, str], finished: Finished | None) -> View:
+def build_view(
+    plan: Plan,
+    store: Store,
+    states: Mapping[str, str],
+    finished: Finished | None,
+    retracted: Mapping[str, str] = MappingProxyType({}),
+) -> View:
     """What a tracker shall show of a recipe.
 
     Args:
         states: how far each stage of the plan is, by fingerprint: `done`, `failed`, `blocked`, `running` or other.
         finished: None while a run goes on; then settings have no means yet, and the view is not `whole`.
+        retracted: fingerprint -> why, of stages made from something that is not to be trusted.
     """
-    builder = _Builder(plan, store, states, finished)
+    builder = _Builder(plan, store, states, finished, retracted)
     runs = list(builder.settings())
     if finished is not None:
         runs += [*builder.references(), *builder.report()]
@@ -64,9 +72,17 @@ def build_view(plan: Plan, store: Store, states: Mapping[str, str], finished: Fi
 
 
 class _Builder:
-    def __init__(self, plan: Plan, store: Store, states: Mapping[str, str], finished: Finished | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        states: Mapping[str, str],
+        finished: Finished | None,
+        retracted: Mapping[str, str],
+    ) -> None:
         self.plan = plan
         self.states = states
+        self.retracted = retracted
         self.goes_on = finished is None
         self.finished = finished or Finished()
         snapshot = Snapshot(store)
@@ -107,11 +123,13 @@ class _Builder:
             metrics |= self.stages.spent(closure)
         tags = self._tags(setting) | self._intervals("setting", setting.name) | self.stages.versions(closure)
         tags |= {"harness.compared": "yes", "harness.baseline": "yes" if is_baseline else "no"}
+        doubt = self._doubt(setting.variants)
+        tags |= doubt
         tags |= {"seeds.pretrain": str(self.seeds.pretrain), "seeds.finetune": str(self.seeds.finetune)}
         return RunView(
             kind="setting",
             key=setting_key,
-            name=setting.name,
+            name=setting.name + _mark(doubt),
             setting=setting.name,
             status=status,
             start=min(variant.start for variant in variants),
@@ -131,7 +149,7 @@ class _Builder:
         tags = {f"axis.{key(axis)}": value for axis, value in setting.setting.values.items()}
         tags |= {
             "setting": setting.name,
-            "mlflow.source.name": self.plan.loaded.path.name,
+            "mlflow.source.name": self.plan.loaded.recipe.name,
             "mlflow.source.type": "LOCAL",
         }
         return tags | {key(f"recipe.{name}"): value for name, value in self.plan.loaded.recipe.tags.items()}
@@ -150,13 +168,15 @@ class _Builder:
         params |= {f"seed.{name}": str(seed) for name, seed in seeds.items() if seed is not None}
         start, end = self.stages.times(_own(variant))
         tags = self._tags(setting) | self.stages.versions(closure) | {"harness.compared": "no"}
+        doubt = self._doubt([variant])
+        tags |= doubt
         tags |= {f"stage.{stage.kind}": stage.name for stage in (variant.pretrained, variant.finetuned) if stage}
         tags |= {key(f"stage.{outcome.metric}.{outcome.task}"): outcome.stage.name for outcome in variant.outcomes}
         return RunView(
             kind="variant",
             key=self._key("variant", [variant]),
             parent=setting_key,
-            name=f"{setting.name} {told}",
+            name=f"{setting.name} {told}{_mark(doubt)}",
             setting=setting.name,
             status=status,
             start=start,
@@ -199,6 +219,13 @@ class _Builder:
             return "FAILED"
         return "RUNNING" if self.goes_on or "running" in states else "SCHEDULED"
 
+    def _doubt(self, variants: Iterable[Variant]) -> dict[str, str]:
+        """A tag that says why numbers of these variants are not to be trusted; none where all are."""
+        stages = [stage for variant in variants for stage in _own(variant)]
+        reasons = dict.fromkeys(self.retracted.get(stage.fingerprint, "") for stage in stages)
+        told = "; ".join(filter(None, reasons))
+        return {"harness.retracted": clipped(told, LONGEST_TAG)} if told else {}
+
     def _training(self, variants: Iterable[Variant]) -> list[Stage]:
         return [stage for variant in variants for stage in (variant.pretrained, variant.finetuned) if stage is not None]
 
@@ -215,11 +242,12 @@ class _Builder:
             outcomes = [outcome.stage for variant in variants for outcome in variant.outcomes]
             closure = self.stages.closure(outcomes)
             start, end = self.stages.times(outcomes)
-            tags = self._intervals(kind, row) | self.stages.versions(closure) | {"harness.compared": "yes"}
+            doubt = self._doubt(variants)
+            tags = self._intervals(kind, row) | self.stages.versions(closure) | doubt | {"harness.compared": "yes"}
             yield RunView(
                 kind="reference",
                 key=fingerprint({"variants": self._key("reference", variants[:1]), "row": row}),
-                name=f"reference: {label}",
+                name=f"reference: {label}{_mark(doubt)}",
                 setting=f"reference: {label}",
                 status=self._status(variants),
                 start=start,
@@ -245,7 +273,7 @@ class _Builder:
             start=moment,
             end=moment,
             params={},
-            tags={"harness.compared": "no", "mlflow.source.name": self.plan.loaded.path.name},
+            tags={"harness.compared": "no", "mlflow.source.name": recipe.name},
             metrics={},
             files=(File(name="recipe.yaml", content=_yaml(recipe)), *self.finished.report),
         )
@@ -287,6 +315,11 @@ class _Builder:
         return tuple(
             metric_key(task, metric) for evaluation, metric in HEADLINES for name, task in asked if name == evaluation
         )
+
+
+def _mark(doubt: Mapping[str, str]) -> str:
+    """What a run's name ends with where its numbers are not to be trusted: a page of runs cannot say it otherwise."""
+    return " (retracted)" if doubt else ""
 
 
 def _own(variant: Variant) -> list[Stage]:

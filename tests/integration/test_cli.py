@@ -103,6 +103,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "ls": ["--workdir", "--kind", "--json"],
         "show": ["stage", "--workdir", "--json"],
         "diff": ["first", "second", "--workdir"],
+        "retract": ["stage", "reason", "--workdir", "--undo"],
         "gc": ["recipe", "--set", "--workdir", "--dry-run"],
     }
 
