@@ -18,6 +18,8 @@ TRAINING_WEIGHT = 10  # a training counts for as many other stages
 class Frontier:
     """Pending stages with nothing left to wait for, the one with the longest remaining path first.
 
+    Equally deep ones go by affinity: a worker that has loaded a model is done with it before the next is loaded.
+
     Args:
         pending: stages to start, by fingerprint, inputs first.
         unsettled: stages that are to run, pending ones included.
@@ -29,7 +31,7 @@ class Frontier:
         self._waits_for: dict[str, int] = {}
         self._readers: dict[str, list[Stage]] = defaultdict(list)
         self._followers: dict[str, list[Stage]] = defaultdict(list)
-        self._ready: dict[bool, list[tuple[int, int, Stage]]] = {False: [], True: []}
+        self._ready: dict[bool, list[tuple[int, str, int, Stage]]] = {False: [], True: []}
         self._number = 0
         for stage in pending.values():
             inputs = {item.stage.fingerprint for item in stage.inputs.values()}
@@ -51,17 +53,17 @@ class Frontier:
     def add(self, stage: Stage) -> None:
         """A stage that may start now (again)."""
         self._number += 1  # of equally deep ones, the first to be ready
-        place = (-self._depth.get(stage.fingerprint, 0), self._number, stage)
+        place = (-self._depth.get(stage.fingerprint, 0), stage.affinity or "", self._number, stage)
         heapq.heappush(self._ready[KINDS[stage.kind].accelerated], place)
 
     def first(self, *, accelerated: Collection[bool]) -> Stage | None:
         """The stage to start next among kinds that want an accelerator, those that do not, or both."""
         heads = [self._ready[which][0] for which in accelerated if self._ready[which]]
-        return min(heads)[2] if heads else None
+        return min(heads)[-1] if heads else None
 
     def take(self, stage: Stage) -> None:
         """`first` was started."""
-        _, _, taken = heapq.heappop(self._ready[KINDS[stage.kind].accelerated])
+        *_, taken = heapq.heappop(self._ready[KINDS[stage.kind].accelerated])
         assert taken is stage
 
     def settle(self, fingerprint: str, *, lost: bool = False) -> None:

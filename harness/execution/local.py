@@ -1,7 +1,8 @@
 """The local executor: stages in worker processes of this machine, forked from a server that has imported their code.
 
-A crash stays inside its worker; a worker that used an accelerator, trained or scored is retired, so that its memory is
-free again; the others go on and are preferred for tasks of the affinity they served last. Workers end with the driver.
+A crash stays inside its worker. A worker that used an accelerator, trained or scored is retired, so that its memory is
+free again, unless its task named an affinity: then it keeps what it has loaded for tasks of the same affinity, and is
+retired when a task of another needs its place. Workers end with the driver.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class _Worker:
     device: str
     task: Task | None = None
     affinity: str | None = None
+    loaded: bool = False  # it keeps something large for its affinity
     started: float = field(default_factory=time.time)
 
 
@@ -57,7 +59,7 @@ class LocalExecutor:
 
     def has_room(self, task: Task) -> bool:
         if self._on_gpu(task):
-            return bool(self._free_gpus)
+            return bool(self._free_gpus) or any(map(self._is_on_gpu, self._idle()))
         running = [worker for worker in self._workers if worker.task is not None and worker.device == "cpu"]
         return len(running) < self._slots
 
@@ -65,19 +67,38 @@ class LocalExecutor:
         return task.accelerated and self._has_gpus
 
     def start(self, task: Task) -> None:
-        worker = self._idle(task) or self._spawn(f"cuda:{self._free_gpus.pop(0)}" if self._on_gpu(task) else "cpu")
+        worker = self._warm(task) or self._fresh(task)
         worker.task = task
         worker.affinity = task.affinity
+        worker.loaded = task.accelerated and task.affinity is not None
         worker.started = time.time()
         with contextlib.suppress(OSError):  # it died while idle; `wait` finds its end and reports it
             worker.connection.send(task)
 
-    def _idle(self, task: Task) -> _Worker | None:
+    def _idle(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.task is None and worker.process.is_alive()]
+
+    def _warm(self, task: Task) -> _Worker | None:
+        """An idle worker that holds what tasks of this affinity share."""
+        same = (worker for worker in self._idle() if worker.affinity == task.affinity is not None)
+        return next((worker for worker in same if self._is_on_gpu(worker) == self._on_gpu(task)), None)
+
+    def _fresh(self, task: Task) -> _Worker:
+        """A worker that holds nothing large; what idle ones keep for other affinities makes room for this task's."""
         if self._on_gpu(task):
-            return None
-        idle = [worker for worker in self._workers if worker.task is None and worker.process.is_alive()]
-        same = [worker for worker in idle if worker.affinity == task.affinity]
-        return (same or idle or [None])[0]  # type: ignore[list-item]
+            if not self._free_gpus:
+                self._retire(next(worker for worker in self._idle() if self._is_on_gpu(worker)))
+            return self._spawn(f"cuda:{self._free_gpus.pop(0)}")
+        on_cpu = [worker for worker in self._workers if not self._is_on_gpu(worker)]
+        loaded = [worker for worker in on_cpu if worker.loaded]
+        if task.accelerated and len(loaded) >= self._slots:
+            self._retire(next(worker for worker in loaded if worker.task is None))
+        idle = (worker for worker in self._idle() if worker in on_cpu and not worker.loaded)
+        return next(idle, None) or self._spawn("cpu")
+
+    @staticmethod
+    def _is_on_gpu(worker: _Worker) -> bool:
+        return worker.device != "cpu"
 
     def _spawn(self, device: str) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -105,7 +126,7 @@ class LocalExecutor:
         assert task is not None
         try:
             outcome: Outcome = worker.connection.recv()
-            retire = task.accelerated
+            retire = task.accelerated and task.affinity is None
         except (EOFError, OSError):
             worker.process.join()
             outcome = self._ended(worker, task)

@@ -322,6 +322,22 @@ def test_a_worker_that_used_an_accelerator_ends(make: Callable[..., Executor], s
     assert is_alive(plain[0].worker)
 
 
+def test_what_an_accelerated_task_loaded_is_kept_for_its_affinity_while_there_is_room(
+    make: Callable[..., Executor], store: Store
+) -> None:
+    executor = make(slots=1)
+    asked = [("a", True), ("a", True), (None, False), ("a", True), ("b", True), (None, False), ("b", True)]
+    tasks = [
+        toy(store, "hold", number=number, affinity=name, accelerated=accelerated)
+        for number, (name, accelerated) in enumerate(asked)
+    ]
+    outcomes = [run_one(executor, task) for task in tasks]
+    assert [record_of(store, task).result["count"] for task in tasks] == [1, 2, 1, 3, 1, 1, 2]
+    assert outcomes[0].worker == outcomes[3].worker != outcomes[4].worker
+    assert has_ended(outcomes[0].worker)  # its place was needed for another model
+    assert is_alive(outcomes[4].worker)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_threads_of_numeric_libraries_are_set(make: Callable[..., Executor], store: Store, threads: int) -> None:
     task = toy(store, "report", number=threads)
@@ -412,6 +428,21 @@ def test_workers_end_when_the_driver_is_killed(name: str, store: Store, tmp_path
 
 
 # ------------------------------------------------------------------------------------- of the local executor alone
+
+
+def test_a_gpu_is_kept_for_its_affinity_until_another_needs_it(store: Store) -> None:
+    executor = local_executor(slots=1, gpus=(0,))
+    affinities = ("a", "a", "b", None, "b")
+    tasks = [
+        toy(store, "hold", number=number, affinity=name, accelerated=True) for number, name in enumerate(affinities)
+    ]
+    try:
+        outcomes = [run_one(executor, task) for task in tasks]
+        assert [record_of(store, task).result["count"] for task in tasks] == [1, 2, 1, 1, 1]
+        assert has_ended(outcomes[0].worker)
+        assert has_ended(outcomes[2].worker)
+    finally:
+        executor.close()
 
 
 def test_every_gpu_serves_one_accelerated_task(store: Store) -> None:
