@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.corpus.normalise import describe
 from harness.corpus.python_packages import Function
 from harness.errors import DataError
 from harness.pairs.mutate import IDENTICAL, KINDS, TOO_FEW_SITES, Mutation, Rejection, mutate
+from harness.pairs.writing import code_of, signature_of
 
 # A slot whose two sides cannot be had is tried again with other random draws this many times in all.
 ATTEMPTS = 4
 
 NO_DESCRIPTION = "no_description"
+NO_TEXT = "no_text"
+
+Descriptions = Callable[[Function, int], str]
+"""What a function and slot is described by; empty where there is nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +43,8 @@ class Text:
 class Side(Protocol):
     """Where one side's text comes from."""
 
-    def text(self, function: Function, rng: random.Random) -> Text | Rejection:
-        """The text for a function; everything random in it must come from `rng`."""
+    def text(self, function: Function, slot: int, rng: random.Random) -> Text | Rejection:
+        """The text for a function and slot; everything random in it must come from `rng`."""
         ...
 
 
@@ -46,8 +52,23 @@ class Side(Protocol):
 class Reference:
     """The function as its authors wrote it."""
 
-    def text(self, function: Function, rng: random.Random) -> Text | Rejection:
+    def text(self, function: Function, slot: int, rng: random.Random) -> Text | Rejection:
         return Text(text=function.source)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """What a model wrote for each slot, its code taken out of the answer.
+
+    Attributes:
+        answers: slot -> the model's answer.
+    """
+
+    answers: Mapping[int, str]
+
+    def text(self, function: Function, slot: int, rng: random.Random) -> Text | Rejection:
+        code = code_of(self.answers[slot], signature_of(function)) if slot in self.answers else ""
+        return Text(text=code) if code else Rejection(reason=NO_TEXT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +84,7 @@ class Mutated:
     min_edits: int = 1
     max_edits: int = 3
 
-    def text(self, function: Function, rng: random.Random) -> Text | Rejection:
+    def text(self, function: Function, slot: int, rng: random.Random) -> Text | Rejection:
         wanted = rng.randint(self.min_edits, self.max_edits)
         for edits in range(wanted, self.min_edits - 1, -1):
             result = mutate(function.source, edits=edits, kinds=self.kinds, rng=rng)
@@ -104,7 +125,7 @@ def construct(
     seed: int,
     chosen: Side,
     rejected: Side,
-    description_characters: int,
+    descriptions: Descriptions,
 ) -> tuple[list[Pair], dict[str, int]]:
     """The pairs of slots start, ..., stop - 1.
 
@@ -117,7 +138,7 @@ def construct(
         seed: of the permutation and all draws.
         chosen: where the better text comes from.
         rejected: where the worse one comes from.
-        description_characters: upper limit of the prompt's description.
+        descriptions: what a slot's prompt says of its function.
 
     Returns:
         The pairs in order of slot, and counts: "slots", "pairs", "retries" (attempts after a slot's first), "repeats"
@@ -129,13 +150,13 @@ def construct(
     """
     if not functions:
         raise DataError("pairs need functions", "the corpus has none", "loosen the cleaning or add packages")
-    order = np.random.default_rng(seed).permutation(len(functions))
+    order = slot_order(len(functions), seed)
     counts = Counter[str](slots=stop - start, pairs=0, retries=0, repeats=0)
     seen = set[tuple[int, str, str]]()
     pairs = []
     for slot in range(start, stop):
         index = int(order[slot % len(functions)])
-        pair = _construct_slot(functions[index], slot, seed, chosen, rejected, description_characters, counts)
+        pair = _construct_slot(functions[index], slot, seed, chosen, rejected, descriptions, counts)
         if isinstance(pair, Rejection):
             counts[f"failed_{pair.reason}"] += 1
             continue
@@ -147,16 +168,24 @@ def construct(
     return pairs, dict(counts)
 
 
-def prompt_for(function: Function, description_characters: int) -> str:
+def slot_order(functions: int, seed: int) -> NDArray[np.int64]:
+    """Which function each slot of a round has: slot j has function order[j mod functions]."""
+    return np.random.default_rng(seed).permutation(functions)
+
+
+def by_docstring(characters: int) -> Descriptions:
+    """Describes a function by its docstring, up to so many characters."""
+    return lambda function, slot: describe(function.docstring, characters)
+
+
+def prompt_of(description: str, function: Function) -> str:
     """Description and signature as comment lines, with a final newline; empty if there is no description.
 
-    Both sides of a mutation pair have this very signature.
+    Both sides of a mutation pair have this very signature, and models are asked for it.
     """
-    description = describe(function.docstring, description_characters)
     if not description:
         return ""
-    signature = function.source.partition("\n")[0]
-    lines = [*description.splitlines(), "", signature]
+    lines = [*description.splitlines(), "", signature_of(function)]
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 
@@ -166,17 +195,17 @@ def _construct_slot(
     seed: int,
     chosen: Side,
     rejected: Side,
-    description_characters: int,
+    descriptions: Descriptions,
     counts: Counter[str],
 ) -> Pair | Rejection:
-    prompt = prompt_for(function, description_characters)
+    prompt = prompt_of(descriptions(function, slot), function)
     if not prompt:
         return Rejection(reason=NO_DESCRIPTION)
     problem = Rejection(reason=IDENTICAL)
     for attempt in range(ATTEMPTS):
         counts["retries"] += attempt > 0
-        better = chosen.text(function, _generator(seed, slot, attempt, "chosen"))
-        worse = rejected.text(function, _generator(seed, slot, attempt, "rejected"))
+        better = chosen.text(function, slot, _generator(seed, slot, attempt, "chosen"))
+        worse = rejected.text(function, slot, _generator(seed, slot, attempt, "rejected"))
         if isinstance(better, Rejection):
             problem = better
         elif isinstance(worse, Rejection):

@@ -31,6 +31,15 @@ from harness.recipe.fields import (
     as_tuple,
     problem,
 )
+from harness.recipe.models import (
+    DescriptionPrompt,
+    FolderModel,
+    GgufModel,
+    HubModel,
+    ModelSide,
+    PackagedModel,
+    Writer,
+)
 
 # ---------------------------------------------------------------------------------------------- seeds and model
 
@@ -137,6 +146,9 @@ class TinyModel(Block):
         return self
 
 
+Model = Annotated[TinyModel | PackagedModel | FolderModel | GgufModel | HubModel, Field(discriminator="source")]
+
+
 # ------------------------------------------------------------------------------------------------------ data
 
 
@@ -183,6 +195,10 @@ class PythonPackages(Block):
 class DocstringPrompt(Block):
     origin: Literal["docstring"] = Field(alias="from")
     max_characters: Annotated[int, Field(ge=1, le=100_000)] = 200
+    clipped_share: Fraction = Field(0.25, description="How much of a description a clipped one keeps.")
+
+
+Prompt = Annotated[DocstringPrompt | DescriptionPrompt, Field(discriminator="origin")]
 
 
 class ReferenceSide(Block):
@@ -233,13 +249,14 @@ def _side_tag(value: Any) -> str:
 Side = Annotated[
     Annotated[ReferenceSide, Tag("reference")]
     | Annotated[MutationSide, Tag("mutation")]
+    | Annotated[ModelSide, Tag("model")]
     | Annotated[PluginSide, Tag("plugin")],
     Discriminator(
         _side_tag,
         custom_error_type="recipe",
         custom_error_message="{rule}|{value}|{remedy}",
         custom_error_context={
-            "rule": "a side's `from` must be `reference`, `mutation` or `package.module:name`",
+            "rule": "a side's `from` must be `reference`, `mutation`, `model` or `package.module:name`",
             "value": "it is none of them",
             "remedy": "set `from`",
         },
@@ -251,7 +268,7 @@ class Pairs(Block):
     """Preference pairs for PMP: one prompt, a chosen and a rejected response."""
 
     count: Count
-    prompt: DocstringPrompt
+    prompt: Prompt
     chosen: Side
     rejected: Side
     part_size: Count = Field(2_000, description="Construction slots a part.")
@@ -326,7 +343,8 @@ class Finetune(Optimization):
 class Candidates(Block):
     """A pool of solutions. `simulated` draws from the task's own table of right and mistaken ones."""
 
-    engine: Kind = Field(description="`simulated`, or `package.module:factory` of a Generator.")
+    engine: Kind = Field(description="`simulated`, `model`, or `package.module:factory` of a Generator.")
+    writer: Writer | None = Field(None, description="Who writes the solutions, with `engine: model`.")
     options: Options = Field(default_factory=dict, description="Arguments of one's own engine's factory.")
     samples: Annotated[int, Field(ge=1, le=65_536)] = Field(description="Candidates a problem.")
     accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
@@ -338,6 +356,9 @@ class Candidates(Block):
     def _options_are_read(self) -> Candidates:
         if self.options and ":" not in self.engine:
             raise problem("`options` are for an engine of one's own", f"`engine: {self.engine}` has none", "drop them")
+        if (self.engine == "model") != (self.writer is not None):
+            value = "it is missing" if self.writer is None else f"`engine: {self.engine}` has none"
+            raise problem("`writer` goes with `engine: model`", value, "set both or neither")
         return self
 
 

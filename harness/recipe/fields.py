@@ -25,7 +25,8 @@ MOST_PARTS = 100_000
 
 # Built-in kinds, named here so that a slip is seen before anything runs; tests hold them equal to what there is.
 TASKS = ("circuit_logic", "gsm_symbolic")
-ENGINES = ("simulated",)
+ENGINES = ("simulated", "model")
+PACKAGED_MODELS = ("smollm2-135m-instruct",)
 LOSSES = ("bradley_terry",)
 STAGE_KINDS = (
     "corpus",
@@ -35,6 +36,9 @@ STAGE_KINDS = (
     "preferences",
     "candidates_part",
     "candidates",
+    "pretrained",
+    "descriptions_part",
+    "writings_part",
     "tokenizer",
     "encode",
     "base",

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from harness.recipe.blocks import WSD, Evaluate, Finetune, Pairs, Pretrain, PythonPackages, Seeds, Task, TinyModel
+from harness.recipe.blocks import WSD, Evaluate, Finetune, Model, Pairs, Pretrain, PythonPackages, Seeds, Task
 from harness.recipe.fields import (
     CODE,
     ENGINES,
@@ -43,7 +43,7 @@ from harness.recipe.fields import (
 class Experiment(Block):
     """Everything that decides a result, apart from seeds."""
 
-    model: TinyModel
+    model: Model
     corpus: PythonPackages
     pairs: Pairs
     tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks, used by finetune and evaluate.")

@@ -5,31 +5,24 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from harness.corpus.python_packages import Function
-from harness.errors import DataError
-from harness.pairs.construct import Mutated, Reference, Side, construct
+from harness.pairs.construct import Mutated, Reference, Side, Written, construct
 from harness.stages.context import StageContext
-from harness.store.artifacts import Corpus, Pairs
+from harness.stages.functions import read_functions
+from harness.stages.slot_descriptions import slot_descriptions
+from harness.store.artifacts import Corpus, Pairs, Writings
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Construct the slots' pairs; the result counts slots without a pair, by reason."""
     spec = context.spec
-    functions = [
-        Function(**{name: row[name] for name in ("package", "module", "qualified_name", "docstring", "source")})
-        for row in context.input("corpus", Corpus).rows()
-        if row["split"] == spec["split"]
-    ]
-    if not functions:
-        raise DataError("pairs need functions", f"the corpus has none in {spec['split']!r}", "name other packages")
     pairs, counts = construct(
-        functions,
+        read_functions(context.input("corpus", Corpus), spec["split"]),
         start=spec["start"],
         stop=spec["stop"],
         seed=spec["seed"],
-        chosen=_side(spec["chosen"]),
-        rejected=_side(spec["rejected"]),
-        description_characters=spec["prompt"]["max_characters"],
+        chosen=_side(context, "chosen"),
+        rejected=_side(context, "rejected"),
+        descriptions=slot_descriptions(context),
     )
     rows = [
         {
@@ -46,11 +39,14 @@ def run(context: StageContext) -> dict[str, Any]:
     return {"groups": len(rows), "counts": dict(sorted(counts.items()))}
 
 
-def _side(spec: dict[str, Any]) -> Side:
+def _side(context: StageContext, name: str) -> Side:
+    spec = context.spec[name]
     if spec["from"] == "reference":
         return Reference()
     if spec["from"] == "mutation":
         return Mutated(kinds=tuple(spec["kinds"]), min_edits=spec["edits"][0], max_edits=spec["edits"][1])
-    module, _, name = spec["from"].partition(":")
-    made: Side = getattr(importlib.import_module(module), name)(**spec["options"])
+    if spec["from"] == "model":
+        return Written(answers={row["slot"]: row["text"] for row in context.input(name, Writings).rows()})
+    module, _, factory = spec["from"].partition(":")
+    made: Side = getattr(importlib.import_module(module), factory)(**spec["options"])
     return made

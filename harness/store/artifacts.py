@@ -76,6 +76,13 @@ class Pairs(Table):
     columns = ("id", "cluster", "prompt", "chosen", "rejected", "detail")
 
 
+class Writings(Table):
+    """Texts a model wrote, a row a construction slot. `finish_reason` is stop or length (cut at the most tokens)."""
+
+    file = "writings.parquet"
+    columns = ("slot", "text", "finish_reason", "prompt_tokens_cut", "tokens")
+
+
 class Candidates(Table):
     """Candidate solutions, problem after problem. `seen` is whether fine-tuning pairs show this error type."""
 

@@ -42,7 +42,7 @@ def build(functions: list[Function], start: int, stop: int, *, seed: int = 5) ->
         seed=seed,
         chosen=Reference(),
         rejected=Mutated(),
-        description_characters=200,
+        descriptions=by_docstring(200),
     )
 
 
@@ -157,7 +157,7 @@ from harness.pairs.construct import Mutated, Reference, construct
 functions = clean(read_functions(["textwrap", "difflib"]), min_characters=80, max_characters=600,
                   min_docstring_characters=20, near_duplicate_threshold=0.8, seed=3)[0]
 result = construct(functions, start=0, stop=60, seed=3, chosen=Reference(), rejected=Mutated(),
-                   description_characters=200)
+                   descriptions=by_docstring(200))
 """
 
 
@@ -179,7 +179,7 @@ def test_another_process_with_other_text_hashes_builds_the_same() -> None:
 
 def test_identical_sides_are_counted_and_left_out(functions: list[Function]) -> None:
     pairs, counts = construct(
-        functions, start=3, stop=9, seed=0, chosen=Reference(), rejected=Reference(), description_characters=100
+        functions, start=3, stop=9, seed=0, chosen=Reference(), rejected=Reference(), descriptions=by_docstring(100)
     )
     assert pairs == []
     assert counts == {"slots": 6, "pairs": 0, "retries": 6 * (ATTEMPTS - 1), "repeats": 0, "failed_identical": 6}
@@ -195,7 +195,7 @@ class Unreliable:
 
 def test_a_side_without_a_text_is_asked_again_and_then_counted(functions: list[Function]) -> None:
     pairs, counts = construct(
-        functions, start=0, stop=400, seed=0, chosen=Reference(), rejected=Unreliable(), description_characters=100
+        functions, start=0, stop=400, seed=0, chosen=Reference(), rejected=Unreliable(), descriptions=by_docstring(100)
     )
     assert 5 <= counts["failed_no_text"] <= 55  # a sixteenth of 400 slots fails four times: 25, give or take 6 spreads
     assert counts["pairs"] == len(pairs) == 400 - counts["failed_no_text"]

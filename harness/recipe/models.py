@@ -1,0 +1,112 @@
+"""Pretrained models a recipe may name, and how one is asked to write texts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from harness.recipe.fields import MOST_TOKENS, PACKAGED_MODELS, Block, Fraction, problem
+
+Path = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")]
+
+
+class PackagedModel(Block):
+    """A small model that the package index carries: it needs no hub."""
+
+    source: Literal["packaged"]
+    name: Literal[PACKAGED_MODELS]  # type: ignore[valid-type]
+
+
+class FolderModel(Block):
+    """A folder with config.json, safetensors weights and tokenizer.json; the digests of its files are identity."""
+
+    source: Literal["folder"]
+    path: Path = Field(description="Relative to where `harness` is called.")
+
+
+class GgufModel(Block):
+    """A GGUF file, converted to safetensors once; its digest is identity."""
+
+    source: Literal["gguf"]
+    path: Path = Field(description="Relative to where `harness` is called.")
+
+
+class HubModel(Block):
+    """A model of the hub. The commit that its revision stands for is identity."""
+
+    source: Literal["hub"]
+    id: Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,96}(/[\w.-]{1,96})?$")]
+    revision: Annotated[str, StringConstraints(pattern=r"^[\w./-]{1,96}$")] = "main"
+    trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
+
+
+PretrainedModel = Annotated[PackagedModel | FolderModel | GgufModel | HubModel, Field(discriminator="source")]
+
+DESCRIBER_PROMPT = (
+    "Read this code.\n\n```\n{code}\n```\n\n"
+    "Write the instruction that a programmer would need to write it: what it is for, what it takes and what it gives "
+    "back. Use a few sentences of plain text and show no code."
+)
+WRITER_PROMPT = (
+    "Write a readable Python function.\n\nIt should do this: {description}\n\n"
+    "It must begin with this line:\n\n{signature}\n\nAnswer with the code alone."
+)
+
+
+class Writer(Block):
+    """A model and how it is asked for a text. All of it is identity, the engine too: each draws in its own way."""
+
+    model: PretrainedModel
+    engine: Literal["vllm", "transformers"] = "vllm"
+    format: Literal["chat", "raw"] = Field("chat", description="The model's chat template, or the prompt as it is.")
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    context: Annotated[int, Field(ge=32, le=MOST_TOKENS)] | None = Field(
+        None, description="Most tokens of prompt and text together. Default: what the model can."
+    )
+    temperature: Annotated[float, Field(ge=0.0, le=10.0)] = 0.7
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 1024
+
+
+def _holding(template: str, names: tuple[str, ...]) -> None:
+    missing = [name for name in names if name not in template]
+    if missing:
+        raise problem("`prompt` must say where its parts go", f"it lacks {missing[0]}", f"put {missing[0]} into it")
+
+
+class Describer(Writer):
+    """Writes what code is for, from the code."""
+
+    prompt: str = Field(DESCRIBER_PROMPT, max_length=20_000, description="{code} stands for the code.")
+
+    @model_validator(mode="after")
+    def _names_the_code(self) -> Describer:
+        _holding(self.prompt, ("{code}",))
+        return self
+
+
+class ModelSide(Writer):
+    """A side written by a model from the description and the function's first line."""
+
+    origin: Literal["model"] = Field(alias="from")
+    prompt: str = Field(
+        WRITER_PROMPT, max_length=20_000, description="{description} and {signature} stand for those parts."
+    )
+    description: Literal["full", "clipped"] = Field(
+        "full", description="clipped: only the beginning, `pairs.prompt.clipped_share` of it."
+    )
+
+    @model_validator(mode="after")
+    def _names_the_description(self) -> ModelSide:
+        _holding(self.prompt, ("{description}",))
+        return self
+
+
+class DescriptionPrompt(Block):
+    """Descriptions that a model writes from the code."""
+
+    origin: Literal["description"] = Field(alias="from")
+    describer: Describer
+    max_characters: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    clipped_share: Fraction = Field(0.25, description="How much of a description a clipped one keeps.")

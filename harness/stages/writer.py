@@ -1,0 +1,62 @@
+"""The model that a stage has write texts: opened once a worker, kept for tasks of the same affinity."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.engines.base import Generator, Sampling
+from harness.stages.context import StageContext
+from harness.store.artifacts import Checkpoint
+
+
+def open_writer(context: StageContext) -> Generator:
+    """The engine of `spec["writer"]` on the model of the input `model`; a warm worker has it already."""
+    if "writer" not in context.held:
+        context.held["writer"] = _open(context, context.spec["writer"])
+    writer: Generator = context.held["writer"]
+    return writer
+
+
+def _open(context: StageContext, spec: Mapping[str, Any]) -> Generator:
+    folder = str(context.input("model", Checkpoint).model)
+    if spec["engine"] == "transformers":
+        from harness.engines.transformers_engine import TransformersGenerator
+
+        return TransformersGenerator(
+            folder,
+            prompt_format=spec["format"],
+            dtype=spec["precision"],
+            context=spec["context"],
+            device=context.how.device,
+            trust_remote_code=spec["trust_remote_code"],
+        )
+    from harness.engines.vllm_engine import VllmGenerator
+
+    return VllmGenerator(
+        folder,
+        prompt_format=spec["format"],
+        dtype=spec["precision"],
+        context=spec["context"],
+        device=context.how.device,
+        trust_remote_code=spec["trust_remote_code"],
+    )
+
+
+def sampling_of(context: StageContext) -> Sampling:
+    spec = context.spec["writer"]
+    return Sampling(temperature=spec["temperature"], top_p=spec["top_p"], max_tokens=spec["max_tokens"])
+
+
+def facts_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the record says of written texts: how many, how long, how many were cut off or had their prompt cut."""
+    reasons = Counter(row["finish_reason"] for row in rows)
+    return {
+        "groups": len(rows),
+        "characters": sum(len(row["text"]) for row in rows),
+        "tokens": sum(row["tokens"] for row in rows),
+        "cut_off": reasons["length"],
+        "empty": sum(not row["text"].strip() for row in rows),
+        "prompts_cut": sum(row["prompt_tokens_cut"] > 0 for row in rows),
+    }

@@ -1,0 +1,35 @@
+"""writings_part: what a model writes from the descriptions of a range of construction slots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.pairs.writing import clipped, filled, signature_of, write
+from harness.stages.context import StageContext
+from harness.stages.functions import functions_of_slots
+from harness.stages.slot_descriptions import slot_descriptions
+from harness.stages.writer import facts_of, open_writer, sampling_of
+from harness.store.artifacts import Corpus, Writings
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Ask the model for the code of each slot that has a description."""
+    spec = context.spec
+    describe = slot_descriptions(context)
+    share = spec["clipped_share"]
+    prompts = []
+    for slot, function in functions_of_slots(
+        context.input("corpus", Corpus), spec["split"], spec["seed"], spec["start"], spec["stop"]
+    ):
+        description = describe(function, slot)
+        if description:
+            parts = {
+                "description": description if share is None else clipped(description, share),
+                "signature": signature_of(function),
+            }
+            prompts.append((slot, filled(spec["writer"]["prompt"], parts)))
+    rows = write(
+        open_writer(context), prompts, sampling=sampling_of(context), seed=spec["seed"], purpose=f"{spec['split']} text"
+    )
+    Writings(context.directory).write(rows)
+    return facts_of(rows)
