@@ -5,6 +5,7 @@ Holds values and protocols only. An engine's own library is imported by that eng
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -12,18 +13,37 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import RecipeError
+
+Dtype = Literal["fp32", "bf16", "fp16"]
+"""Of an engine's weights and products; sampling is always computed in fp32 or finer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a text is drawn.
+    """How a text is drawn. There is no stop word: a text ends where the policy ends it, or at `max_tokens`.
 
     Attributes:
         temperature: 1 is the policy's own distribution, 0 its most probable text.
+        top_p: draw among the fewest most probable tokens that together have at least this share (nucleus sampling,
+            Holtzman et al. 2020, applied after the temperature); 1 draws among all.
         max_tokens: longest completion, in the engine's own tokens.
+
+    Raises:
+        RecipeError: a value out of its range.
     """
 
     temperature: float = 1.0
+    top_p: float = 1.0
     max_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise RecipeError("a sampling's `temperature` must be 0 or more", f"it is {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise RecipeError("a sampling's `top_p` must lie in (0, 1]", f"it is {self.top_p}")
+        if self.max_tokens < 1:
+            raise RecipeError("a sampling's `max_tokens` must be 1 or more", f"it is {self.max_tokens}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +60,13 @@ class Request:
 class Completion:
     """The text written for the request `id`, without its prompt.
 
+    Bytes that are no UTF-8, as where `max_tokens` cuts a character in two, show as U+FFFD.
+
     Attributes:
         finish_reason: "stop" where the policy ended by itself, "length" where `max_tokens` cut it off.
         logprob: natural logarithm of the chance of drawing this text at the request's sampling, if the engine knows.
-        metadata: what else the engine knows of it, as JSON data.
+        metadata: what else the engine knows of it, as JSON data. Engines that hold a model give `tokens` (drawn, the
+            end token included), `prompt_tokens` (read) and `prompt_tokens_cut` (left out, see `engines/prompts.py`).
     """
 
     id: str
@@ -61,6 +84,13 @@ class Generator(Protocol):
     * A text depends on its own prompt, seed and sampling alone: any split into batches gives the same texts.
     * Different seeds may give different texts; the same seed always gives the same one.
     * A prompt the engine cannot serve raises a HarnessError that names it; nothing is left out silently.
+
+    An engine that holds a model computes in floating point, where the batch moves logits by rounding. What a request
+    draws never depends on the batch, so a text changes only if a draw falls within that rounding of the border between
+    two tokens. In fp32 that is about one draw in a million: the suite asks for equal texts, and for logprobs equal to
+    1e-3. In bf16 and fp16 it is about one in a hundred: equal lists of requests still give equal texts on the same
+    machine and settings, another split may not. A part of a stage is therefore one list of requests, and part sizes
+    are identity.
     """
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:

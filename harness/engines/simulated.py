@@ -1,8 +1,8 @@
 """A policy that needs no model: it draws from a table of right and mistaken solutions the task has made.
 
 It knows which of its texts are right, so best-of-N can be checked against the truth. The chance of a right text
-differs from problem to problem. Temperature acts on the table's probabilities; a token here is a word with the space
-before it.
+differs from problem to problem. Temperature and top_p act on the table's probabilities; a token here is a word with the
+space before it.
 """
 
 from __future__ import annotations
@@ -122,7 +122,10 @@ class SimulatedPolicy:
                 f"request {request.id!r} asks {request.prompt[:80]!r}",
                 "build the table from the problems that are asked",
             )
-        chances = _at_temperature([entry.probability for entry in table], request.sampling.temperature)
+        chances = _nucleus(
+            _at_temperature([entry.probability for entry in table], request.sampling.temperature),
+            request.sampling.top_p,
+        )
         cumulated = list(itertools.accumulate(chances))
         drawn = Random(request.seed).random() * cumulated[-1]
         place = min(bisect.bisect_right(cumulated, drawn), len(table) - 1)
@@ -136,6 +139,20 @@ def _at_temperature(probabilities: Sequence[float], temperature: float) -> list[
         best = probabilities.index(most)
         return [float(place == best) for place in range(len(probabilities))]
     return [(probability / most) ** (1 / temperature) for probability in probabilities]
+
+
+def _nucleus(weights: Sequence[float], top_p: float) -> list[float]:
+    """The weights of the fewest most probable entries that have the share `top_p`, and 0 for the others."""
+    if top_p == 1:
+        return list(weights)
+    enough = top_p * sum(weights)
+    kept, mass = set(), 0.0
+    for place in sorted(range(len(weights)), key=lambda place: -weights[place]):
+        if kept and mass >= enough:
+            break
+        kept.add(place)
+        mass += weights[place]
+    return [weight if place in kept else 0.0 for place, weight in enumerate(weights)]
 
 
 def _completion(request: Request, entry: TableEntry, logprob: float) -> Completion:

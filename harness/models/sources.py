@@ -1,4 +1,5 @@
-"""Where language models come from: a hub id, a local folder, or a tiny configuration with seeded weights.
+"""Where language models come from: a hub id and revision, a local folder, or a tiny configuration with seeded weights.
+A GGUF file becomes a local folder first (`gguf.py`), and so does a model that a package carries (`fetch.py`).
 
 Weights are read from safetensors only, and every model leaves this file without dropout: packing, resuming and
 micro-batches reproduce a training bit for bit only where nothing is drawn at random. This file must not know about
@@ -8,13 +9,23 @@ rewards or training.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, Qwen2Config
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
 
-from harness.errors import MissingRequirement
+from harness.errors import CorruptArtifact, MissingRequirement, RecipeError
+from harness.models.folder import require_model
 
 Family = Literal["llama", "qwen2"]
 
@@ -74,10 +85,12 @@ def load_causal_model(
 
     Raises:
         MissingRequirement: nothing can be loaded from there, or not as safetensors.
+        CorruptArtifact: a weight is missing, or a file is not whole.
     """
+    require_model(str(source))
     try:
         configuration = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             source,
             config=configuration,
             revision=revision,
@@ -85,14 +98,78 @@ def load_causal_model(
             use_safetensors=True,
             dtype=dtype,
             attn_implementation=_attention_for(configuration),
+            output_loading_info=True,
         )
-    except OSError as error:
-        raise MissingRequirement(
-            "a model must be a folder or a hub id with a configuration and safetensors weights",
-            f"loading {source!s} failed: {error}",
-            "check the name, the revision and the network, or convert the weights to safetensors",
+    except SafetensorError as error:
+        raise CorruptArtifact(
+            "a model's weights must be whole", f"loading {source!s} failed: {error}", "fetch the model again"
         ) from error
+    except (OSError, ValueError) as error:
+        raise _not_loaded(source, error) from error
+    if report["missing_keys"]:  # the library would draw them at random and only warn
+        missing = sorted(report["missing_keys"])
+        raise CorruptArtifact(
+            "a model's weights must be whole",
+            f"{source!s} lacks {len(missing)} of them, e.g. {missing[0]}",
+            "fetch the model again",
+        )
     return without_dropout(model)
+
+
+def load_tokenizer(source: str | Path, revision: str | None = None, *, trust_remote_code: bool = False) -> Any:
+    """The tokenizer that belongs to a model, as transformers' fast tokenizer.
+
+    Raises:
+        MissingRequirement: there is none.
+    """
+    require_model(str(source))
+    try:
+        return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise MissingRequirement(
+            "a model that reads text needs its tokenizer",
+            f"loading the one of {source!s} failed: {_first_line(error)}",
+            "put the tokenizer's files beside the weights",
+        ) from error
+
+
+def end_tokens(tokenizer: Any, *configurations: Any) -> set[int]:
+    """Ids that end a text: what the tokenizer and the given configurations (model, generation) call `eos_token_id`."""
+    ends: set[int] = set()
+    for owner in (tokenizer, *configurations):
+        named = getattr(owner, "eos_token_id", None)
+        ends |= set(named) if isinstance(named, list | tuple) else {named} - {None}
+    return ends
+
+
+def context_tokens(configuration: PreTrainedConfig, asked: int | None) -> int:
+    """Tokens a model can see: all that its configuration allows, or fewer if asked.
+
+    Raises:
+        RecipeError: more is asked than the model can see, or its configuration does not say.
+    """
+    allowed: int | None = getattr(configuration.get_text_config(), "max_position_embeddings", None)
+    if asked is None and allowed is None:
+        raise RecipeError("a model's context must be known", "its configuration names none", "give the context")
+    if asked is not None and allowed is not None and asked > allowed:
+        raise RecipeError(
+            "the context must not exceed the model's", f"asked for {asked:,} of {allowed:,} tokens", "lower it"
+        )
+    context = allowed if asked is None else asked
+    assert context is not None
+    return context
+
+
+def _not_loaded(source: str | Path, error: Exception) -> MissingRequirement:
+    return MissingRequirement(
+        "a model must be a folder or a hub id with a configuration and safetensors weights",
+        f"loading {source!s} failed: {_first_line(error)}",
+        "check the name, the revision and the network, or convert the weights to safetensors",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
