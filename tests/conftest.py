@@ -91,7 +91,7 @@ RECIPE: dict[str, Any] = {
         "best_of_n": {
             "tasks": ["sums", "logic"],
             "n": [1, 2, 4],
-            "candidates": {"engine": "simulated", "samples": 8, "accuracy": 0.4, "part_size": 6},
+            "candidates": {"engine": "simulated", "writer": None, "samples": 8, "accuracy": 0.4, "part_size": 6},
         },
         "pair_accuracy": {"tasks": ["sums", "logic"], "samples": 16},
         "code_pairs": {"count": 40},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.engines.base import Completion, Generator, Request
+from harness.engines.base import Completion, Generator, Request, Sampling
 from harness.errors import DataError
 from harness.tasks.task import Problem, Task, stream
 
@@ -18,7 +18,7 @@ UNKNOWN_ERROR = "unknown"
 
 
 def candidates(
-    task: Task, problems: Sequence[Problem], generator: Generator, *, samples: int, seed: int
+    task: Task, problems: Sequence[Problem], generator: Generator, *, samples: int, seed: int, sampling: Sampling
 ) -> list[dict[str, Any]]:
     """Candidate rows of the problems, `samples` each.
 
@@ -35,6 +35,7 @@ def candidates(
             id=f"{problem.id}/{index}",
             prompt=problem.prompt,
             seed=stream("candidate", seed, problem.id, index).getrandbits(63),
+            sampling=sampling,
         )
         for problem, index in asked
     ]

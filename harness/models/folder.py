@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import MissingRequirement
+from harness.plan.model_sources import model_files
+from harness.store.identity import file_digest
 
 CONFIGURATION = "config.json"
 WEIGHTS = "model.safetensors"
@@ -36,7 +39,9 @@ def require_model(source: str) -> None:
         )
     elif not HUB_ID.fullmatch(source):
         raise MissingRequirement(
-            "a model must be a folder or a hub id", f"{source} is neither", "mend the path, or run `harness model fetch`"
+            "a model must be a folder or a hub id",
+            f"{source} is neither",
+            "correct it, or run `harness model fetch`",
         )
 
 
@@ -74,3 +79,31 @@ def is_complete(folder: Path, facts: Mapping[str, str]) -> bool:
     except (OSError, ValueError, MissingRequirement):
         return False
     return isinstance(told, dict) and facts.items() <= told.items()
+
+
+def take_model(place: Path, folder: Path, digests: Mapping[str, str] | None) -> None:
+    """Put a model's files into `folder`: hard links where the file system allows, else copies.
+
+    Args:
+        place: folder with the model.
+        folder: to be made.
+        digests: file name -> SHA-256 that must hold, and the files to take; None takes what belongs to a model.
+
+    Raises:
+        MissingRequirement: a file is missing, or not the one that was asked for.
+    """
+    require_model(str(place))
+    folder.mkdir(parents=True)
+    names = sorted(digests) if digests is not None else [path.name for path in model_files(place)]
+    for name in names:
+        source = (place / name).resolve()  # the hub's cache holds links
+        if not source.is_file() or (digests is not None and file_digest(source) != digests[name]):
+            raise MissingRequirement(
+                "a model must stay what it was when the run was planned",
+                f"{place / name} is {'another file now' if source.is_file() else 'gone'}",
+                "plan and run again",
+            )
+        try:
+            (folder / name).hardlink_to(source)
+        except OSError:  # another file system
+            shutil.copyfile(source, folder / name)

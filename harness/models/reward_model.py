@@ -6,16 +6,18 @@ Works on packed batches only (`packing`). It must not know about optimizers, sch
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from harness.errors import CorruptArtifact, RecipeError
 from harness.models.losses import lm_cross_entropy_sum
@@ -174,6 +176,26 @@ class RewardModel(nn.Module):
             lm_head.bias,
             softcap=getattr(self.backbone.config.get_text_config(), "final_logit_softcapping", None),
         )
+
+
+def add_fresh_head(directory: Path) -> dict[str, Any]:
+    """Put a head that knows nothing beside a model from elsewhere, so that `RewardModel.load` reads the folder.
+
+    Its weights are zero: whoever trains it draws them anew.
+
+    Returns:
+        `parameters`: weights of the backbone, tied ones once; `model_type`.
+    """
+    configuration = AutoConfig.from_pretrained(directory)
+    hidden_size = configuration.get_text_config().hidden_size
+    save_file({"weight": torch.zeros(1, hidden_size)}, directory / HEAD_FILE)
+    (directory / DESCRIPTION_FILE).write_text(json.dumps({"has_head": False}) + "\n", encoding="utf-8")
+    count = 0
+    for path in sorted(directory.glob("*.safetensors")):
+        if path.name != HEAD_FILE:
+            with safe_open(path, framework="pt") as weights:
+                count += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return {"parameters": count, "model_type": configuration.model_type}
 
 
 def autocast(device: torch.device | str, precision: Precision) -> torch.autocast:

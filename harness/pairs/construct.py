@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from harness.corpus.normalise import describe
 from harness.corpus.python_packages import Function
 from harness.errors import DataError
+from harness.pairs.answers import code_of, signature_of
 from harness.pairs.mutate import IDENTICAL, KINDS, TOO_FEW_SITES, Mutation, Rejection, mutate
-from harness.pairs.writing import code_of, signature_of
 
 # A slot whose two sides cannot be had is tried again with other random draws this many times in all.
 ATTEMPTS = 4

@@ -36,6 +36,7 @@ class Stage:
         stream: fingerprint of what decides row i, whatever the number of rows; "" where rows are no stream.
         label: what people call it. Not identity.
         affinity: tasks with the same key gain from one warm worker. Not identity.
+        source_path: where something from outside is read, whose digest is in the spec. Not identity.
         after: stages to run earlier because that makes this one cheaper. Not identity: the result is the same.
     """
 
@@ -46,6 +47,7 @@ class Stage:
     stream: str = ""
     label: str = ""
     affinity: str | None = None
+    source_path: str = ""
     after: list[Stage] = field(default_factory=list)
 
     @property
@@ -73,6 +75,7 @@ class Graph:
         stream: Mapping[str, Any] | None = None,
         label: str = "",
         affinity: str | None = None,
+        source_path: str = "",
     ) -> Stage:
         """The stage of this content.
 
@@ -97,6 +100,7 @@ class Graph:
                 stream="" if stream is None else fingerprint({"kind": kind, "stream": stream}),
                 label=label or kind,
                 affinity=affinity,
+                source_path=source_path,
             )
             self._stages[key] = found
         return found

@@ -35,16 +35,63 @@ class Kind:
 
 _TRAINING = ("models", "training", "stages/train.py", "stages/order.py")
 _TASKS = ("tasks",)
+_WRITING = (
+    "engines",
+    "models",
+    "pairs",
+    "corpus/normalise.py",
+    "tasks/task.py",
+    "stages/functions.py",
+    "stages/writer.py",
+)
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "corpus": Kind(code_version=1, sources=("corpus", "stages/corpus.py")),
-        "pairs_part": Kind(code_version=1, sources=("pairs", "corpus/normalise.py", "stages/pairs_part.py")),
+        "pretrained": Kind(
+            code_version=1,
+            sources=(
+                "models/sources.py",
+                "models/gguf.py",
+                "models/fetch.py",
+                "models/folder.py",
+                "models/hub.py",
+                "models/perplexity.py",
+                "models/reward_model.py",
+                "models/losses.py",
+                "models/packing.py",
+                "stages/pretrained.py",
+            ),
+        ),
+        "descriptions_part": Kind(code_version=1, sources=(*_WRITING, "stages/descriptions_part.py"), accelerated=True),
+        "writings_part": Kind(
+            code_version=1,
+            sources=(*_WRITING, "stages/slot_descriptions.py", "stages/writings_part.py"),
+            accelerated=True,
+        ),
+        "pairs_part": Kind(
+            code_version=1,
+            sources=(
+                "pairs",
+                "corpus/normalise.py",
+                "stages/functions.py",
+                "stages/slot_descriptions.py",
+                "stages/pairs_part.py",
+            ),
+        ),
         "pairs": Kind(code_version=1, sources=("stages/gather.py", "stages/pairs.py")),
         "problems": Kind(code_version=1, sources=(*_TASKS, "stages/problems.py")),
         "preferences": Kind(code_version=1, sources=(*_TASKS, "stages/task_problems.py", "stages/preferences.py")),
         "candidates_part": Kind(
-            code_version=1, sources=(*_TASKS, "engines", "stages/task_problems.py", "stages/candidates_part.py")
+            code_version=1,
+            sources=(
+                *_TASKS,
+                "engines",
+                "models",
+                "stages/task_problems.py",
+                "stages/writer.py",
+                "stages/candidates_part.py",
+            ),
         ),
         "candidates": Kind(code_version=1, sources=("stages/gather.py", "stages/candidates.py")),
         "tokenizer": Kind(code_version=1, sources=("stages/tokenizer.py",)),

@@ -1,4 +1,4 @@
-"""Models that the package index itself carries: which file of which release they are. Data alone, nothing is fetched."""
+"""Models that the package index itself carries: which file of which release. Data alone; nothing is fetched."""
 
 from __future__ import annotations
 

@@ -8,14 +8,37 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
 
 from harness.plan import sources
 from harness.plan.graph import Graph, Input, Stage
-from harness.recipe.blocks import WSD, Optimization, Pretrain, Task, TinyModel
+from harness.plan.model_sources import Commits, resolve_model
+from harness.recipe.blocks import (
+    WSD,
+    DocstringPrompt,
+    MutationSide,
+    Optimization,
+    Pairs,
+    PluginSide,
+    Pretrain,
+    ReferenceSide,
+    Task,
+    TinyModel,
+)
+from harness.recipe.models import (
+    DescriptionPrompt,
+    FolderModel,
+    GgufModel,
+    HubModel,
+    ModelSide,
+    PackagedModel,
+    Writer,
+)
 from harness.recipe.schema import Experiment, identity_of
+from harness.store.identity import fingerprint
 
 Key = tuple[Any, ...]
 
@@ -76,10 +99,14 @@ class Pipeline:
 
     Args:
         rows: pair stream -> the most pairs any setting of the recipe asks of it (n_max), from `pair_key`.
+        commits: which commit a hub model's revision stands for, as far as that is known.
     """
 
-    def __init__(self, graph: Graph, data_seed: int, rows: Mapping[str, int]) -> None:
+    def __init__(
+        self, graph: Graph, data_seed: int, rows: Mapping[str, int], commits: Commits = MappingProxyType({})
+    ) -> None:
         self.graph = graph
+        self.commits = commits
         self.data_seed = data_seed
         self.rows = rows
         self._memory: dict[Key, Stage] = {}
@@ -108,6 +135,16 @@ class Pipeline:
                 "seed": self.data_seed,
             }
             self._memory[key] = self.graph.stage("corpus", spec, label="corpus")
+        return self._memory[key]
+
+    def pretrained(self, model: PackagedModel | FolderModel | GgufModel | HubModel) -> Stage:
+        """A model from outside, with its tokenizer."""
+        key = ("pretrained", self._text(model))
+        if key not in self._memory:
+            source = resolve_model(model, self.commits)
+            self._memory[key] = self.graph.stage(
+                "pretrained", source.spec, label=f"model {source.name}", source_path=source.place
+            )
         return self._memory[key]
 
     def problems(self, name: str, task: Task) -> Stage:
@@ -148,21 +185,64 @@ class Pipeline:
         block = experiment.pairs
         key = ("pairs", self.pair_key(experiment), split, count)
         if key not in self._memory:
-            sides = {name: identity_of(getattr(block, name)) for name in ("prompt", "chosen", "rejected")}
-            for side in ("chosen", "rejected"):
-                if ":" in sides[side]["from"]:
-                    sides[side]["source"] = sources.plugin_digest(sides[side]["from"])
+            sides = {"prompt": _prompt(block.prompt), "chosen": _side(block.chosen), "rejected": _side(block.rejected)}
             common = {**sides, "split": split, "seed": self.data_seed}
             corpus = self.corpus(experiment)
             slots = -(-round(count * (1 + block.spare)) // block.part_size) * block.part_size
             parts = {}
             for index, start in enumerate(range(0, slots, block.part_size)):
-                spec = {**common, "start": start, "stop": start + block.part_size}
+                span = {"split": split, "seed": self.data_seed, "start": start, "stop": start + block.part_size}
+                inputs = {"corpus": corpus, **self._writings(block, corpus, span)}
                 label = f"pairs {split} part {index + 1}"
-                parts[f"part-{index:05d}"] = self.graph.stage("pairs_part", spec, {"corpus": corpus}, label=label)
-            stream = {**common, "part_size": block.part_size, "corpus": corpus.fingerprint}
+                parts[f"part-{index:05d}"] = self.graph.stage("pairs_part", {**common, **span}, inputs, label=label)
+            stream = {**common, "part_size": block.part_size, "corpus": corpus.fingerprint, **self._who_wrote(block)}
             self._memory[key] = self.graph.stage("pairs", {}, parts, stream=stream, label=f"pairs {split}")
         return self._memory[key]
+
+    def _writings(self, block: Pairs, corpus: Stage, span: Mapping[str, Any]) -> dict[str, Stage]:
+        """What models write for a range of slots: the descriptions, and each side of theirs."""
+        found: dict[str, Stage] = {}
+        described: dict[str, Stage] = {"corpus": corpus}
+        if isinstance(block.prompt, DescriptionPrompt):
+            found["descriptions"] = self._written("descriptions_part", block.prompt.describer, described, span)
+            described["descriptions"] = found["descriptions"]
+        for name, side in (("chosen", block.chosen), ("rejected", block.rejected)):
+            if isinstance(side, ModelSide):
+                spec = {**span, "prompt": _prompt(block.prompt), "description_share": side.description_share}
+                found[name] = self._written("writings_part", side, described, spec)
+        return found
+
+    def _who_wrote(self, block: Pairs) -> dict[str, Any]:
+        """What of a pair stream stands among the inputs of its parts and not in their specs."""
+        writers: dict[str, Writer] = {
+            name: side
+            for name, side in (("chosen", block.chosen), ("rejected", block.rejected))
+            if isinstance(side, ModelSide)
+        }
+        if isinstance(block.prompt, DescriptionPrompt):
+            writers["descriptions"] = block.prompt.describer
+        if not writers:
+            return {}
+        told = {
+            name: {
+                "model": self.pretrained(writer.model).fingerprint,
+                "writer": writer_spec(writer),
+                "description_share": writer.description_share if isinstance(writer, ModelSide) else 1.0,
+            }
+            for name, writer in writers.items()
+        }
+        return {"writers": told}
+
+    def _written(self, kind: str, writer: Writer, inputs: Mapping[str, Stage], spec: Mapping[str, Any]) -> Stage:
+        model = self.pretrained(writer.model)
+        asked = writer_spec(writer)
+        return self.graph.stage(
+            kind,
+            {**spec, "writer": asked},
+            {**inputs, "model": model},
+            label=f"{kind.partition('_')[0]} {model.label.removeprefix('model ')} {spec['split']} {spec['start']:,}",
+            affinity=f"{model.fingerprint}:{fingerprint(asked)}",
+        )
 
     def candidates(self, experiment: Experiment, name: str) -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.best_of_n.candidates
@@ -180,15 +260,22 @@ class Pipeline:
             }
             if ":" in block.engine:
                 common["engine_source"] = sources.plugin_digest(block.engine)
+            inputs = {"problems": problems}
+            affinity = f"{block.engine}:{problems.fingerprint}"
+            if block.writer is not None:
+                inputs["model"] = self.pretrained(block.writer.model)
+                common["writer"] = writer_spec(block.writer)
+                del common["accuracy"]  # of the simulated engine
+                affinity = f"{inputs['model'].fingerprint}:{fingerprint(common['writer'])}"
             parts = {}
             for index, start in enumerate(range(0, task.problems.test, block.part_size)):
                 spec = {**common, "start": start, "stop": min(start + block.part_size, task.problems.test)}
                 parts[f"part-{index:05d}"] = self.graph.stage(
                     "candidates_part",
                     spec,
-                    {"problems": problems},
+                    inputs,
                     label=f"candidates {name} part {index + 1}",
-                    affinity=f"{block.engine}:{problems.fingerprint}",
+                    affinity=affinity,
                 )
             self._memory[key] = self.graph.stage("candidates", {}, parts, label=f"candidates {name}")
         return self._memory[key]
@@ -196,6 +283,8 @@ class Pipeline:
     # -------------------------------------------------------------------------------------------- tokens
 
     def tokenizer(self, experiment: Experiment) -> Stage:
+        if not isinstance(experiment.model, TinyModel):
+            return self.pretrained(experiment.model)
         vocabulary = experiment.model.vocabulary
         key = ("tokenizer", vocabulary, self._text(experiment.corpus), self._base_problems(experiment))
         if key not in self._memory:
@@ -253,7 +342,10 @@ class Pipeline:
     # ------------------------------------------------------------------------------------------ training
 
     def base(self, experiment: Experiment) -> Stage:
+        """What every arm starts from: a tiny model trained here, or one from outside as it is."""
         model = experiment.model
+        if not isinstance(model, TinyModel):
+            return self.pretrained(model)
         length = experiment.pairs.max_tokens
         key = ("base", self._text(model), self._text(experiment.corpus), self._base_problems(experiment), length)
         if key not in self._memory:
@@ -480,6 +572,29 @@ class Pipeline:
             "seed": seed,
         }
         return self.graph.stage("shallow_score", spec, inputs, label=f"score {scorer} on {name} {content} seed {seed}")
+
+
+def writer_spec(writer: Writer) -> dict[str, Any]:
+    """How a model is asked for texts, as identity; which model it is stands among the inputs."""
+    spec = identity_of(writer)
+    for name in ("model", "from", "description_share"):
+        spec.pop(name, None)
+    return spec | {"trust_remote_code": isinstance(writer.model, HubModel) and writer.model.trust_remote_code}
+
+
+def _prompt(prompt: DocstringPrompt | DescriptionPrompt) -> dict[str, Any]:
+    """What pairs take of a prompt: who described stands among the inputs, and clipped texts only their writers see."""
+    return {"from": prompt.origin, "max_characters": prompt.max_characters}
+
+
+def _side(side: ReferenceSide | MutationSide | ModelSide | PluginSide) -> dict[str, Any]:
+    """What pairs take of a side: what a model wrote stands among the inputs."""
+    if isinstance(side, ModelSide):
+        return {"from": side.origin}
+    spec = identity_of(side)
+    if isinstance(side, PluginSide):
+        spec["source"] = sources.plugin_digest(side.origin)
+    return spec
 
 
 def _shape(model: TinyModel) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 
 from harness.plan.graph import Graph, Stage, sizes_alone
 from harness.plan.kinds import source_digest
+from harness.plan.model_sources import Commits
 from harness.plan.pipeline import Pipeline, steps_of, trains_head
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
@@ -96,15 +98,18 @@ def _without_collections() -> Iterator[None]:
 
 
 @_without_collections()
-def make_plan(loaded: LoadedRecipe) -> Plan:
+def make_plan(loaded: LoadedRecipe, commits: Commits = MappingProxyType({})) -> Plan:
     """Expand a recipe into its plan.
+
+    Args:
+        commits: which commit a hub model's revision stands for, as far as that is known.
 
     Raises:
         MissingRequirement: a package the corpus or a task needs is not installed.
     """
     recipe = loaded.recipe
     graph = Graph()
-    pipeline = Pipeline(graph, recipe.seeds.data, _most_pairs(loaded))
+    pipeline = Pipeline(graph, recipe.seeds.data, _most_pairs(loaded), commits)
     merged: dict[tuple[str, ...], list[tuple[Setting, tuple[Variant, ...]]]] = {}
     for setting in loaded.settings:
         variants = tuple(_variants(pipeline, setting, recipe.seeds.pretrain, recipe.seeds.finetune))

@@ -195,7 +195,6 @@ class PythonPackages(Block):
 class DocstringPrompt(Block):
     origin: Literal["docstring"] = Field(alias="from")
     max_characters: Annotated[int, Field(ge=1, le=100_000)] = 200
-    clipped_share: Fraction = Field(0.25, description="How much of a description a clipped one keeps.")
 
 
 Prompt = Annotated[DocstringPrompt | DescriptionPrompt, Field(discriminator="origin")]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from harness.recipe.fields import MOST_TOKENS, PACKAGED_MODELS, Block, Fraction, problem
+from harness.recipe.fields import MOST_TOKENS, PACKAGED_MODELS, Block, problem
 
 Path = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")]
 
@@ -93,8 +93,8 @@ class ModelSide(Writer):
     prompt: str = Field(
         WRITER_PROMPT, max_length=20_000, description="{description} and {signature} stand for those parts."
     )
-    description: Literal["full", "clipped"] = Field(
-        "full", description="clipped: only the beginning, `pairs.prompt.clipped_share` of it."
+    description_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="How much of the description the model is shown, from its beginning; below 1 it is clipped."
     )
 
     @model_validator(mode="after")
@@ -109,4 +109,3 @@ class DescriptionPrompt(Block):
     origin: Literal["description"] = Field(alias="from")
     describer: Describer
     max_characters: Annotated[int, Field(ge=1, le=100_000)] = 2_000
-    clipped_share: Fraction = Field(0.25, description="How much of a description a clipped one keeps.")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from harness.plan.plan import Plan, baseline_of
-from harness.recipe.blocks import TinyModel
+from harness.recipe.blocks import Model, TinyModel
+from harness.recipe.models import HubModel, PackagedModel
 from harness.recipe.schema import Experiment
 from harness.report.board import AREA_LARGEST, AREA_SMALLEST, HEADLINE, Board
 from harness.report.comparison import Estimate
@@ -41,7 +43,11 @@ def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def model_words(model: TinyModel) -> str:
+def model_words(model: Model) -> str:
+    if isinstance(model, (HubModel, PackagedModel)):
+        return f"pretrained {model.id if isinstance(model, HubModel) else model.name}"
+    if not isinstance(model, TinyModel):
+        return f"pretrained model of {Path(model.path).name}"
     return (
         f"{model.family} decoder, {plural(model.layers, 'layer')} of width {model.hidden_size:,}, vocabulary "
         f"{model.vocabulary:,}"
@@ -49,7 +55,10 @@ def model_words(model: TinyModel) -> str:
 
 
 def _training(recipe: Experiment) -> str:
-    base, tuning = recipe.model.base, recipe.finetune
+    model, tuning = recipe.model, recipe.finetune
+    taught = (
+        f", first trained as a language model on {model.base.texts:,} texts" if isinstance(model, TinyModel) else ""
+    )
     sides = f"chosen: {recipe.pairs.chosen.origin}, rejected: {recipe.pairs.rejected.origin}"
     pmp = ""
     if recipe.pretrain is not None:
@@ -61,8 +70,8 @@ def _training(recipe: Experiment) -> str:
             f"{recipe.pretrain.global_batch:,} pairs a step."
         )
     return (
-        f"In the base experiment, the model is a {model_words(recipe.model)}, first trained as a language model on "
-        f"{base.texts:,} texts.{pmp} Fine-tuning takes {tuning.samples:,} preference pairs of {listing(tuning.tasks)}, "
+        f"In the base experiment, the model is a {model_words(recipe.model)}{taught}."
+        f"{pmp} Fine-tuning takes {tuning.samples:,} preference pairs of {listing(tuning.tasks)}, "
         f"learning rate {value_text(tuning.learning_rate)}, {tuning.global_batch:,} pairs a step, and "
         f"{HEADS[tuning.head]}. Settings change only what their row says they change."
     )

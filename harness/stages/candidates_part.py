@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from harness.engines.base import Generator
+from harness.engines.base import Generator, Sampling
 from harness.engines.candidates import candidates
 from harness.engines.simulated import simulated_policy
 from harness.errors import DataError
 from harness.stages.context import StageContext
 from harness.stages.task_problems import read_problems
+from harness.stages.writer import open_writer, sampling_of
 from harness.store.artifacts import Candidates, Problems
 from harness.tasks.registry import load_task
 from harness.tasks.task import Problem, Task
@@ -26,7 +27,9 @@ def run(context: StageContext) -> dict[str, Any]:
         )
     task = load_task(spec["task"])
     chosen = problems[spec["start"] : spec["stop"]]
-    rows = candidates(task, chosen, _generator(context, task, chosen), samples=spec["samples"], seed=spec["seed"])
+    sampling = sampling_of(context) if spec["engine"] == "model" else Sampling()
+    generator = _generator(context, task, chosen)
+    rows = candidates(task, chosen, generator, sampling=sampling, samples=spec["samples"], seed=spec["seed"])
     Candidates(context.directory).write(rows)
     return {"problems": spec["stop"] - spec["start"], "candidates": len(rows)}
 
@@ -34,6 +37,8 @@ def run(context: StageContext) -> dict[str, Any]:
 def _generator(context: StageContext, task: Task, problems: list[Problem]) -> Generator:
     """The simulated policy, or an engine of the recipe's own, which a warm worker keeps for the pool's other parts."""
     spec = context.spec
+    if spec["engine"] == "model":
+        return open_writer(context)
     if spec["engine"] == "simulated":
         return simulated_policy(task, problems, accuracy=spec["accuracy"], seed=spec["seed"])
     if "generator" not in context.held:

@@ -28,13 +28,17 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class HowToRun:
-    """Runtime choices a stage may use; none of them changes a result beyond its last bits."""
+    """Runtime choices a stage may use; none of them changes a result beyond its last bits.
+
+    `source_path` is where a stage that takes something from outside finds it; its digest is identity.
+    """
 
     device: str = "cpu"
     row_tokens: int = 512
     rows_per_micro_batch: int = 4
     checkpoint_seconds: float = 60.0
     log_every: int = 10
+    source_path: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from harness.pairs.answers import descriptions_of
 from harness.pairs.construct import Descriptions, by_docstring
-from harness.pairs.writing import descriptions_of
 from harness.stages.context import StageContext
 from harness.store.artifacts import Writings
 

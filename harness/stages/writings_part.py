@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.pairs.writing import clipped, filled, signature_of, write
+from harness.pairs.answers import clipped, signature_of
+from harness.pairs.writing import filled, write
 from harness.stages.context import StageContext
 from harness.stages.functions import functions_of_slots
 from harness.stages.slot_descriptions import slot_descriptions
@@ -16,7 +17,6 @@ def run(context: StageContext) -> dict[str, Any]:
     """Ask the model for the code of each slot that has a description."""
     spec = context.spec
     describe = slot_descriptions(context)
-    share = spec["clipped_share"]
     prompts = []
     for slot, function in functions_of_slots(
         context.input("corpus", Corpus), spec["split"], spec["seed"], spec["start"], spec["stop"]
@@ -24,7 +24,7 @@ def run(context: StageContext) -> dict[str, Any]:
         description = describe(function, slot)
         if description:
             parts = {
-                "description": description if share is None else clipped(description, share),
+                "description": clipped(description, spec["description_share"]),
                 "signature": signature_of(function),
             }
             prompts.append((slot, filled(spec["writer"]["prompt"], parts)))

