@@ -23,6 +23,7 @@ from harness.errors import CorruptArtifact, RecipeError
 from harness.models.losses import lm_cross_entropy_sum
 from harness.models.packing import Batch
 from harness.models.sources import load_causal_model, without_dropout
+from harness.plan.model_sources import FAMILIES, shape_of
 
 Precision = Literal["fp32", "bf16"]
 
@@ -184,7 +185,7 @@ def add_fresh_head(directory: Path) -> dict[str, Any]:
     Its weights are zero: whoever trains it draws them anew.
 
     Returns:
-        `parameters`: weights of the backbone, tied ones once; `model_type`.
+        `parameters`: weights of the backbone, tied ones once; `model_type`; `shape` where it can be counted.
     """
     configuration = AutoConfig.from_pretrained(directory)
     hidden_size = configuration.get_text_config().hidden_size
@@ -195,7 +196,9 @@ def add_fresh_head(directory: Path) -> dict[str, Any]:
         if path.name != HEAD_FILE:
             with safe_open(path, framework="pt") as weights:
                 count += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
-    return {"parameters": count, "model_type": configuration.model_type}
+    known = configuration.model_type in FAMILIES
+    shape = {"shape": shape_of(configuration.to_dict())} if known else {}
+    return {"parameters": count, "model_type": configuration.model_type, **shape}
 
 
 def autocast(device: torch.device | str, precision: Precision) -> torch.autocast:

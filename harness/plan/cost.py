@@ -23,6 +23,7 @@ ASSUMED_TOKENS_PER_RESPONSE = 60.0
 ASSUMED_FLOPS_PER_SECOND = 3.0e10  # one CPU thread on a tiny model
 ASSUMED_SECONDS = {"corpus": 15.0}  # reading and cleaning some ten thousand functions
 ASSUMED_OTHER_SECONDS = 0.5  # any other data or evaluation stage
+MODEL_INPUTS = ("base", "trunk", "start", "checkpoint", "model")  # on the way from a stage to the model it runs
 BACKWARD_FACTOR = 3.0  # forward plus twice that for the backward pass (Kaplan et al. 2020, section 2.1)
 
 
@@ -73,7 +74,7 @@ def estimate(stages: Sequence[Stage], everything: Sequence[Stage], store: Store,
     costs = []
     for stage in stages:
         tokens, basis = _tokens(stage, known)
-        flops = _flops(stage, tokens)
+        flops = _flops(stage, tokens, known)
         assumed = ASSUMED_SECONDS.get(stage.kind, ASSUMED_OTHER_SECONDS)
         seconds = flops / speed if flops else seconds_of.get(stage.kind, assumed)
         costs.append(StageCost(stage=stage, tokens=tokens, flops=flops, seconds=seconds, basis=basis))
@@ -89,7 +90,7 @@ def _measured_speeds(stages: Sequence[Stage], known: Snapshot) -> tuple[float, d
         if record is None:
             continue
         spent = float(known.store.run_facts(record)["seconds"])
-        work = _flops(stage, _tokens(stage, known)[0])
+        work = _flops(stage, _tokens(stage, known)[0], known)
         if work:
             flops, seconds = flops + work, seconds + spent
         else:
@@ -102,6 +103,8 @@ def _measured_speeds(stages: Sequence[Stage], known: Snapshot) -> tuple[float, d
 
 def _tokens(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
     """Tokens a model stage reads: its groups times the mean tokens of a group."""
+    if "writer" in stage.spec:
+        return _tokens_written(stage, known)
     sources = [item.stage for name, item in stage.inputs.items() if name.startswith("tokens")]
     if not KINDS[stage.kind].accelerated or not sources:
         return 0.0, "measured"
@@ -112,6 +115,15 @@ def _tokens(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
     if stage.kind == "score":
         return mean * read[0][1], basis
     return mean * _groups_read(stage), basis
+
+
+def _tokens_written(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
+    """Tokens that a model reads and writes for a range of slots or problems."""
+    record = known.record(stage.kind, stage.fingerprint)
+    texts = (int(stage.spec["stop"]) - int(stage.spec["start"])) * int(stage.spec.get("samples", 1))
+    if record is not None and "tokens" in record.result:
+        return float(record.result["tokens"]) + texts * ASSUMED_TOKENS_PER_RESPONSE, "measured"
+    return texts * 2 * ASSUMED_TOKENS_PER_RESPONSE, "assumed"
 
 
 def _groups_read(stage: Stage) -> int:
@@ -159,11 +171,14 @@ def _groups_asked(encode: Stage) -> int:
     return 1
 
 
-def _flops(stage: Stage, tokens: float) -> float:
-    """6 FLOPs a weight and token in training, 2 in scoring; the vocabulary matrix only where the LM loss runs."""
-    if not tokens:
+def _flops(stage: Stage, tokens: float, known: Snapshot) -> float:
+    """6 FLOPs a weight and token in training, 2 in scoring and writing; the vocabulary matrix only where it is used."""
+    shape = _shape(stage, known) if tokens else None
+    if shape is None:
         return 0.0
-    layers, vocabulary = parameters(_shape(stage))
+    layers, vocabulary = parameters(shape)
+    if "writer" in stage.spec:
+        return 2.0 * (layers + vocabulary) * tokens
     if stage.kind == "score":
         return 2.0 * layers * tokens
     loss = stage.spec["training"]["loss"]
@@ -172,13 +187,13 @@ def _flops(stage: Stage, tokens: float) -> float:
     return 2.0 * BACKWARD_FACTOR * (layers * tokens + head)
 
 
-def _shape(stage: Stage) -> Mapping[str, Any]:
-    while "shape" not in stage.spec:
-        stage = next(
-            item.stage for name, item in stage.inputs.items() if name in ("base", "trunk", "start", "checkpoint")
-        )
-    shape: Mapping[str, Any] = stage.spec["shape"]
-    return shape
+def _shape(stage: Stage, known: Snapshot) -> Mapping[str, Any] | None:
+    """The shape of the model that a stage runs; None while nobody has looked into a model from outside."""
+    while stage.kind not in ("base", "pretrained"):
+        stage = next(item.stage for name, item in stage.inputs.items() if name in MODEL_INPUTS)
+    shape: Mapping[str, Any] | None = stage.spec.get("shape")
+    record = known.record(stage.kind, stage.fingerprint)
+    return record.result.get("shape") if shape is None and record is not None else shape
 
 
 def _makespan(costs: Sequence[StageCost], slots: int) -> float:
