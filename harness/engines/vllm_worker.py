@@ -1,0 +1,165 @@
+"""`python -m harness.engines.vllm_worker`: one vLLM model, served in JSON lines. The only file that imports vLLM.
+
+The first line of stdin gives the settings and is answered when the model is loaded; every further line is an order. An
+error of ours is an answer, too; any other ends the process, and the other side reads the log. When stdin ends, the
+other side is gone: this process and all it started end at once, whatever they are doing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from harness.engines.base import Completion, Request, Sampling
+from harness.engines.prompts import PromptReader
+from harness.errors import HarnessError, MissingRequirement
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+SEED = 0  # of the engine; every request brings its own
+
+
+class Server(Protocol):
+    """What carries out orders."""
+
+    def serve(self, order: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
+class Texts:
+    """Serves `requests` with `completions`."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        from transformers import AutoConfig, GenerationConfig
+
+        from harness.models.sources import context_tokens, end_tokens, load_tokenizer
+
+        model, revision, trust = settings["model"], settings["revision"], settings["trust_remote_code"]
+        tokenizer = load_tokenizer(model, revision, trust_remote_code=trust)
+        configuration = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust)
+        context = context_tokens(configuration, settings["context"])
+        self._prompts = PromptReader(tokenizer, prompt_format=settings["prompt_format"], context=context)
+        try:
+            generation = GenerationConfig.from_pretrained(model, revision=revision)
+        except OSError:  # a model need not have one
+            generation = None
+        self._ends = sorted(end_tokens(tokenizer, configuration, generation))
+        self._llm = _load(settings, runner="generate", max_model_len=context, enable_prefix_caching=True)
+
+    def serve(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        from vllm import SamplingParams
+        from vllm.inputs import TokensPrompt
+
+        requests = [
+            Request(**{**request, "sampling": Sampling(**request["sampling"])}) for request in order["requests"]
+        ]
+        prompts = self._prompts.read(requests)
+        outputs = self._llm.generate(
+            [TokensPrompt(prompt_token_ids=prompt.tokens) for prompt in prompts],
+            [
+                SamplingParams(
+                    temperature=request.sampling.temperature,
+                    top_p=request.sampling.top_p,
+                    max_tokens=request.sampling.max_tokens,
+                    seed=request.seed,
+                    stop_token_ids=self._ends,
+                )
+                for request in requests
+            ],
+            use_tqdm=False,
+        )
+        made = [
+            Completion(
+                id=request.id,
+                text=output.outputs[0].text,
+                finish_reason="stop" if output.outputs[0].finish_reason == "stop" else "length",
+                metadata={"tokens": len(output.outputs[0].token_ids), **prompt.facts()},
+            )
+            for request, prompt, output in zip(requests, prompts, outputs, strict=True)
+        ]
+        return {"completions": [asdict(completion) for completion in made]}
+
+
+class Rewards:
+    """Serves `sequences` of token ids with `rewards`."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._llm = _load(settings, runner="pooling")
+
+    def serve(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        from vllm import PoolingParams
+        from vllm.inputs import TokensPrompt
+
+        outputs = self._llm.encode(
+            [TokensPrompt(prompt_token_ids=sequence) for sequence in order["sequences"]],
+            # An activation would be a sigmoid, which saturates and makes ties.
+            pooling_params=PoolingParams(use_activation=False),
+            pooling_task="classify",
+            use_tqdm=False,
+        )
+        return {"rewards": [float(output.outputs.data[0]) for output in outputs]}
+
+
+SERVERS = {"texts": Texts, "rewards": Rewards}
+
+
+def _load(settings: Mapping[str, Any], **more: Any) -> Any:
+    """vLLM's engine; kernels are compiled on GPUs only, where the minutes that takes come back."""
+    from vllm import LLM
+    from vllm.platforms import current_platform
+
+    on_gpu = not current_platform.is_cpu()
+    return LLM(
+        settings["model"],
+        tokenizer_revision=settings["revision"],
+        revision=settings["revision"],
+        trust_remote_code=settings["trust_remote_code"],
+        dtype=DTYPES[settings["dtype"]],
+        tensor_parallel_size=settings["tensor_parallel"],
+        enforce_eager=not on_gpu,
+        seed=SEED,
+        disable_log_stats=True,
+        load_format="safetensors",
+        **({"gpu_memory_utilization": settings["gpu_memory"]} if on_gpu else {}),
+        **more,
+    )
+
+
+def _read_lines(lines: queue.SimpleQueue[str]) -> None:
+    """Hand lines of stdin on; its end is the end of everything here."""
+    for line in sys.stdin:
+        lines.put(line)
+    os.killpg(0, signal.SIGKILL)
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # libraries print to stdout; that goes to the log
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read_lines, args=(lines,), daemon=True).start()
+    server: Server | None = None
+    while True:
+        order = json.loads(lines.get())
+        try:
+            if server is None:
+                server = SERVERS[order["serve"]](order)
+                answer: dict[str, Any] = {}
+            else:
+                answer = server.serve(order)
+        except HarnessError as error:
+            answer = {"problem": [type(error).__name__, error.rule, error.value, error.remedy]}
+        except ImportError as error:
+            told = MissingRequirement("vLLM must be importable", f"it is not: {error}", "see `harness doctor`")
+            answer = {"problem": [type(told).__name__, told.rule, told.value, told.remedy]}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
