@@ -128,9 +128,14 @@ def is_full(error: OSError) -> bool:
 
 def gpu_problems(loaded: LoadedRecipe, stages: Sequence[Stage] | None = None) -> list[HarnessError]:
     """That the recipe asks for CUDA where there is no GPU; with `stages`, only if one of them wants it."""
-    if loaded.recipe.runtime.device != "cuda" or count_gpus() or not (stages is None or wants_gpu(stages)):
+    runtime, found = loaded.recipe.runtime, count_gpus()
+    if runtime.device == "cpu" or not (stages is None or wants_gpu(stages)):
         return []
-    return [_no_gpu(loaded.where("runtime.device"))]
+    if found and found < runtime.tensor_parallel:
+        where = loaded.where("runtime.tensor_parallel")
+        value = f"asked for {runtime.tensor_parallel} of {found}"
+        return [MissingRequirement("a model's GPUs must be there", value, "lower `runtime.tensor_parallel`", where)]
+    return [_no_gpu(loaded.where("runtime.device"))] if runtime.device == "cuda" and not found else []
 
 
 def gpus_of(runtime: Runtime, stages: Sequence[Stage]) -> list[int]:

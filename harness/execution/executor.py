@@ -25,7 +25,7 @@ class Task:
 
     Attributes:
         how: keyword arguments of `harness.stages.context.HowToRun`, without the device, which the executor assigns.
-        accelerated: give it a GPU where there is one.
+        accelerated: give it GPUs where there are some, as many as `gpus` says.
         resumable: an interrupted attempt's folder is worth keeping.
         this_code: a result of other code does not count, even of the same version (`source_digest` tells them apart).
     """
@@ -41,6 +41,7 @@ class Task:
     trunk: str = ""
     affinity: str | None = None
     accelerated: bool = False
+    gpus: int = 1
     resumable: bool = False
     this_code: bool = False
     how: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +71,8 @@ class Executor(Protocol):
     """Runs tasks outside the driver; a task that crashes takes nothing else with it."""
 
     def has_room(self, task: Task) -> bool:
-        """Whether `start` would begin this task at once; depends on nothing of a task but `accelerated`."""
+        """Whether `start` would begin this task at once; depends on nothing of a task but `accelerated` and
+        `gpus`, and of those that have to wait the first holds back the others."""
 
     def start(self, task: Task) -> None:
         """Begin a task. Only called when `has_room` says so."""

@@ -30,7 +30,7 @@ STOP_GRACE_SECONDS = 20.0
 class _Worker:
     process: ForkServerProcess
     connection: Connection
-    device: str
+    gpus: tuple[int, ...] = ()  # indices; none for a worker on the CPU
     task: Task | None = None
     affinity: str | None = None
     loaded: bool = False  # it keeps something large for its affinity
@@ -38,7 +38,7 @@ class _Worker:
 
 
 class LocalExecutor:
-    """Runs up to `cores // threads` tasks at once, and one accelerated task a GPU where there are GPUs.
+    """Runs up to `slots` tasks at once, and where there are GPUs as many accelerated ones as these can hold.
 
     Args:
         slots: tasks at once on the CPU.
@@ -58,13 +58,21 @@ class LocalExecutor:
         self._stopping = False
 
     def has_room(self, task: Task) -> bool:
+        self._bury()
         if self._on_gpu(task):
-            return bool(self._free_gpus) or any(map(self._is_on_gpu, self._idle()))
-        running = [worker for worker in self._workers if worker.task is not None and worker.device == "cpu"]
+            kept = sum(len(worker.gpus) for worker in self._idle())
+            return self._warm(task) is not None or task.gpus <= len(self._free_gpus) + kept
+        running = [worker for worker in self._workers if worker.task is not None and not worker.gpus]
         return len(running) < self._slots
 
     def _on_gpu(self, task: Task) -> bool:
         return task.accelerated and self._has_gpus
+
+    def _bury(self) -> None:
+        """Forget workers that ended while idle; what they kept is free."""
+        for worker in list(self._workers):
+            if worker.task is None and not worker.process.is_alive():
+                self._retire(worker)
 
     def start(self, task: Task) -> None:
         worker = self._warm(task) or self._fresh(task)
@@ -81,31 +89,29 @@ class LocalExecutor:
     def _warm(self, task: Task) -> _Worker | None:
         """An idle worker that holds what tasks of this affinity share."""
         same = (worker for worker in self._idle() if worker.affinity == task.affinity is not None)
-        return next((worker for worker in same if self._is_on_gpu(worker) == self._on_gpu(task)), None)
+        wanted = task.gpus if self._on_gpu(task) else 0
+        return next((worker for worker in same if len(worker.gpus) == wanted), None)
 
     def _fresh(self, task: Task) -> _Worker:
         """A worker that holds nothing large; what idle ones keep for other affinities makes room for this task's."""
         if self._on_gpu(task):
-            if not self._free_gpus:
-                self._retire(next(worker for worker in self._idle() if self._is_on_gpu(worker)))
-            return self._spawn(f"cuda:{self._free_gpus.pop(0)}")
-        on_cpu = [worker for worker in self._workers if not self._is_on_gpu(worker)]
+            while len(self._free_gpus) < task.gpus:
+                self._retire(next(worker for worker in self._idle() if worker.gpus))
+            gpus, self._free_gpus = self._free_gpus[: task.gpus], self._free_gpus[task.gpus :]
+            return self._spawn(tuple(gpus))
+        on_cpu = [worker for worker in self._workers if not worker.gpus]
         loaded = [worker for worker in on_cpu if worker.loaded]
         if task.accelerated and len(loaded) >= self._slots:
             self._retire(next(worker for worker in loaded if worker.task is None))
         idle = (worker for worker in self._idle() if worker in on_cpu and not worker.loaded)
-        return next(idle, None) or self._spawn("cpu")
+        return next(idle, None) or self._spawn(())
 
-    @staticmethod
-    def _is_on_gpu(worker: _Worker) -> bool:
-        return worker.device != "cpu"
-
-    def _spawn(self, device: str) -> _Worker:
+    def _spawn(self, gpus: tuple[int, ...]) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, device, self._threads), daemon=True)
+        process = self._context.Process(target=_serve, args=(theirs, gpus, self._threads), daemon=True)
         process.start()
         theirs.close()
-        worker = _Worker(process=process, connection=ours, device=device)
+        worker = _Worker(process=process, connection=ours, gpus=gpus)
         self._workers.append(worker)
         return worker
 
@@ -150,9 +156,9 @@ class LocalExecutor:
     def _retire(self, worker: _Worker) -> None:
         worker.connection.close()  # the worker sees the end of its pipe and leaves
         self._workers.remove(worker)
-        if worker.device.startswith("cuda:"):
+        if worker.gpus:
             worker.process.join()  # its memory must be free before the next task gets the device
-            self._free_gpus = sorted([*self._free_gpus, int(worker.device.removeprefix("cuda:"))])
+            self._free_gpus = sorted([*self._free_gpus, *worker.gpus])
 
     def close(self, *, interrupt: bool = False) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -201,7 +207,7 @@ class _StopFlag:
             raise Interrupted
 
 
-def _serve(connection: Connection, device: str, threads: int) -> None:
+def _serve(connection: Connection, gpus: tuple[int, ...], threads: int) -> None:
     """A worker's life: tasks in, outcomes out, until the pipe closes or the driver dies."""
     from harness.execution.worker import run_task
 
@@ -209,8 +215,9 @@ def _serve(connection: Connection, device: str, threads: int) -> None:
     stop = _StopFlag()
     signal.signal(signal.SIGTERM, stop.on_signal)
     _leave_with(multiprocessing.parent_process())
-    if device.startswith("cuda:"):
-        os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
+    device = "cpu"
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         device = "cuda"
     held: dict[str, Any] = {}
     affinity: str | None = None

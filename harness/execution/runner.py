@@ -57,6 +57,7 @@ def make_task(stage: Stage, store: Store, how: Mapping[str, Any], *, this_code: 
         trunk=trunk_of(stage.identity) if stage.kind == "trunk_state" else "",
         affinity=stage.affinity,
         accelerated=kind.accelerated,
+        gpus=int(how.get("tensor_parallel", 1)) if "writer" in stage.spec else 1,
         resumable=kind.trains,
         this_code=this_code,
         how={**how, "source_path": stage.source_path} if stage.source_path else dict(how),
@@ -70,6 +71,7 @@ def how_of(runtime: Runtime) -> dict[str, Any]:
         "rows_per_micro_batch": runtime.rows_per_micro_batch,
         "checkpoint_seconds": runtime.checkpoint_seconds,
         "log_every": runtime.log_every,
+        "tensor_parallel": runtime.tensor_parallel,
     }
 
 

@@ -204,6 +204,9 @@ class Runtime(Block):
         None, description="Stages at once. Default: one a GPU, else one a core."
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    tensor_parallel: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="GPUs that share a model which writes texts."
+    )
     row_tokens: Annotated[int, Field(ge=16, le=MOST_TOKENS)] = Field(256, description="Token budget of a packed row.")
     rows_per_micro_batch: Annotated[int, Field(ge=1, le=65_536)] = 4
     checkpoint_seconds: NotNegative = Field(60.0, description="Training is resumable to the last such point.")

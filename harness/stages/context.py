@@ -39,6 +39,7 @@ class HowToRun:
     checkpoint_seconds: float = 60.0
     log_every: int = 10
     source_path: str = ""
+    tensor_parallel: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,14 +33,15 @@ def _open(context: StageContext, spec: Mapping[str, Any]) -> Generator:
             trust_remote_code=spec["trust_remote_code"],
         )
     from harness.engines.vllm_engine import VllmGenerator
+    from harness.engines.vllm_process import VllmRuntime
 
     return VllmGenerator(
         folder,
         prompt_format=spec["format"],
         dtype=spec["precision"],
         context=spec["context"],
-        device=context.how.device,
         trust_remote_code=spec["trust_remote_code"],
+        runtime=VllmRuntime(tensor_parallel=context.how.tensor_parallel, cores="nobind"),
     )
 
 

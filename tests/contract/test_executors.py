@@ -6,6 +6,7 @@ Real processes and a toy stage (`tests/toys/stage.py`) that crashes, hangs and s
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import signal
 import subprocess
@@ -441,6 +442,37 @@ def test_a_gpu_is_kept_for_its_affinity_until_another_needs_it(store: Store) -> 
         assert [record_of(store, task).result["count"] for task in tasks] == [1, 2, 1, 1, 1]
         assert has_ended(outcomes[0].worker)
         assert has_ended(outcomes[2].worker)
+    finally:
+        executor.close()
+
+
+def test_a_task_gets_as_many_gpus_as_it_asks_for(store: Store) -> None:
+    executor = local_executor(slots=1, gpus=(0, 1, 2))
+    kept = toy(store, "hold", number=0, accelerated=True, affinity="a")
+    wide = toy(store, "report", number=1, accelerated=True, gpus=2)
+    widest = toy(store, "report", number=2, accelerated=True, gpus=3)
+    try:
+        assert run_one(executor, kept).status == "done"
+        executor.start(wide)
+        assert not executor.has_room(widest)
+        assert [outcome.status for outcome in gather(executor, 1)] == ["done"]
+        assert executor.has_room(widest)  # the worker that keeps something makes room
+        assert run_one(executor, widest).status == "done"
+        assert record_of(store, wide).result["visible_gpus"] == "1,2"
+        assert record_of(store, widest).result["visible_gpus"] == "0,1,2"
+    finally:
+        executor.close()
+
+
+def test_a_worker_that_ends_while_idle_gives_its_gpu_back(store: Store) -> None:
+    executor = local_executor(slots=1, gpus=(0,))
+    tasks = [toy(store, "hold", number=number, accelerated=True, affinity="a") for number in range(2)]
+    try:
+        os.kill(run_one(executor, tasks[0]).worker, signal.SIGKILL)
+        deadline = time.monotonic() + 10.0
+        while not executor.has_room(tasks[1]):
+            assert time.monotonic() < deadline
+        assert run_one(executor, tasks[1]).status == "done"
     finally:
         executor.close()
 

@@ -126,7 +126,8 @@ NO_EXPERIMENT: dict[str, Any] = {
     "plugins": ["email"],
     "runtime": {
         "workdir": "elsewhere", "slots": 3, "device": "cpu", "row_tokens": 1024, "rows_per_micro_batch": 1,
-        "checkpoint_seconds": 1.0, "log_every": 1, "keep": {"base": "record"}, "stale_code": "rerun",
+        "checkpoint_seconds": 1.0, "log_every": 1, "tensor_parallel": 2,
+        "keep": {"base": "record"}, "stale_code": "rerun",
         "budget": {"hours": 1.0, "stages": 9}, "tracking": "none", "tracking_uri": "sqlite:///elsewhere.db",
     },
 }  # fmt: skip
