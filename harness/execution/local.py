@@ -71,7 +71,7 @@ class LocalExecutor:
     def _bury(self) -> None:
         """Forget workers that ended while idle; what they kept is free."""
         for worker in list(self._workers):
-            if worker.task is None and not worker.process.is_alive():
+            if worker.task is None and not _is_there(worker):
                 self._retire(worker)
 
     def start(self, task: Task) -> None:
@@ -84,7 +84,7 @@ class LocalExecutor:
             worker.connection.send(task)
 
     def _idle(self) -> list[_Worker]:
-        return [worker for worker in self._workers if worker.task is None and worker.process.is_alive()]
+        return [worker for worker in self._workers if worker.task is None and _is_there(worker)]
 
     def _warm(self, task: Task) -> _Worker | None:
         """An idle worker that holds what tasks of this affinity share."""
@@ -179,6 +179,11 @@ class LocalExecutor:
             worker.process.join()
         self._workers.clear()
         return outcomes
+
+
+def _is_there(worker: _Worker) -> bool:
+    """Whether an idle worker lives: it says nothing unasked, so something to read is the end of its pipe."""
+    return worker.process.is_alive() and not worker.connection.poll()
 
 
 def _how_it_ended(exitcode: int | None) -> str:
