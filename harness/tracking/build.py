@@ -71,7 +71,7 @@ class _Builder:
         self.finished = finished or Finished()
         snapshot = Snapshot(store)
         self.stages = StageFacts(plan, snapshot, states)
-        self.curves = CurveReader(snapshot)
+        self.curves = CurveReader(snapshot, plan.stages)
         self.seeds = plan.loaded.recipe.seeds
 
     # ---------------------------------------------------------------------------------------------- settings
@@ -290,8 +290,10 @@ class _Builder:
 
 
 def _own(variant: Variant) -> list[Stage]:
+    """What is done for a variant and not for every arm alike."""
     stages = [stage for stage in (variant.pretrained, variant.finetuned) if stage is not None]
-    return [*stages, *(outcome.stage for outcome in variant.outcomes)]
+    trunks = [stage.inputs["trunk"].stage for stage in stages if "trunk" in stage.inputs]
+    return [*trunks, *stages, *(outcome.stage for outcome in variant.outcomes)]
 
 
 def _single(value: float, seconds: float) -> tuple[Point, ...]:

@@ -177,7 +177,7 @@ class MlflowTracker:
             return "unchanged", run_id
         missing = self._missing(run_id, run)
         if missing is None and not whole:
-            return "unchanged", run_id
+            return ("updated" if self._extend(run_id, run) else "unchanged"), run_id
         if missing is None:
             self._client.delete_run(run_id)
             return "replaced", self._create(experiment_id, run, parent, digest)
@@ -216,6 +216,22 @@ class MlflowTracker:
             datasets=[one for one in run.datasets if (one.name, one.digest) not in datasets],
         )
 
+    def _extend(self, run_id: str, run: RunView) -> bool:
+        """Carry on the curves of a run that holds something else besides, as after a training began again from its
+        last saved step. Showing all of a recipe sets the rest right."""
+        held = self._points(run_id, self._client.get_run(run_id).data.metrics)
+        reached = {name: max(step for step, _ in points) for name, points in held.items()}
+        later = {
+            name: [point for point in points if point.step > reached[name]]
+            for name, points in run.metrics.items()
+            if name in reached
+        }
+        if not any(later.values()):
+            return False
+        self._client.set_tag(run_id, DIGEST, "")
+        self._log(run_id, later)
+        return True
+
     def _points(self, run_id: str, names: Mapping[str, float]) -> Have:
         return {
             name: {(metric.step, repr(float(metric.value))) for metric in self._client.get_metric_history(run_id, name)}
@@ -228,13 +244,7 @@ class MlflowTracker:
         """Write what a run lacks; the digest last, so that a run left half written is completed next time."""
         for params in batches([Param(name, value) for name, value in missing.params.items()], PARAMS_A_BATCH):
             self._client.log_batch(run_id, params=params)
-        metrics = [
-            Metric(name, _bounded(point.value), point.time, point.step)
-            for name, points in missing.metrics.items()
-            for point in points
-        ]
-        for some in batches(metrics, METRICS_A_BATCH):
-            self._client.log_batch(run_id, metrics=some)
+        self._log(run_id, missing.metrics)
         if missing.datasets:
             self._client.log_inputs(run_id, [_dataset(one) for one in missing.datasets])
         self._tag(run_id, run, parent, held)
@@ -246,6 +256,15 @@ class MlflowTracker:
             self._client.update_run(run_id, status=run.status)
         self._client.update_run(run_id, name=run.name)
         self._client.set_tag(run_id, DIGEST, digest)
+
+    def _log(self, run_id: str, metrics: Mapping[str, Sequence[Point]]) -> None:
+        listed = [
+            Metric(name, _bounded(point.value), point.time, point.step)
+            for name, points in metrics.items()
+            for point in points
+        ]
+        for some in batches(listed, METRICS_A_BATCH):
+            self._client.log_batch(run_id, metrics=some)
 
     def _tag(self, run_id: str, run: RunView, parent: str, held: Mapping[str, str]) -> None:
         tags = {**run.tags, KIND: run.kind, f"harness.{run.kind}": run.key, CURRENT: "yes"}
