@@ -27,7 +27,7 @@ from harness.tracking.places import without_password
 from harness.tracking.shared_views import CURVES, TABLE, shared_views
 from harness.tracking.tracker import Addresses, Applied
 from harness.tracking.view import Dataset, Point, RunView, View
-from harness.tracking.words import LONGEST_TAG, clipped
+from harness.tracking.words import DIFFERENCE, ESTIMATE, LONGEST_TAG, clipped
 
 # MLflow's limits of one request, and how many runs it answers with.
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH, RUNS_A_PAGE = 1_000, 100, 100, 500
@@ -36,7 +36,8 @@ MOST_COMPARED = 100  # beyond it the comparison page is too slow to use
 KIND, DIGEST, CURRENT, COMPARED = "harness.kind", "harness.digest", "harness.current", "harness.compared"
 PARENT, NOTE, CONTEXT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.data.context"
 EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")  # else the page asks what kind it is
-OURS = ("harness.", "axis.", "interval.", "code.", "environment.", "stage.", "seeds.", "recipe.")
+SIDEBAR = "workflowType=machine_learning"  # else the pages of language-model applications stand beside the runs
+OURS = ("harness.", "axis.", "interval.", "code.", "environment.", "stage.", "seeds.", "recipe.", ESTIMATE, DIFFERENCE)
 
 Name = tuple[str, str]  # kind and key of a run
 Have = dict[str, set[tuple[int, str]]]  # metric -> steps with values, as text: NaN equals itself
@@ -89,15 +90,16 @@ class MlflowTracker:
                     "run the recipe, or `harness sync` it",
                 )
             runs = [run for run in self._runs(found.experiment_id).values() if run.data.tags.get(COMPARED) == "yes"]
-            runs.sort(key=lambda run: (run.data.tags[KIND] != "setting", run.info.run_name))
-            page = f"{base.rstrip('/')}/#/experiments/{found.experiment_id}"
+            settings = [run for run in runs if run.data.tags[KIND] == "setting"]
+            runs = sorted(settings if len(settings) > 1 else runs, key=lambda run: str(run.info.run_name))
+            page = f"{base.rstrip('/')}/#/experiments/{found.experiment_id}/runs?{SIDEBAR}"
             ids = json.dumps([run.info.run_id for run in runs[:MOST_COMPARED]], separators=(",", ":"))
             compare = f"runs={quote(ids)}&experiments={quote(json.dumps([found.experiment_id]))}"
             return Addresses(
-                experiment=f"{page}/runs",
-                table=f"{page}/runs?viewStateShareKey={TABLE}",
-                curves=f"{page}/runs?viewStateShareKey={CURVES}&compareRunsMode=CHART",
-                comparison=f"{base.rstrip('/')}/#/compare-runs?{compare}",
+                experiment=page,
+                table=f"{page}&viewStateShareKey={TABLE}",
+                curves=f"{page}&viewStateShareKey={CURVES}&compareRunsMode=CHART",
+                comparison=f"{base.rstrip('/')}/#/compare-runs?{compare}&{SIDEBAR}",  # that page wants `runs` first
             )
 
     @contextmanager
