@@ -307,8 +307,8 @@ def test_curves_of_a_running_training_are_shown_and_go_on(workspace: Workspace) 
     logged = [event for event in events if isinstance(event, Metrics)]
     assert len(logged) == 4
     workspace.store.discard(record_of(workspace.store, stage))
-    undo(workspace, "pair_accuracy")
-    undo(workspace, "best_of_n")
+    for kind in ("score", "pair_accuracy", "best_of_n"):
+        undo(workspace, kind)
     worker = Worker(workspace)
 
     def look_again() -> tuple[list[int], str]:

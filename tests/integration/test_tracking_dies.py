@@ -102,6 +102,7 @@ class Amid:
 @pytest.fixture
 def amid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Amid]]:
     monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     server = Server(tmp_path / "server")
     server.start()
     made: list[Amid] = []
