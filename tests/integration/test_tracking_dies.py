@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from harness.cli.app import run_command
-from harness.cli.workspace import Workspace, open_workspace
+from harness.cli.workspace import open_workspace
 from tests.integration.pipelines import TINY, harness
-from tests.integration.told import shown_metrics, told_by_the_store
+from tests.integration.told import Told, shown_metrics, told_by_the_store
 from tests.toys.mlflow_servers import ENOUGH_SECONDS, Server, runs_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
@@ -65,12 +65,12 @@ class Amid:
         self.workdir = folder / "workdir"
         self.process = harness("run", self.recipe, "--workdir", self.workdir)
         deadline = time.monotonic() + ENOUGH_SECONDS
-        while not self._curves_reach(FIRST_STEPS):
+        while not self._curves_are_shown():
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.2)
 
-    def _curves_reach(self, step: int) -> bool:
+    def _curves_are_shown(self) -> bool:
         runs = [run for run in runs_of(self.server.uri, NAME) if run.data.tags["harness.kind"] == "variant"]
         return len(runs) == 2 and all("finetune/loss" in run.data.metrics for run in runs)
 
@@ -86,12 +86,13 @@ class Amid:
         assert "Traceback" not in out + told
         return told
 
-    def workspace(self) -> Workspace:
-        return open_workspace(self.recipe, [], self.workdir)
+    def shown(self) -> Told:
+        """Every metric of every run on the server."""
+        return shown_metrics(self.server.uri, NAME)
 
-    def shown(self) -> bool:
-        """Whether the server shows every metric of every run as the records and events say."""
-        return shown_metrics(self.server.uri, NAME) == told_by_the_store(self.workspace())
+    def told(self) -> Told:
+        """The same by what records and events say."""
+        return told_by_the_store(open_workspace(self.recipe, [], self.workdir))
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -123,7 +124,7 @@ def test_a_server_that_is_killed_and_comes_back_shows_everything_after_the_run(a
     run.server.start()
     told = run.go_on()
     assert "completes MLflow" not in told
-    assert run.shown()
+    assert run.shown() == run.told()
 
 
 def test_a_server_that_stays_away_harms_no_run_and_is_completed_by_sync(amid: Callable[[], Amid]) -> None:
@@ -132,9 +133,9 @@ def test_a_server_that_stays_away_harms_no_run_and_is_completed_by_sync(amid: Ca
     told = run.go_on()
     assert f"`harness sync {run.recipe}` completes MLflow" in told
     run.server.start()
-    assert not run.shown()
+    assert run.shown() != run.told()
     assert run_command(["sync", str(run.recipe), "--workdir", str(run.workdir)]) == 0
-    assert run.shown()
+    assert run.shown() == run.told()
 
 
 def test_a_tracking_worker_that_is_killed_harms_no_run_and_sync_completes_it(amid: Callable[[], Amid]) -> None:
@@ -142,6 +143,6 @@ def test_a_tracking_worker_that_is_killed_harms_no_run_and_sync_completes_it(ami
     os.kill(run.tracking_worker(), signal.SIGKILL)
     told = run.go_on()
     assert f"`harness sync {run.recipe}` completes MLflow" in told
-    assert not run.shown()
+    assert run.shown() != run.told()
     assert run_command(["sync", str(run.recipe), "--workdir", str(run.workdir)]) == 0
-    assert run.shown()
+    assert run.shown() == run.told()

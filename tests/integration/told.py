@@ -10,6 +10,7 @@ from harness.cli.workspace import Workspace
 from harness.events import Metrics, read_events
 from harness.plan.graph import Stage
 from harness.plan.plan import Variant
+from harness.report.words import REFERENCES
 from harness.store.record import EVENTS
 from tests.integration.pipelines import folder_of, of_kind, record_of
 from tests.toys.mlflow_servers import held
@@ -40,11 +41,11 @@ def told_by_the_store(workspace: Workspace) -> Told:
             found[f"{setting.name} {words}"] = {**_curves(workspace, variant), **_results(workspace, variant)}
     (path,) = (workspace.store.root / "analysis").glob("*/analysis.json")
     analysis = json.loads(path.read_text(encoding="utf-8"))
-    references = {"random": "random pick", "majority": "majority vote", "ngrams": "n-grams"}
     for part, suffix in (("estimates", ""), ("differences", "_minus_baseline")):
         for one in analysis[part]:
             row = one["row"]
-            name = row if one.get("kind", "setting") == "setting" else f"reference: {references.get(row, row)}"
+            kind = one.get("kind", "setting")
+            name = row if kind == "setting" else f"reference: {REFERENCES[kind, row][0]}"
             metrics = found.setdefault(name, {})
             key = _metric(one["task"], one["metric"]) + suffix
             for end, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
