@@ -108,9 +108,11 @@ def _drop_cut_line(path: Path) -> None:
 
 def read_events(path: Path) -> Iterator[Event]:
     """The events of a file, in order. A last line cut off by a crash is left out; a missing file has none."""
-    if not path.exists():
+    try:
+        file = path.open(encoding="utf-8")
+    except FileNotFoundError:  # not begun yet, or its stage was just finished and moved
         return
-    with path.open(encoding="utf-8") as file:
+    with file:
         for line in file:
             if not line.endswith("\n"):
                 return

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-FOLDERS = ("unit", "contract", "integration", "golden", "browser", "gpu")
+FOLDERS = ("unit", "contract", "integration", "golden", "browser", "database", "gpu")
 HERE = Path(__file__).parent
 
 

@@ -16,11 +16,12 @@ from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
 from harness.plan.pipeline import task_source
 from harness.plan.sources import plugin_digest, resolve_versions
+from harness.recipe.blocks import Task
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe, Runtime, plugin_kinds
 from harness.store.store import Store
 from harness.tasks.registry import BUILT_IN
-from harness.tasks.splits import read_options
+from harness.tasks.splits import share_problem, wrong_options
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 Look = Callable[[str], object]  # raises MissingRequirement
@@ -71,21 +72,28 @@ def _look_for_generator(kind: str) -> None:
 
 
 def option_problems(loaded: LoadedRecipe) -> list[HarnessError]:
-    """Options that a built-in task does not know; only its own file says which it does."""
+    """Options that a built-in task does not know, or whose values it cannot take; only its own file says which."""
     problems: dict[str, HarnessError] = {}
     for setting in (None, *loaded.settings):
         experiment = loaded.recipe if setting is None else setting.experiment
         for name, task in experiment.tasks.items():
-            if task.kind not in BUILT_IN or not task.options:
-                continue
-            module = importlib.import_module(BUILT_IN[task.kind].partition(":")[0])
-            for option in task.options:
-                try:
-                    read_options(task.kind, {option: None}, module.DEFAULT_OPTIONS)
-                except RecipeError as error:
+            if task.kind in BUILT_IN:
+                for option, error in _wrong_options(task).items():
                     where = loaded.where(f"tasks.{name}.options.{option}", setting)
-                    problems.setdefault(f"{name}.{option}", RecipeError(error.rule, error.value, error.remedy, where))
+                    told = RecipeError(error.rule, error.value, error.remedy, where)
+                    problems.setdefault(f"{name} {told.one_line()}", told)
     return list(problems.values())
+
+
+def _wrong_options(task: Task) -> dict[str, RecipeError]:
+    module = importlib.import_module(BUILT_IN[task.kind].partition(":")[0])
+    wrong = wrong_options(task.kind, task.options, module.DEFAULT_OPTIONS, module.OPTION_RULES)
+    if "shares" in task.options and "shares" not in wrong:
+        wanted = [split for split, count in task.problems.model_dump().items() if count]
+        error = share_problem(task.kind, wanted, task.options["shares"])
+        if error is not None:
+            wrong["shares"] = error
+    return wrong
 
 
 def workdir_problems(store: Path, where: str, *, writes: bool) -> list[HarnessError]:

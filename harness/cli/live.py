@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -31,17 +30,18 @@ PLAIN_LINE_SECONDS = 15.0
 class _Running:
     """A task under way: what its events file says so far, read on from where the last look ended."""
 
-    def __init__(self, task: Task, path: Path) -> None:
+    def __init__(self, task: Task, store: Store) -> None:
         self.task = task
         self.began = time.time()
         self.progress: Mapping[str, Any] = {}
         self.metrics: Mapping[str, float] = {}
-        self._path = path
+        self._store = store
         self._offset = 0
 
     def look(self) -> None:
         try:
-            with self._path.open("rb") as file:
+            path = self._store.partial(self.task.kind, self.task.fingerprint) / EVENTS
+            with path.open("rb") as file:
                 file.seek(0, 2)
                 if file.tell() < self._offset:  # rewritten after a resume
                     self._offset = 0
@@ -107,8 +107,7 @@ class LiveView:
             self._live.__exit__(kind, error, trace)
 
     def started(self, task: Task) -> None:
-        path = self._store.partial(task.kind, task.fingerprint) / EVENTS
-        self._running[task.fingerprint] = _Running(task, path)
+        self._running[task.fingerprint] = _Running(task, self._store)
 
     def finished(self, outcome: Outcome) -> None:
         self._running.pop(outcome.task.fingerprint, None)

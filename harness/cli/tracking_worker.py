@@ -25,6 +25,7 @@ from harness.report.status import look
 from harness.report.words import REFERENCES
 from harness.store.artifacts import Analysis
 from harness.tracking.build import Finished, build_view
+from harness.tracking.curves import written
 from harness.tracking.places import place_of
 from harness.tracking.tracker import Tracker
 from harness.tracking.view import File
@@ -42,7 +43,7 @@ class Worker:
         self._workspace = workspace
         self._place = place_of(workspace.runtime.tracking_uri, workspace.workdir)
         self._tracker: Tracker | None = None
-        self._done = -1
+        self._seen: object = None
         self._pause = LIVE_SECONDS
 
     @property
@@ -60,13 +61,17 @@ class Worker:
             return {"problem": [error.rule, error.value, error.remedy]}
 
     def follow(self) -> None:
-        """Show what finished since the last look. Whatever goes wrong is tried again later, and told in the end."""
+        """Show what finished, and how far curves grew, since the last look.
+
+        Whatever goes wrong is tried again later, and told in the end.
+        """
         began = time.monotonic()
         plan, store = self._workspace.plan, self._workspace.store
-        done = sum(status.state == "done" for status in look(plan.stages, store).values())
-        if done != self._done:
+        states = tuple(status.state for status in look(plan.stages, store).values())
+        now = (states, written(plan.stages, store))
+        if now != self._seen:
             answer = self.answer({"do": "follow"})
-            self._done = -1 if "problem" in answer else done
+            self._seen = None if "problem" in answer else now
         self._pause = max(LIVE_SECONDS, (time.monotonic() - began) / LIVE_SHARE)
 
     def _sync(self, finished: Finished | None) -> dict[str, Any]:

@@ -51,10 +51,10 @@ def _print_addresses(workspace: Workspace, recipe: Path, assignments: Sequence[s
     with TrackingWorker(workspace, recipe, assignments, live=False) as worker:
         found = worker.ask({"do": "addresses", "base": base})
     titles = {
-        "experiment": "all runs",
-        "table": "settings and references, with intervals",
+        "table": "settings and references, with intervals (begin here)",
         "curves": "training curves, a mean a setting",
         "comparison": "settings side by side",
+        "experiment": "all runs",
     }
     console = output()
     for name, title in titles.items():

@@ -17,11 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 from harness.execution.executor import Outcome, Task
-from harness.store.identity import SHORT
 from harness.store.record import LOG
+from harness.store.store import Store
 
 STOP_GRACE_SECONDS = 20.0
 
@@ -144,11 +145,12 @@ class LocalExecutor:
 
     def _ended(self, worker: _Worker, task: Task) -> Outcome:
         """The outcome of a task whose worker is no more: a failure, unless it was to end."""
+        store = Store(Path(task.store))
         return Outcome(
             task=task,
             status="interrupted" if self._stopping else "failed",
             reason="stopped on request" if self._stopping else _how_it_ended(worker.process.exitcode),
-            log=f"{task.kind}/{task.fingerprint[:SHORT]}.partial/{LOG}",
+            log=str((store.partial(task.kind, task.fingerprint) / LOG).relative_to(store.root)),
             seconds=time.time() - worker.started,
             worker=worker.process.pid or 0,
         )

@@ -44,7 +44,11 @@ def _process_start(pid: int) -> str:
 
 
 class Lease:
-    """A lease on `path`. Use `acquire`, then `release`, or as a context manager after acquiring."""
+    """A lease on `path`. Use `acquire`, then `release`, or as a context manager after acquiring.
+
+    Attributes:
+        owner: names this holder among all there ever were.
+    """
 
     def __init__(self, path: Path, *, grace: float = GRACE_SECONDS, heartbeat: float = HEARTBEAT_SECONDS) -> None:
         self.path = path
@@ -72,7 +76,7 @@ class Lease:
 
     def require(self) -> None:
         """Raise LeaseLost unless this lease is still ours: checked before anything is published."""
-        if not self._ours():
+        if not self.is_ours():
             raise LeaseLost("a stage has one holder", "another process took this one over", "its result is used")
 
     def release(self) -> None:
@@ -81,16 +85,16 @@ class Lease:
             self._thread.join()
             self._thread = None
         with self._guard:
-            if self._ours():
+            if self.is_ours():
                 self.path.unlink()
 
-    def _ours(self) -> bool:
-        holder = _holder(self.path)
-        return holder is not None and holder.get("owner") == self.owner
+    def is_ours(self) -> bool:
+        """Whether nobody took it over meanwhile."""
+        return owner_of(self.path) == self.owner
 
     def _beat(self) -> None:
         while not self._stop.wait(self.heartbeat):
-            if not self._ours():
+            if not self.is_ours():
                 return
             with contextlib.suppress(FileNotFoundError):
                 os.utime(self.path)
@@ -102,6 +106,12 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def owner_of(path: Path) -> str:
+    """Who took the lease at `path` last and did not give it back, alive or not; "" if nobody."""
+    holder = _holder(path)
+    return "" if holder is None else str(holder.get("owner", ""))
 
 
 def is_held(path: Path, grace: float = GRACE_SECONDS) -> bool:

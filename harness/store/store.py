@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.errors import CorruptArtifact, StoreError
+from harness.errors import CorruptArtifact, LeaseLost, StoreError
 from harness.store.identity import SHORT, file_digest
-from harness.store.lease import GRACE_SECONDS, Lease, is_held
-from harness.store.record import RECORD, RESUME, RUN, SCHEMA, Record, make_record, read_record, write_json
+from harness.store.lease import GRACE_SECONDS, Lease, is_held, owner_of
+from harness.store.record import EVENTS, LOG, RECORD, RESUME, RUN, SCHEMA, Record, make_record, read_record, write_json
 
 STORE_FILE = "store.json"
+OWNER = 8  # characters of a holder's name in the name of the folder it builds in
 
 
 class Building:
@@ -158,8 +159,19 @@ class Store:
                 )
 
     def partial(self, kind: str, fingerprint: str) -> Path:
-        """Where an unfinished stage is being built."""
+        """Where an unfinished stage is being built, or was when its attempt ended.
+
+        While somebody builds it the folder has the holder's name: whoever takes a stage over takes the folder away with
+        it, and a holder who lost its lease without noticing finds nothing to write to.
+        """
+        owned = self._owned(kind, fingerprint, owner_of(self._lease_path(kind, fingerprint)))
+        return owned if owned.is_dir() else self._unowned(kind, fingerprint)
+
+    def _unowned(self, kind: str, fingerprint: str) -> Path:
         return self.root / kind / f"{fingerprint[:SHORT]}.partial"
+
+    def _owned(self, kind: str, fingerprint: str, owner: str) -> Path:
+        return self.root / kind / f"{fingerprint[:SHORT]}.{owner[:OWNER]}.partial"
 
     def is_building(self, kind: str, fingerprint: str) -> bool:
         """Whether somebody alive is building this stage."""
@@ -177,11 +189,21 @@ class Store:
             yield None
             return
         with lease:
-            partial = self.partial(kind, fingerprint)
-            if not resumable and partial.exists():
-                shutil.rmtree(partial)
-            partial.mkdir(parents=True, exist_ok=True)
-            yield Building(partial, self.directory(kind, fingerprint), lease)
+            mine, left = self._owned(kind, fingerprint, lease.owner), self._unowned(kind, fingerprint)
+            earlier = sorted(left.parent.glob(f"{fingerprint[:SHORT]}*.partial"), key=_last_changed)
+            _take(earlier, mine, resumable=resumable)
+            try:
+                yield Building(mine, self.directory(kind, fingerprint), lease)
+            except Exception as error:
+                if lease.is_ours():
+                    raise
+                shutil.rmtree(mine, ignore_errors=True)  # what we still wrote, not knowing
+                raise LeaseLost(
+                    "a stage has one holder", "another process took this one over", "wait for it"
+                ) from error
+            finally:
+                if mine.is_dir() and lease.is_ours():
+                    mine.rename(left)
 
     def discard(self, record: Record) -> None:
         """Forget a stage altogether, so that it is computed again."""
@@ -205,6 +227,31 @@ class Store:
 
     def _lease_path(self, kind: str, fingerprint: str) -> Path:
         return self.root / kind / f"{fingerprint[:SHORT]}.lease"
+
+
+def _last_changed(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _take(earlier: Sequence[Path], mine: Path, *, resumable: bool) -> None:
+    """Go on in the last of what earlier attempts left, or begin an empty folder.
+
+    Files that are appended to are copied: an earlier holder that still lives has them open.
+    """
+    *others, found = earlier or [mine]
+    for folder in others if resumable else earlier:
+        shutil.rmtree(folder, ignore_errors=True)
+    if resumable and earlier:
+        found.rename(mine)
+        for path in (mine / EVENTS, mine / LOG):
+            if path.exists():
+                copy = path.with_suffix(".copy")
+                shutil.copyfile(path, copy)
+                copy.replace(path)
+    mine.mkdir(parents=True, exist_ok=True)
 
 
 class Snapshot:

@@ -15,8 +15,8 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from harness.errors import DataError, RecipeError
-from harness.tasks.splits import clusters_of_splits, read_options
+from harness.errors import DataError
+from harness.tasks.splits import SHARES, OptionRule, clusters_of_splits, fewest_and_most, read_options
 from harness.tasks.task import Problem, Task, stream
 from harness.tasks.wording import Style, stated_number
 from harness.tasks.worked_circuit import (
@@ -38,12 +38,15 @@ DEFAULT_OPTIONS: Mapping[str, Any] = MappingProxyType(
         "inputs": [2, 3],  # inputs a gate, fewest and most
     }
 )
+_MOST_PARTS = 8  # gates, or inputs of one: more would no longer be a short text
+OPTION_RULES: Mapping[str, OptionRule] = MappingProxyType(
+    {"shares": SHARES, "gates": fewest_and_most(1, _MOST_PARTS), "inputs": fewest_and_most(2, _MOST_PARTS)}
+)
 _OPERATORS = {"&": "AND", "↑": "NAND", "⊕": "XOR"}
 _NEGATED = 0.3
 _VIRTUAL_SIZE = 1 << 30  # items are made on demand; the library only wants a number
 _MOST_DRAWS_WITHOUT_PROBLEM = 5_000
 _MOST_INPUT_DRAWS = 200  # an answer rarer than this leaves the circuit out
-_MOST_PARTS = 8  # gates, or inputs of one: more would no longer be a short text
 _MOST_SHARES = 2  # no form has more than twice its even share of the problems
 _THEREFORE = (", so ", ", so ", ", which makes ", ", hence ", ", therefore ")
 
@@ -61,9 +64,7 @@ class CircuitLogic(Task):
     def problems(
         self, count_by_split: Mapping[str, int], *, seed: int, options: Mapping[str, Any] | None = None
     ) -> list[Problem]:
-        settings = read_options(self.name, options, DEFAULT_OPTIONS)
-        _require_range(self.name, "gates", settings["gates"], fewest=1)
-        _require_range(self.name, "inputs", settings["inputs"], fewest=2)
+        settings = read_options(self.name, options, DEFAULT_OPTIONS, OPTION_RULES)
         forms = _forms(*settings["gates"])
         by_split = clusters_of_splits(self.name, count_by_split, forms, settings["shares"], seed)
         collections = [_Collection(split, wanted, by_split[split]) for split, wanted in count_by_split.items()]
@@ -138,16 +139,6 @@ class _Collection:
         self._of_form[problem.cluster] += 1
         self.found.append(problem)
         return True
-
-
-def _require_range(task: str, option: str, value: Any, *, fewest: int) -> None:
-    low, high = value if isinstance(value, Sequence) and len(value) == 2 else (0, 0)
-    if not (isinstance(low, int) and isinstance(high, int) and fewest <= low <= high <= _MOST_PARTS):
-        raise RecipeError(
-            f"option `{option}` of task {task!r} must be [fewest, most] within {fewest} and {_MOST_PARTS}",
-            f"got {value!r}",
-            f"for instance {DEFAULT_OPTIONS[option]}",
-        )
 
 
 def _forms(fewest: int, most: int) -> list[str]:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from harness.errors import DataError
-from harness.tasks.splits import clusters_of_splits, read_options
+from harness.tasks.splits import SHARES, OptionRule, clusters_of_splits, read_options, whole_number
 from harness.tasks.task import Problem, Task, stream
 from harness.tasks.wording import Style, stated_number
 from harness.tasks.worked_arithmetic import TIMES_SIGN, WorkedArithmetic, format_number
@@ -28,6 +28,9 @@ Generator = Callable[[Random, float], dict[str, Any]]
 UNREADABLE_TEMPLATES = frozenset({1, 5, 18, 55, 60, 66, 82, 83, 84, 85})
 DEFAULT_OPTIONS: Mapping[str, Any] = MappingProxyType(
     {"shares": {"base": 0.25, "finetune": 0.25, "dev": 0.15, "test": 0.35}, "max_characters": 1_200}
+)
+OPTION_RULES: Mapping[str, OptionRule] = MappingProxyType(
+    {"shares": SHARES, "max_characters": whole_number(1, 1_000_000)}
 )
 _DIFFICULTY = 1.0  # the only one the library supports
 _MOST_ROUNDS_WITHOUT_PROBLEM = 50
@@ -49,7 +52,7 @@ class GsmSymbolic(Task):
     def problems(
         self, count_by_split: Mapping[str, int], *, seed: int, options: Mapping[str, Any] | None = None
     ) -> list[Problem]:
-        settings = read_options(self.name, options, DEFAULT_OPTIONS)
+        settings = read_options(self.name, options, DEFAULT_OPTIONS, OPTION_RULES)
         generators = _load_generators()
         clusters = [_cluster(template) for template in generators]
         by_split = clusters_of_splits(self.name, count_by_split, clusters, settings["shares"], seed)

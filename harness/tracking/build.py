@@ -18,7 +18,16 @@ from harness.store.store import Snapshot, Store
 from harness.tracking.curves import CurveReader
 from harness.tracking.stages import StageFacts
 from harness.tracking.view import File, Kind, Point, RunView, Status, View
-from harness.tracking.words import LONGEST_TAG, clipped, key, metric_key, parameters
+from harness.tracking.words import (
+    DIFFERENCE,
+    ESTIMATE,
+    LONGEST_PARAM,
+    LONGEST_TAG,
+    clipped,
+    key,
+    metric_key,
+    parameters,
+)
 
 Metrics = dict[str, tuple[Point, ...]]
 HEADLINES = (("best_of_n", "area"), ("pair_accuracy", "pair_accuracy"))
@@ -87,7 +96,7 @@ class _Builder:
         self.finished = finished or Finished()
         snapshot = Snapshot(store)
         self.stages = StageFacts(plan, snapshot, states)
-        self.curves = CurveReader(snapshot)
+        self.curves = CurveReader(snapshot, plan.stages)
         self.seeds = plan.loaded.recipe.seeds
 
     # ---------------------------------------------------------------------------------------------- settings
@@ -115,13 +124,12 @@ class _Builder:
     def _setting(
         self, setting: PlannedSetting, setting_key: str, variants: list[RunView], *, is_baseline: bool
     ) -> RunView:
-        experiment = setting.setting.experiment
         closure = self.stages.closure(outcome.stage for variant in setting.variants for outcome in variant.outcomes)
         status = self._status(setting.variants)
         metrics = self._estimates("setting", setting.name) | self._differences(setting.name)
         if status == "FINISHED":
             metrics |= self.stages.spent(closure)
-        tags = self._tags(setting) | self._intervals("setting", setting.name) | self.stages.versions(closure)
+        tags = self._tags(setting) | self._told("setting", setting.name) | self.stages.versions(closure)
         tags |= {"harness.compared": "yes", "harness.baseline": "yes" if is_baseline else "no"}
         doubt = self._doubt(setting.variants)
         tags |= doubt
@@ -134,12 +142,12 @@ class _Builder:
             status=status,
             start=min(variant.start for variant in variants),
             end=max(variant.end for variant in variants),
-            params=_params(experiment),
+            params=_params(setting),
             tags=tags,
             metrics=metrics,
             datasets=self.stages.datasets(closure, self._training(setting.variants)),
             files=(
-                File(name="recipe.yaml", content=_yaml(experiment)),
+                File(name="recipe.yaml", content=_yaml(setting.setting.experiment)),
                 File(name="stages.csv", content=self.stages.table(closure)),
                 *(file for file in self.finished.report if file.name == "report.md"),
             ),
@@ -164,7 +172,7 @@ class _Builder:
         metrics = self._curves(variant, closure) | self._results(variant)
         if status == "FINISHED":
             metrics |= self.stages.spent(closure)
-        params = _params(setting.setting.experiment)
+        params = _params(setting)
         params |= {f"seed.{name}": str(seed) for name, seed in seeds.items() if seed is not None}
         start, end = self.stages.times(_own(variant))
         tags = self._tags(setting) | self.stages.versions(closure) | {"harness.compared": "no"}
@@ -243,7 +251,7 @@ class _Builder:
             closure = self.stages.closure(outcomes)
             start, end = self.stages.times(outcomes)
             doubt = self._doubt(variants)
-            tags = self._intervals(kind, row) | self.stages.versions(closure) | doubt | {"harness.compared": "yes"}
+            tags = self._told(kind, row) | self.stages.versions(closure) | doubt | {"harness.compared": "yes"}
             yield RunView(
                 kind="reference",
                 key=fingerprint({"variants": self._key("reference", variants[:1]), "row": row}),
@@ -294,9 +302,21 @@ class _Builder:
                 found[name + suffix] = _single(one[value], self.finished.made)
         return found
 
-    def _intervals(self, kind: str, row: str) -> dict[str, str]:
-        """What the intervals are over and how they were made, a tag a task and evaluation."""
-        return {
+    def _told(self, kind: str, row: str) -> dict[str, str]:
+        """What a table can show of a row: each headline and its difference from the baseline with intervals, in a few
+        digits; and what the intervals are over and how they were made."""
+        columns = self.columns()
+        told = {}
+        for what, rows, sign in (
+            (ESTIMATE, self._rows("estimates", row, kind), ""),
+            (DIFFERENCE, self._rows("differences", row) if kind == "setting" else [], "+"),
+        ):
+            for one in rows:
+                name = metric_key(one["task"], one["metric"])
+                if name in columns:
+                    estimate, low, high = (format(one[part], f"{sign}.3f") for part in ("estimate", "low", "high"))
+                    told[what + name] = f"{estimate} [{low}, {high}]"
+        return told | {
             key(f"interval.{one['task']}.{one['evaluation']}"): clipped(
                 f"{100 * one['level']:g} %, over {one['covers']}; {one['method']}", LONGEST_TAG
             )
@@ -323,16 +343,21 @@ def _mark(doubt: Mapping[str, str]) -> str:
 
 
 def _own(variant: Variant) -> list[Stage]:
+    """What is done for a variant and not for every arm alike."""
     stages = [stage for stage in (variant.pretrained, variant.finetuned) if stage is not None]
-    return [*stages, *(outcome.stage for outcome in variant.outcomes)]
+    trunks = [stage.inputs["trunk"].stage for stage in stages if "trunk" in stage.inputs]
+    return [*trunks, *stages, *(outcome.stage for outcome in variant.outcomes)]
 
 
 def _single(value: float, seconds: float) -> tuple[Point, ...]:
     return (Point(step=0, value=float(value), time=round(seconds * 1000)),)
 
 
-def _params(experiment: Recipe) -> dict[str, str]:
-    return parameters(experiment.model_dump(mode="json", by_alias=True, include=set(EXPERIMENT_FIELDS)))
+def _params(setting: PlannedSetting) -> dict[str, str]:
+    """Everything a setting is, its place on the axes first: a page that compares runs begins with those that differ."""
+    experiment = setting.setting.experiment
+    axes = {f"axis.{key(axis)}": clipped(value, LONGEST_PARAM) for axis, value in setting.setting.values.items()}
+    return axes | parameters(experiment.model_dump(mode="json", by_alias=True, include=set(EXPERIMENT_FIELDS)))
 
 
 def _yaml(recipe: Recipe) -> str:

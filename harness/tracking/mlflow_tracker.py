@@ -27,7 +27,7 @@ from harness.tracking.places import without_password
 from harness.tracking.shared_views import CURVES, TABLE, shared_views
 from harness.tracking.tracker import Addresses, Applied
 from harness.tracking.view import Dataset, Point, RunView, View
-from harness.tracking.words import LONGEST_TAG, clipped
+from harness.tracking.words import DIFFERENCE, ESTIMATE, LONGEST_TAG, clipped
 
 # MLflow's limits of one request, and how many runs it answers with.
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH, RUNS_A_PAGE = 1_000, 100, 100, 500
@@ -36,7 +36,8 @@ MOST_COMPARED = 100  # beyond it the comparison page is too slow to use
 KIND, DIGEST, CURRENT, COMPARED = "harness.kind", "harness.digest", "harness.current", "harness.compared"
 PARENT, NOTE, CONTEXT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.data.context"
 EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")  # else the page asks what kind it is
-OURS = ("harness.", "axis.", "interval.", "code.", "environment.", "stage.", "seeds.", "recipe.")
+SIDEBAR = "workflowType=machine_learning"  # else the pages of language-model applications stand beside the runs
+OURS = ("harness.", "axis.", "interval.", "code.", "environment.", "stage.", "seeds.", "recipe.", ESTIMATE, DIFFERENCE)
 
 Name = tuple[str, str]  # kind and key of a run
 Have = dict[str, set[tuple[int, str]]]  # metric -> steps with values, as text: NaN equals itself
@@ -89,15 +90,16 @@ class MlflowTracker:
                     "run the recipe, or `harness sync` it",
                 )
             runs = [run for run in self._runs(found.experiment_id).values() if run.data.tags.get(COMPARED) == "yes"]
-            runs.sort(key=lambda run: (run.data.tags[KIND] != "setting", run.info.run_name))
-            page = f"{base.rstrip('/')}/#/experiments/{found.experiment_id}"
+            settings = [run for run in runs if run.data.tags[KIND] == "setting"]
+            runs = sorted(settings if len(settings) > 1 else runs, key=lambda run: str(run.info.run_name))
+            page = f"{base.rstrip('/')}/#/experiments/{found.experiment_id}/runs?{SIDEBAR}"
             ids = json.dumps([run.info.run_id for run in runs[:MOST_COMPARED]], separators=(",", ":"))
             compare = f"runs={quote(ids)}&experiments={quote(json.dumps([found.experiment_id]))}"
             return Addresses(
-                experiment=f"{page}/runs",
-                table=f"{page}/runs?viewStateShareKey={TABLE}",
-                curves=f"{page}/runs?viewStateShareKey={CURVES}&compareRunsMode=CHART",
-                comparison=f"{base.rstrip('/')}/#/compare-runs?{compare}",
+                experiment=page,
+                table=f"{page}&viewStateShareKey={TABLE}",
+                curves=f"{page}&viewStateShareKey={CURVES}&compareRunsMode=CHART",
+                comparison=f"{base.rstrip('/')}/#/compare-runs?{compare}&{SIDEBAR}",  # that page wants `runs` first
             )
 
     @contextmanager
@@ -177,7 +179,7 @@ class MlflowTracker:
             return "unchanged", run_id
         missing = self._missing(run_id, run)
         if missing is None and not whole:
-            return "unchanged", run_id
+            return ("updated" if self._extend(run_id, run) else "unchanged"), run_id
         if missing is None:
             self._client.delete_run(run_id)
             return "replaced", self._create(experiment_id, run, parent, digest)
@@ -216,6 +218,22 @@ class MlflowTracker:
             datasets=[one for one in run.datasets if (one.name, one.digest) not in datasets],
         )
 
+    def _extend(self, run_id: str, run: RunView) -> bool:
+        """Carry on the curves of a run that holds something else besides, as after a training began again from its
+        last saved step. Showing all of a recipe sets the rest right."""
+        held = self._points(run_id, self._client.get_run(run_id).data.metrics)
+        reached = {name: max(step for step, _ in points) for name, points in held.items()}
+        later = {
+            name: [point for point in points if point.step > reached[name]]
+            for name, points in run.metrics.items()
+            if name in reached
+        }
+        if not any(later.values()):
+            return False
+        self._client.set_tag(run_id, DIGEST, "")
+        self._log(run_id, later)
+        return True
+
     def _points(self, run_id: str, names: Mapping[str, float]) -> Have:
         return {
             name: {(metric.step, repr(float(metric.value))) for metric in self._client.get_metric_history(run_id, name)}
@@ -228,13 +246,7 @@ class MlflowTracker:
         """Write what a run lacks; the digest last, so that a run left half written is completed next time."""
         for params in batches([Param(name, value) for name, value in missing.params.items()], PARAMS_A_BATCH):
             self._client.log_batch(run_id, params=params)
-        metrics = [
-            Metric(name, _bounded(point.value), point.time, point.step)
-            for name, points in missing.metrics.items()
-            for point in points
-        ]
-        for some in batches(metrics, METRICS_A_BATCH):
-            self._client.log_batch(run_id, metrics=some)
+        self._log(run_id, missing.metrics)
         if missing.datasets:
             self._client.log_inputs(run_id, [_dataset(one) for one in missing.datasets])
         self._tag(run_id, run, parent, held)
@@ -246,6 +258,15 @@ class MlflowTracker:
             self._client.update_run(run_id, status=run.status)
         self._client.update_run(run_id, name=run.name)
         self._client.set_tag(run_id, DIGEST, digest)
+
+    def _log(self, run_id: str, metrics: Mapping[str, Sequence[Point]]) -> None:
+        listed = [
+            Metric(name, _bounded(point.value), point.time, point.step)
+            for name, points in metrics.items()
+            for point in points
+        ]
+        for some in batches(listed, METRICS_A_BATCH):
+            self._client.log_batch(run_id, metrics=some)
 
     def _tag(self, run_id: str, run: RunView, parent: str, held: Mapping[str, str]) -> None:
         tags = {**run.tags, KIND: run.kind, f"harness.{run.kind}": run.key, CURRENT: "yes"}

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.tracking.view import View
+from harness.tracking.words import DIFFERENCE, ESTIMATE
 
 TABLE, CURVES = "harness-settings", "harness-curves"
 TAG = "mlflow.sharedViewState."
 LONGEST = 4_900  # older servers take 5,000 characters
-AXIS_WIDTH, VALUE_WIDTH, LIMIT_WIDTH = 130, 190, 220  # pixels, so that names of metrics can be read
+AXIS_WIDTH, VALUE_WIDTH, TOLD_WIDTH = 130, 190, 220  # pixels, so that names of metrics can be read
 MOST_BARS = 6
 LINES = ("pretrain/loss_rm", "pretrain/loss_lm", "finetune/loss_rm", "finetune/accuracy")
 COMPARISON, TRAINING = "Comparison", "Training curves"
@@ -28,11 +29,11 @@ def shared_views(view: View) -> dict[str, str]:
 
 
 def _table(view: View) -> dict[str, Any]:
-    """Settings and references, the best first: axes, then each metric with its interval."""
+    """Settings and references, the best first: axes, then every metric with its interval, then what each setting is
+    above the baseline by. As tags, since MLflow writes metrics with all their digits."""
     widths = {f"tags.`{axis}`": AXIS_WIDTH for axis in view.axes}
-    for column in view.columns:
-        widths |= {f"metrics.`{column}`": VALUE_WIDTH}
-        widths |= {f"metrics.`{column}{limit}`": LIMIT_WIDTH for limit in ("_low", "_high")}
+    for what in (ESTIMATE, DIFFERENCE):
+        widths |= {f"tags.`{what}{column}`": TOLD_WIDTH for column in view.columns}
     return {
         **FILTERS,
         "searchFilter": "tags.`harness.compared` = 'yes'",

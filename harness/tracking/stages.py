@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.events import read_events
 from harness.plan.graph import Stage
 from harness.plan.plan import Plan
 from harness.store.identity import SHORT
-from harness.store.record import Record
+from harness.store.record import EVENTS, Record
 from harness.store.store import Snapshot
 from harness.tracking.view import Dataset, Point
 
@@ -56,12 +57,19 @@ class StageFacts:
         return [(stage, record, self._run(record)) for stage, record in records if record is not None]
 
     def times(self, stages: Iterable[Stage]) -> tuple[int, int]:
-        """(first start, last end) of those finished, in milliseconds; (0, 0) while none is."""
-        runs = [facts for _, _, facts in self._finished(stages)]
+        """(first start, last end) of those finished, in milliseconds; while none is, since when the first is at it."""
+        chosen = list(stages)
+        runs = [facts for _, _, facts in self._finished(chosen)]
         if not runs:
-            return 0, 0
+            begun = min(filter(None, map(self._begun, chosen)), default=0)
+            return begun, begun
         start = min(float(facts["finished"]) - float(facts["seconds"]) for facts in runs)
         return round(start * 1000), round(max(float(facts["finished"]) for facts in runs) * 1000)
+
+    def _begun(self, stage: Stage) -> int:
+        """When an unfinished stage was first begun, in milliseconds; 0 if it was not."""
+        path = self._snapshot.store.partial(stage.kind, stage.fingerprint) / EVENTS
+        return next((round(event.time * 1000) for event in read_events(path)), 0)
 
     def spent(self, stages: Iterable[Stage]) -> dict[str, tuple[Point, ...]]:
         """Seconds and peak memory, in all and by kind, as trackers name system metrics."""

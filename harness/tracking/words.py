@@ -11,6 +11,7 @@ _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_./ -]")
 LONGEST_KEY = 250
 LONGEST_PARAM = 6_000
 LONGEST_TAG = 8_000
+ESTIMATE, DIFFERENCE = "estimate.", "difference."  # tags: a number with its interval, as people read it
 METRICS = {"area": "bon_area"}  # beside other things, "area" alone says too little
 
 

@@ -24,7 +24,7 @@ from harness.execution.executor import Executor, Outcome, Task, TaskInput
 from harness.store.identity import fingerprint
 from harness.store.record import EVENTS, LOG, Record
 from harness.store.store import Store
-from tests.toys.executors import await_file, has_ended, is_alive, local_executor
+from tests.toys.executors import await_partial, has_ended, is_alive, local_executor
 
 KIND = "toy"
 ENOUGH_SECONDS = 60.0
@@ -356,7 +356,7 @@ def test_the_threads_of_numeric_libraries_are_set(make: Callable[..., Executor],
 def test_an_interrupted_task_saves_and_goes_on_later(make: Callable[..., Executor], store: Store) -> None:
     executor, task = make(), toy(store, "step", spec={"steps": 100}, resumable=True)
     executor.start(task)
-    await_file(store.partial(KIND, task.fingerprint) / "resume" / "step")
+    await_partial(store, KIND, task.fingerprint, "resume/step")
     outcomes = executor.close(interrupt=True)
     assert [(outcome.task, outcome.status) for outcome in outcomes] == [(task, "interrupted")]
     assert not store.is_building(KIND, task.fingerprint)
@@ -368,7 +368,7 @@ def test_an_interrupted_task_saves_and_goes_on_later(make: Callable[..., Executo
 def test_a_task_that_cannot_save_is_left_at_once(make: Callable[..., Executor], store: Store) -> None:
     executor, task = make(), toy(store, "write", spec={"seconds": 600.0})
     executor.start(task)
-    await_file(store.partial(KIND, task.fingerprint) / LOG)
+    await_partial(store, KIND, task.fingerprint, LOG)
     began = time.monotonic()
     assert [outcome.status for outcome in executor.close(interrupt=True)] == ["interrupted"]
     assert time.monotonic() - began < 15.0
@@ -380,7 +380,7 @@ def test_closing_ends_all_workers_and_gives_the_outcomes_owed(make: Callable[...
     done = run_one(executor, toy(store, "write"))
     task = toy(store, "write", number=1, spec={"seconds": 600.0})
     executor.start(task)
-    await_file(store.partial(KIND, task.fingerprint) / LOG)
+    await_partial(store, KIND, task.fingerprint, LOG)
     outcomes = executor.close()
     assert [(outcome.task, outcome.status) for outcome in outcomes] == [(task, "interrupted")]
     assert has_ended(done.worker)
@@ -414,7 +414,7 @@ def test_workers_end_when_the_driver_is_killed(name: str, store: Store, tmp_path
     )
     try:
         for task in tasks:
-            await_file(store.partial(KIND, task.fingerprint) / LOG)
+            await_partial(store, KIND, task.fingerprint, LOG)
         leases = [store.root / KIND / f"{task.fingerprint[:12]}.lease" for task in tasks]
         workers = [json.loads(lease.read_text())["pid"] for lease in leases]
         assert all(is_alive(worker) for worker in workers)

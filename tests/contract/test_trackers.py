@@ -174,6 +174,31 @@ def test_while_a_run_goes_on_what_is_shown_beyond_is_left_alone(tracker: Tracker
     assert (held(uri, experiment), ids(uri, experiment)) == before
 
 
+def test_a_curve_that_began_again_is_carried_on_and_set_right_in_the_end(
+    tracker: Tracker, uri: str, experiment: str
+) -> None:
+    """A training went on from an earlier step and repeats some with other values: no new run until all is shown."""
+    curve = "pretrain/loss_rm"
+    tracker.show(
+        view(experiment, run("variant", "v", status="RUNNING", metrics={curve: points(0.7, 0.6)}), whole=False)
+    )
+    before = ids(uri, experiment)
+    again = run("variant", "v", status="RUNNING", metrics={curve: points(0.7, 0.65)})
+    assert tracker.show(view(experiment, again, whole=False)).changes == 0
+    further = replace(again, metrics={curve: points(0.7, 0.65, 0.5)})
+    assert tracker.show(view(experiment, further, whole=False)).updated == 1
+    assert ids(uri, experiment) == before
+    assert [step for step, _, _ in held(uri, experiment)["variant v"]["metrics"][curve]] == [0, 10, 20]
+    ended = replace(further, status="FINISHED")
+    assert tracker.show(view(experiment, ended)).replaced == 1
+    assert held(uri, experiment)["variant v"]["metrics"][curve] == [
+        (0, "0.7", 1_000_000),
+        (10, "0.65", 1_000_001),
+        (20, "0.5", 1_000_002),
+    ]
+    assert tracker.show(view(experiment, ended)).changes == 0
+
+
 def test_much_is_shown_in_full(tracker: Tracker, uri: str, experiment: str) -> None:
     """More than one request may hold of everything, and texts at their limits."""
     many = run(
@@ -233,6 +258,18 @@ def test_addresses_name_what_is_compared(tracker: Tracker, uri: str, experiment:
     known = ids(uri, experiment)
     assert known["setting s"] in found.comparison
     assert known["variant v"] not in found.comparison
+    tracker.show(
+        view(
+            experiment,
+            *(run(kind, key, tags=compared) for kind, key in (("setting", "s"), ("setting", "t"), ("reference", "r"))),
+        )
+    )
+    several = tracker.addresses(experiment, "http://there:5000/").comparison
+    known = ids(uri, experiment)
+    assert sorted(name for name in known if known[name] in several) == [
+        "setting s",
+        "setting t",
+    ]  # references have no axes
     assert found.table.startswith("http://there:5000/#/experiments/")
     tags = MlflowClient(tracking_uri=uri).get_experiment_by_name(experiment).tags
     for address in (found.table, found.curves):

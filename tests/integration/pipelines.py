@@ -141,7 +141,8 @@ def harness(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def python(*arguments: str | Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    found_in = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": found_in, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,

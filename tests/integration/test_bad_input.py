@@ -81,6 +81,36 @@ def test_all_errors_of_a_recipe_at_once(refused: Callable[..., list[str]], tmp_p
     assert not (tmp_path / "w").exists()
 
 
+def test_all_wrong_options_of_all_tasks_at_once_also_those_of_one_setting(
+    refused: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "options.yaml"
+    text = TINY.read_text(encoding="utf-8")
+    sums = """  sums:
+    kind: gsm_symbolic
+    problems: {finetune: 8, dev: 8, test: 8}
+    options:
+      max_characters: many
+      shares: {finetune: 0, dev: 1, test: 1}
+"""
+    text = text.replace("pretrain:\n  loss:", sums + "\npretrain:\n  loss:")
+    text = text.replace(
+        "no-pmp: {pretrain: null}", "no-pmp: {pretrain: null}\n      odd: {tasks.logic.options: {gates: 3}}"
+    )
+    recipe.write_text(text, encoding="utf-8")
+    told = refused("validate", recipe)
+    expected = [
+        ("max_characters: many", "`max_characters` of task 'gsm_symbolic' must be a whole number from 1 to 1,000,000"),
+        ("shares: {finetune: 0", "`shares` of task 'gsm_symbolic' must give splits numbers above 0"),
+        ("odd: {tasks", "`gates` of task 'circuit_logic' must be [fewest, most] within 1 and 8, but got 3"),
+    ]
+    assert len(told) == len(expected), told
+    for part, says in expected:
+        assert any(line.startswith(f"{recipe}:{line_of(recipe, part)}: ") and says in line for line in told), told
+    assert refused("run", recipe, "--workdir", tmp_path / "w") == told
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_bad_recipe_comes_before_a_bad_machine(refused: Callable[..., list[str]], tmp_path: Path) -> None:
     """What a recipe needs is known once it is sound."""
     told = refused(
@@ -98,6 +128,19 @@ def test_a_bad_recipe_comes_before_a_bad_machine(refused: Callable[..., list[str
         ("evaluate.best_of_n.candidates.options={a: .inf}", "`a` is inf"),
         ("evaluate.best_of_n.candidates.options={a: 1}", "`engine: simulated` has none"),
         ("tasks.logic.options={gate: [2, 3]}", "got 'gate'; did you mean 'gates'?"),
+        (
+            "tasks.logic.options={gates: [3, 2]}",
+            "`gates` of task 'circuit_logic' must be [fewest, most] within 1 and 8",
+        ),
+        ("tasks.logic.options={inputs: 3}", "`inputs` of task 'circuit_logic' must be [fewest, most] within 2 and 8"),
+        ("tasks.logic.options={gates: [true, 2]}", "but got [True, 2]; for instance [2, 3]"),
+        ("tasks.logic.options={shares: {finetune: 1, dev: 1, test: -1}}", "must give splits numbers above 0"),
+        ("tasks.logic.options={shares: [1, 2]}", "must give splits numbers above 0"),
+        (
+            "tasks.logic.options={shares: {base: 1, dev: 1, test: 1}}",
+            "must have a share of the clusters, but got 'fine",
+        ),
+        ("tasks.logic.options={shares: 1e400}", "`shares` is inf"),
         ("runtime.keep={corpsu: record}", "`runtime.keep.corpsu` must be 'corpus'"),
         ("runtime.workdir=''", "must match pattern"),
         ('runtime.workdir="a\\0b"', "must match pattern"),

@@ -37,7 +37,7 @@ from tests.integration.pipelines import (
     tiny,
 )
 from tests.toys.crashing import COUNT_FILE, CRASH_FILE
-from tests.toys.executors import await_file, has_ended, local_executor
+from tests.toys.executors import await_partial, has_ended, local_executor
 
 MOST_RUNS = 60
 MOST_DRIVERS = 5
@@ -217,7 +217,7 @@ def kill_a_driver(workspace: Workspace, wanted: Stage, *, group: bool, seconds: 
     """Whether a stage had no record when its driver was killed and its worker had gone; a training, a saved step."""
     driver = python("-m", "tests.integration.drive", workspace.workdir, wanted.fingerprint)
     try:
-        await_file(workspace.store.partial(wanted.kind, wanted.fingerprint))
+        await_partial(workspace.store, wanted.kind, wanted.fingerprint)
         await_work(workspace.store, wanted, random.Random(seed), seconds)
         with frozen(workspace.store, wanted) as worker:
             amid = not KINDS[wanted.kind].trains or has_saved(workspace.store, wanted)

@@ -9,6 +9,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from harness.store.record import EVENTS
 from harness.tracking.build import build_view
 from harness.tracking.places import place_of, without_password
 from harness.tracking.view import MOST_POINTS
-from tests.integration.pipelines import TINY, folder_of, harness, of_kind, record_of, tiny
+from tests.integration.pipelines import TINY, folder_of, harness, of_kind, only, record_of, tiny
+from tests.integration.told import shown_metrics, told_by_the_store
 from tests.toys.mlflow_servers import ENOUGH_SECONDS, Server, held, runs_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
@@ -204,7 +206,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends(workspace: Workspace) -> Non
     states = {key: status.state for key, status in look(workspace.plan.stages, workspace.store).items()}
     view = build_view(workspace.plan, workspace.store, states, None)
     (points,) = [run.metrics["finetune/loss"] for run in view.runs if run.kind == "variant" and "rm+lm" in run.name]
-    assert len(points) == MOST_POINTS
+    assert MOST_POINTS // 2 <= len(points) <= MOST_POINTS
     assert points[0].step == 1
     assert points[-1].step == 5_999
     assert all(len(points) <= MOST_POINTS for run in view.runs for points in run.metrics.values())
@@ -296,6 +298,43 @@ def test_while_a_run_goes_on_what_is_finished_is_shown(workspace: Workspace, sho
     assert after.keys() == shown.keys()
     assert {run["status"] for run in after.values()} == {"FINISHED"}
     assert before < {run.info.run_id for run in runs_of(database(workspace), NAME)}
+
+
+def test_curves_of_a_running_training_are_shown_and_go_on(workspace: Workspace) -> None:
+    """Also where it began again from an earlier step; and when all is done, what the records and events say."""
+    stage = only(workspace, "finetune", "rm+lm")
+    events = list(read_events(folder_of(workspace.store, stage) / EVENTS))
+    logged = [event for event in events if isinstance(event, Metrics)]
+    assert len(logged) == 4
+    workspace.store.discard(record_of(workspace.store, stage))
+    for kind in ("score", "pair_accuracy", "best_of_n"):
+        undo(workspace, kind)
+    worker = Worker(workspace)
+
+    def look_again() -> tuple[list[int], str]:
+        worker.follow()
+        variant = of(held(database(workspace), NAME), "variant", "rm+lm")
+        assert variant["status"] == "RUNNING"
+        runs = {run.info.run_name: run.info.run_id for run in runs_of(database(workspace), NAME)}
+        return [step for step, _, _ in variant["metrics"].get("finetune/loss", [])], runs[variant["name"]]
+
+    with workspace.store.build(stage.kind, stage.fingerprint, resumable=True) as building:
+        assert building is not None
+        log = EventLog(building.directory / EVENTS)
+        first, known = look_again()
+        assert first == []
+        for event in logged[:2]:
+            log.emit(event)
+        assert look_again() == ([1, 2], known)
+        log.emit(logged[2])
+        assert look_again() == ([1, 2, 3], known)
+        log.forget_steps_after(1)
+        for event in logged[1:]:
+            log.emit(replace(event, values={**event.values, "tokens_per_second": 1.0}))
+        assert look_again() == ([1, 2, 3, 4], known)
+        log.close()
+    assert run_command(["run", str(TINY), "--workdir", str(workspace.workdir), "--set", "runtime.tracking=mlflow"]) == 0
+    assert shown_metrics(database(workspace), NAME) == told_by_the_store(workspace)
 
 
 def test_nothing_is_made_where_nothing_is_to_run(workspace: Workspace) -> None:

@@ -37,7 +37,7 @@ from tests.integration.pipelines import (
     run,
     tiny,
 )
-from tests.toys.executors import await_file
+from tests.toys.executors import await_partial
 
 MOST_TRIES = 5
 TAKEOVER_SECONDS = 30.0  # well below the grace period after which even a live holder's lease is taken
@@ -171,7 +171,7 @@ def interrupt(workspace: Workspace, stage: Stage, seed: int) -> tuple[int, str, 
     """Ctrl-C in the middle of a stage: exit code, what was said, and whether the stage was still at work."""
     process = harness("run", TINY, "--workdir", workspace.workdir)
     try:
-        await_file(workspace.store.partial(stage.kind, stage.fingerprint))
+        await_partial(workspace.store, stage.kind, stage.fingerprint)
         await_work(workspace.store, stage, random.Random(seed), 0.05)
         with frozen(workspace.store, stage) as worker:
             os.killpg(process.pid, signal.SIGINT)

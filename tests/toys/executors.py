@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.execution.local import LocalExecutor
 from harness.plan.kinds import KINDS, module_of
+from harness.store.store import Store
 
 # The server is one a process and lives as long as it: who starts it first decides what it has imported. pytest is in
 # it because every forked child imports its parent's main module.
@@ -35,9 +36,9 @@ def has_ended(pid: int, *, seconds: float = 10.0) -> bool:
     return not is_alive(pid)
 
 
-def await_file(path: Path, *, seconds: float = 60.0) -> None:
-    """Wait until there is something at `path`."""
+def await_partial(store: Store, kind: str, fingerprint: str, below: str = "", *, seconds: float = 60.0) -> None:
+    """Wait until a stage is being built, and has something at `below`."""
     deadline = time.monotonic() + seconds
-    while not os.path.lexists(path):
-        assert time.monotonic() < deadline, f"{path} did not appear"
+    while not os.path.lexists(store.partial(kind, fingerprint) / below):
+        assert time.monotonic() < deadline, f"{kind} {fingerprint[:12]} has no {below!r}"
         time.sleep(0.002)

@@ -26,26 +26,32 @@ PER_SERVER = ("mlflow.user", "mlflow.runColor")
 
 
 class Server:
-    """A real tracking server on a database and a port of its own."""
+    """A real tracking server on a port of its own.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        database: where it keeps runs, by default a file in the folder.
+    """
+
+    def __init__(self, folder: Path, database: str | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self.folder = folder
+        self.log = folder / "log.txt"
+        self._database = database or f"sqlite:///{folder / 'server.db'}"
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        with (self.folder / "log.txt").open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--workers", "1", "--artifacts-destination", str(self.folder / "artifacts")],
                 env={
                     **os.environ,
                     **MLFLOW_SETTINGS,
-                    "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{self.folder / 'server.db'}",
+                    "MLFLOW_BACKEND_STORE_URI": self._database,
                 },
                 stdout=log,
                 stderr=log,
@@ -53,7 +59,7 @@ class Server:
             )
         deadline = time.monotonic() + ENOUGH_SECONDS
         while time.monotonic() < deadline:
-            assert self._process.poll() is None, (self.folder / "log.txt").read_text()
+            assert self._process.poll() is None, self.log.read_text()
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0):
                 return
             time.sleep(0.1)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from harness.errors import CorruptArtifact, LeaseLost, StoreError
+from harness.events import EventLog, Metrics, Started, read_events
 from harness.store.identity import SHORT, fingerprint
 from harness.store.lease import Lease
-from harness.store.record import RECORD, RESUME, RUN, SCHEMA, Record
+from harness.store.record import EVENTS, RECORD, RESUME, RUN, SCHEMA, Record
 from harness.store.store import Building, Snapshot, Store
 
 
@@ -131,6 +132,65 @@ def test_who_lost_the_lease_publishes_nothing(store: Store) -> None:
             publish(building, identity)
         assert store.record("encode", key) is None
     usurper.release()
+
+
+def usurped(store: Store, key: str) -> None:
+    """As if the holder had stood still for longer than the grace period."""
+    [lease] = store.root.glob("encode/*.lease")
+    os.utime(lease, (0, 0))
+
+
+def test_who_lost_the_lease_disturbs_nothing(store: Store) -> None:
+    """It goes on where it was, knowing nothing: the new holder has the folder, and what was saved in it."""
+    identity = identity_of("a")
+    key = fingerprint(identity)
+    patient = Store(store.root, grace=0.5)
+
+    def take_over(old: Building, log: EventLog) -> None:
+        with patient.build("encode", key, resumable=True) as new:
+            assert new is not None
+            assert store.partial("encode", key) == new.directory
+            assert (new.directory / RESUME / "step-5").read_text() == "state"
+            log.emit(Metrics(step=6, values={"loss": 1.0}))  # into a file the old one still has open
+            log.close()
+            (old.directory / RESUME).mkdir(parents=True)  # it makes its folder again
+            (old.directory / RESUME / "step-7").write_text("other")
+            assert [path.name for path in (new.directory / RESUME).iterdir()] == ["step-5"]
+            assert [event.kind for event in read_events(new.directory / EVENTS)] == ["started"]
+            (new.directory / "payload").write_bytes(b"whole")
+            publish(new, identity)
+
+    def stand_still() -> None:
+        with patient.build("encode", key, resumable=True) as old:
+            assert old is not None
+            assert store.partial("encode", key) == old.directory
+            log = EventLog(old.directory / EVENTS)
+            log.emit(Started())
+            (old.directory / RESUME).mkdir()
+            (old.directory / RESUME / "step-5").write_text("state")
+            usurped(store, key)
+            take_over(old, log)
+            (old.directory / "payload").write_bytes(b"late")
+            publish(old, identity)
+
+    with pytest.raises(LeaseLost):
+        stand_still()
+    assert (store.directory("encode", key) / "payload").read_bytes() == b"whole"
+    assert not list(store.root.glob("*/*.partial"))
+
+
+def test_what_a_killed_holder_left_is_gone_on_from(store: Store) -> None:
+    key = fingerprint(identity_of("a"))
+    with store.build("encode", key, resumable=True) as building:
+        assert building is not None
+        (building.directory / RESUME).mkdir()
+        (building.directory / RESUME / "step-5").write_text("state")
+        killed = building.directory.with_name(f"{key[:12]}.{'0' * 8}.partial")
+        building.directory.rename(killed)  # with a name no lease tells any more
+    with store.build("encode", key, resumable=True) as building:
+        assert building is not None
+        assert (building.directory / RESUME / "step-5").read_text() == "state"
+    assert [path.name for path in store.root.glob("*/*.partial")] == [f"{key[:12]}.partial"]
 
 
 def test_publishing_again_replaces(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -19,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from harness.errors import DataError, RecipeError
 from harness.tasks.registry import BUILT_IN, load_task
-from harness.tasks.splits import split_clusters
+from harness.tasks.splits import split_clusters, wrong_options
 from harness.tasks.task import Preference, Problem, Task
 
 COUNTS = {"base": 40, "finetune": 90, "dev": 40, "test": 70}
@@ -98,6 +99,16 @@ def test_unknown_split_and_option_are_recipe_errors(task: Task) -> None:
         task.problems({"train": 1}, seed=0)
     with pytest.raises(RecipeError, match="did you mean 'shares'"):
         task.problems({"test": 1}, seed=0, options={"share": {}})
+
+
+@pytest.mark.parametrize("place", BUILT_IN.values(), ids=BUILT_IN)
+def test_every_option_has_a_rule_that_its_default_keeps(place: str) -> None:
+    module = importlib.import_module(place.partition(":")[0])
+    assert module.OPTION_RULES.keys() == module.DEFAULT_OPTIONS.keys()
+    assert wrong_options("it", module.DEFAULT_OPTIONS, module.DEFAULT_OPTIONS, module.OPTION_RULES) == {}
+    for option in module.DEFAULT_OPTIONS:
+        for value in (None, "many", {}, [], -1, True):
+            assert wrong_options("it", {option: value}, module.DEFAULT_OPTIONS, module.OPTION_RULES), (option, value)
 
 
 def test_version_is_the_installed_one(task: Task) -> None:
