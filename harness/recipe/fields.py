@@ -25,16 +25,25 @@ MOST_PARTS = 100_000
 
 # Built-in kinds, named here so that a slip is seen before anything runs; tests hold them equal to what there is.
 TASKS = ("circuit_logic", "gsm_symbolic")
+POOL = "pool"  # the kind of a task whose problems and candidates are an imported pool
 ENGINES = ("simulated",)
 LOSSES = ("bradley_terry",)
 STAGE_KINDS = (
+    "imported_checkpoint",
+    "imported_pairs",
+    "imported_pool",
+    "imported_scores",
     "corpus",
     "pairs_part",
     "pairs",
+    "split_pairs",
     "problems",
     "preferences",
     "candidates_part",
     "candidates",
+    "pool_problems",
+    "pool_preferences",
+    "pool_candidates",
     "tokenizer",
     "encode",
     "base",
@@ -43,6 +52,7 @@ STAGE_KINDS = (
     "finetune",
     "score",
     "shallow_score",
+    "aligned_scores",
     "best_of_n",
     "pool_baselines",
     "pair_accuracy",

@@ -26,7 +26,10 @@ def run(context: StageContext) -> dict[str, Any]:
         )
     task = load_task(spec["task"])
     chosen = problems[spec["start"] : spec["stop"]]
-    rows = candidates(task, chosen, _generator(context, task, chosen), samples=spec["samples"], seed=spec["seed"])
+    generator = _generator(context, task, chosen)
+    rows = candidates(
+        task, chosen, generator, samples=spec["samples"], seed=spec["seed"], source=spec["engine"]
+    )
     Candidates(context.directory).write(rows)
     return {"problems": spec["stop"] - spec["start"], "candidates": len(rows)}
 

@@ -28,13 +28,18 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class HowToRun:
-    """Runtime choices a stage may use; none of them changes a result beyond its last bits."""
+    """Runtime choices a stage may use; none of them changes a result beyond its last bits.
+
+    Attributes:
+        imported: what only an import is told: the `path` to read, and its `name`, `licence` and `source`.
+    """
 
     device: str = "cpu"
     row_tokens: int = 512
     rows_per_micro_batch: int = 4
     checkpoint_seconds: float = 60.0
     log_every: int = 10
+    imported: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
