@@ -15,6 +15,7 @@ from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import PlanError, ProblemList
 from harness.execution.runner import Summary
 from harness.plan.cost import estimate
+from harness.plan.imports import STAGE_OF
 from harness.plan.plan import Work
 from harness.report.words import duration
 
@@ -25,7 +26,7 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
     """Run a recipe; returns the exit code."""
     workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=True)
     work = workspace.work()
-    problems = [*_budget_problems(workspace, work), *gpu_problems(workspace.plan.loaded, work.to_run)]
+    problems = [*_import_problems(work), *_budget_problems(workspace, work), *gpu_problems(workspace.plan.loaded, work.to_run)]
     if problems:
         raise ProblemList(problems)
     if dry_run:
@@ -64,6 +65,18 @@ def _run_left(workspace: Workspace, work: Work, worker: TrackingWorker | None, r
     if summary.interrupted:
         return INTERRUPTED
     return FAILED if summary.failed else DONE
+
+
+def _import_problems(work: Work) -> Iterator[PlanError]:
+    """Imports whose files are gone, which no run can fetch."""
+    for stage in work.to_run:
+        if stage.kind in STAGE_OF.values():
+            yield PlanError(
+                f"the files of {stage.label} must be in the workdir",
+                "they were dropped, or other code made them",
+                "`harness import` it again",
+                stage.name,
+            )
 
 
 def _budget_problems(workspace: Workspace, work: Work) -> Iterator[PlanError]:

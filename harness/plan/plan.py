@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from harness.plan.graph import Graph, Stage, sizes_alone
+from harness.plan.imported_rows import checkpoint_best_of_n, checkpoint_pair_accuracy, scores_best_of_n
+from harness.plan.imports import NO_IMPORTS, Import, Imports, scored_tasks
 from harness.plan.kinds import source_digest
 from harness.plan.pipeline import Pipeline, steps_of, trains_head
+from harness.recipe.blocks import ImportedRow
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
-from harness.recipe.schema import Runtime
+from harness.recipe.schema import Experiment, Runtime
 from harness.store.identity import fingerprint
 from harness.store.store import Snapshot, Store
 
 POOL = "pool"  # the row of what a pool gives without a scorer
+IMPORTED = "imported"  # the kind of a row from outside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +69,15 @@ class Plan:
         stages: deduplicated, inputs first.
         asked: how many stages there would be if every variant ran alone.
         references: shallow scorers, one a fine-tuning seed, in the shape of variants.
+        imported: rows from outside, in the shape of variants; `assets` is what each was made from.
     """
 
     loaded: LoadedRecipe
     graph: Graph
     settings: tuple[PlannedSetting, ...]
     references: tuple[Variant, ...]
+    imported: tuple[Variant, ...]
+    assets: Mapping[str, Import]
     stages: tuple[Stage, ...]
     asked: int
 
@@ -79,8 +86,13 @@ class Plan:
         return tuple(variant for setting in self.settings for variant in setting.variants)
 
     @property
+    def everyone(self) -> tuple[Variant, ...]:
+        """Variants and every other row of the board."""
+        return (*self.variants, *self.references, *self.imported)
+
+    @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        return tuple(outcome for variant in (*self.variants, *self.references) for outcome in variant.outcomes)
+        return tuple(outcome for variant in self.everyone for outcome in variant.outcomes)
 
 
 @contextmanager
@@ -96,15 +108,18 @@ def _without_collections() -> Iterator[None]:
 
 
 @_without_collections()
-def make_plan(loaded: LoadedRecipe) -> Plan:
+def make_plan(loaded: LoadedRecipe, imports: Imports = NO_IMPORTS) -> Plan:
     """Expand a recipe into its plan.
+
+    Args:
+        imports: what the recipe may name; it was checked by `import_problems`.
 
     Raises:
         MissingRequirement: a package the corpus or a task needs is not installed.
     """
     recipe = loaded.recipe
     graph = Graph()
-    pipeline = Pipeline(graph, recipe.seeds.data, _most_pairs(loaded))
+    pipeline = Pipeline(graph, recipe.seeds.data, _most_pairs(loaded), imports)
     merged: dict[tuple[str, ...], list[tuple[Setting, tuple[Variant, ...]]]] = {}
     for setting in loaded.settings:
         variants = tuple(_variants(pipeline, setting, recipe.seeds.pretrain, recipe.seeds.finetune))
@@ -115,7 +130,8 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
         for group in merged.values()
     )
     references = tuple(_references(pipeline, loaded))
-    everyone = [*(variant for setting in settings for variant in setting.variants), *references]
+    imported = tuple(_imported(pipeline, recipe))
+    everyone = [*(variant for setting in settings for variant in setting.variants), *references, *imported]
     targets = [outcome.stage for variant in everyone for outcome in variant.outcomes]
     _order_trunks(graph)
     stages = tuple(graph.in_order(targets))
@@ -125,6 +141,8 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
         graph=graph,
         settings=settings,
         references=references,
+        imported=imported,
+        assets={name: _asset(imports, row) for name, row in recipe.evaluate.imported.items()},
         stages=stages,
         asked=asked,
     )
@@ -220,6 +238,38 @@ def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
                 outcomes.append(Outcome(task=CODE, metric="pair_accuracy", stage=stage))
             references.append(Variant(setting=scorer, pretrain_seed=None, finetune_seed=seed, outcomes=tuple(outcomes)))
     return references
+
+
+def _imported(pipeline: Pipeline, experiment: Experiment) -> list[Variant]:
+    """Rows from outside, judged on the base experiment's tasks as far as they can be."""
+    rows = []
+    judged = experiment.evaluate.best_of_n.tasks
+    paired = () if experiment.evaluate.pair_accuracy is None else experiment.evaluate.pair_accuracy.tasks
+    for name, row in experiment.evaluate.imported.items():
+        if row.checkpoint is not None:
+            outcomes = [
+                Outcome(task=task, metric="best_of_n", stage=checkpoint_best_of_n(pipeline, experiment, task, name, row))
+                for task in judged
+            ]
+            outcomes += [
+                Outcome(
+                    task=task,
+                    metric="pair_accuracy",
+                    stage=checkpoint_pair_accuracy(pipeline, experiment, task, name, row),
+                )
+                for task in paired
+            ]
+        else:
+            outcomes = [
+                Outcome(task=task, metric="best_of_n", stage=scores_best_of_n(pipeline, experiment, task, name, row))
+                for task in scored_tasks(experiment, row, _asset(pipeline.imports, row))
+            ]
+        rows.append(Variant(setting=name, pretrain_seed=None, finetune_seed=None, outcomes=tuple(outcomes)))
+    return rows
+
+
+def _asset(imports: Imports, row: ImportedRow) -> Import:
+    return imports["scores", row.scores] if row.scores is not None else imports["checkpoint", str(row.checkpoint)]
 
 
 def _order_trunks(graph: Graph) -> None:
@@ -356,5 +406,7 @@ def analysis_stage(plan: Plan, finished: frozenset[str]) -> Stage | None:
     for scorer in scorers:
         variants = tuple(variant for variant in plan.references if variant.setting == scorer)
         add(scorer, "pool" if scorer == POOL else "shallow", variants)
+    for row in plan.imported:
+        add(row.setting, IMPORTED, (row,))
     spec = {"rows": rows, "baseline": baseline_of(plan), "seed": plan.loaded.recipe.seeds.data}
     return plan.graph.stage("analysis", spec, inputs, label="analysis")

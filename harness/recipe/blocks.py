@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -314,6 +314,7 @@ class Task(Block):
 class PoolCounts(Block):
     """Problems of an imported pool a split, clusters whole. Test takes the first, then dev, then fine-tuning."""
 
+    base: ClassVar[int] = 0  # a pool holds no texts for the base language model
     finetune: Count
     dev: Count
     test: Count
