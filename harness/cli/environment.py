@@ -16,6 +16,7 @@ from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
 from harness.plan.pipeline import task_source
 from harness.plan.sources import plugin_digest, resolve_versions
+from harness.recipe.blocks import PoolTask
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe, Runtime, plugin_kinds
 from harness.store.store import Store
@@ -51,7 +52,7 @@ def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, str]]:
     for index, package in enumerate(experiment.corpus.packages):
         yield f"corpus.packages.{index}", _look_for_package, package
     for name, task in experiment.tasks.items():
-        if ":" not in task.kind:
+        if ":" not in task.kind and not isinstance(task, PoolTask):
             yield f"tasks.{name}.kind", _look_for_generator, task.kind
     for path, kind in plugin_kinds(experiment):
         yield path, plugin_digest, kind
@@ -76,7 +77,7 @@ def option_problems(loaded: LoadedRecipe) -> list[HarnessError]:
     for setting in (None, *loaded.settings):
         experiment = loaded.recipe if setting is None else setting.experiment
         for name, task in experiment.tasks.items():
-            if task.kind not in BUILT_IN or not task.options:
+            if isinstance(task, PoolTask) or task.kind not in BUILT_IN or not task.options:
                 continue
             module = importlib.import_module(BUILT_IN[task.kind].partition(":")[0])
             for option in task.options:

@@ -40,7 +40,10 @@ def import_asset(what: str, path: Path, *, name: str, licence: str, source: str,
         ProblemList: a wrong name or word, nothing readable at `path`, or no workdir to write to.
     """
     words = {"name": name, "licence": licence, "source": source}
-    problems: list[HarnessError] = [*_word_problems(words), *workdir_problems(workdir / STORE, "--workdir", writes=True)]
+    problems: list[HarnessError] = [
+        *_word_problems(words),
+        *workdir_problems(workdir / STORE, "--workdir", writes=True),
+    ]
     try:
         digest = content_digest(what, path)
     except HarnessError as error:
@@ -87,9 +90,7 @@ def _words(record: Record) -> dict[str, Any]:
 def _tell(what: str, words: Mapping[str, str], made: Record, replaced: Record | None, earlier: str) -> None:
     console = output()
     facts = ", ".join(f"{key.replace('_', ' ')} {made.result[key]:,}" for key in FACTS[what])
-    console.print(
-        f"{what} {words['name']}: {made.kind}/{made.fingerprint[:12]}, {facts}", markup=False, soft_wrap=True
-    )
+    console.print(f"{what} {words['name']}: {made.kind}/{made.fingerprint[:12]}, {facts}", markup=False, soft_wrap=True)
     if replaced is not None and _words(replaced) != words:
         told = "; ".join(f"{key} was {value}" for key, value in _words(replaced).items() if value != words[key])
         console.print(f"the same content was imported before ({told}); these words count now", markup=False)

@@ -83,9 +83,7 @@ class ChatTemplate:
     def _tokenizer(self) -> Any:
         from transformers import PreTrainedTokenizerFast
 
-        return PreTrainedTokenizerFast(
-            tokenizer_file=str(self.tokenizer), chat_template=self.template, **self.tokens
-        )
+        return PreTrainedTokenizerFast(tokenizer_file=str(self.tokenizer), chat_template=self.template, **self.tokens)
 
 
 def _settings(path: Path) -> dict[str, Any]:

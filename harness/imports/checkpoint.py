@@ -117,7 +117,9 @@ def _weight_files(folder: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise DataError("model.safetensors.index.json must map weights to files", "it does not", "fetch it again") from None
+        raise DataError(
+            "model.safetensors.index.json must map weights to files", "it does not", "fetch it again"
+        ) from None
     for name in names:
         if not isinstance(name, str) or "/" in name or "\\" in name or not (folder / name).is_file():
             raise DataError("an index must name files of its folder", f"it names {name!r}", "fetch them all") from None
@@ -125,7 +127,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _score_weight(folder: Path) -> torch.Tensor:
-    found = None
+    found: torch.Tensor | None = None
     for path in _weight_files(folder):
         try:
             with safe_open(path, framework="pt") as file:
@@ -158,4 +160,3 @@ def _read_tokenizer(path: Path) -> Tokenizer:
     except Exception as error:  # noqa: BLE001  the library raises plain Exception for a file it cannot read
         told = str(error).splitlines()[0] if str(error) else "unreadable"
         raise DataError("tokenizer.json must be one of the tokenizers library", told, "convert the tokenizer") from None
-

@@ -36,14 +36,14 @@ def split_problems(clusters: Mapping[str, str], counts: Mapping[str, int], seed:
     for split in SPLITS:
         chosen: list[str] = []
         while len(chosen) < counts[split]:
-            cluster = next(waiting, None)
-            if cluster is None:
+            following = next(waiting, None)
+            if following is None:
                 raise DataError(
                     "a pool must hold the problems asked for, clusters whole",
                     f"{len(chosen):,} of {counts[split]:,} are left for {split}",
                     "lower the counts of `problems`",
                 )
-            chosen += members[cluster]
+            chosen += members[following]
         splits[split] = chosen[: counts[split]]
     return splits
 

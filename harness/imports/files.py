@@ -69,7 +69,9 @@ def _checkpoint_files(folder: Path) -> dict[str, Path]:
         )
     absent = [name for name in NEEDED_FILES if not (folder / name).is_file()]
     if absent:
-        raise _wrong(f"a checkpoint must hold {' and '.join(NEEDED_FILES)}", f"{absent[0]} is missing", "add it", folder)
+        raise _wrong(
+            f"a checkpoint must hold {' and '.join(NEEDED_FILES)}", f"{absent[0]} is missing", "add it", folder
+        )
     files = {name: folder / name for name in (*NEEDED_FILES, *names)}
     files |= {name: folder / name for name in OPTIONAL_FILES if (folder / name).is_file()}
     # A hub's cache links the files of a snapshot to its blobs; any other way out of the folder is none of ours.
@@ -136,7 +138,7 @@ def _packed_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
         raise DataError("a .gz file must be whole", f"it is not ({error})", "fetch it again") from None
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+def _lines(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[str, Any]]:
     number = size = 0
     while line := file.readline(MOST_LINE + 1):
         number += 1

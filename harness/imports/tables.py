@@ -183,18 +183,12 @@ def read_scores(rows: Rows) -> list[dict[str, Any]]:
     seen: set[tuple[str, str, int]] = set()
     for place, row in rows:
         fields = Fields(row, place)
-        score = {
-            "task": fields.optional_name("task", ""),
-            "problem": fields.name("problem"),
-            "candidate": fields.index("candidate"),
-            "score": fields.number("score"),
-        }
-        key = (score["task"], score["problem"], score["candidate"])
-        if key in seen:
-            value = f"candidate {score['candidate']} of {score['problem']} comes back"
+        task, problem, candidate = fields.optional_name("task", ""), fields.name("problem"), fields.index("candidate")
+        if (task, problem, candidate) in seen:
+            value = f"candidate {candidate} of {problem} comes back"
             raise DataError("a candidate must be scored once", value, "keep one scorer a file", place)
-        if bool(score["task"]) != bool(found[0]["task"] if found else score["task"]):
+        if found and bool(task) != bool(found[0]["task"]):
             raise DataError("`task` must stand in all rows or in none", "it is in some", "correct the file", place)
-        seen.add(key)
-        found.append(score)
+        seen.add((task, problem, candidate))
+        found.append({"task": task, "problem": problem, "candidate": candidate, "score": fields.number("score")})
     return found

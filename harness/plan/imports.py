@@ -104,10 +104,10 @@ def _problems(experiment: Experiment, imports: Imports) -> Iterator[Problem]:
         path = f"evaluate.imported.{name}"
         if row.scores is not None and ("scores", row.scores) in imports:
             yield from _score_problems(experiment, path, row, imports["scores", row.scores])
-        if row.checkpoint is not None and row.text == "chat" and ("checkpoint", row.checkpoint) in imports:
-            if not imports["checkpoint", row.checkpoint].result["chat"]:
-                rule = f"`{path}.text: chat` needs a chat template"
-                yield f"{path}.text", rule, f"{row.checkpoint!r} came without one", "use `text: raw`"
+        checkpoint = None if row.checkpoint is None else imports.get(("checkpoint", row.checkpoint))
+        if checkpoint is not None and row.text == "chat" and not checkpoint.result["chat"]:
+            rule = f"`{path}.text: chat` needs a chat template"
+            yield f"{path}.text", rule, f"{checkpoint.name!r} came without one", "use `text: raw`"
 
 
 def _names(experiment: Experiment) -> Iterator[tuple[str, str, str]]:

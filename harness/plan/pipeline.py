@@ -80,9 +80,7 @@ class Pipeline:
         imports: what the recipe may name.
     """
 
-    def __init__(
-        self, graph: Graph, data_seed: int, rows: Mapping[str, int], imports: Imports = NO_IMPORTS
-    ) -> None:
+    def __init__(self, graph: Graph, data_seed: int, rows: Mapping[str, int], imports: Imports = NO_IMPORTS) -> None:
         self.graph = graph
         self.data_seed = data_seed
         self.rows = rows

@@ -246,25 +246,19 @@ def _imported(pipeline: Pipeline, experiment: Experiment) -> list[Variant]:
     judged = experiment.evaluate.best_of_n.tasks
     paired = () if experiment.evaluate.pair_accuracy is None else experiment.evaluate.pair_accuracy.tasks
     for name, row in experiment.evaluate.imported.items():
-        if row.checkpoint is not None:
-            outcomes = [
-                Outcome(task=task, metric="best_of_n", stage=checkpoint_best_of_n(pipeline, experiment, task, name, row))
-                for task in judged
+        if row.checkpoint is None:
+            tasks = scored_tasks(experiment, row, _asset(pipeline.imports, row))
+            found = [("best_of_n", task, scores_best_of_n(pipeline, experiment, task, name, row)) for task in tasks]
+        else:
+            found = [
+                ("best_of_n", task, checkpoint_best_of_n(pipeline, experiment, task, name, row)) for task in judged
             ]
-            outcomes += [
-                Outcome(
-                    task=task,
-                    metric="pair_accuracy",
-                    stage=checkpoint_pair_accuracy(pipeline, experiment, task, name, row),
-                )
+            found += [
+                ("pair_accuracy", task, checkpoint_pair_accuracy(pipeline, experiment, task, name, row))
                 for task in paired
             ]
-        else:
-            outcomes = [
-                Outcome(task=task, metric="best_of_n", stage=scores_best_of_n(pipeline, experiment, task, name, row))
-                for task in scored_tasks(experiment, row, _asset(pipeline.imports, row))
-            ]
-        rows.append(Variant(setting=name, pretrain_seed=None, finetune_seed=None, outcomes=tuple(outcomes)))
+        outcomes = tuple(Outcome(task=task, metric=metric, stage=stage) for metric, task, stage in found)
+        rows.append(Variant(setting=name, pretrain_seed=None, finetune_seed=None, outcomes=outcomes))
     return rows
 
 

@@ -391,7 +391,7 @@ class Candidates(Block):
 class BestOfN(Block):
     tasks: Names
     n: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(as_tuple), Field(min_length=1)]
-    candidates: Candidates | None = Field(None, description="Needed unless every task's candidates are an imported pool.")
+    candidates: Candidates | None = Field(None, description="Needed unless all tasks are imported pools.")
 
     @model_validator(mode="after")
     def _sizes(self) -> BestOfN:

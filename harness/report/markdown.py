@@ -102,7 +102,7 @@ def number(row: Row, metric: str) -> str:
 
 def _comparisons(board: Board) -> str:
     rows = []
-    for row in board.settings:
+    for row in board.compared:
         for evaluation in board.evaluations:
             gap, above = row.differences.get(evaluation), row.above.get(evaluation)
             if gap is None and above is None:

@@ -27,9 +27,7 @@ def run(context: StageContext) -> dict[str, Any]:
     task = load_task(spec["task"])
     chosen = problems[spec["start"] : spec["stop"]]
     generator = _generator(context, task, chosen)
-    rows = candidates(
-        task, chosen, generator, samples=spec["samples"], seed=spec["seed"], source=spec["engine"]
-    )
+    rows = candidates(task, chosen, generator, samples=spec["samples"], seed=spec["seed"], source=spec["engine"])
     Candidates(context.directory).write(rows)
     return {"problems": spec["stop"] - spec["start"], "candidates": len(rows)}
 

@@ -109,7 +109,11 @@ def _tokenised(tokenizer: BPETokenizer, groups: Iterator[TextGroup]) -> Iterator
     while batch := [group for _, group in zip(range(BATCH), groups, strict=False)]:
         flat = [text for _, texts in batch for text in texts]
         distinct = list(dict.fromkeys(flat))
-        ids = dict(zip(distinct, (item.ids for item in tokenizer.encode_batch(distinct, add_special_tokens=False)), strict=True))
+        ids = dict(
+            zip(
+                distinct, (item.ids for item in tokenizer.encode_batch(distinct, add_special_tokens=False)), strict=True
+            )
+        )
         for row, texts in batch:
             yield row, [ids[text] for text in texts]
 
