@@ -71,8 +71,8 @@ def pool_preferences(pools: Mapping[str, Sequence[Mapping[str, Any]]], wanted: i
             right, wrong = sides[problem]
             if turn >= len(right) * len(wrong):
                 continue
-            chosen = right[turn % len(right)]  # every right one meets every wrong one before a pair comes back
-            rejected = wrong[(turn + turn // len(right)) % len(wrong)]
+            place, again = turn % len(right), turn // len(right)
+            chosen, rejected = right[place], wrong[(place + again) % len(wrong)]  # each couple once
             pairs.append(
                 {
                     "id": f"{problem}#{len(pairs)}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from harness.plan.graph import Graph, Stage, sizes_alone
@@ -76,10 +76,10 @@ class Plan:
     graph: Graph
     settings: tuple[PlannedSetting, ...]
     references: tuple[Variant, ...]
-    imported: tuple[Variant, ...]
-    assets: Mapping[str, Import]
     stages: tuple[Stage, ...]
     asked: int
+    imported: tuple[Variant, ...] = ()
+    assets: Mapping[str, Import] = field(default_factory=dict)
 
     @property
     def variants(self) -> tuple[Variant, ...]:
