@@ -30,7 +30,9 @@ def rows_of_pool(problems: int = 24, candidates: int = 8, *, sources: int = 2) -
                     "model": f"model-{index % sources}",
                     "style": "ignored",
                     "text": f"x = {number}\nans = x {'+' if is_right(number, index) else '-'} {number % 7}  # {index}",
-                    "pred": float(number + number % 7) if is_right(number, index) else float(number - 1_000 - index % 3),
+                    "pred": float(number + number % 7)
+                    if is_right(number, index)
+                    else float(number - 1_000 - index % 3),
                     "correct": is_right(number, index),
                 }
                 for index in range(candidates)

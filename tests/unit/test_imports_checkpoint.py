@@ -1,4 +1,4 @@
-"""Published reward models: our scores are transformers' own, their texts are tokenised as they would be, bad ones not."""
+"""Published reward models: our scores are transformers' own, texts become their publisher's tokens, bad ones are told."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ from tests.toys.published import TEMPLATE, rows_of_pairs, write_classifier, writ
 WORDS = {"name": "my-rm", "licence": "MIT", "source": "nowhere"}
 TOLERANCE = 1e-4
 Module = Any
+DEFAULT = HowToRun()
 
 
-def run(module: Module, folder: Path, spec: dict[str, Any], how: HowToRun = HowToRun(), **inputs: Path) -> dict[str, Any]:
+def run(
+    module: Module, folder: Path, spec: dict[str, Any], how: HowToRun = HowToRun(), **inputs: Path
+) -> dict[str, Any]:
     """Run one stage's code in a folder of its own."""
     folder.mkdir()
     log = EventLog(folder / "events.jsonl")
@@ -81,7 +84,14 @@ def test_scores_are_those_of_transformers_on_the_same_tokens(
     spec = {"content": "pairs", "max_tokens": 512, "limit": None} | ({"text": "chat"} if text == "chat" else {})
     run(encode, tmp_path / "tokens", spec, tokenizer=tmp_path / "imported", source=pairs)
     how = HowToRun(row_tokens=256, rows_per_micro_batch=3)
-    run(score, tmp_path / "scores", {"precision": "fp32"}, how, checkpoint=tmp_path / "imported", tokens=tmp_path / "tokens")
+    run(
+        score,
+        tmp_path / "scores",
+        {"precision": "fp32"},
+        how,
+        checkpoint=tmp_path / "imported",
+        tokens=tmp_path / "tokens",
+    )
     ours = Scores(tmp_path / "scores").read()["score"].to_numpy().reshape(-1, 2)
     theirs = np.array(published_logits(folder, list(Tokens(tmp_path / "tokens").open())))
     assert np.abs(ours - theirs).max() < TOLERANCE
@@ -174,7 +184,10 @@ INDEX = b'{"weight_map": {"score.weight": "../model.safetensors"}}'
         (edit("config.json", architectures=["LlamaForCausalLM"]), "must be a ForSequenceClassification or our own"),
         (edit("config.json", auto_map={"AutoConfig": "modeling_evil.Config"}), "code of its own"),
         (edit("config.json", quantization_config={"bits": 4}), "quantised weights"),
-        (weights(**{"score.weight": np.zeros((2, 16), np.float32)}), "must have one label, but `score.weight` is (2, 16)"),
+        (
+            weights(**{"score.weight": np.zeros((2, 16), np.float32)}),
+            "must have one label, but `score.weight` is (2, 16)",
+        ),
         (weights(**{"score.weight": None}), "must hold `score.weight`"),
         (weights(**{"score.bias": np.zeros(1, np.float32)}), "must have no bias"),
         (weights(**{"model.layers.1.mlp.up_proj.weight": None}), "must hold all weights"),
@@ -227,7 +240,10 @@ def test_links_may_lead_to_a_hubs_blobs_and_nowhere_else(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("template", "says"),
     [
-        ("{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}>{% endif %}", "continuation"),
+        (
+            "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}>{% endif %}",
+            "continuation",
+        ),
         ("{{ raise_exception('no system turn') }}", "must render, but it says: no system turn"),
         ("{{ messages.__class__.__mro__[1].__subclasses__() }}", "must render"),
         ("{% for %}", "must render"),

@@ -30,12 +30,11 @@ def test_no_cluster_is_in_two_splits(clusters: list[int], counts: tuple[int, int
     of = {f"p{number}": f"c{cluster}" for number, cluster in enumerate(clusters)}
     try:
         splits = split_problems(of, dict(zip(SPLITS, counts, strict=True)), seed)
-    except DataError as error:
-        assert "are left for" in str(error)
+    except DataError:  # these clusters are too large for so many; see the next test for what is told
         return
     assert [len(splits[split]) for split in SPLITS] == list(counts)
     held = [{of[problem] for problem in splits[split]} for split in SPLITS]
-    assert not (held[0] & held[1] or held[0] & held[2] or held[1] & held[2])
+    assert sum(map(len, held)) == len(set().union(*held))
 
 
 def test_more_finetuning_problems_leave_test_and_dev_as_they_are() -> None:
