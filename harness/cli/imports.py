@@ -93,7 +93,9 @@ def _tell(what: str, words: Mapping[str, str], made: Record, replaced: Record | 
     console.print(f"{what} {words['name']}: {made.kind}/{made.fingerprint[:12]}, {facts}", markup=False, soft_wrap=True)
     if replaced is not None and _words(replaced) != words:
         told = "; ".join(f"{key} was {value}" for key, value in _words(replaced).items() if value != words[key])
-        console.print(f"the same content was imported before ({told}); these words count now", markup=False)
+        console.print(
+            f"the same content was imported before ({told}); these words count now", markup=False, soft_wrap=True
+        )
     if earlier and earlier != made.fingerprint:
         console.print(
             f"{words['name']} was {made.kind}/{earlier[:12]} before; recipes that name it read this content now",

@@ -127,7 +127,7 @@ def report_of(workspace: Workspace) -> dict[str, Any]:
 
 def rows_of(workspace: Workspace, task: str) -> dict[tuple[str, str], dict[str, Any]]:
     (board,) = [board for board in report_of(workspace)["boards"] if board["task"] == task]
-    return {(row["kind"], row["name"]): row for row in board["rows"]}
+    return {(row["kind"], row["row"]): row for row in board["rows"]}
 
 
 def test_rows_from_outside_stand_on_the_board_with_estimates(outside: Workspace) -> None:
@@ -136,7 +136,7 @@ def test_rows_from_outside_stand_on_the_board_with_estimates(outside: Workspace)
         for rows in tasks:
             estimate = rows["imported", name]["estimates"]["area"]
             assert 0 <= estimate["low"] <= estimate["estimate"] <= estimate["high"] <= 1
-            assert not rows["imported", name]["places"]  # no rank among settings
+            assert not rows["imported", name]["order"]  # no rank among settings
             assert rows["imported", name]["differences"]["best_of_n"]["against"] == "made"
     assert "pair_accuracy" in pot["imported", "my-rm"]["estimates"]
     assert logic["imported", "published"]["gaps"] == {"best_of_n": "not asked: no scores for it"}

@@ -1,4 +1,4 @@
-"""Published reward models: our scores are transformers' own, texts become their publisher's tokens, bad ones are told."""
+"""Published reward models: our scores are transformers' own, texts become the publisher's tokens, bad ones are told."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ Module = Any
 DEFAULT = HowToRun()
 
 
-def run(
-    module: Module, folder: Path, spec: dict[str, Any], how: HowToRun = HowToRun(), **inputs: Path
-) -> dict[str, Any]:
+def run(module: Module, folder: Path, spec: dict[str, Any], how: HowToRun = DEFAULT, **inputs: Path) -> dict[str, Any]:
     """Run one stage's code in a folder of its own."""
     folder.mkdir()
     log = EventLog(folder / "events.jsonl")
