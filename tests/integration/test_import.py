@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -21,86 +22,19 @@ from harness.cli.app import run_command
 from harness.cli.report import report_on
 from harness.cli.workspace import Workspace, open_workspace
 from harness.plan.imports import imports_of
+from harness.plan.kinds import KINDS
 from harness.report.status import look
 from harness.report.words import REFERENCES
 from harness.store.artifacts import Candidates, Pairs
 from harness.store.store import Store
 from harness.tracking.build import Finished, build_view
-from tests.integration.pipelines import ROOT, TINY, folder_of, of_kind, only, record_of, run_up_to
-from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_classifier, write_lines
+from tests.integration.outside import HOSTILE, OUTSIDE, RECIPE, WORDS, harness_import, pool_rows, write_assets
+from tests.integration.pipelines import ROOT, everything, folder_of, of_kind, only, record_of, run_up_to
+from tests.toys.published import rows_of_pool, rows_of_scores, write_lines
 
 # Published data that is never part of the repository: beside it, or beside the folder of its worktrees.
 SHARED = next((place / "shared" / "data" for place in ROOT.parents[:2] if (place / "shared" / "data").is_dir()), None)
 needs_shared = pytest.mark.skipif(SHARED is None, reason="no folder shared/data beside the repository")
-
-HOSTILE = "</script><script>alert(1)</script>"
-WORDS = ("--licence", "MIT", "--source", "example.org/a b")
-RECIPE: dict[str, Any] = {
-    "extends": str(TINY),
-    "name": "from-outside",
-    "tasks": {
-        "pot": {
-            "kind": "pool",
-            "import": "a-pool",
-            "problems": {"finetune": 10, "dev": 4, "test": 8},
-            "max_tokens": 256,
-        }
-    },
-    "finetune": {"tasks": ["logic", "pot"], "samples": 16},
-    "evaluate": {
-        "best_of_n": {"tasks": ["logic", "pot"]},
-        "pair_accuracy": {"tasks": ["pot"], "samples": 12},
-        "imported": {
-            "my-rm": {"checkpoint": "a-checkpoint", "text": "chat", "max_tokens": 512},
-            "published": {"scores": "a-scores"},
-        },
-    },
-    "ablations": {
-        "axes": {
-            "loss": None,
-            "pairs": {"made": {}, "imported": {"pairs": {"import": "a-pairs", "count": 40, "heldout": 0.3}}},
-        }
-    },
-}
-
-
-def pool_rows() -> list[dict[str, Any]]:
-    """A pool of 8 candidates a problem, with a text in it that must not be run by any browser."""
-    rows = rows_of_pool(24, 8)
-    for row in rows:
-        row["question"] += f" {HOSTILE}"
-        row["candidates"][0]["text"] += f"\n{HOSTILE}"
-    return rows
-
-
-def write_assets(folder: Path) -> dict[str, Path]:
-    """One asset of every kind."""
-    pool = pool_rows()
-    return {
-        "pool": write_lines(folder / "pool.jsonl", pool),
-        "pairs": write_lines(folder / "pairs.jsonl", rows_of_pairs(90)),
-        "scores": write_lines(folder / "scores.jsonl", rows_of_scores(pool, task="pot")),
-        "checkpoint": write_classifier(folder / "checkpoint", "qwen2"),
-    }
-
-
-def harness_import(what: str, path: Path, workdir: Path, *more: str) -> int:
-    words = more or ("--name", f"a-{what}", *WORDS)
-    return run_command(["import", what, str(path), *words, "--workdir", str(workdir)])
-
-
-@pytest.fixture(scope="module")
-def outside(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A recipe with everything that can come from outside, run by the commands. Read only."""
-    folder = tmp_path_factory.mktemp("outside")
-    for what, path in write_assets(folder).items():
-        licence = HOSTILE if what == "checkpoint" else "MIT"
-        words = ("--name", f"a-{what}", "--licence", licence, "--source", f"{HOSTILE} & more")
-        assert harness_import(what, path, folder / "w", *words) == 0
-    recipe = folder / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
-    assert run_command(["run", str(recipe), "--workdir", str(folder / "w")]) == 0
-    return open_workspace(recipe, [], folder / "w")
 
 
 @pytest.fixture
@@ -118,6 +52,14 @@ def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
 
 
 # --------------------------------------------------------------------------------------------- on one board
+
+
+def test_every_kind_that_comes_from_outside_was_run(outside: Workspace, finished: Workspace) -> None:
+    kinds = {stage.kind for stage in outside.plan.stages}
+    assert kinds >= OUTSIDE
+    assert set(KINDS) - {stage.kind for stage in everything(finished)} == OUTSIDE
+    for stage in outside.plan.stages:
+        outside.store.verify(record_of(outside.store, stage))
 
 
 def report_of(workspace: Workspace) -> dict[str, Any]:
@@ -247,8 +189,6 @@ def test_running_again_computes_nothing(outside: Workspace, capfd: pytest.Captur
 def test_an_import_whose_files_were_dropped_is_asked_for_before_anything_runs(
     outside: Workspace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     workdir = tmp_path / "w"
     shutil.copytree(outside.workdir, workdir)
     recipe = str(outside.plan.loaded.path)
@@ -363,8 +303,6 @@ def test_what_only_the_file_shows_fails_with_its_line(
 
 
 def test_scores_that_miss_a_candidate_fail_and_name_it(outside: Workspace, tmp_path: Path) -> None:
-    import shutil
-
     workdir = tmp_path / "w"
     shutil.copytree(outside.workdir, workdir)
     tested = {row["problem"] for row in Candidates(folder_of(outside.store, only(outside, "pool_candidates"))).rows()}
