@@ -65,9 +65,9 @@ def open_workspace(
     loaded = load_checked(recipe, assignments)
     folder = workdir or Path(loaded.recipe.runtime.workdir)
     where = "--workdir" if workdir is not None else loaded.where("runtime.workdir")
-    problems = missing_packages(loaded) + workdir_problems(folder / STORE, where, writes=writes)
-    imports = NO_IMPORTS if problems else imports_of(Store(folder / STORE))
-    problems += import_problems(loaded, imports)
+    unusable = workdir_problems(folder / STORE, where, writes=writes)
+    imports = NO_IMPORTS if unusable else imports_of(Store(folder / STORE))
+    problems = missing_packages(loaded) + (unusable or import_problems(loaded, imports))
     if problems:
         raise ProblemList([*problems, *(gpu_problems(loaded) if runs else ())])
     return Workspace(plan=make_plan(loaded, imports), store=Store(folder / STORE), workdir=folder)

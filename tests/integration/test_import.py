@@ -205,6 +205,21 @@ def test_an_import_whose_files_were_dropped_is_asked_for_before_anything_runs(
     assert open_workspace(Path(recipe), [more], workdir).work().to_run
 
 
+def test_unknown_imports_are_told_with_everything_else_that_is_missing(
+    outside: Workspace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = outside.plan.loaded.path
+    absent = ["--set", "corpus.packages=[email, unittest, logging, http, nosuch]"]
+    for workdir, unknown in ((tmp_path / "empty", 4), (outside.workdir, 0)):
+        capfd.readouterr()
+        assert run_command(["plan", str(recipe), "--workdir", str(workdir), *absent]) == 2
+        lines = capfd.readouterr().err.splitlines()
+        assert sum("not found: nosuch" in line for line in lines) == 1
+        assert sum("must name an import of the workdir" in line for line in lines) == unknown
+        assert len(lines) == unknown + 1
+    assert run_command(["validate", str(recipe)]) == 0  # knows no workdir
+
+
 # ------------------------------------------------------------------------------------------------ the command
 
 
