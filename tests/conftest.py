@@ -96,6 +96,7 @@ RECIPE: dict[str, Any] = {
         "pair_accuracy": {"tasks": ["sums", "logic"], "samples": 16},
         "code_pairs": {"count": 40},
         "reference_scorers": ["length", "ngrams"],
+        "imported": {},
     },
 }
 

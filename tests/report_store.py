@@ -200,6 +200,7 @@ def _candidates(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
             "correct": index % 3 == 0,
             "error_type": "" if index % 3 == 0 else f"slip_{index % 3}",
             "seen": index % 3 == 1,
+            "source": f"model {index % 2}{text}",
         }
         for index in range(12)
     ]

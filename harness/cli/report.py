@@ -119,7 +119,7 @@ def _table(board: Board, *, grey: bool) -> Table:
     main = "best_of_n" if "best_of_n" in board.evaluations else "pair_accuracy"
     for row in (row for row in board.rows if row.estimates):
         place = Text(str(row.places.get(main, "")), style="dim" if grey else "")
-        name = Text(row.label, style="" if row.is_setting else "dim")
+        name = Text(row.label, style="dim" if row.is_reference else "")
         cells = [_cell(row, metric) for metric in metrics]
         made.add_row(name, Text(row.seeds), *cells, place)
     return made

@@ -12,9 +12,10 @@ from harness.cli.execute import execute
 from harness.cli.report import print_report, report_on
 from harness.cli.sync import TrackingWorker, finish
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
-from harness.errors import PlanError, ProblemList
+from harness.errors import HarnessError, PlanError, ProblemList
 from harness.execution.runner import Summary
 from harness.plan.cost import estimate
+from harness.plan.imports import STAGE_OF
 from harness.plan.plan import Work
 from harness.report.index import write_index
 from harness.report.words import duration
@@ -26,7 +27,11 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
     """Run a recipe; returns the exit code."""
     workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=True)
     work = workspace.work()
-    problems = [*_budget_problems(workspace, work), *gpu_problems(workspace.plan.loaded, work.to_run)]
+    problems = [
+        *_import_problems(work),
+        *_budget_problems(workspace, work),
+        *gpu_problems(workspace.plan.loaded, work.to_run),
+    ]
     if problems:
         raise ProblemList(problems)
     if dry_run:
@@ -68,7 +73,19 @@ def _run_left(workspace: Workspace, work: Work, worker: TrackingWorker | None, r
     return FAILED if summary.failed else DONE
 
 
-def _budget_problems(workspace: Workspace, work: Work) -> Iterator[PlanError]:
+def _import_problems(work: Work) -> Iterator[HarnessError]:
+    """Imports whose files are gone, which no run can fetch."""
+    for stage in work.to_run:
+        if stage.kind in STAGE_OF.values():
+            yield PlanError(
+                f"the files of {stage.label} must be in the workdir",
+                "they were dropped, or other code made them",
+                "`harness import` it again",
+                stage.name,
+            )
+
+
+def _budget_problems(workspace: Workspace, work: Work) -> Iterator[HarnessError]:
     budget, where = workspace.runtime.budget, workspace.plan.loaded.where
     if budget.stages is not None and len(work.to_run) > budget.stages:
         yield PlanError(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.cli.environment import gpu_problems, missing_packages, option_problems, workdir_problems
 from harness.errors import ProblemList, StoreError
+from harness.plan.imports import NO_IMPORTS, import_problems, imports_of
 from harness.plan.plan import Plan, Work, make_plan, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.recipe.schema import Runtime
@@ -64,10 +65,12 @@ def open_workspace(
     loaded = load_checked(recipe, assignments)
     folder = workdir or Path(loaded.recipe.runtime.workdir)
     where = "--workdir" if workdir is not None else loaded.where("runtime.workdir")
-    problems = missing_packages(loaded) + workdir_problems(folder / STORE, where, writes=writes)
+    unusable = workdir_problems(folder / STORE, where, writes=writes)
+    imports = NO_IMPORTS if unusable else imports_of(Store(folder / STORE))
+    problems = missing_packages(loaded) + (unusable or import_problems(loaded, imports))
     if problems:
         raise ProblemList([*problems, *(gpu_problems(loaded) if runs else ())])
-    return Workspace(plan=make_plan(loaded), store=Store(folder / STORE), workdir=folder)
+    return Workspace(plan=make_plan(loaded, imports), store=Store(folder / STORE), workdir=folder)
 
 
 def open_store(workdir: Path) -> Store:

@@ -11,20 +11,25 @@ from typing import Any
 
 from harness.engines.base import Completion, Generator, Request, Sampling
 from harness.errors import DataError
+from harness.store.artifacts import UNKNOWN_ERROR
 from harness.tasks.task import Problem, Task, stream
-
-UNKNOWN_ERROR = "unknown"
-"""Error type of a wrong solution whose generator does not say what is wrong with it."""
 
 
 def candidates(
-    task: Task, problems: Sequence[Problem], generator: Generator, *, samples: int, seed: int, sampling: Sampling
+    task: Task,
+    problems: Sequence[Problem],
+    generator: Generator,
+    *,
+    samples: int,
+    seed: int,
+    sampling: Sampling,
+    source: str,
 ) -> list[dict[str, Any]]:
     """Candidate rows of the problems, `samples` each.
 
     A request's seed depends on its problem, its index and `seed` alone: parts put together equal the whole, and fewer
     samples are the first of more. Columns as in `harness.store.artifacts.Candidates`; `answer` is None where none is
-    stated.
+    stated, `source` what the generator is called.
 
     Raises:
         DataError: the task grades a text otherwise than its generator knows.
@@ -41,7 +46,8 @@ def candidates(
     ]
     completions = generator.generate(requests)
     return [
-        _row(task, problem, index, completion) for (problem, index), completion in zip(asked, completions, strict=True)
+        {**_row(task, problem, index, completion), "source": source}
+        for (problem, index), completion in zip(asked, completions, strict=True)
     ]
 
 

@@ -153,19 +153,29 @@ def _tokens_a_group(encode: Stage, known: Snapshot) -> tuple[float, int, Basis]:
             groups,
             ("from characters"),
         )
-    responses = {"texts": 1, "pairs": 2}.get(encode.spec["content"])
+    responses = {"texts": 1.0, "pairs": 2.0}.get(encode.spec["content"])
     if responses is None:
-        part = next(iter(source.inputs.values())).stage
-        responses = int(part.spec["samples"])
+        responses = _candidates_a_problem(source, known)
     return (responses + 1) * ASSUMED_TOKENS_PER_RESPONSE, groups, "assumed"
+
+
+def _candidates_a_problem(candidates: Stage, known: Snapshot) -> float:
+    if candidates.kind == "pool_candidates":
+        pool = candidates.inputs["pool"].stage
+        record = known.record(pool.kind, pool.fingerprint)
+        return 1.0 if record is None else record.result["candidates"] / record.result["problems"]
+    part = next(iter(candidates.inputs.values())).stage
+    return float(part.spec["samples"])
 
 
 def _groups_asked(encode: Stage) -> int:
     source = encode.inputs["source"].stage
     if encode.spec["limit"] is not None:
         return int(encode.spec["limit"])
-    if source.kind == "preferences":
+    if source.kind in ("preferences", "pool_preferences"):
         return int(source.spec["count"])
+    if source.kind == "pool_candidates":
+        return int(source.inputs["problems"].stage.spec["problems"]["test"])
     if source.kind == "candidates":
         return max(int(part.stage.spec["stop"]) for part in source.inputs.values())
     return 1
@@ -173,7 +183,13 @@ def _groups_asked(encode: Stage) -> int:
 
 def _flops(stage: Stage, tokens: float, known: Snapshot) -> float:
     """6 FLOPs a weight and token in training, 2 in scoring and writing; the vocabulary matrix only where it is used."""
-    shape = _shape(stage, known) if tokens else None
+    if not tokens:
+        return 0.0
+    if stage.kind == "score" and stage.inputs["checkpoint"].stage.kind == "imported_checkpoint":
+        checkpoint = stage.inputs["checkpoint"].stage
+        record = known.record(checkpoint.kind, checkpoint.fingerprint)
+        return 0.0 if record is None else 2.0 * record.result["layer_parameters"] * tokens
+    shape = _shape(stage, known)
     if shape is None:
         return 0.0
     layers, vocabulary = parameters(shape)

@@ -44,9 +44,25 @@ _WRITING = (
     "stages/functions.py",
     "stages/writer.py",
 )
+_TABLES = ("imports/files.py", "imports/fields.py", "imports/tables.py", "stages/incoming.py")
+_DEALT = ("tasks/task.py", "imports/deal.py")
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
+        "imported_checkpoint": Kind(
+            code_version=1,
+            sources=(
+                "models",
+                "imports/files.py",
+                "imports/chat.py",
+                "imports/checkpoint.py",
+                "stages/incoming.py",
+                "stages/imported_checkpoint.py",
+            ),
+        ),
+        "imported_pairs": Kind(code_version=1, sources=(*_TABLES, "stages/imported_pairs.py")),
+        "imported_pool": Kind(code_version=1, sources=(*_TABLES, "stages/imported_pool.py")),
+        "imported_scores": Kind(code_version=1, sources=(*_TABLES, "stages/imported_scores.py")),
         "corpus": Kind(code_version=1, sources=("corpus", "stages/corpus.py")),
         "pretrained": Kind(
             code_version=1,
@@ -80,10 +96,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             ),
         ),
         "pairs": Kind(code_version=1, sources=("stages/gather.py", "stages/pairs.py")),
+        "split_pairs": Kind(code_version=1, sources=(*_DEALT, "stages/split_pairs.py")),
         "problems": Kind(code_version=1, sources=(*_TASKS, "stages/problems.py")),
         "preferences": Kind(code_version=1, sources=(*_TASKS, "stages/task_problems.py", "stages/preferences.py")),
         "candidates_part": Kind(
-            code_version=1,
+            code_version=2,
             sources=(
                 *_TASKS,
                 "engines",
@@ -93,9 +110,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "stages/candidates_part.py",
             ),
         ),
-        "candidates": Kind(code_version=1, sources=("stages/gather.py", "stages/candidates.py")),
+        "candidates": Kind(code_version=2, sources=("stages/gather.py", "stages/candidates.py")),
+        "pool_problems": Kind(code_version=1, sources=(*_DEALT, "stages/pool_problems.py")),
+        "pool_preferences": Kind(
+            code_version=1, sources=(*_DEALT, "stages/pool_rows.py", "stages/pool_preferences.py")
+        ),
+        "pool_candidates": Kind(code_version=1, sources=("stages/pool_rows.py", "stages/pool_candidates.py")),
         "tokenizer": Kind(code_version=1, sources=("stages/tokenizer.py",)),
-        "encode": Kind(code_version=1, sources=("stages/encode.py",)),
+        "encode": Kind(code_version=1, sources=("imports/chat.py", "stages/encode.py")),
         "base": Kind(code_version=1, sources=(*_TRAINING, "stages/base.py"), trains=True, accelerated=True),
         "trunk_state": Kind(
             code_version=1, sources=(*_TRAINING, "stages/trunk_state.py"), trains=True, accelerated=True
@@ -116,8 +138,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "stages/write_scores.py",
             ),
         ),
+        "aligned_scores": Kind(code_version=1, sources=("stages/write_scores.py", "stages/aligned_scores.py")),
         "best_of_n": Kind(
-            code_version=1,
+            code_version=2,
             sources=(
                 "evaluation/best_of_n.py",
                 "evaluation/pair_accuracy.py",
@@ -133,7 +156,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             sources=("evaluation/pair_accuracy.py", "evaluation/best_of_n.py", "stages/pair_accuracy.py"),
         ),
         "analysis": Kind(
-            code_version=2, sources=("evaluation/statistics.py", "evaluation/ranks.py", "stages/analysis.py")
+            code_version=3, sources=("evaluation/statistics.py", "evaluation/ranks.py", "stages/analysis.py")
         ),
     }
 )

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harness.errors import MissingRequirement
@@ -43,7 +44,9 @@ class ModelSource:
     name: str
 
 
-def resolve_model(model: PackagedModel | FolderModel | GgufModel | HubModel, commits: Commits) -> ModelSource:
+def resolve_model(
+    model: PackagedModel | FolderModel | GgufModel | HubModel, commits: Commits = MappingProxyType({})
+) -> ModelSource:
     """The source a recipe names.
 
     A hub revision whose commit is not known stays as it is written.

@@ -15,17 +15,20 @@ from pydantic import BaseModel
 
 from harness.plan import sources
 from harness.plan.graph import Graph, Input, Stage
+from harness.plan.imports import NO_IMPORTS, STAGE_OF, Imports
 from harness.plan.model_sources import Commits, resolve_model
 from harness.recipe.blocks import (
     WSD,
+    AnyTask,
     DocstringPrompt,
+    ImportedPairs,
     MutationSide,
     Optimization,
     Pairs,
     PluginSide,
+    PoolTask,
     Pretrain,
     ReferenceSide,
-    Task,
     TinyModel,
 )
 from harness.recipe.models import (
@@ -100,15 +103,23 @@ class Pipeline:
     Args:
         rows: pair stream -> the most pairs any setting of the recipe asks of it (n_max), from `pair_key`.
         commits: which commit a hub model's revision stands for, as far as that is known.
+        imports: what the recipe may name.
     """
 
     def __init__(
-        self, graph: Graph, data_seed: int, rows: Mapping[str, int], commits: Commits = MappingProxyType({})
+        self,
+        graph: Graph,
+        data_seed: int,
+        rows: Mapping[str, int],
+        *,
+        imports: Imports = NO_IMPORTS,
+        commits: Commits = MappingProxyType({}),
     ) -> None:
         self.graph = graph
         self.commits = commits
         self.data_seed = data_seed
         self.rows = rows
+        self.imports = imports
         self._memory: dict[Key, Stage] = {}
         self._texts: dict[tuple[str, int], tuple[object, str]] = {}
 
@@ -147,9 +158,20 @@ class Pipeline:
             )
         return self._memory[key]
 
-    def problems(self, name: str, task: Task) -> Stage:
+    def imported(self, what: str, name: str) -> Stage:
+        """The stage that brought in a named asset; its identity is the content's digest, whatever the name."""
+        spec = {"digest": self.imports[what, name].digest}
+        return self.graph.stage(STAGE_OF[what], spec, label=f"imported {what} {name}")
+
+    def problems(self, name: str, task: AnyTask) -> Stage:
         key = ("problems", self._text(task))
         if key not in self._memory:
+            if isinstance(task, PoolTask):
+                spec = {"problems": identity_of(task.problems), "seed": self.data_seed}
+                inputs = {"pool": self.imported("pool", task.imported)}
+                label = f"problems {name}"
+                self._memory[key] = self.graph.stage("pool_problems", spec, inputs, label=label)
+                return self._memory[key]
             spec = {
                 "task": task.kind,
                 "problems": identity_of(task.problems),
@@ -160,29 +182,36 @@ class Pipeline:
             self._memory[key] = self.graph.stage("problems", spec, label=f"problems {name}")
         return self._memory[key]
 
-    def preferences(self, name: str, task: Task, split: str, count: int) -> Stage:
+    def preferences(self, name: str, task: AnyTask, split: str, count: int) -> Stage:
         key = ("preferences", self._text(task), split, count)
         if key not in self._memory:
-            spec = {"task": task.kind, "split": split, "count": count, "seed": self.data_seed}
+            spec = {"split": split, "count": count, "seed": self.data_seed}
             inputs = {"problems": self.problems(name, task)}
-            self._memory[key] = self.graph.stage("preferences", spec, inputs, label=f"preferences {name} {split}")
+            kind = "preferences"
+            if isinstance(task, PoolTask):
+                kind, inputs = "pool_preferences", {**inputs, "pool": self.imported("pool", task.imported)}
+            else:
+                spec["task"] = task.kind
+            self._memory[key] = self.graph.stage(kind, spec, inputs, label=f"preferences {name} {split}")
         return self._memory[key]
 
     def pair_key(self, experiment: Experiment) -> str:
         """What a setting's pairs have in common with another's, whatever their count."""
         pairs = experiment.pairs
-        return self._once(
-            "pair_key",
-            experiment,
-            lambda: "|".join(
-                [self._text(block) for block in (experiment.corpus, experiment.model)]
-                + [self._text(block) for block in (pairs.prompt, pairs.chosen, pairs.rejected)]
-                + [str(pairs.part_size), str(pairs.spare), str(pairs.max_tokens)]
-            ),
-        )
+        if isinstance(pairs, ImportedPairs):
+            made = [pairs.imported, str(pairs.heldout), str(pairs.max_tokens)]
+        else:
+            made = [self._text(block) for block in (pairs.prompt, pairs.chosen, pairs.rejected)]
+            made += [str(pairs.part_size), str(pairs.spare), str(pairs.max_tokens)]
+        blocks = (experiment.corpus, experiment.model)
+        return self._once("pair_key", experiment, lambda: "|".join([*map(self._text, blocks), *made]))
 
     def pairs(self, experiment: Experiment, split: str, count: int) -> Stage:
         block = experiment.pairs
+        if isinstance(block, ImportedPairs):
+            spec = {"split": split, "heldout": block.heldout, "seed": self.data_seed}
+            imported = self.imported("pairs", block.imported)
+            return self.graph.stage("split_pairs", spec, {"pairs": imported}, label=f"pairs {split}")
         key = ("pairs", self.pair_key(experiment), split, count)
         if key not in self._memory:
             sides = {"prompt": _prompt(block.prompt), "chosen": _side(block.chosen), "rejected": _side(block.rejected)}
@@ -246,6 +275,10 @@ class Pipeline:
 
     def candidates(self, experiment: Experiment, name: str) -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.best_of_n.candidates
+        if isinstance(task, PoolTask):
+            inputs = {"problems": self.problems(name, task), "pool": self.imported("pool", task.imported)}
+            return self.graph.stage("pool_candidates", {"split": "test"}, inputs, label=f"candidates {name}")
+        assert block is not None
         key = ("candidates", self._text(task), self._text(block))
         if key not in self._memory:
             problems = self.problems(name, task)
@@ -265,6 +298,7 @@ class Pipeline:
             if block.writer is not None:
                 inputs["model"] = self.pretrained(block.writer.model)
                 common["writer"] = writer_spec(block.writer)
+                common["source"] = inputs["model"].label.removeprefix("model ")
                 del common["accuracy"]  # of the simulated engine
                 affinity = f"{inputs['model'].fingerprint}:{fingerprint(common['writer'])}"
             parts = {}
@@ -299,10 +333,25 @@ class Pipeline:
         self, experiment: Experiment, source: Stage, *, content: str, max_tokens: int, limit: int | None, label: str
     ) -> Stage:
         """Token ids of a source's groups; `limit` cuts to the first groups that fit, and is no part of the stream."""
-        tokenizer = self.tokenizer(experiment)
-        key = ("encode", tokenizer.fingerprint, source.fingerprint, content, max_tokens, limit)
+        return self.encode_with(
+            self.tokenizer(experiment), source, content=content, max_tokens=max_tokens, limit=limit, label=label
+        )
+
+    def encode_with(
+        self,
+        tokenizer: Stage,
+        source: Stage,
+        *,
+        content: str,
+        max_tokens: int,
+        limit: int | None,
+        label: str,
+        text: str = "raw",
+    ) -> Stage:
+        """As `encode`, by any tokenizer, an imported checkpoint's too; `text` is raw or by its chat template."""
+        key = ("encode", tokenizer.fingerprint, source.fingerprint, content, max_tokens, limit, text)
         if key not in self._memory:
-            spec = {"content": content, "max_tokens": max_tokens}
+            spec = {"content": content, "max_tokens": max_tokens} | ({} if text == "raw" else {"text": text})
             stream = {**spec, "tokenizer": tokenizer.fingerprint, "source": source.stream or source.fingerprint}
             inputs = {"tokenizer": tokenizer, "source": source}
             self._memory[key] = self.graph.stage(
@@ -456,8 +505,8 @@ class Pipeline:
     def best_of_n(self, experiment: Experiment, name: str, model: Stage, label: str) -> Stage:
         candidates = self.candidates(experiment, name)
         tokens = self._candidate_tokens(experiment, name)
-        scores = self._score(experiment, model, tokens, f"{label} on {name} candidates")
-        return self._best_of_n(experiment, candidates, scores, f"best-of-N {label} on {name}")
+        scores = self.scored(experiment, model, tokens, f"{label} on {name} candidates")
+        return self.judged_pool(experiment, candidates, scores, f"best-of-N {label} on {name}")
 
     def _candidate_tokens(self, experiment: Experiment, name: str) -> Stage:
         return self.encode(
@@ -473,7 +522,7 @@ class Pipeline:
         assert experiment.evaluate.pair_accuracy is not None
         count = experiment.evaluate.pair_accuracy.samples
         pairs = self.preferences(name, experiment.tasks[name], "test", count)
-        scores = self._score(
+        scores = self.scored(
             experiment, model, self.preference_tokens(experiment, name, "test", count), f"{label} on {name} pairs"
         )
         return self.graph.stage(
@@ -482,7 +531,7 @@ class Pipeline:
 
     def code_pair_accuracy(self, experiment: Experiment, model: Stage, label: str) -> Stage:
         pairs = self._heldout_pairs(experiment)
-        scores = self._score(experiment, model, self._heldout_tokens(experiment), f"{label} on held-out code")
+        scores = self.scored(experiment, model, self._heldout_tokens(experiment), f"{label} on held-out code")
         return self.graph.stage(
             "pair_accuracy", {}, {"scores": scores, "pairs": pairs}, label=f"pair accuracy {label} on held-out code"
         )
@@ -504,11 +553,11 @@ class Pipeline:
         assert experiment.evaluate.code_pairs is not None
         return experiment.evaluate.code_pairs.count
 
-    def _score(self, experiment: Experiment, model: Stage, tokens: Stage, label: str) -> Stage:
+    def scored(self, experiment: Experiment, model: Stage, tokens: Stage, label: str) -> Stage:
         spec = {"precision": experiment.finetune.precision}
         return self.graph.stage("score", spec, {"checkpoint": model, "tokens": tokens}, label=f"score {label}")
 
-    def _best_of_n(self, experiment: Experiment, candidates: Stage, scores: Stage, label: str) -> Stage:
+    def judged_pool(self, experiment: Experiment, candidates: Stage, scores: Stage, label: str) -> Stage:
         spec = {"n": list(experiment.evaluate.best_of_n.n)}
         return self.graph.stage("best_of_n", spec, {"scores": scores, "candidates": candidates}, label=label)
 
@@ -524,7 +573,7 @@ class Pipeline:
         candidates = self.candidates(experiment, name)
         target = {"target": candidates, "target_tokens": self._candidate_tokens(experiment, name)}
         scores = self._shallow_on_tasks(experiment, scorer, seed, target, "candidates", name)
-        return self._best_of_n(experiment, candidates, scores, f"best-of-N {scorer} on {name}")
+        return self.judged_pool(experiment, candidates, scores, f"best-of-N {scorer} on {name}")
 
     def reference_pair_accuracy(self, experiment: Experiment, name: str, scorer: str, seed: int) -> Stage:
         assert experiment.evaluate.pair_accuracy is not None

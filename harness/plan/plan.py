@@ -5,21 +5,25 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 
 from harness.plan.graph import Graph, Stage, sizes_alone
+from harness.plan.imported_rows import checkpoint_best_of_n, checkpoint_pair_accuracy, scores_best_of_n
+from harness.plan.imports import NO_IMPORTS, Import, Imports, scored_tasks
 from harness.plan.kinds import source_digest
 from harness.plan.model_sources import Commits
 from harness.plan.pipeline import Pipeline, steps_of, trains_head
+from harness.recipe.blocks import ImportedRow
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
-from harness.recipe.schema import Runtime
+from harness.recipe.schema import Experiment, Runtime
 from harness.store.identity import fingerprint
 from harness.store.store import Snapshot, Store
 
 POOL = "pool"  # the row of what a pool gives without a scorer
+IMPORTED = "imported"  # the kind of a row from outside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,7 @@ class Plan:
         stages: deduplicated, inputs first.
         asked: how many stages there would be if every variant ran alone.
         references: shallow scorers, one a fine-tuning seed, in the shape of variants.
+        imported: rows from outside, in the shape of variants; `assets` is what each was made from.
     """
 
     loaded: LoadedRecipe
@@ -75,14 +80,21 @@ class Plan:
     references: tuple[Variant, ...]
     stages: tuple[Stage, ...]
     asked: int
+    imported: tuple[Variant, ...] = ()
+    assets: Mapping[str, Import] = field(default_factory=dict)
 
     @property
     def variants(self) -> tuple[Variant, ...]:
         return tuple(variant for setting in self.settings for variant in setting.variants)
 
     @property
+    def everyone(self) -> tuple[Variant, ...]:
+        """Variants and every other row of the board."""
+        return (*self.variants, *self.references, *self.imported)
+
+    @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        return tuple(outcome for variant in (*self.variants, *self.references) for outcome in variant.outcomes)
+        return tuple(outcome for variant in self.everyone for outcome in variant.outcomes)
 
 
 @contextmanager
@@ -98,10 +110,11 @@ def _without_collections() -> Iterator[None]:
 
 
 @_without_collections()
-def make_plan(loaded: LoadedRecipe, commits: Commits = MappingProxyType({})) -> Plan:
+def make_plan(loaded: LoadedRecipe, *, imports: Imports = NO_IMPORTS, commits: Commits = MappingProxyType({})) -> Plan:
     """Expand a recipe into its plan.
 
     Args:
+        imports: what the recipe may name; it was checked by `import_problems`.
         commits: which commit a hub model's revision stands for, as far as that is known.
 
     Raises:
@@ -109,7 +122,7 @@ def make_plan(loaded: LoadedRecipe, commits: Commits = MappingProxyType({})) -> 
     """
     recipe = loaded.recipe
     graph = Graph()
-    pipeline = Pipeline(graph, recipe.seeds.data, _most_pairs(loaded), commits)
+    pipeline = Pipeline(graph, recipe.seeds.data, _most_pairs(loaded), imports=imports, commits=commits)
     merged: dict[tuple[str, ...], list[tuple[Setting, tuple[Variant, ...]]]] = {}
     for setting in loaded.settings:
         variants = tuple(_variants(pipeline, setting, recipe.seeds.pretrain, recipe.seeds.finetune))
@@ -120,7 +133,8 @@ def make_plan(loaded: LoadedRecipe, commits: Commits = MappingProxyType({})) -> 
         for group in merged.values()
     )
     references = tuple(_references(pipeline, loaded))
-    everyone = [*(variant for setting in settings for variant in setting.variants), *references]
+    imported = tuple(_imported(pipeline, recipe))
+    everyone = [*(variant for setting in settings for variant in setting.variants), *references, *imported]
     targets = [outcome.stage for variant in everyone for outcome in variant.outcomes]
     _order_trunks(graph)
     stages = tuple(graph.in_order(targets))
@@ -130,6 +144,8 @@ def make_plan(loaded: LoadedRecipe, commits: Commits = MappingProxyType({})) -> 
         graph=graph,
         settings=settings,
         references=references,
+        imported=imported,
+        assets={name: _asset(imports, row) for name, row in recipe.evaluate.imported.items()},
         stages=stages,
         asked=asked,
     )
@@ -225,6 +241,32 @@ def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
                 outcomes.append(Outcome(task=CODE, metric="pair_accuracy", stage=stage))
             references.append(Variant(setting=scorer, pretrain_seed=None, finetune_seed=seed, outcomes=tuple(outcomes)))
     return references
+
+
+def _imported(pipeline: Pipeline, experiment: Experiment) -> list[Variant]:
+    """Rows from outside, judged on the base experiment's tasks as far as they can be."""
+    rows = []
+    judged = experiment.evaluate.best_of_n.tasks
+    paired = () if experiment.evaluate.pair_accuracy is None else experiment.evaluate.pair_accuracy.tasks
+    for name, row in experiment.evaluate.imported.items():
+        if row.checkpoint is None:
+            tasks = scored_tasks(experiment, row, _asset(pipeline.imports, row))
+            found = [("best_of_n", task, scores_best_of_n(pipeline, experiment, task, name, row)) for task in tasks]
+        else:
+            found = [
+                ("best_of_n", task, checkpoint_best_of_n(pipeline, experiment, task, name, row)) for task in judged
+            ]
+            found += [
+                ("pair_accuracy", task, checkpoint_pair_accuracy(pipeline, experiment, task, name, row))
+                for task in paired
+            ]
+        outcomes = tuple(Outcome(task=task, metric=metric, stage=stage) for metric, task, stage in found)
+        rows.append(Variant(setting=name, pretrain_seed=None, finetune_seed=None, outcomes=outcomes))
+    return rows
+
+
+def _asset(imports: Imports, row: ImportedRow) -> Import:
+    return imports["scores", row.scores] if row.scores is not None else imports["checkpoint", str(row.checkpoint)]
 
 
 def _order_trunks(graph: Graph) -> None:
@@ -364,5 +406,7 @@ def analysis_stage(plan: Plan, finished: frozenset[str], retracted: frozenset[st
     for scorer in scorers:
         variants = tuple(variant for variant in plan.references if variant.setting == scorer)
         add(scorer, "pool" if scorer == POOL else "shallow", variants)
+    for row in plan.imported:
+        add(row.setting, IMPORTED, (row,))
     spec = {"rows": rows, "baseline": baseline_of(plan), "seed": plan.loaded.recipe.seeds.data}
     return plan.graph.stage("analysis", spec, inputs, label="analysis")

@@ -14,6 +14,7 @@ from harness.recipe.schema import Ablations
 
 # Keys that say which variant of a block is meant: where they differ, a mapping replaces instead of merging.
 DISCRIMINATORS = ("kind", "from", "source", "engine")
+IMPORT = "import"  # a block that names an import, over one that does not, is another variant too
 MOST_SETTINGS = 100_000
 
 Path = tuple[str, ...]
@@ -42,6 +43,8 @@ def merge(old: Any, new: Any) -> Any:
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         return new
     if any(key in old and key in new and old[key] != new[key] for key in DISCRIMINATORS):
+        return new
+    if IMPORT in new and IMPORT not in old:
         return new
     merged = dict(old)
     for key, value in new.items():

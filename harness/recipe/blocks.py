@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -19,10 +19,12 @@ from harness.recipe.fields import (
     MOST_PARTS,
     MOST_SEEDS,
     MOST_TOKENS,
+    POOL,
     Block,
     Count,
     Fraction,
     Kind,
+    Name,
     Names,
     NotNegative,
     Options,
@@ -290,6 +292,25 @@ class Pairs(Block):
         return self
 
 
+class ImportedPairs(Block):
+    """Published preference pairs, see `harness import pairs`; each cluster is either trained on or held out."""
+
+    imported: Name = Field(alias="import", description="Name of imported pairs.")
+    count: Count
+    heldout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="Share kept for `evaluate.code_pairs`.")
+    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 256
+
+
+def _pairs_tag(value: Any) -> str:
+    imported = "import" in value if isinstance(value, Mapping) else isinstance(value, ImportedPairs)
+    return ImportedPairs.__name__ if imported else Pairs.__name__
+
+
+AnyPairs = Annotated[
+    Annotated[Pairs, Tag("Pairs")] | Annotated[ImportedPairs, Tag("ImportedPairs")], Discriminator(_pairs_tag)
+]
+
+
 class ProblemCounts(Block):
     """Problems a split; splits share no problem, template or passage (the task's cluster key)."""
 
@@ -304,6 +325,32 @@ class Task(Block):
     problems: ProblemCounts
     options: Options = Field(default_factory=dict, description="The task's own settings, see its file.")
     max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 512
+
+
+class PoolCounts(Block):
+    """Problems of an imported pool a split, clusters whole. Test takes the first, then dev, then fine-tuning."""
+
+    base: ClassVar[int] = 0  # a pool holds no texts for the base language model
+    finetune: Count
+    dev: Count
+    test: Count
+
+
+class PoolTask(Block):
+    """A task whose problems and candidates are an imported pool, see `harness import pool`."""
+
+    kind: Literal["pool"]
+    imported: Name = Field(alias="import", description="Name of an imported pool.")
+    problems: PoolCounts
+    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 512
+
+
+def _task_tag(value: Any) -> str:
+    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return PoolTask.__name__ if kind == POOL else Task.__name__
+
+
+AnyTask = Annotated[Annotated[Task, Tag("Task")] | Annotated[PoolTask, Tag("PoolTask")], Discriminator(_task_tag)]
 
 
 # -------------------------------------------------------------------------------------------------- training
@@ -364,11 +411,11 @@ class Candidates(Block):
 class BestOfN(Block):
     tasks: Names
     n: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(as_tuple), Field(min_length=1)]
-    candidates: Candidates
+    candidates: Candidates | None = Field(None, description="Needed unless all tasks are imported pools.")
 
     @model_validator(mode="after")
     def _sizes(self) -> BestOfN:
-        if max(self.n) > self.candidates.samples:
+        if self.candidates is not None and max(self.n) > self.candidates.samples:
             raise problem(
                 "`n` must not exceed the candidate pool",
                 f"asked for N = {max(self.n)} of {self.candidates.samples} samples",
@@ -392,6 +439,27 @@ class CodePairs(Block):
     count: Count
 
 
+class ImportedRow(Block):
+    """A row of the board from outside: a reward model that scores here, or scores that somebody else made."""
+
+    checkpoint: Name | None = Field(None, description="Name of an imported checkpoint.")
+    text: Literal["raw", "chat"] = Field("raw", description="`chat` renders texts by the checkpoint's chat template.")
+    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] | None = Field(None, description="Default: the task's.")
+    scores: Name | None = Field(None, description="Name of imported scores.")
+    tasks: Names | None = Field(None, description="Which tasks the scores are of, where their file names none.")
+
+    @model_validator(mode="after")
+    def _one(self) -> ImportedRow:
+        if (self.checkpoint is None) == (self.scores is None):
+            given = "there is neither" if self.scores is None else "there are both"
+            raise problem("a row needs one of `checkpoint` and `scores`", given, "name one")
+        for key in ("text", "max_tokens") if self.checkpoint is None else ("tasks",):
+            if key in self.model_fields_set:
+                owner = "`checkpoint`" if self.checkpoint is None else "`scores`"
+                raise problem(f"`{key}` is for {owner}", "there is none", "drop it")
+        return self
+
+
 class Evaluate(Block):
     best_of_n: BestOfN
     pair_accuracy: PairAccuracy | None = None
@@ -400,3 +468,4 @@ class Evaluate(Block):
         "length",
         "ngrams",
     )
+    imported: dict[Name, ImportedRow] = Field(default_factory=dict, description="Rows of the board from outside.")

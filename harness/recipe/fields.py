@@ -27,11 +27,17 @@ MOST_PARTS = 100_000
 TASKS = ("circuit_logic", "gsm_symbolic")
 ENGINES = ("simulated", "model")
 PACKAGED_MODELS = ("smollm2-135m-instruct",)
+POOL = "pool"  # the kind of a task whose problems and candidates are an imported pool
 LOSSES = ("bradley_terry",)
 STAGE_KINDS = (
+    "imported_checkpoint",
+    "imported_pairs",
+    "imported_pool",
+    "imported_scores",
     "corpus",
     "pairs_part",
     "pairs",
+    "split_pairs",
     "problems",
     "preferences",
     "candidates_part",
@@ -39,6 +45,9 @@ STAGE_KINDS = (
     "pretrained",
     "descriptions_part",
     "writings_part",
+    "pool_problems",
+    "pool_preferences",
+    "pool_candidates",
     "tokenizer",
     "encode",
     "base",
@@ -47,6 +56,7 @@ STAGE_KINDS = (
     "finetune",
     "score",
     "shallow_score",
+    "aligned_scores",
     "best_of_n",
     "pool_baselines",
     "pair_accuracy",
@@ -72,7 +82,8 @@ def refuse(found: Iterable[PydanticCustomError]) -> None:
         raise PydanticCustomError("recipes", "several problems", {"problems": problems})
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Count = Annotated[int, Field(ge=1, le=MOST_PAIRS)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]

@@ -20,7 +20,20 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from harness.recipe.blocks import WSD, Evaluate, Finetune, Model, Pairs, Pretrain, PythonPackages, Seeds, Task
+from harness.recipe.blocks import (
+    WSD,
+    AnyPairs,
+    AnyTask,
+    Evaluate,
+    Finetune,
+    Model,
+    Pairs,
+    PoolTask,
+    Pretrain,
+    PythonPackages,
+    Seeds,
+    TinyModel,
+)
 from harness.recipe.fields import (
     CODE,
     ENGINES,
@@ -38,6 +51,7 @@ from harness.recipe.fields import (
     problem,
     refuse,
 )
+from harness.recipe.models import DescriptionPrompt, ModelSide
 
 
 class Experiment(Block):
@@ -45,8 +59,8 @@ class Experiment(Block):
 
     model: Model
     corpus: PythonPackages
-    pairs: Pairs
-    tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks, used by finetune and evaluate.")
+    pairs: AnyPairs
+    tasks: dict[Name, AnyTask] = Field(min_length=1, description="Named tasks, used by finetune and evaluate.")
     pretrain: Pretrain | None = Field(description="null: the arm without preference-model pretraining.")
     finetune: Finetune
     evaluate: Evaluate
@@ -80,6 +94,8 @@ class Experiment(Block):
         asked = {"finetune.tasks": self.finetune.tasks, "evaluate.best_of_n.tasks": self.evaluate.best_of_n.tasks}
         if self.evaluate.pair_accuracy:
             asked["evaluate.pair_accuracy.tasks"] = self.evaluate.pair_accuracy.tasks
+        for row, block in self.evaluate.imported.items():
+            asked[f"evaluate.imported.{row}.tasks"] = block.tasks or ()
         for path, names in asked.items():
             for name in names:
                 if name not in self.tasks:
@@ -111,8 +127,15 @@ class Experiment(Block):
 
     def _few_parts(self) -> Iterator[PydanticCustomError]:
         block = self.evaluate.best_of_n
-        for name in block.tasks:
-            parts = self.tasks[name].problems.test // block.candidates.part_size if name in self.tasks else 0
+        made = [name for name in block.tasks if name in self.tasks and not isinstance(self.tasks[name], PoolTask)]
+        if block.candidates is None:
+            if made:
+                yield problem(
+                    "`evaluate.best_of_n.candidates` is required", f"`{made[0]}` is no imported pool", "add it"
+                )
+            return
+        for name in made:
+            parts = self.tasks[name].problems.test // block.candidates.part_size
             if parts > MOST_PARTS:
                 yield problem(
                     f"`evaluate.best_of_n.candidates` may be made in {MOST_PARTS:,} parts a task",
@@ -248,19 +271,41 @@ class Recipe(Experiment):
 def kinds_of(experiment: Experiment) -> list[tuple[str, str, tuple[str, ...]]]:
     """(path, kind, built-in kinds) of everything that may be built in or come from a plugin."""
     kinds: list[tuple[str, str, tuple[str, ...]]]
-    kinds = [(f"tasks.{name}.kind", task.kind, TASKS) for name, task in experiment.tasks.items()]
-    kinds.append(("evaluate.best_of_n.candidates.engine", experiment.evaluate.best_of_n.candidates.engine, ENGINES))
+    kinds = [
+        (f"tasks.{name}.kind", task.kind, TASKS)
+        for name, task in experiment.tasks.items()
+        if not isinstance(task, PoolTask)
+    ]
+    candidates = experiment.evaluate.best_of_n.candidates
+    if candidates is not None:
+        kinds.append(("evaluate.best_of_n.candidates.engine", candidates.engine, ENGINES))
     kinds.append(("finetune.loss.kind", experiment.finetune.loss.kind, LOSSES))
     if experiment.pretrain is not None:
         kinds.append(("pretrain.loss.kind", experiment.pretrain.loss.kind, LOSSES))
     return kinds
 
 
+def models_of(experiment: Experiment) -> Iterator[tuple[str, Any]]:
+    """(path, model) of every model from outside that an experiment names."""
+    if not isinstance(experiment.model, TinyModel):
+        yield "model", experiment.model
+    pairs, pool = experiment.pairs, experiment.evaluate.best_of_n.candidates
+    if isinstance(pairs, Pairs):
+        if isinstance(pairs.prompt, DescriptionPrompt):
+            yield "pairs.prompt.describer.model", pairs.prompt.describer.model
+        for name, side in (("chosen", pairs.chosen), ("rejected", pairs.rejected)):
+            if isinstance(side, ModelSide):
+                yield f"pairs.{name}.model", side.model
+    if pool is not None and pool.writer is not None:
+        yield "evaluate.best_of_n.candidates.writer.model", pool.writer.model
+
+
 def plugin_kinds(experiment: Experiment) -> Sequence[tuple[str, str]]:
     """(path, `package.module:name`) of everything in the experiment that is not built in."""
     kinds = [(path, kind) for path, kind, _ in kinds_of(experiment)]
-    for side, block in (("chosen", experiment.pairs.chosen), ("rejected", experiment.pairs.rejected)):
-        kinds.append((f"pairs.{side}.from", block.origin))
+    pairs = experiment.pairs
+    if isinstance(pairs, Pairs):
+        kinds += [("pairs.chosen.from", pairs.chosen.origin), ("pairs.rejected.from", pairs.rejected.origin)]
     return [(path, kind) for path, kind in kinds if ":" in kind]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.plan.graph import Stage
-from harness.plan.plan import POOL, Outcome, Plan, Variant, baseline_of
+from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant, baseline_of
 from harness.recipe.fields import CODE
 from harness.report.comparison import AboveShallow, AnalysisIndex, Difference, Estimate, Place
 from harness.report.status import Statuses, in_words
@@ -29,7 +29,7 @@ NOT_ASKED = "not asked"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One setting or reference on one task.
+    """One setting, row from outside, or reference on one task.
 
     Attributes:
         kind, name: as in the analysis; `label` is what people read.
@@ -63,6 +63,10 @@ class Row:
         return self.retracted.get("pair_accuracy" if metric == "pair_accuracy" else "best_of_n", "")
 
     @property
+    def is_reference(self) -> bool:
+        return self.kind not in (SETTING, IMPORTED)
+
+    @property
     def asked(self) -> bool:
         """Whether the recipe asks for any number of this row on this task."""
         return any(not gap.startswith(NOT_ASKED) for gap in self.gaps.values()) or bool(self.estimates)
@@ -78,7 +82,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """All rows of one task, settings first.
+    """All rows of one task: settings, rows from outside, references.
 
     Attributes:
         sizes: every N of the Best-of-N curves; `key_size` the largest N ≤ n / 4, or the largest N at all.
@@ -96,6 +100,11 @@ class Board:
     @property
     def settings(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.is_setting)
+
+    @property
+    def compared(self) -> tuple[Row, ...]:
+        """Rows that may have a difference from the baseline."""
+        return tuple(row for row in self.rows if not row.is_reference)
 
     @property
     def title(self) -> str:
@@ -127,6 +136,7 @@ def boards(plan: Plan, statuses: Statuses, analysis: Mapping[str, Any] | None) -
 
 def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, evaluations: tuple[str, ...]) -> Board:
     rows = [_setting_row(plan, statuses, found, task, evaluations, index) for index in range(len(plan.settings))]
+    rows += _imported_rows(plan, statuses, found, task, evaluations)
     rows += _reference_rows(plan, statuses, found, task)
     sizes = sorted({int(metric.removeprefix(BON)) for row in rows for metric in row.estimates if BON in metric})
     pool = _pool_size(rows, statuses)
@@ -163,7 +173,7 @@ def _setting_row(
         note="",
         seeds=_seeds(setting.variants, task),
         estimates=estimates,
-        differences=found.differences(task, setting.name),
+        differences=found.differences(task, SETTING, setting.name),
         above=found.above(task, setting.name),
         places=found.places(task, setting.name),
         gaps=gaps,
@@ -209,6 +219,44 @@ def _seeds(variants: Sequence[Variant], task: str) -> str:
     return f"{len(pretrain)} {TIMES} {len(finetune)}" if pretrain else DASH + f" {TIMES} {len(finetune)}"
 
 
+def _imported_rows(
+    plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, evaluations: tuple[str, ...]
+) -> list[Row]:
+    """Rows from outside, on tasks that have anything for them to be judged on."""
+    if task == CODE:
+        return []
+    rows = []
+    for variant in plan.imported:
+        name, asset = variant.setting, plan.assets[variant.setting]
+        outcomes = _outcomes([variant], task)
+        estimates = found.estimates(task, IMPORTED, name)
+        gaps = {}
+        for evaluation in evaluations:
+            mine = [outcome for outcome in outcomes if outcome.metric == evaluation]
+            if not mine:
+                gaps[evaluation] = f"{NOT_ASKED}: no {asset.what} for it"
+            elif HEADLINE[evaluation] not in estimates:
+                gaps[evaluation] = in_words(statuses[one.stage.fingerprint] for one in mine) or "done, not yet compared"
+        rows.append(
+            Row(
+                task=task,
+                kind=IMPORTED,
+                name=name,
+                label=name,
+                note=f"imported {asset.what} {asset.name}: {asset.result['licence']}, {asset.result['source']}",
+                seeds="",
+                estimates=estimates,
+                differences=found.differences(task, IMPORTED, name),
+                above={},
+                places={},
+                gaps=gaps,
+                retracted=_retracted(outcomes, statuses),
+                stages=tuple(outcome.stage for outcome in outcomes),
+            )
+        )
+    return rows
+
+
 def _reference_rows(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str) -> list[Row]:
     rows = []
     for (kind, name), (label, note) in REFERENCES.items():
@@ -223,7 +271,7 @@ def _reference_rows(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: 
             evaluation = "best_of_n" if metric == "pool_baselines" else metric
             if HEADLINE[evaluation] not in estimates:
                 mine = [statuses[one.stage.fingerprint] for one in outcomes if one.metric == metric]
-                gaps[evaluation] = in_words(mine) or "done, not yet compared"
+                gaps[evaluation] = in_words(mine) or _why_not(statuses, outcomes[0], name)
         seeds = {variant.finetune_seed for variant in variants} - {None}
         rows.append(
             Row(
@@ -245,6 +293,14 @@ def _reference_rows(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: 
     return rows
 
 
+def _why_not(statuses: Statuses, outcome: Outcome, name: str) -> str:
+    """Why a finished reference has no number: a pool whose candidates state no answer has no vote."""
+    record = statuses[outcome.stage.fingerprint].record
+    if record is not None and outcome.metric == "pool_baselines" and f"{name}/area" not in record.result["means"]:
+        return f"{NOT_ASKED}: this pool states no answers"
+    return "done, not yet compared"
+
+
 def _pool_size(rows: Iterable[Row], statuses: Statuses) -> int:
     """Candidates a problem in the smallest pool of a task: from records, else as asked."""
     sizes = []
@@ -255,7 +311,12 @@ def _pool_size(rows: Iterable[Row], statuses: Statuses) -> int:
             record = statuses[stage.fingerprint].record
             if record is not None:
                 sizes.append(int(record.result["smallest_pool"]))
+                continue
+            candidates = stage.inputs["candidates"].stage
+            if candidates.kind == "pool_candidates":  # known, since a plan is made of imports that are there
+                pool = statuses[candidates.inputs["pool"].stage.fingerprint].record
+                sizes += [] if pool is None else [int(pool.result["smallest_pool"])]
             else:
-                part = next(iter(stage.inputs["candidates"].stage.inputs.values())).stage
+                part = next(iter(candidates.inputs.values())).stage
                 sizes.append(int(part.spec["samples"]))
     return min(sizes, default=0)

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 import harness
 from harness.events import Warned, read_events
 from harness.plan.plan import Plan
+from harness.recipe.blocks import PoolTask
+from harness.recipe.schema import Recipe
 from harness.report.curves import Curve, training_curves
 from harness.report.data import PairExample, PoolExample, data_tables, pair_examples, pool_examples
 from harness.report.facts import Facts
@@ -81,7 +83,6 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
     recipe = plan.loaded.recipe
     statuses = seen.statuses
     done = sum(statuses[stage.fingerprint].state == "done" for stage in plan.stages)
-    pool = recipe.evaluate.best_of_n.candidates
     problems = listing([f"{name} {recipe.tasks[name].problems.test:,}" for name in recipe.evaluate.best_of_n.tasks])
     seeds = recipe.seeds
     estimates = [one for board in seen.boards for row in board.rows for one in row.estimates.values()]
@@ -91,7 +92,7 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
         ("PMP pairs trained", _pairs(plan)),
         ("Fine-tuning", f"{recipe.finetune.samples:,} pairs of {listing(recipe.finetune.tasks)}"),
         ("Tasks", listing([f"{name} ({task.kind})" for name, task in recipe.tasks.items()])),
-        ("Candidate pools", f"{pool.engine}, {pool.samples:,} candidates a problem; problems: {problems}"),
+        ("Candidate pools", f"{_pools(recipe)}; problems: {problems}"),
         ("Seeds", f"{seeds.pretrain} {TIMES} {seeds.finetune} (PMP {TIMES} fine-tuning), data seed {seeds.data}"),
         ("Intervals", f"{levels(estimates)}, over {covers(estimates)}" if estimates else "none yet"),
         ("Stages", f"{done:,} of {len(plan.stages):,} done; {plan.asked:,} before sharing"),
@@ -101,6 +102,15 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
         *((name, value) for name, value in recipe.tags.items()),
     ]
     return tuple((name, value) for name, value in facts if value)
+
+
+def _pools(recipe: Recipe) -> str:
+    """Where the candidates of all tasks come from."""
+    made = recipe.evaluate.best_of_n.candidates
+    told = [] if made is None else [f"{made.engine}, {made.samples:,} candidates a problem"]
+    tasks = {name: recipe.tasks[name] for name in recipe.evaluate.best_of_n.tasks}
+    told += [f"{name}: imported pool {task.imported}" for name, task in tasks.items() if isinstance(task, PoolTask)]
+    return "; ".join(told)
 
 
 def _model(plan: Plan, statuses: Statuses) -> str:

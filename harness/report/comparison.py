@@ -26,7 +26,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A paired difference of a setting from `against`."""
+    """A paired difference of a setting, or of a row from outside, from `against`."""
 
     against: str
     estimate: float
@@ -77,7 +77,9 @@ class AnalysisIndex:
             fields = {name: one[name] for name in Estimate.__dataclass_fields__ if name != "by_seed"}
             estimate = Estimate(**fields, by_seed=tuple(one["by_seed"]))
             self._estimates.setdefault((one["task"], one["kind"], one["row"]), {})[one["metric"]] = estimate
-        self._differences = self._by_row(data.get("differences", ()))
+        self._differences: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
+        for one in data.get("differences", ()):
+            self._differences.setdefault((one["task"], one["kind"], one["row"]), {})[one["evaluation"]] = one
         self._above = self._by_row(data.get("above_chance", ()))
         self._ranks = self._by_row(data.get("ranks", ()))
         self._arms: dict[tuple[str, str], int] = {}
@@ -95,8 +97,8 @@ class AnalysisIndex:
     def estimates(self, task: str, kind: str, name: str) -> Mapping[str, Estimate]:
         return self._estimates.get((task, kind, name), {})
 
-    def differences(self, task: str, name: str) -> dict[str, Difference]:
-        rows = self._differences.get((task, name), {})
+    def differences(self, task: str, kind: str, name: str) -> dict[str, Difference]:
+        rows = self._differences.get((task, kind, name), {})
         return {evaluation: _difference(one, one["against"]) for evaluation, one in rows.items()}
 
     def above(self, task: str, name: str) -> dict[str, AboveShallow]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import groupby
@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from harness.plan.graph import Stage
+from harness.plan.imports import STAGE_OF
 from harness.plan.plan import Plan
 from harness.report.facts import Facts
 from harness.report.status import StageStatus, Statuses
-from harness.report.words import RETRACTED, count, listing, share
-from harness.store.artifacts import Candidates, Pairs
+from harness.report.words import RETRACTED, count, listing, plural, share
+from harness.store.artifacts import UNKNOWN_ERROR, Candidates, Pairs
+from harness.store.identity import SHORT
 from harness.store.record import Record
 from harness.store.store import Store
 
 MOST_EXAMPLES = 5
+POOLS = ("candidates", "pool_candidates")
 SPLITS = ("base", "finetune", "dev", "test")
 
 
@@ -66,10 +69,12 @@ def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
     done = [(_marked(status), status.record) for status in seen if status.record is not None]
     tables = [
         *(_corpus(stage, record) for stage, record in done if stage.kind == "corpus"),
+        _imported([one for one in done if one[0].kind in STAGE_OF.values()]),
         *(_construction(stage, statuses) for stage, _ in done if stage.kind == "pairs"),
-        _splits([one for one in done if one[0].kind == "problems"]),
+        _splits([one for one in done if one[0].kind in ("problems", "pool_problems")]),
         _preferences([one for one in done if one[0].kind == "preferences"]),
-        *(_pool(stage, record) for stage, record in done if stage.kind == "candidates"),
+        _pool_preferences([one for one in done if one[0].kind == "pool_preferences"]),
+        *(_pool(stage, record) for stage, record in done if stage.kind in POOLS),
         _tokens([one for one in done if one[0].kind == "encode"]),
     ]
     return tuple(table for table in tables if table is not None and table.rows)
@@ -105,6 +110,15 @@ def _corpus(stage: Stage, record: Record) -> Facts:
         numbers=frozenset({1, 2}),
         note=f"From {packages}; split by package. Held out: {listing(stage.spec['heldout'])}.",
     )
+
+
+def _imported(done: Iterable[tuple[Stage, Record]]) -> Facts:
+    columns = ("import", "licence", "source", "digest of its content")
+    rows = [
+        (stage.label.removeprefix("imported "), result["licence"], result["source"], str(stage.spec["digest"])[:SHORT])
+        for stage, result in ((stage, record.result) for stage, record in done)
+    ]
+    return Facts(title="From outside", columns=columns, rows=tuple(rows))
 
 
 def _construction(stage: Stage, statuses: Statuses) -> Facts | None:
@@ -165,25 +179,56 @@ def _preferences(done: Iterable[tuple[Stage, Record]]) -> Facts:
     )
 
 
+def _pool_preferences(done: Iterable[tuple[Stage, Record]]) -> Facts:
+    columns = ("pairs of", "pairs", "problems", "problems without a pair")
+    rows = [
+        (
+            stage.label.removeprefix("preferences "),
+            *(count(record.result[key]) for key in ("groups", "problems", "problems_without")),
+        )
+        for stage, record in done
+    ]
+    return Facts(
+        title="Preferences of imported pools",
+        columns=columns,
+        rows=tuple(rows),
+        numbers=frozenset({1, 2, 3}),
+        note="A right and a wrong candidate of one problem; a problem whose candidates are all right or all wrong has "
+        "none.",
+    )
+
+
 def _pool(stage: Stage, record: Record) -> Facts:
     result = record.result
     unseen = set(result["unseen_error_types"])
     rows = [
         ("right", "", count(result["correct"]), share(result["correct"], result["candidates"])),
         *(
-            (_words(kind), "unseen" if kind in unseen else "seen", count(number), share(number, result["candidates"]))
+            (_words(kind), _seen(kind, unseen), count(number), share(number, result["candidates"]))
             for kind, number in sorted(result["error_types"].items(), key=lambda item: (item[0] in unseen, item[0]))
         ),
     ]
-    part = next(iter(stage.inputs.values())).stage
     return Facts(
         title=f"Candidate pool: {stage.label.removeprefix('candidates ')}",
         columns=("candidates", "in fine-tuning pairs", "number", "share"),
         rows=tuple(rows),
         numbers=frozenset({2, 3}),
-        note=f"{count(result['groups'])} problems, {count(part.spec['samples'])} candidates each, by the "
-        f"{part.spec['engine']} engine; shared by all scorers.",
+        note=f"{count(result['groups'])} problems, {_origin(stage, record)}; shared by all scorers.",
     )
+
+
+def _seen(error_type: str, unseen: Collection[str]) -> str:
+    return "" if error_type == UNKNOWN_ERROR else "unseen" if error_type in unseen else "seen"
+
+
+def _origin(stage: Stage, record: Record) -> str:
+    """How many candidates each, and whose."""
+    if stage.kind == "pool_candidates":
+        smallest, largest, sources = (record.result[key] for key in ("smallest_pool", "largest_pool", "sources"))
+        each = count(smallest) if smallest == largest else f"{count(smallest)} to {count(largest)}"
+        return f"{each} imported candidates each, by {plural(sources, 'source')}"
+    part = next(iter(stage.inputs.values())).stage
+    return f"{count(part.spec['samples'])} candidates each, by the {part.spec['engine']} engine"
 
 
 def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
@@ -206,7 +251,7 @@ def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
 def pair_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[PairExample, ...]:
     """The first PMP training pairs; none where they are not made yet or were dropped."""
     for stage in plan.stages:
-        if stage.kind == "pairs" and _split_of(stage) == "train":
+        if stage.kind in ("pairs", "split_pairs") and _split_of(stage) == "train":
             folder = _payload(stage, statuses, store)
             if folder is not None:
                 rows = Pairs(folder).read().slice(0, MOST_EXAMPLES).to_pylist()
@@ -218,7 +263,7 @@ def pool_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[PoolExa
     """The first problem of each pool with a right candidate and one of each of a few error types."""
     found = []
     for stage in plan.stages:
-        folder = _payload(stage, statuses, store) if stage.kind == "candidates" else None
+        folder = _payload(stage, statuses, store) if stage.kind in POOLS else None
         if folder is not None:
             rows = Candidates(folder).rows()
             _, pool = next(groupby(rows, key=lambda row: row["problem"]))
@@ -227,7 +272,7 @@ def pool_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[PoolExa
 
 
 def _split_of(stage: Stage) -> str:
-    part = next(iter(stage.inputs.values())).stage
+    part = stage if stage.kind == "split_pairs" else next(iter(stage.inputs.values())).stage
     return str(part.spec["split"])
 
 

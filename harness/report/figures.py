@@ -90,7 +90,7 @@ def best_of_n_figure(board: Board) -> Figure | None:
     for row in references:
         _reference_line(figure, board, row)
         dash = REFERENCE_DASHES.get(row.name, "dash")
-        legend.append(LegendEntry(label=row.label, group=f"reference-{row.name}", colour="var(--reference)", dash=dash))
+        legend.append(LegendEntry(label=row.label, group=_group(row), colour="var(--reference)", dash=dash))
     arm_legend = []
     for row in arms[:MOST_LINES]:
         index = order[row.name]
@@ -125,6 +125,11 @@ def best_of_n_figure(board: Board) -> Figure | None:
         legend=(*arm_legend, *legend),
         numbers=_curve_numbers(board, drawn),
     )
+
+
+def _group(row: Row) -> str:
+    """What switches a line that is no setting's."""
+    return f"{row.kind}-{row.name}"
 
 
 def _points(row: Row, board: Board) -> list[int]:
@@ -175,7 +180,7 @@ def _reference_line(figure: go.Figure, board: Board, row: Row) -> None:
         mode="lines",
         line={"color": "var(--reference)", "dash": REFERENCE_DASHES.get(row.name, "dash"), "width": 1.5},
         hovertemplate="N = %{x}: %{y:.3f}",
-        legendgroup=f"reference-{row.name}",
+        legendgroup=_group(row),
     )
 
 

@@ -82,7 +82,8 @@ class BoardView:
         numbered = list(enumerate(board.rows))
         self.groups = [
             [(at, row) for at, row in numbered if row.is_setting],
-            [(at, row) for at, row in numbered if not row.is_setting],
+            [(at, row) for at, row in numbered if not (row.is_setting or row.is_reference)],
+            [(at, row) for at, row in numbered if row.is_reference],
         ]
         self.shallow = self._shallow()
         self.shallow_names = next((row.above[self.main].references for row in board.rows if self.main in row.above), ())
@@ -108,12 +109,12 @@ class BoardView:
         return metric == f"bon@{self.board.key_size}" and self.board.overlaps(self.board.key_size)
 
     def comparisons(self) -> list[tuple[Row, str]]:
-        """(setting, evaluation) with something to compare."""
+        """(setting or row from outside, evaluation) with something to compare."""
         return [
             (row, evaluation)
-            for row in self.board.settings
+            for row in self.board.compared
             for evaluation in self.board.evaluations
-            if evaluation in row.places or evaluation in row.above
+            if evaluation in row.places or evaluation in row.above or evaluation in row.differences
         ]
 
     def _shallow(self) -> float | None:
@@ -130,7 +131,7 @@ GlanceRow = tuple[int, tuple[Row, list[tuple[Row | None, BoardView]]]]
 
 
 def _glance(views: list[BoardView]) -> list[list[GlanceRow]]:
-    """Settings and references over all tasks: (position, (a row for its name, its row on each task)).
+    """All kinds of rows over all tasks: (position, (a row for its name, its row on each task)).
 
     Empty where there is one task only, whose own leaderboard says it all, or nothing is compared yet.
     """
@@ -142,7 +143,8 @@ def _glance(views: list[BoardView]) -> list[list[GlanceRow]]:
             empty: list[tuple[Row | None, BoardView]] = [(None, other) for other in views]
             found.setdefault((row.kind, row.name), (row, empty))[1][at] = (row, view)
     rows = list(enumerate(found.values()))
-    return [[one for one in rows if one[1][0].is_setting], [one for one in rows if not one[1][0].is_setting]]
+    kinds = list(dict.fromkeys((row.is_setting, row.is_reference) for _, (row, _) in rows))
+    return [[one for one in rows if (one[1][0].is_setting, one[1][0].is_reference) == kind] for kind in kinds]
 
 
 def json_for_script(data: Mapping[str, Any]) -> Markup:

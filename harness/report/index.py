@@ -38,7 +38,7 @@ class OutcomeEntry:
 
     Attributes:
         row: the setting's or reference's name; `names` are all names of a setting whose stages coincide with others'.
-        kind: `setting`, or `reference` for what the recipe did not vary.
+        kind: `setting`, `reference` for what understands nothing, `imported` for what was not trained here.
         axes: axis -> value name, of a setting.
         stage: fingerprint of the evaluation.
     """
@@ -134,6 +134,8 @@ def _entries(plan: Plan) -> Iterator[OutcomeEntry]:
     for setting in plan.settings:
         for variant in setting.variants:
             yield from _of_variant(variant, setting.name, setting.names, "setting", setting.setting.values)
+    for variant in plan.imported:
+        yield from _of_variant(variant, variant.setting, (variant.setting,), "imported", {})
     for variant in plan.references:
         yield from _of_variant(variant, variant.setting, (variant.setting,), "reference", {})
 

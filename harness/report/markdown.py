@@ -110,7 +110,7 @@ def _remarks(row: Row) -> list[str]:
 
 def _comparisons(board: Board) -> str:
     rows = []
-    for row in board.settings:
+    for row in board.compared:
         for evaluation in board.evaluations:
             gap, above = row.differences.get(evaluation), row.above.get(evaluation)
             if gap is None and above is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.plan.plan import Plan, baseline_of
-from harness.recipe.blocks import Model, TinyModel
+from harness.recipe.blocks import ImportedPairs, Model, TinyModel
 from harness.recipe.models import HubModel, PackagedModel
 from harness.recipe.schema import Experiment
 from harness.report.board import AREA_LARGEST, AREA_SMALLEST, HEADLINE, Board
@@ -59,13 +59,17 @@ def _training(recipe: Experiment) -> str:
     taught = (
         f", first trained as a language model on {model.base.texts:,} texts" if isinstance(model, TinyModel) else ""
     )
-    sides = f"chosen: {recipe.pairs.chosen.origin}, rejected: {recipe.pairs.rejected.origin}"
+    pairs = recipe.pairs
+    if isinstance(pairs, ImportedPairs):
+        told = f"the imported pairs {pairs.imported}"
+    else:
+        told = f"code pairs (chosen: {pairs.chosen.origin}, rejected: {pairs.rejected.origin})"
     pmp = ""
     if recipe.pretrain is not None:
         loss, schedule = recipe.pretrain.loss, recipe.pretrain.schedule
         pmp = (
             f" PMP minimises {value_text(loss.rm)} {TIMES} the reward-model loss + "
-            f"{value_text(loss.lm)} {TIMES} the language-model loss on code pairs ({sides}), {schedule.kind} schedule, "
+            f"{value_text(loss.lm)} {TIMES} the language-model loss on {told}, {schedule.kind} schedule, "
             f"learning rate {value_text(recipe.pretrain.learning_rate)}, "
             f"{recipe.pretrain.global_batch:,} pairs a step."
         )
@@ -144,7 +148,7 @@ def _above(boards: Sequence[Board]) -> list[str]:
 
 def _references(recipe: Experiment, boards: Sequence[Board]) -> str:
     names = {label: note for (_, _), (label, note) in REFERENCES.items()}
-    engine = recipe.evaluate.best_of_n.candidates.engine
+    made = recipe.evaluate.best_of_n.candidates
     drawn = (
         " Candidates of the simulated engine are drawn from the task's own table of right and mistaken solutions, so "
         "their correctness is known and no policy's habits are in them."
@@ -154,5 +158,5 @@ def _references(recipe: Experiment, boards: Sequence[Board]) -> str:
         + "; ".join(f"{name} ({note})" for name, note in names.items())
         + "."
         + "".join(f" {sentence}" for sentence in _above(boards))
-        + (drawn if engine == "simulated" else "")
+        + (drawn if made is not None and made.engine == "simulated" else "")
     )

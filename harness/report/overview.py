@@ -136,6 +136,7 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, seeds: int
                 items=tuple(f"{one.stage.label} ({one.stage.name}): {one.retraction}" for one in retracted),
             )
         )
+    cautions += _mixed_pools(plan, statuses)
     stale = [status for status in statuses.values() if status.stale]
     if stale:
         cautions.append(
@@ -147,6 +148,26 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, seeds: int
             )
         )
     return cautions
+
+
+def _mixed_pools(plan: Plan, statuses: Statuses) -> list[Caution]:
+    """Pools whose candidates have several authors."""
+    tasks = []
+    for stage in plan.stages:
+        if stage.kind == "pool_candidates":
+            pool = statuses[stage.inputs["pool"].stage.fingerprint].record
+            if pool is not None and pool.result["mixed"]:
+                tasks.append(f"{stage.label.removeprefix('candidates ')}: {len(pool.result['sources'])} models")
+    if not tasks:
+        return []
+    return [
+        Caution(
+            title=f"{plural(len(tasks), 'mixed pool')}: a pick among models",
+            text="Candidates were written by several models, so that knowing who wrote one may tell more than knowing "
+            "whether it is right.",
+            items=tuple(dict.fromkeys(tasks)),
+        )
+    ]
 
 
 def _unfinished(plan: Plan, statuses: Statuses) -> list[Caution]:

@@ -121,6 +121,7 @@ def _row(row: Row) -> dict[str, Any]:
         "kind": row.kind,
         "row": row.name,
         "label": row.label,
+        "note": row.note,
         "seeds": row.seeds,
         "gaps": dict(row.gaps),
         "retracted": dict(row.retracted),

@@ -23,7 +23,7 @@ from harness.store.artifacts import Analysis, ProblemValues
 
 HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}  # the metric arms are compared on
 CHANCE = {"best_of_n": "mean", "pair_accuracy": "coin"}
-SHALLOW_KIND, SETTING_KIND, POOL_KIND = "shallow", "setting", "pool"
+SHALLOW_KIND, SETTING_KIND, POOL_KIND, IMPORTED_KIND = "shallow", "setting", "pool", "imported"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,12 +199,12 @@ def _estimates(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
 
 
 def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[dict[str, Any]]:
-    """Every setting against the baseline setting, paired over problems."""
+    """Every setting and every row from outside against the baseline setting, paired over problems."""
     differences = []
     for (task, evaluation, kind, name), table in tables.items():
         base = tables.get((task, evaluation, SETTING_KIND, baseline))
         metric = HEADLINE[evaluation]
-        if kind != SETTING_KIND or name == baseline or base is None or metric not in table.values:
+        if kind not in (SETTING_KIND, IMPORTED_KIND) or table is base or base is None or metric not in table.values:
             continue
         if base.data != table.data:
             continue
@@ -212,6 +212,7 @@ def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[
             {
                 "task": task,
                 "evaluation": evaluation,
+                "kind": kind,
                 "row": name,
                 "against": baseline,
                 "metric": metric,

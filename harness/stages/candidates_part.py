@@ -29,7 +29,15 @@ def run(context: StageContext) -> dict[str, Any]:
     chosen = problems[spec["start"] : spec["stop"]]
     sampling = sampling_of(context) if spec["engine"] == "model" else Sampling()
     generator = _generator(context, task, chosen)
-    rows = candidates(task, chosen, generator, sampling=sampling, samples=spec["samples"], seed=spec["seed"])
+    rows = candidates(
+        task,
+        chosen,
+        generator,
+        samples=spec["samples"],
+        seed=spec["seed"],
+        sampling=sampling,
+        source=spec.get("source", spec["engine"]),
+    )
     Candidates(context.directory).write(rows)
     return {"problems": spec["stop"] - spec["start"], "candidates": len(rows)}
 

@@ -30,7 +30,9 @@ class Given:
 class HowToRun:
     """Runtime choices a stage may use; none of them changes a result beyond its last bits.
 
-    `source_path` is where a stage that takes something from outside finds it; its digest is identity.
+    Attributes:
+        source_path: where a stage that takes a model from outside finds it; its digest is identity.
+        imported: what only an import is told: the `path` to read, and its `name`, `licence` and `source`.
     """
 
     device: str = "cpu"
@@ -40,6 +42,7 @@ class HowToRun:
     log_every: int = 10
     source_path: str = ""
     tensor_parallel: int = 1
+    imported: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

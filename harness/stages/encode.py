@@ -13,8 +13,9 @@ from typing import Any
 from tokenizers import Tokenizer as BPETokenizer
 
 from harness.errors import DataError
+from harness.imports.chat import ChatTemplate
 from harness.stages.context import StageContext
-from harness.store.artifacts import Candidates, Corpus, Pairs, Problems, Tokenizer, Tokens
+from harness.store.artifacts import Candidates, Corpus, ImportedCheckpoint, Pairs, Problems, Tokenizer, Tokens
 
 TextGroup = tuple[int, list[str]]
 BATCH = 1_000  # groups tokenised at once
@@ -31,10 +32,14 @@ def run(context: StageContext) -> dict[str, Any]:
     """
     spec = context.spec
     tokenizer = BPETokenizer.from_file(str(context.input("tokenizer", Tokenizer).path))
+    tokenizer.no_padding()  # a published tokenizer may be set to either
+    tokenizer.no_truncation()
     counts: Counter[str] = Counter()
     limit = spec["limit"]
-    encoded = _fitting(_tokenised(tokenizer, _groups(context)), spec["max_tokens"], spec["content"], counts)
-    Tokens(context.directory).write(_first(encoded, limit, counts), tokenizer.get_vocab_size())
+    tokenised = _chat(context, tokenizer) if spec.get("text") == "chat" else _raw(context, tokenizer)
+    encoded = _fitting(tokenised, spec["max_tokens"], spec["content"], counts)
+    ids = tokenizer.get_vocab(with_added_tokens=True).values()
+    Tokens(context.directory).write(_first(encoded, limit, counts), max(ids) + 1)
     if limit is not None and counts["groups"] < limit:
         raise DataError(
             "there must be as many pairs as asked for",
@@ -76,11 +81,39 @@ def _texts(context: StageContext) -> Iterator[TextGroup]:
                 yield index, ["", row["text"]]
 
 
+def _raw(context: StageContext, tokenizer: BPETokenizer) -> Iterator[tuple[int, list[list[int]]]]:
+    """Prompt and responses as they are, between the special tokens that the tokenizer puts around a text, if any."""
+    encoding = tokenizer.encode("a")
+    special = encoding.special_tokens_mask
+    first = special.index(0) if 0 in special else len(special)
+    last = len(special) - special[::-1].index(0) if 0 in special else len(special)
+    before, after = encoding.ids[:first], encoding.ids[last:]
+    for row, (prompt, *responses) in _tokenised(tokenizer, _groups(context)):
+        yield row, [[*before, *prompt], *([*response, *after] for response in responses)]
+
+
+def _chat(context: StageContext, tokenizer: BPETokenizer) -> Iterator[tuple[int, list[list[int]]]]:
+    """Prompt and responses through the model's own chat template, whose special tokens are all there are."""
+    checkpoint = context.input("tokenizer", ImportedCheckpoint)
+    template = ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer)
+
+    def rendered() -> Iterator[TextGroup]:
+        for row, (prompt, *responses) in _groups(context):
+            pairs = [template.render(prompt, response) for response in responses]
+            yield row, [pairs[0][0], *(response for _, response in pairs)]
+
+    return _tokenised(tokenizer, rendered())
+
+
 def _tokenised(tokenizer: BPETokenizer, groups: Iterator[TextGroup]) -> Iterator[tuple[int, list[list[int]]]]:
     while batch := [group for _, group in zip(range(BATCH), groups, strict=False)]:
         flat = [text for _, texts in batch for text in texts]
         distinct = list(dict.fromkeys(flat))
-        ids = dict(zip(distinct, (item.ids for item in tokenizer.encode_batch(distinct)), strict=True))
+        ids = dict(
+            zip(
+                distinct, (item.ids for item in tokenizer.encode_batch(distinct, add_special_tokens=False)), strict=True
+            )
+        )
         for row, texts in batch:
             yield row, [ids[text] for text in texts]
 

@@ -22,11 +22,14 @@ def run(context: StageContext) -> dict[str, Any]:
     smallest = min(len(pool.correct) for pool in pools)
     curves = {
         "mean": np.array([[pool.correct.mean()] * len(sizes) for pool in pools]),
-        "majority": np.array([majority_vote(pool.answers, pool.correct, sizes) for pool in pools]),
         "oracle": np.array([pass_at_n(pool.correct, sizes) for pool in pools]),
     }
+    if any(answer is not None for pool in pools for answer in pool.answers):
+        curves["majority"] = np.array([majority_vote(pool.answers, pool.correct, sizes) for pool in pools])
+    else:
+        context.warn("no candidate of the pool states an answer, so there is no majority vote")
     values = Values()
-    for name in BASELINES:
+    for name in (name for name in BASELINES if name in curves):
         for column, size in enumerate(sizes):
             values.add(f"{name}/bon@{size}", problems, clusters, curves[name][:, column])
         values.add(f"{name}/area", problems, clusters, best_of_n_area(curves[name], sizes, smallest))

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.store.artifacts import Candidates, ProblemValues, Scores
+from harness.store.artifacts import UNKNOWN_ERROR, Candidates, ProblemValues, Scores
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """A problem's candidates, in their order. Masks are (candidates,)."""
+    """A problem's candidates, in their order. Masks are (candidates,); an unknown error is neither seen nor unseen."""
 
     problem: str
     cluster: str
@@ -33,6 +33,7 @@ def read_pools(artifact: Candidates) -> list[Pool]:
     for problem, rows in groupby(artifact.rows(), key=lambda row: row["problem"]):
         candidates = list(rows)
         correct = np.array([row["correct"] for row in candidates], dtype=bool)
+        known = np.array([row["error_type"] != UNKNOWN_ERROR for row in candidates], dtype=bool)
         seen = np.array([row["seen"] for row in candidates], dtype=bool)
         pools.append(
             Pool(
@@ -40,8 +41,8 @@ def read_pools(artifact: Candidates) -> list[Pool]:
                 cluster=candidates[0]["cluster"],
                 answers=tuple(row["answer"] for row in candidates),
                 correct=correct,
-                seen_errors=~correct & seen,
-                unseen_errors=~correct & ~seen,
+                seen_errors=~correct & known & seen,
+                unseen_errors=~correct & known & ~seen,
                 texts=tuple(row["text"] for row in candidates),
             )
         )

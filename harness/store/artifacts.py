@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+UNKNOWN_ERROR = "unknown"
+"""Error type of a wrong candidate of which nobody says what is wrong with it."""
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -84,10 +87,13 @@ class Writings(Table):
 
 
 class Candidates(Table):
-    """Candidate solutions, problem after problem. `seen` is whether fine-tuning pairs show this error type."""
+    """Candidate solutions, problem after problem. `seen` is whether fine-tuning pairs show this error type.
+
+    `source` is who wrote the text: an engine, or a published pool's model.
+    """
 
     file = "candidates.parquet"
-    columns = ("problem", "cluster", "prompt", "index", "text", "answer", "correct", "error_type", "seen")
+    columns = ("problem", "cluster", "prompt", "index", "text", "answer", "correct", "error_type", "seen", "source")
 
 
 class Scores(Table):
@@ -95,6 +101,20 @@ class Scores(Table):
 
     file = "scores.parquet"
     columns = ("group", "response", "score")
+
+
+class CandidateScores(Table):
+    """Scores from outside, by problem and candidate index; `task` is "" where the file names none."""
+
+    file = "candidate_scores.parquet"
+    columns = ("task", "problem", "candidate", "score")
+
+
+class PoolSplits(Table):
+    """Which problem of an imported pool is in which split, each split in its order."""
+
+    file = "splits.parquet"
+    columns = ("problem", "cluster", "split")
 
 
 class ProblemValues(Table):
@@ -128,6 +148,18 @@ class Checkpoint(Artifact):
     @property
     def model(self) -> Path:
         return self.directory / "model"
+
+
+class ImportedCheckpoint(Checkpoint):
+    """A reward model from outside with its tokenizer, where `Tokenizer` has it too, and its chat template, if any."""
+
+    @property
+    def tokenizer(self) -> Path:
+        return Tokenizer(self.directory).path
+
+    @property
+    def chat(self) -> Path:
+        return self.directory / "chat.json"
 
 
 class TrunkState(Checkpoint):

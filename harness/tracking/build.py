@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from harness.plan.graph import Stage
-from harness.plan.plan import POOL, Plan, PlannedSetting, Variant, baseline_of
+from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant, baseline_of
 from harness.recipe.schema import EXPERIMENT_FIELDS, Recipe
 from harness.store.identity import fingerprint
 from harness.store.record import Record
@@ -66,7 +66,7 @@ def build_view(
     builder = _Builder(plan, store, states, finished, retracted)
     runs = list(builder.settings())
     if finished is not None:
-        runs += [*builder.references(), *builder.report()]
+        runs += [*builder.references(), *builder.imported(), *builder.report()]
     recipe = plan.loaded.recipe
     return View(
         experiment=recipe.name,
@@ -126,7 +126,7 @@ class _Builder:
     ) -> RunView:
         closure = self.stages.closure(outcome.stage for variant in setting.variants for outcome in variant.outcomes)
         status = self._status(setting.variants)
-        metrics = self._estimates("setting", setting.name) | self._differences(setting.name)
+        metrics = self._estimates("setting", setting.name) | self._differences(setting.name, "setting")
         if status == "FINISHED":
             metrics |= self.stages.spent(closure)
         tags = self._tags(setting) | self._told("setting", setting.name) | self.stages.versions(closure)
@@ -242,30 +242,47 @@ class _Builder:
     def references(self) -> Iterable[RunView]:
         """Rows that understand nothing, and the oracle, as far as the analysis has them."""
         for (kind, row), label in self.finished.references.items():
-            metrics = self._estimates(kind, row)
-            if not metrics:
+            if not self._estimates(kind, row):
                 continue
             source = POOL if kind == "pool" else row
             variants = [variant for variant in self.plan.references if variant.setting == source]
-            outcomes = [outcome.stage for variant in variants for outcome in variant.outcomes]
-            closure = self.stages.closure(outcomes)
-            start, end = self.stages.times(outcomes)
-            doubt = self._doubt(variants)
-            tags = self._told(kind, row) | self.stages.versions(closure) | doubt | {"harness.compared": "yes"}
-            yield RunView(
-                kind="reference",
-                key=fingerprint({"variants": self._key("reference", variants[:1]), "row": row}),
-                name=f"reference: {label}{_mark(doubt)}",
-                setting=f"reference: {label}",
-                status=self._status(variants),
-                start=start,
-                end=end,
-                params={"reference": label},
-                tags=tags | {"setting": f"reference: {label}"},
-                metrics=metrics,
-                datasets=self.stages.datasets(closure, ()),
-                files=(File(name="stages.csv", content=self.stages.table(closure)),),
-            )
+            yield self._reference(kind, row, f"reference: {label}", variants, {"reference": label})
+
+    def imported(self) -> Iterable[RunView]:
+        """Rows from outside, as far as the analysis has them."""
+        for variant in self.plan.imported:
+            if self._estimates(IMPORTED, variant.setting):
+                asset = self.plan.assets[variant.setting]
+                params = {"imported": f"{asset.what} {asset.name}", "digest": asset.digest}
+                params |= {key: asset.result[key] for key in ("licence", "source")}
+                yield self._reference(IMPORTED, variant.setting, f"imported: {variant.setting}", [variant], params)
+
+    def _reference(
+        self, kind: str, row: str, name: str, variants: Sequence[Variant], params: Mapping[str, str]
+    ) -> RunView:
+        """A row that was not trained here."""
+        outcomes = [outcome.stage for variant in variants for outcome in variant.outcomes]
+        closure = self.stages.closure(outcomes)
+        start, end = self.stages.times(outcomes)
+        doubt = self._doubt(variants)
+        tags = self._told(kind, row) | self.stages.versions(closure) | doubt | {"harness.compared": "yes"}
+        metrics = self._estimates(kind, row)
+        if kind == IMPORTED:
+            metrics |= self._differences(row, kind)
+        return RunView(
+            kind="reference",
+            key=fingerprint({"variants": self._key("reference", variants[:1]), "row": row}),
+            name=name + _mark(doubt),
+            setting=name,
+            status=self._status(variants),
+            start=start,
+            end=end,
+            params=params,
+            tags=tags | {"setting": name},
+            metrics=metrics,
+            datasets=self.stages.datasets(closure, ()),
+            files=(File(name="stages.csv", content=self.stages.table(closure)),),
+        )
 
     def report(self) -> Iterable[RunView]:
         """The report with all settings, and the recipe with all its axes."""
@@ -294,9 +311,9 @@ class _Builder:
                 found[name + suffix] = _single(one[value], self.finished.made)
         return found
 
-    def _differences(self, row: str) -> Metrics:
+    def _differences(self, row: str, kind: str) -> Metrics:
         found: Metrics = {}
-        for one in self._rows("differences", row):
+        for one in self._rows("differences", row, kind):
             name = metric_key(one["task"], one["metric"]) + "_minus_baseline"
             for suffix, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
                 found[name + suffix] = _single(one[value], self.finished.made)
@@ -309,7 +326,7 @@ class _Builder:
         told = {}
         for what, rows, sign in (
             (ESTIMATE, self._rows("estimates", row, kind), ""),
-            (DIFFERENCE, self._rows("differences", row) if kind == "setting" else [], "+"),
+            (DIFFERENCE, self._rows("differences", row, kind), "+"),
         ):
             for one in rows:
                 name = metric_key(one["task"], one["metric"])
@@ -323,9 +340,9 @@ class _Builder:
             for one in self._rows("estimates", row, kind)
         }
 
-    def _rows(self, part: str, row: str, kind: str | None = None) -> list[Mapping[str, Any]]:
+    def _rows(self, part: str, row: str, kind: str) -> list[Mapping[str, Any]]:
         rows: list[Mapping[str, Any]] = self.finished.analysis.get(part, [])
-        return [one for one in rows if one["row"] == row and (kind is None or one["kind"] == kind)]
+        return [one for one in rows if one["row"] == row and one["kind"] == kind]
 
     def columns(self) -> tuple[str, ...]:
         """Of every task the metric that arms are compared on, Best-of-N first."""

@@ -16,7 +16,7 @@ from harness.store.record import EVENTS, Record
 from harness.store.store import Snapshot
 from harness.tracking.view import Dataset, Point
 
-DATASETS = ("corpus", "pairs", "preferences", "candidates")
+DATASETS = ("corpus", "pairs", "split_pairs", "preferences", "pool_preferences", "candidates", "pool_candidates")
 COLUMNS = ("stage", "label", "state", "finished", "seconds", "peak_memory_mb", "code_version", "output_digest")
 
 

@@ -18,9 +18,12 @@ from safetensors.numpy import load_file
 from harness.store.artifacts import (
     Analysis,
     Candidates,
+    CandidateScores,
     Checkpoint,
     Corpus,
+    ImportedCheckpoint,
     Pairs,
+    PoolSplits,
     Problems,
     ProblemValues,
     Scores,
@@ -71,6 +74,12 @@ def checkpoint(directory: Path, exact: bool) -> Summary:
     return weights(Checkpoint(directory).model)
 
 
+def imported_checkpoint(directory: Path, exact: bool) -> Summary:
+    made = ImportedCheckpoint(directory)
+    chat = json.loads(made.chat.read_text(encoding="utf-8"))
+    return {**weights(made.model), **tokenizer(directory, exact), "chat": chat}
+
+
 def trunk_state(directory: Path, exact: bool) -> Summary:
     state = TrunkState(directory)
     moments = load_file(state.state / "optimizer.safetensors")
@@ -106,13 +115,21 @@ def analysis(directory: Path, exact: bool) -> Summary:
 
 
 SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
+    "imported_checkpoint": imported_checkpoint,
+    "imported_pairs": table(Pairs),
+    "imported_pool": table(Candidates),
+    "imported_scores": table(CandidateScores),
     "corpus": table(Corpus),
     "pairs_part": table(Pairs),
     "pairs": table(Pairs),
+    "split_pairs": table(Pairs),
     "problems": table(Problems),
     "preferences": table(Pairs),
     "candidates_part": table(Candidates),
     "candidates": table(Candidates),
+    "pool_problems": table(PoolSplits),
+    "pool_preferences": table(Pairs),
+    "pool_candidates": table(Candidates),
     "tokenizer": tokenizer,
     "encode": tokens,
     "base": checkpoint,
@@ -121,6 +138,7 @@ SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
     "finetune": checkpoint,
     "score": scores,
     "shallow_score": scores,
+    "aligned_scores": scores,
     "best_of_n": values,
     "pool_baselines": values,
     "pair_accuracy": values,

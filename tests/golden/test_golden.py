@@ -21,12 +21,14 @@ from typing import Any
 
 import pytest
 
+from harness.cli.app import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from harness.plan.graph import Input, Stage
 from harness.plan.kinds import KINDS
 from harness.store.identity import fingerprint
 from tests.golden.summaries import SUMMARIES, summarise
 from tests.integration.pipelines import everything, folder_of, record_of, run
+from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_classifier, write_lines
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden.json"
@@ -34,7 +36,7 @@ REFRESH = "pytest tests/golden --update-golden"
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn", "rensa", "reasoning-gym")
 
 # Versions of what is installed are identity, but say nothing about our code.
-OF_THE_MACHINE = frozenset({"python", "versions", "source"})
+OF_THE_MACHINE = frozenset({"python", "versions", "source", "digest"})
 TOLERANCE = 1e-3
 SMALLEST = 1e-4
 
@@ -46,13 +48,29 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """The golden recipe, run."""
     sys.path.insert(0, str(HERE / "site"))  # workers take over the path
     try:
-        made = open_workspace(HERE / "golden.yaml", [], tmp_path_factory.mktemp("golden"))
+        workdir = tmp_path_factory.mktemp("golden")
+        import_assets(tmp_path_factory.mktemp("published"), workdir)
+        made = open_workspace(HERE / "golden.yaml", [], workdir)
         made.store.create()
         summary = run(made, everything(made))
         assert not summary.failed, [(outcome.task.label, outcome.reason) for outcome in summary.failed]
         yield made
     finally:
         sys.path.remove(str(HERE / "site"))
+
+
+def import_assets(folder: Path, workdir: Path) -> None:
+    """Bring in what the golden recipe names."""
+    pool = rows_of_pool(16)
+    assets = {
+        "pool": write_lines(folder / "pool.jsonl", pool),
+        "pairs": write_lines(folder / "pairs.jsonl", rows_of_pairs(90)),
+        "scores": write_lines(folder / "scores.jsonl", rows_of_scores(pool)),
+        "checkpoint": write_classifier(folder / "checkpoint"),
+    }
+    for what, path in assets.items():
+        words = ["--name", f"golden-{what}", "--licence", "CC0-1.0", "--source", "tests/toys/published.py"]
+        assert run_command(["import", what, str(path), *words, "--workdir", str(workdir)]) == 0
 
 
 @pytest.fixture(scope="module")

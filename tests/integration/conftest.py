@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.workspace import Workspace
+from tests.integration.outside import run_with_assets
 from tests.integration.pipelines import everything, left, run, tiny
 
 
@@ -20,6 +21,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     assert not summary.failed, [(outcome.task.label, outcome.reason) for outcome in summary.failed]
     assert not left(workspace)
     return workspace
+
+
+@pytest.fixture(scope="session")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A recipe whose tasks, pairs and rows come from outside, run. Read only."""
+    return run_with_assets(tmp_path_factory.mktemp("outside"))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import typer.main
 from harness.cli.app import app, run_command
 from harness.cli.workspace import Workspace
 from harness.plan.kinds import KINDS
+from tests.integration.outside import OUTSIDE
 from tests.integration.pipelines import (
     ROOT,
     TINY,
@@ -100,6 +101,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "report": ["recipe", "--set", "--workdir"],
         "sync": ["recipe", "--set", "--workdir"],
         "ui": ["recipe", "--set", "--workdir", "--port"],
+        "import": ["kind", "path", "--name", "--licence", "--source", "--workdir"],
         "ls": ["--workdir", "--kind", "--json"],
         "show": ["stage", "--workdir", "--json"],
         "diff": ["first", "second", "--workdir"],
@@ -177,7 +179,7 @@ def test_validate_says_what_a_recipe_holds(shell: Shell) -> None:
 def test_plan_of_an_empty_workdir(shell: Shell, tmp_path: Path) -> None:
     assert shell("plan", TINY, "--workdir", tmp_path / "none") == 0
     assert "0 done, 50 to run" in shell.out
-    for kind in set(KINDS) - {"analysis"}:
+    for kind in set(KINDS) - OUTSIDE - {"analysis"}:
         assert re.search(rf"^{kind} ", shell.out, re.MULTILINE), kind
     assert not (tmp_path / "none").exists()
 

@@ -7,15 +7,18 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.cli.app import run_command
-from harness.cli.workspace import Workspace
+from harness.cli.workspace import Workspace, open_workspace
 from harness.execution.executor import Outcome
 from harness.execution.runner import how_of, make_task
 from harness.plan.graph import Stage
+from harness.plan.imports import STAGE_OF
 from harness.plan.kinds import KINDS
+from tests.integration.outside import OUTSIDE, words_of
 from tests.integration.pipelines import TINY, everything, folder_of, left, outputs, record_of, tiny
 from tests.toys.executors import local_executor
 
@@ -63,12 +66,21 @@ def run_one(workspace: Workspace, stage: Stage) -> Outcome:
     """One stage in a worker process, as the runner would have it."""
     executor = local_executor(slots=1)
     try:
-        executor.start(make_task(stage, workspace.store, how_of(workspace.runtime)))
+        executor.start(make_task(stage, workspace.store, {**how_of(workspace.runtime), **imported(workspace, stage)}))
         while not (outcomes := executor.wait(1.0)):
             pass
         return outcomes[0]
     finally:
         executor.close()
+
+
+def imported(workspace: Workspace, stage: Stage) -> dict[str, Any]:
+    """What an import stage is told: where its asset is."""
+    what = next((what for what, kind in STAGE_OF.items() if kind == stage.kind), "")
+    if not what:
+        return {}
+    path = workspace.plan.loaded.path.parent / (what if what == "checkpoint" else f"{what}.jsonl")
+    return {"imported": {**words_of(what), "path": str(path)}}
 
 
 def take_away(workspace: Workspace, stage: Stage) -> None:
@@ -94,10 +106,11 @@ def sizes(workspace: Workspace, stage: Stage) -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_full_disk_stops_every_kind_of_stage_cleanly(finished: Workspace, disk: Disk, kind: str) -> None:
+def test_a_full_disk_stops_every_kind_of_stage_cleanly(request: pytest.FixtureRequest, disk: Disk, kind: str) -> None:
     """Full at once, and after each quarter of what a stage writes: the reason is told, and nothing is left as done."""
-    workspace = tiny(disk.folder)
+    finished: Workspace = request.getfixturevalue("outside" if kind in OUTSIDE else "finished")
     shutil.copytree(finished.workdir, disk.folder, dirs_exist_ok=True)
+    workspace = open_workspace(finished.plan.loaded.path, [], disk.folder)
     stage = by_kind(workspace)[kind]
     needed = sizes(workspace, stage)
     take_away(workspace, stage)

@@ -44,7 +44,7 @@ def problems(task: Task) -> list[Problem]:
 
 def drawn(task: Task, problems: list[Problem], *, samples: int = 16, seed: int = 5) -> list[dict[str, Any]]:
     policy = simulated_policy(task, problems, accuracy=0.6, seed=seed)
-    return candidates(task, problems, policy, sampling=Sampling(), samples=samples, seed=seed)
+    return candidates(task, problems, policy, sampling=Sampling(), samples=samples, seed=seed, source="simulated")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,104 @@
+"""`harness import`: bring a published checkpoint, pairs, a pool or scores into a workdir, as a stage like any other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.cli.console import errors, output
+from harness.cli.environment import workdir_problems
+from harness.cli.execute import execute_in
+from harness.cli.workspace import STORE
+from harness.errors import HarnessError, ProblemList, RecipeError
+from harness.execution.runner import how_of
+from harness.imports.files import content_digest
+from harness.plan.graph import Graph
+from harness.plan.imports import STAGE_OF, imports_of
+from harness.recipe.fields import NAME_PATTERN
+from harness.recipe.schema import Runtime
+from harness.store.record import Record
+from harness.store.store import Store
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+LONGEST_WORDS = 300
+
+# What to say of an import, of the facts its record holds.
+FACTS = {
+    "pool": ("problems", "candidates", "smallest_pool", "largest_pool"),
+    "pairs": ("groups", "clusters"),
+    "scores": ("scores", "problems"),
+    "checkpoint": ("parameters", "vocabulary"),
+}
+
+
+def import_asset(what: str, path: Path, *, name: str, licence: str, source: str, workdir: Path) -> int:
+    """Import one asset; returns the exit code. The same content under the same words is left as it is.
+
+    Raises:
+        ProblemList: a wrong name or word, nothing readable at `path`, or no workdir to write to.
+    """
+    words = {"name": name, "licence": licence, "source": source}
+    problems: list[HarnessError] = [
+        *_word_problems(words),
+        *workdir_problems(workdir / STORE, "--workdir", writes=True),
+    ]
+    try:
+        digest = content_digest(what, path)
+    except HarnessError as error:
+        problems.append(error)
+    if problems:
+        raise ProblemList(problems)
+    store = Store(workdir / STORE)
+    stage = Graph().stage(STAGE_OF[what], {"digest": digest}, label=f"imported {what} {name}")
+    record = store.record(stage.kind, stage.fingerprint)
+    if record is not None and store.has_payload(record) and _words(record) == words:
+        output().print(f"{what} {name} is there already: {stage.name}", markup=False, soft_wrap=True)
+        return DONE
+    earlier = imports_of(store).get((what, name))
+    store.create()
+    if record is not None:  # other words, or its files were dropped: made again
+        store.discard(record)
+    how = {**how_of(Runtime()), "imported": {**words, "path": str(path.resolve())}}
+    summary = execute_in(store, Runtime(), [stage], everything=[stage], how=how)
+    if summary.interrupted:
+        return INTERRUPTED
+    for outcome in summary.failed:
+        errors().print(f"failed: {outcome.task.label}: {outcome.reason}", markup=False, soft_wrap=True, style="red")
+        return FAILED
+    made = store.record(stage.kind, stage.fingerprint)
+    assert made is not None
+    _tell(what, words, made, record, earlier.fingerprint if earlier else "")
+    return DONE
+
+
+def _word_problems(words: Mapping[str, str]) -> Iterator[RecipeError]:
+    if not re.fullmatch(NAME_PATTERN, words["name"]):
+        yield RecipeError("a name must be plain", f"it is {words['name'][:80]!r}", f"match {NAME_PATTERN}", "--name")
+    for key in ("licence", "source"):
+        text = words[key]
+        if not text.strip() or len(text) > LONGEST_WORDS or not text.isprintable():
+            rule = f"a {key} must be 1 to {LONGEST_WORDS} printable characters"
+            yield RecipeError(rule, f"it is {text[:80]!r}", "say it in a line", f"--{key}")
+
+
+def _words(record: Record) -> dict[str, Any]:
+    return {key: record.result[key] for key in ("name", "licence", "source")}
+
+
+def _tell(what: str, words: Mapping[str, str], made: Record, replaced: Record | None, earlier: str) -> None:
+    console = output()
+    facts = ", ".join(f"{key.replace('_', ' ')} {made.result[key]:,}" for key in FACTS[what])
+    console.print(f"{what} {words['name']}: {made.kind}/{made.fingerprint[:12]}, {facts}", markup=False, soft_wrap=True)
+    if replaced is not None and _words(replaced) != words:
+        told = "; ".join(f"{key} was {value}" for key, value in _words(replaced).items() if value != words[key])
+        console.print(
+            f"the same content was imported before ({told}); these words count now", markup=False, soft_wrap=True
+        )
+    if earlier and earlier != made.fingerprint:
+        console.print(
+            f"{words['name']} was {made.kind}/{earlier[:12]} before; recipes that name it read this content now",
+            markup=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,162 @@
+"""A published reward model in our own form, so that everything that scores with a `RewardModel` scores with it.
+
+Reads a sequence-classification folder of transformers with one label, or what `RewardModel.save` wrote: configuration,
+safetensors, tokenizer JSON. Runs none of the folder's code.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+
+from harness.errors import DataError, HarnessError
+from harness.imports.chat import ChatTemplate
+from harness.models.reward_model import DESCRIPTION_FILE, HEAD_FILE, RewardModel
+
+SCORE = "score.weight"
+CLASSIFIER, BIAS = "ForSequenceClassification", "score.bias"
+
+
+def convert_checkpoint(folder: Path, *, model: Path, tokenizer: Path, chat: Path) -> dict[str, Any]:
+    """Check a folder's reward model and write it as `RewardModel.save` does, its tokenizer and chat template beside it.
+
+    The backbone keeps its precision; the language-model head, which scoring does not use, is tied to the embeddings.
+
+    Args:
+        folder: a private copy of the known files; its configuration is changed.
+        model, tokenizer, chat: what to write; `chat` is written only where the folder has a template.
+
+    Returns:
+        Facts for the record: family, sizes, parameters.
+
+    Raises:
+        DataError: the folder holds no such reward model, or its parts do not fit each other.
+    """
+    configuration = _configuration(folder / "config.json")
+    dtype = torch.float32  # what `RewardModel.save` writes
+    if not (folder / HEAD_FILE).is_file():
+        dtype = _as_own_form(folder, configuration)
+    try:
+        reward_model = RewardModel.load(folder, dtype=dtype)
+        missing = _missing_weights(folder, reward_model)
+    except HarnessError as error:
+        raise DataError("a checkpoint must load as a reward model", error.one_line(), "look at its files") from None
+    except (ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        told = str(error).splitlines()[0]
+        raise DataError("a checkpoint must load as a reward model", f"it says: {told}", "look at its files") from None
+    if missing:
+        raise DataError("a checkpoint must hold all weights", f"{missing[0]} is missing", "look at its files")
+    words = _read_tokenizer(folder / "tokenizer.json")
+    rows = reward_model.backbone.get_input_embeddings().weight.shape[0]
+    largest = max(words.get_vocab(with_added_tokens=True).values(), default=-1)
+    if not 0 <= largest < rows:
+        raise DataError("the tokenizer must fit the embeddings", f"id {largest} of {rows} rows", "use the model's own")
+    reward_model.save(model)
+    shutil.copyfile(folder / "tokenizer.json", tokenizer)
+    template = ChatTemplate.of_folder(folder)
+    if template is not None:
+        template.save(chat)
+    text = reward_model.backbone.config.get_text_config()
+    layers = sum(one.numel() for one in reward_model.backbone.base_model.parameters())
+    return {
+        "family": configuration["model_type"],
+        "hidden_size": text.hidden_size,
+        "vocabulary": rows,
+        "parameters": layers,
+        "layer_parameters": layers - rows * text.hidden_size,
+        "precision": str(reward_model.backbone.dtype).removeprefix("torch."),
+        "chat": template is not None,
+    }
+
+
+def _configuration(path: Path) -> dict[str, Any]:
+    try:
+        configuration: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        configuration = None
+    if not isinstance(configuration, dict) or not isinstance(configuration.get("model_type"), str):
+        raise DataError("config.json must name a model_type", "it does not", "use a checkpoint of transformers")
+    for key, what in (("auto_map", "code of its own"), ("quantization_config", "quantised weights")):
+        if configuration.get(key):
+            raise DataError(f"a checkpoint with {what} is not read", f"config.json has `{key}`", "convert it first")
+    return configuration
+
+
+def _as_own_form(folder: Path, configuration: dict[str, Any]) -> torch.dtype:
+    """Make a classifier's folder one that `RewardModel.load` reads: its score layer becomes the head file.
+
+    Returns:
+        The precision of the weights.
+    """
+    kinds = configuration.get("architectures") or []
+    if not (isinstance(kinds, list) and kinds and str(kinds[0]).endswith(CLASSIFIER)):
+        value = f"`architectures` is {kinds!r}"
+        raise DataError(f"a checkpoint must be a {CLASSIFIER} or our own", value, "use a reward model")
+    weight = _score_weight(folder)
+    if weight.ndim != 2 or weight.shape[0] != 1:
+        raise DataError("a reward model must have one label", f"`{SCORE}` is {tuple(weight.shape)}", "use another")
+    save_file({"weight": weight.to(torch.float32).contiguous()}, folder / HEAD_FILE)
+    (folder / DESCRIPTION_FILE).write_text(json.dumps({"has_head": True}) + "\n", encoding="utf-8")
+    configuration = {**configuration, "tie_word_embeddings": True}  # a classifier has no language-model head
+    (folder / "config.json").write_text(json.dumps(configuration), encoding="utf-8")
+    return weight.dtype
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The weight files, those the index names and no others."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return [folder / "model.safetensors"]
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise DataError(
+            "model.safetensors.index.json must map weights to files", "it does not", "fetch it again"
+        ) from None
+    for name in names:
+        if not isinstance(name, str) or "/" in name or "\\" in name or not (folder / name).is_file():
+            raise DataError("an index must name files of its folder", f"it names {name!r}", "fetch them all") from None
+    return [folder / name for name in names]
+
+
+def _score_weight(folder: Path) -> torch.Tensor:
+    found: torch.Tensor | None = None
+    for path in _weight_files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = set(file.keys())
+                if BIAS in names:
+                    raise DataError("a score layer must have no bias", f"there is a `{BIAS}`", "use another checkpoint")
+                if SCORE in names:
+                    found = file.get_tensor(SCORE)
+        except (SafetensorError, OSError) as error:
+            raise DataError("weights must be whole safetensors", f"{path.name}: {error}", "fetch it again") from None
+    if found is None:
+        raise DataError(f"a checkpoint must hold `{SCORE}`", "it does not", "use a reward model of transformers")
+    return found
+
+
+def _missing_weights(folder: Path, model: RewardModel) -> list[str]:
+    """Weights of the backbone that the files do not hold: transformers would draw them at random."""
+    held: set[str] = set()
+    for path in _weight_files(folder):
+        with safe_open(path, framework="pt") as file:
+            held.update(file.keys())
+    prefix = f"{model.backbone.base_model_prefix}."
+    needed = {name for name, _ in model.backbone.base_model.named_parameters()}
+    return sorted(name for name in needed if name not in held and prefix + name not in held)
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001  the library raises plain Exception for a file it cannot read
+        told = str(error).splitlines()[0] if str(error) else "unreadable"
+        raise DataError("tokenizer.json must be one of the tokenizers library", told, "convert the tokenizer") from None

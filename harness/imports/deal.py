@@ -1,0 +1,142 @@
+"""Dealing out what was imported: problems and pairs to splits by cluster, preferences from right and wrong candidates.
+
+Everything depends on the data seed and the rows alone; asking for more adds to the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any
+
+from harness.errors import DataError
+from harness.tasks.task import stream
+
+SPLITS = ("test", "dev", "finetune")
+"""The order in which splits take their clusters: more fine-tuning problems leave dev and test as they are."""
+
+
+def split_problems(clusters: Mapping[str, str], counts: Mapping[str, int], seed: int) -> dict[str, list[str]]:
+    """Problems of each split; no cluster is in two.
+
+    Args:
+        clusters: problem -> cluster.
+        counts: problems wanted, by split.
+
+    Raises:
+        DataError: there are not as many.
+    """
+    members: dict[str, list[str]] = {}
+    for problem, cluster in clusters.items():
+        members.setdefault(cluster, []).append(problem)
+    order = sorted(members)
+    stream("pool split", seed).shuffle(order)
+    waiting = iter(order)
+    splits: dict[str, list[str]] = {}
+    for split in SPLITS:
+        chosen: list[str] = []
+        while len(chosen) < counts[split]:
+            following = next(waiting, None)
+            if following is None:
+                raise DataError(
+                    "a pool must hold the problems asked for, clusters whole",
+                    f"{len(chosen):,} of {counts[split]:,} are left for {split}",
+                    "lower the counts of `problems`",
+                )
+            chosen += members[following]
+        splits[split] = chosen[: counts[split]]
+    return splits
+
+
+def pool_preferences(pools: Mapping[str, Sequence[Mapping[str, Any]]], wanted: int, seed: int) -> list[dict[str, Any]]:
+    """Pairs of a right and a wrong candidate of one problem, one a problem before any problem serves again.
+
+    Args:
+        pools: problem -> its candidate rows.
+        wanted: pairs asked for; fewer are a prefix of more.
+
+    Returns:
+        Rows in the columns of `Pairs`; `detail` is the rejected side's error type.
+
+    Raises:
+        DataError: the pools do not hold as many different pairs.
+    """
+    order = sorted(pools)
+    stream("pool preference order", seed).shuffle(order)
+    sides = {problem: _sides(problem, pools[problem], seed) for problem in order}
+    pairs: list[dict[str, Any]] = []
+    for turn in count():
+        before = len(pairs)
+        for problem in order:
+            right, wrong = sides[problem]
+            if turn >= len(right) * len(wrong):
+                continue
+            place, again = turn % len(right), turn // len(right)
+            chosen, rejected = right[place], wrong[(place + again) % len(wrong)]  # each couple once
+            pairs.append(
+                {
+                    "id": f"{problem}#{len(pairs)}",
+                    "cluster": chosen["cluster"],
+                    "prompt": chosen["prompt"],
+                    "chosen": chosen["text"],
+                    "rejected": rejected["text"],
+                    "detail": rejected["error_type"],
+                }
+            )
+            if len(pairs) == wanted:
+                return pairs
+        if len(pairs) == before:
+            raise DataError(
+                "a pool must hold as many preferences as asked for",
+                f"its {len(order):,} problems give {len(pairs):,} of {wanted:,}",
+                "ask for fewer, or for more problems",
+            )
+    raise AssertionError
+
+
+def _sides(
+    problem: str, rows: Sequence[Mapping[str, Any]], seed: int
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """(right, wrong) candidates of different texts, in an order drawn from the seed."""
+    texts: dict[bool, dict[str, Mapping[str, Any]]] = {True: {}, False: {}}
+    for row in rows:
+        if row["text"]:  # nothing to train on otherwise
+            texts[row["correct"]].setdefault(row["text"], row)
+    both = texts[True].keys() & texts[False].keys()
+    sides = []
+    for correct in (True, False):
+        side = [row for text, row in texts[correct].items() if text not in both]
+        stream("pool preference", seed, problem, str(correct)).shuffle(side)
+        sides.append(side)
+    return sides[0], sides[1]
+
+
+def split_pairs(rows: Sequence[Mapping[str, Any]], heldout: float, seed: int) -> dict[str, list[Mapping[str, Any]]]:
+    """`train` and `heldout` pairs in an order drawn from the seed; no cluster is in both.
+
+    Args:
+        heldout: share of the pairs to hold out; at least one cluster is, and one is left.
+
+    Raises:
+        DataError: all pairs are one cluster.
+    """
+    sizes: dict[str, int] = {}
+    for row in rows:
+        sizes[row["cluster"]] = sizes.get(row["cluster"], 0) + 1
+    if len(sizes) < 2:
+        raise DataError("held-out pairs need a cluster of their own", "all pairs are one cluster", "name more clusters")
+    clusters = sorted(sizes)
+    stream("pair split", seed).shuffle(clusters)
+    held: set[str] = set()
+    reached = 0
+    for cluster in clusters[:-1]:
+        held.add(cluster)
+        reached += sizes[cluster]
+        if reached >= heldout * len(rows):
+            break
+    order = list(rows)
+    stream("pair order", seed).shuffle(order)
+    return {
+        "train": [row for row in order if row["cluster"] not in held],
+        "heldout": [row for row in order if row["cluster"] in held],
+    }

@@ -1,0 +1,96 @@
+"""Fields of one row from outside: typed, bounded, and refused with the place where they stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from harness.errors import DataError
+
+LONGEST_TEXT = 1_000_000
+LONGEST_NAME = 512
+
+
+class Fields:
+    """A row, or a part of it, at a place such as `line 3`. Keys that nobody asks for are ignored."""
+
+    def __init__(self, data: Any, place: str, path: str = "") -> None:
+        self.place = place
+        self._path = path
+        if not isinstance(data, Mapping):
+            raise self.wrong(path or "a row", "be a mapping", data)
+        self._data = data
+
+    def has(self, name: str) -> bool:
+        """Whether there is a value that is not null."""
+        return self._data.get(name) is not None
+
+    def text(self, name: str, *, longest: int = LONGEST_TEXT, may_be_empty: bool = False) -> str:
+        value = self._data.get(name)
+        if not isinstance(value, str) or len(value) > longest or not (value or may_be_empty):
+            size = "0" if may_be_empty else "1"
+            raise self.wrong(name, f"be a text of {size} to {longest:,} characters", value)
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise self.wrong(name, "be a text without lone surrogates", value)
+        return value
+
+    def name(self, name: str) -> str:
+        """An identifier: a short text, or a whole number."""
+        value = self._data.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        return self.text(name, longest=LONGEST_NAME)
+
+    def optional_name(self, name: str, default: str) -> str:
+        return self.name(name) if self.has(name) and self._data[name] != "" else default
+
+    def boolean(self, name: str) -> bool:
+        value = self._data.get(name)
+        if not isinstance(value, bool):
+            raise self.wrong(name, "be true or false", value)
+        return value
+
+    def index(self, name: str) -> int:
+        value = self._data.get(name)
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
+            raise self.wrong(name, "be a whole number from 0", value)
+        return value
+
+    def number(self, name: str) -> float:
+        value = self._data.get(name)
+        try:
+            number = math.nan if isinstance(value, bool) or value is None else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.wrong(name, "be a finite number", value)
+        return number
+
+    def answer(self, name: str) -> str | None:
+        """A stated answer as text, so that equal ones are equal: 18, 18.0 and "18" are one. None where none is."""
+        value = self._data.get(name)
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            return None
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, float):
+            return str(int(value)) if value.is_integer() else repr(value)
+        if isinstance(value, int):
+            return str(value)
+        return self.text(name, may_be_empty=True).strip() or None
+
+    def parts(self, name: str, most: int) -> list[Fields]:
+        """A list of mappings, with at least one."""
+        value = self._data.get(name)
+        if not isinstance(value, list) or not 1 <= len(value) <= most:
+            raise self.wrong(name, f"be a list of 1 to {most:,}", value)
+        return [Fields(one, self.place, f"{name}.{index}") for index, one in enumerate(value)]
+
+    def wrong(self, name: str, should: str, value: object) -> DataError:
+        shown = "missing" if value is None else repr(value)
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        path = f"{self._path}.{name}" if self._path and self._path != name else name
+        return DataError(f"`{path}` must {should}", f"it is {shown}", "correct the file", self.place)

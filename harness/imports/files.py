@@ -1,0 +1,193 @@
+"""Files from outside: which are read, within which bounds, and their digest. Standard library until rows are read.
+
+Nothing is unpickled and nothing is run: JSON lines, Parquet and CSV, and of a checkpoint's folder the known files only.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any
+
+from harness.errors import DataError, HarnessError, RecipeError
+from harness.store.identity import file_digest, fingerprint
+
+# Bounds that only a mistake or an attack passes: a small archive may unpack to more than any disk holds.
+MOST_BYTES = 8 << 30
+MOST_LINE = 64 << 20
+MOST_ROWS = 20_000_000
+MOST_JSON = 128 << 20  # a checkpoint's tokenizer or configuration
+BATCH_ROWS = 1_000
+
+TABLES = (".jsonl", ".jsonl.gz", ".parquet")
+FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"pool": TABLES, "pairs": TABLES, "scores": (*TABLES, ".csv"), "checkpoint": ()}
+)
+NEEDED_FILES = ("config.json", "tokenizer.json")
+OPTIONAL_FILES = (
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "model.safetensors.index.json",
+    "reward_head.safetensors",
+    "reward_model.json",
+)
+WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+
+
+def content_files(kind: str, path: Path) -> dict[str, Path]:
+    """{name: file} of everything that an import of this kind reads at `path`.
+
+    Raises:
+        RecipeError: there is no such file or folder, it has another form, or a link leads out of it.
+    """
+    if kind == "checkpoint":
+        return _checkpoint_files(path)
+    ending = next((one for one in FORMATS[kind] if path.name.endswith(one)), None)
+    if not path.is_file():
+        raise _wrong("the path must be a file", f"there is no file {path}", "correct it", path)
+    if ending is None:
+        raise _wrong(f"{kind} must be one of {', '.join(FORMATS[kind])}", f"it is {path.name}", "convert it", path)
+    if path.stat().st_size > MOST_BYTES:
+        raise _wrong(f"a file may hold {MOST_BYTES:,} bytes", f"it has {path.stat().st_size:,}", "split it", path)
+    return {f"rows{ending}": path}
+
+
+def _checkpoint_files(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise _wrong("a checkpoint must be a folder", f"there is no folder {folder}", "correct the path", folder)
+    names = sorted(one.name for one in folder.iterdir() if WEIGHTS.fullmatch(one.name))
+    if not names:
+        raise _wrong(
+            "a checkpoint must hold model.safetensors", "there is none", "convert its weights to safetensors", folder
+        )
+    absent = [name for name in NEEDED_FILES if not (folder / name).is_file()]
+    if absent:
+        raise _wrong(
+            f"a checkpoint must hold {' and '.join(NEEDED_FILES)}", f"{absent[0]} is missing", "add it", folder
+        )
+    files = {name: folder / name for name in (*NEEDED_FILES, *names)}
+    files |= {name: folder / name for name in OPTIONAL_FILES if (folder / name).is_file()}
+    # A hub's cache links the files of a snapshot to its blobs; any other way out of the folder is none of ours.
+    inside = (folder.resolve(), folder.resolve().parent.parent / "blobs")
+    for name, file in files.items():
+        if not any(file.resolve().is_relative_to(place) for place in inside):
+            raise _wrong("a checkpoint's files must lie in its folder", f"{name} links out of it", "copy it", folder)
+        if not name.endswith(".safetensors") and file.stat().st_size > MOST_JSON:
+            raise _wrong(f"{name} may hold {MOST_JSON:,} bytes", "it is larger", "look at the file", folder)
+    return files
+
+
+def content_digest(kind: str, path: Path) -> str:
+    """SHA-256 of a file's bytes; of a checkpoint, of the names and digests of the files that are read.
+
+    Raises:
+        RecipeError: as `content_files`.
+    """
+    digests = {name: file_digest(file) for name, file in content_files(kind, path).items()}
+    return fingerprint(digests) if kind == "checkpoint" else next(iter(digests.values()))
+
+
+def copy_content(kind: str, path: Path, target: Path) -> Path:
+    """Copy what an import reads into the folder `target`, so that it cannot change while it is read.
+
+    Returns:
+        The copy: a file, or for a checkpoint `target` itself.
+    """
+    files = content_files(kind, path)
+    target.mkdir()
+    for name, file in files.items():
+        shutil.copyfile(file, target / name)
+    return target if kind == "checkpoint" else target / next(iter(files))
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(place in the file, row) of a table, in order.
+
+    Raises:
+        DataError: the file cannot be read, a row is no mapping, or a bound is passed.
+    """
+    number = 0
+    for place, row in _READERS[path.name.partition(".")[2]](path):
+        number += 1
+        if number > MOST_ROWS:
+            raise DataError(f"a file may hold {MOST_ROWS:,} rows", "it holds more", "split it")
+        if not isinstance(row, Mapping):
+            raise DataError("a row must be a mapping", f"it is a {type(row).__name__}", "correct the file", place)
+        yield place, row
+    if not number:
+        raise DataError("a file must hold rows", "it holds none", "look at the file")
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    with path.open("rb") as file:
+        yield from _lines(file)
+
+
+def _packed_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        with gzip.open(path, "rb") as file:
+            yield from _lines(file)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError("a .gz file must be whole", f"it is not ({error})", "fetch it again") from None
+
+
+def _lines(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[str, Any]]:
+    number = size = 0
+    while line := file.readline(MOST_LINE + 1):
+        number += 1
+        size += len(line)
+        place = f"line {number:,}"
+        if len(line) > MOST_LINE:
+            raise DataError(f"a line may hold {MOST_LINE:,} bytes", "it is longer", "split the file", place)
+        if size > MOST_BYTES:
+            raise DataError(f"a file may unpack to {MOST_BYTES:,} bytes", "it is larger", "split it", place)
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError("a line must be JSON", f"it is not ({error})", "correct the file", place) from None
+            yield place, row
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = size = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                size += batch.nbytes
+                if size > MOST_BYTES:
+                    raise DataError(f"a file may unpack to {MOST_BYTES:,} bytes", "it is larger", "split it")
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number:,}", row
+    except (pyarrow.ArrowException, OSError) as error:
+        told = str(error).splitlines()[0]
+        raise DataError("a .parquet file must be whole", f"it is not ({told})", "fetch it again") from None
+
+
+def _csv(path: Path) -> Iterator[tuple[str, Any]]:
+    """Rows of a CSV file with a header; numbers stay texts."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            for row in reader:
+                yield f"line {reader.line_num:,}", {key: value for key, value in row.items() if key is not None}
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError("a .csv file must be CSV in UTF-8", f"it is not ({error})", "convert it") from None
+
+
+_READERS = {"jsonl": _json_lines, "jsonl.gz": _packed_json_lines, "parquet": _parquet, "csv": _csv}
+
+
+def _wrong(rule: str, value: str, remedy: str, path: Path) -> HarnessError:
+    return RecipeError(rule, value, remedy, str(path))

@@ -1,0 +1,194 @@
+"""Rows of pools, pairs and scores from outside, in the columns of the harness's own artifacts. See docs/import.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from harness.errors import DataError
+from harness.imports.fields import Fields
+from harness.store.artifacts import UNKNOWN_ERROR
+
+MOST_CANDIDATES = 65_536  # a problem; what `candidates.samples` of a recipe may be, too
+MOST_SOURCES = 1_000
+
+Rows = Iterable[tuple[str, Mapping[str, Any]]]
+"""(place in the file, row), see `files.read_rows`."""
+
+
+def read_pool(rows: Rows) -> list[dict[str, Any]]:
+    """Candidate rows, problem after problem, `index` from 0.
+
+    A row is a problem with its `candidates`, or one candidate in our own columns. Problems with equal questions are one
+    cluster unless the file says otherwise.
+
+    Raises:
+        DataError: a wrong field, a problem twice, labels that contradict one another.
+    """
+    found: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    clusters: dict[str, str] = {}
+    for place, problem, candidates in _problems(rows):
+        if problem in seen:
+            raise DataError("a problem must stand once, its candidates together", f"{problem!r} comes back", "", place)
+        seen.add(problem)
+        if len(candidates) > MOST_CANDIDATES:
+            raise DataError(f"a problem may have {MOST_CANDIDATES:,} candidates", "it has more", "take fewer", place)
+        for index, row in enumerate(candidates):
+            row["index"] = index
+            row["cluster"] = row["cluster"] or clusters.setdefault(row["prompt"], problem)
+        _check_answers(candidates, place)
+        found += candidates
+    _check_all_or_none(found)
+    return found
+
+
+def _problems(rows: Rows) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+    """(place, problem, candidate rows without `index`, `cluster` "" where the file names none)."""
+    typed = (Fields(row, place) for place, row in rows)
+    for is_whole, some in groupby(typed, key=lambda fields: fields.has("candidates")):
+        if is_whole:
+            for fields in some:
+                problem = fields.name("id")
+                yield fields.place, problem, list(_nested(fields, problem))
+        else:
+            for problem, candidates in groupby(some, key=lambda fields: fields.name("problem")):
+                rows_of_it = list(candidates)
+                yield rows_of_it[0].place, problem, [_flat(fields, problem, at) for at, fields in enumerate(rows_of_it)]
+
+
+def _nested(fields: Fields, problem: str) -> Iterator[dict[str, Any]]:
+    common = {
+        "problem": problem,
+        "cluster": fields.optional_name("cluster", ""),
+        "prompt": fields.text("question") + "\n",  # a solution begins on a line of its own
+    }
+    for candidate in fields.parts("candidates", MOST_CANDIDATES):
+        correct = candidate.boolean("correct")
+        yield {
+            **common,
+            "text": candidate.text("text", may_be_empty=True),
+            "answer": candidate.answer("pred"),
+            "correct": correct,
+            "error_type": "" if correct else UNKNOWN_ERROR,
+            "seen": False,
+            "source": candidate.optional_name("model", ""),
+        }
+
+
+def _flat(fields: Fields, problem: str, position: int) -> dict[str, Any]:
+    if fields.index("index") != position:
+        raise fields.wrong("index", f"count a problem's candidates from 0 (here {position})", fields.index("index"))
+    correct = fields.boolean("correct")
+    return {
+        "problem": problem,
+        "cluster": fields.optional_name("cluster", ""),
+        "prompt": fields.text("prompt"),
+        "text": fields.text("text", may_be_empty=True),
+        "answer": fields.answer("answer"),
+        "correct": correct,
+        "error_type": "" if correct else fields.optional_name("error_type", UNKNOWN_ERROR),
+        "seen": not correct and fields.has("seen") and fields.boolean("seen"),
+        "source": fields.optional_name("source", ""),
+    }
+
+
+def _check_answers(candidates: list[dict[str, Any]], place: str) -> None:
+    """Equal answers are equally right: without that a majority vote has no meaning."""
+    for what in ("prompt", "cluster"):
+        if len({row[what] for row in candidates}) > 1:
+            raise DataError(f"a problem must have one {what}", "it has several", "correct the file", place)
+    truth: dict[str, bool] = {}
+    for row in candidates:
+        answer = row["answer"]
+        if answer is not None and truth.setdefault(answer, row["correct"]) != row["correct"]:
+            value = f"{answer!r} of {row['problem']} is both right and wrong"
+            raise DataError("equal answers must be equally right", value, "grade answers, or leave them all out", place)
+
+
+def _check_all_or_none(rows: list[dict[str, Any]]) -> None:
+    """A right candidate states an answer, unless no candidate of the pool does."""
+    if all(row["answer"] is None for row in rows):
+        return
+    for row in rows:
+        if row["correct"] and row["answer"] is None:
+            value = f"candidate {row['index']} of {row['problem']} states none"
+            raise DataError("a right candidate must state an answer", value, "add it, or leave all answers out")
+
+
+def pool_facts(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a pool holds, for its record and for planning.
+
+    Raises:
+        DataError: more sources than a pool can have.
+    """
+    sizes = Counter(row["problem"] for row in rows)
+    sources = sorted({row["source"] for row in rows})
+    if len(sources) > MOST_SOURCES:
+        raise DataError(f"a pool may have {MOST_SOURCES:,} sources", f"it has {len(sources):,}", "join some")
+    return {
+        "problems": len(sizes),
+        "clusters": len({row["cluster"] for row in rows}),
+        "candidates": len(rows),
+        "correct": sum(row["correct"] for row in rows),
+        "smallest_pool": min(sizes.values()),
+        "largest_pool": max(sizes.values()),
+        "answers": any(row["answer"] is not None for row in rows),
+        "sources": [source for source in sources if source],
+        "mixed": len(sources) > 1,
+        "characters": sum(len(row["text"]) for row in rows),
+    }
+
+
+def read_pairs(rows: Rows) -> list[dict[str, Any]]:
+    """Preference pairs in the columns of `Pairs`. Pairs with equal prompts are one cluster unless the file says so.
+
+    Raises:
+        DataError: a wrong field, an id twice, or two sides that are the same.
+    """
+    found: list[dict[str, Any]] = []
+    ids: set[str] = set()
+    clusters: dict[str, str] = {}
+    for number, (place, row) in enumerate(rows):
+        fields = Fields(row, place)
+        name = fields.optional_name("id", str(number))
+        prompt = fields.text("prompt", may_be_empty=True)
+        pair = {
+            "id": name,
+            "cluster": fields.optional_name("cluster", ""),
+            "prompt": prompt,
+            "chosen": fields.text("chosen"),
+            "rejected": fields.text("rejected"),
+            "detail": fields.optional_name("detail", ""),
+        }
+        if pair["chosen"] == pair["rejected"]:
+            raise DataError("`chosen` and `rejected` must differ", "they are the same", "drop the pair", place)
+        if name in ids:
+            raise DataError("a pair must stand once", f"{name!r} comes back", "rename or drop it", place)
+        ids.add(name)
+        pair["cluster"] = pair["cluster"] or (clusters.setdefault(prompt, name) if prompt else name)
+        found.append(pair)
+    return found
+
+
+def read_scores(rows: Rows) -> list[dict[str, Any]]:
+    """Scores in the columns of `CandidateScores`; `task` is "" where the file names none.
+
+    Raises:
+        DataError: a wrong field, a candidate scored twice, tasks named in some rows only.
+    """
+    found: list[dict[str, Any]] = []
+    seen: set[tuple[str, str, int]] = set()
+    for place, row in rows:
+        fields = Fields(row, place)
+        task, problem, candidate = fields.optional_name("task", ""), fields.name("problem"), fields.index("candidate")
+        if (task, problem, candidate) in seen:
+            value = f"candidate {candidate} of {problem} comes back"
+            raise DataError("a candidate must be scored once", value, "keep one scorer a file", place)
+        if found and bool(task) != bool(found[0]["task"]):
+            raise DataError("`task` must stand in all rows or in none", "it is in some", "correct the file", place)
+        seen.add((task, problem, candidate))
+        found.append({"task": task, "problem": problem, "candidate": candidate, "score": fields.number("score")})
+    return found

@@ -1,0 +1,157 @@
+"""Assets imported into a workdir, found by name, and what of a recipe does not fit them. Reads records, no payload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from harness.errors import RecipeError
+from harness.plan.kinds import KINDS
+from harness.recipe.blocks import ImportedPairs, ImportedRow, PoolTask
+from harness.recipe.load import LoadedRecipe, Setting
+from harness.recipe.schema import Experiment
+from harness.store.store import Store
+
+# What `harness import` calls an asset -> the stage that brings it in.
+STAGE_OF: Mapping[str, str] = MappingProxyType(
+    {
+        "checkpoint": "imported_checkpoint",
+        "pairs": "imported_pairs",
+        "pool": "imported_pool",
+        "scores": "imported_scores",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """An imported asset: `digest` of its content is its identity, `result` is of its record."""
+
+    what: str
+    name: str
+    digest: str
+    fingerprint: str
+    result: Mapping[str, Any]
+
+
+Imports = Mapping[tuple[str, str], Import]
+"""(what, name) -> the newest import of that name."""
+
+NO_IMPORTS: Imports = MappingProxyType({})
+
+Problem = tuple[str, str, str, str]
+"""(path in the recipe, rule, value, remedy)."""
+
+
+def imports_of(store: Store) -> Imports:
+    """Everything a workdir holds; imports that an older code version made count no more."""
+    found: dict[tuple[str, str], tuple[float, Import]] = {}
+    for what, kind in STAGE_OF.items():
+        for record in store.records(kind):
+            if record.identity["code_version"] != KINDS[kind].code_version:
+                continue
+            name = str(record.result["name"])
+            made = float(store.run_facts(record)["finished"])
+            if (what, name) not in found or found[what, name][0] < made:
+                found[what, name] = (
+                    made,
+                    Import(
+                        what=what,
+                        name=name,
+                        digest=record.identity["spec"]["digest"],
+                        fingerprint=record.fingerprint,
+                        result=record.result,
+                    ),
+                )
+    return {key: one for key, (_, one) in found.items()}
+
+
+def command(what: str, name: str) -> str:
+    """The line that imports an asset."""
+    return f"`harness import {what} PATH --name {name} --licence ... --source ... --workdir ...`"
+
+
+def import_problems(loaded: LoadedRecipe, imports: Imports) -> list[RecipeError]:
+    """Names that the workdir does not know, and numbers that what they name does not hold; each told once."""
+    problems: dict[tuple[str, str], RecipeError] = {}
+    asked: list[tuple[Setting | None, Experiment]] = [(None, loaded.recipe)]
+    asked += [(setting, setting.experiment) for setting in loaded.settings]
+    for setting, experiment in asked:
+        for path, rule, value, remedy in _problems(experiment, imports):
+            error = RecipeError(rule, value, remedy, loaded.where(path, setting))
+            problems.setdefault((rule, value), error)
+    return list(problems.values())
+
+
+def _problems(experiment: Experiment, imports: Imports) -> Iterator[Problem]:
+    for path, what, name in _names(experiment):
+        if (what, name) not in imports:
+            known = ", ".join(other for kind, other in imports if kind == what)
+            of = f"is none of {known}" if known else f"is not there, nor any other {what}"
+            yield path, f"`{path}` must name an import of the workdir", f"{name!r} {of}", command(what, name)
+    for name, task in experiment.tasks.items():
+        if isinstance(task, PoolTask) and ("pool", task.imported) in imports:
+            yield from _pool_problems(experiment, name, task, imports["pool", task.imported])
+    pairs = experiment.pairs
+    if isinstance(pairs, ImportedPairs) and ("pairs", pairs.imported) in imports:
+        groups = imports["pairs", pairs.imported].result["groups"]
+        if pairs.count > groups:
+            value = f"asked for {pairs.count:,} of {groups:,}"
+            yield "pairs.count", "`pairs.count` must not exceed the imported pairs", value, "lower it"
+    for name, row in experiment.evaluate.imported.items():
+        path = f"evaluate.imported.{name}"
+        if row.scores is not None and ("scores", row.scores) in imports:
+            yield from _score_problems(experiment, path, row, imports["scores", row.scores])
+        checkpoint = None if row.checkpoint is None else imports.get(("checkpoint", row.checkpoint))
+        if checkpoint is not None and row.text == "chat" and not checkpoint.result["chat"]:
+            rule = f"`{path}.text: chat` needs a chat template"
+            yield f"{path}.text", rule, f"{checkpoint.name!r} came without one", "use `text: raw`"
+
+
+def _names(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
+    """(path in the recipe, what, name) of every import an experiment names."""
+    if isinstance(experiment.pairs, ImportedPairs):
+        yield "pairs.import", "pairs", experiment.pairs.imported
+    for name, task in experiment.tasks.items():
+        if isinstance(task, PoolTask):
+            yield f"tasks.{name}.import", "pool", task.imported
+    for name, row in experiment.evaluate.imported.items():
+        if row.checkpoint is not None:
+            yield f"evaluate.imported.{name}.checkpoint", "checkpoint", row.checkpoint
+        if row.scores is not None:
+            yield f"evaluate.imported.{name}.scores", "scores", row.scores
+
+
+def _pool_problems(experiment: Experiment, name: str, task: PoolTask, pool: Import) -> Iterator[Problem]:
+    counts = task.problems
+    asked, held = counts.finetune + counts.dev + counts.test, int(pool.result["problems"])
+    if asked > held:
+        path = f"tasks.{name}.problems"
+        value = f"asked for {asked:,} of {held:,}"
+        yield path, f"`{path}` must not exceed the problems of pool {pool.name!r}", value, "lower a count"
+    block, smallest = experiment.evaluate.best_of_n, int(pool.result["smallest_pool"])
+    if name in block.tasks and max(block.n) > smallest:
+        path = "evaluate.best_of_n.n"
+        rule = f"`{path}` must not exceed the smallest pool of {pool.name!r}"
+        yield path, rule, f"asked for N = {max(block.n)} of {smallest} candidates", "lower `n`"
+
+
+def scored_tasks(experiment: Experiment, row: ImportedRow, scores: Import) -> tuple[str, ...]:
+    """The Best-of-N tasks that imported scores are of: as the row says, else their file, else the only one there is."""
+    judged = experiment.evaluate.best_of_n.tasks
+    named = row.tasks or scores.result["tasks"] or (judged if len(judged) == 1 else ())
+    return tuple(name for name in judged if name in named)
+
+
+def _score_problems(experiment: Experiment, path: str, row: ImportedRow, scores: Import) -> Iterator[Problem]:
+    held = scores.result["tasks"]
+    unknown = [name for name in row.tasks or () if held and name not in held]
+    if unknown:
+        value = f"{unknown[0]!r} is none of {', '.join(held)}"
+        yield f"{path}.tasks", f"`{path}.tasks` must name tasks of scores {scores.name!r}", value, "correct the name"
+    elif not scored_tasks(experiment, row, scores):
+        of = f"they are of {', '.join(held)}" if held else "their file names no task, and there are several"
+        rule = f"`{path}` must have scores of a task of `evaluate.best_of_n.tasks`"
+        yield f"{path}.scores", rule, of, f"name them as `{path}.tasks`"

@@ -1,0 +1,19 @@
+"""imported_pool: a published candidate pool in our own columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.imports.files import read_rows
+from harness.imports.tables import pool_facts, read_pool
+from harness.stages.context import StageContext
+from harness.stages.incoming import incoming, provenance
+from harness.store.artifacts import Candidates
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Check and write; the result says what a plan must know of the pool."""
+    with incoming(context, "pool") as path:
+        rows = read_pool(read_rows(path))
+    Candidates(context.directory).write(rows)
+    return {**provenance(context), **pool_facts(rows)}

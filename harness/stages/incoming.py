@@ -1,0 +1,41 @@
+"""What the import stages share: a private copy of what is read, checked against the digest that names the import."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import DataError
+from harness.imports.files import content_digest, copy_content
+from harness.stages.context import StageContext
+
+FOLDER = "incoming"
+
+
+@contextmanager
+def incoming(context: StageContext, kind: str) -> Iterator[Path]:
+    """The content to read; gone afterwards.
+
+    Raises:
+        DataError: nobody says where it is, since an import's files were dropped or damaged; or it has changed.
+    """
+    imported = context.how.imported
+    if not imported:
+        raise DataError(
+            "an import's files must be in the workdir", "they were dropped or damaged", f"`harness import {kind}` again"
+        )
+    folder = context.directory / FOLDER
+    copy = copy_content(kind, Path(imported["path"]), folder)
+    try:
+        if content_digest(kind, copy) != context.spec["digest"]:
+            raise DataError("what is imported must stay as it is", "it changed meanwhile", "import it again")
+        yield copy
+    finally:
+        shutil.rmtree(folder)
+
+
+def provenance(context: StageContext) -> dict[str, str]:
+    """Name, licence and source as they were given, for the record."""
+    return {key: context.how.imported[key] for key in ("name", "licence", "source")}

@@ -1,0 +1,98 @@
+"""A recipe with everything that can come from outside, and the assets it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.cli.app import run_command
+from harness.cli.workspace import Workspace, open_workspace
+from tests.integration.pipelines import TINY
+from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_classifier, write_lines
+
+# Kinds of stages that only a recipe with imports has; all others are in the tiny one.
+OUTSIDE = frozenset(
+    {
+        "imported_checkpoint",
+        "imported_pairs",
+        "imported_pool",
+        "imported_scores",
+        "split_pairs",
+        "pool_problems",
+        "pool_preferences",
+        "pool_candidates",
+        "aligned_scores",
+    }
+)
+HOSTILE = "</script><script>alert(1)</script>"
+WORDS = ("--licence", "MIT", "--source", "example.org/a b")
+RECIPE: dict[str, Any] = {
+    "extends": str(TINY),
+    "name": "from-outside",
+    "tasks": {
+        "pot": {
+            "kind": "pool",
+            "import": "a-pool",
+            "problems": {"finetune": 10, "dev": 4, "test": 8},
+            "max_tokens": 256,
+        }
+    },
+    "finetune": {"tasks": ["logic", "pot"], "samples": 16},
+    "evaluate": {
+        "best_of_n": {"tasks": ["logic", "pot"]},
+        "pair_accuracy": {"tasks": ["pot"], "samples": 12},
+        "imported": {
+            "my-rm": {"checkpoint": "a-checkpoint", "text": "chat", "max_tokens": 512},
+            "published": {"scores": "a-scores"},
+        },
+    },
+    "ablations": {
+        "axes": {
+            "loss": None,
+            "pairs": {"made": {}, "imported": {"pairs": {"import": "a-pairs", "count": 40, "heldout": 0.3}}},
+        }
+    },
+}
+
+
+def pool_rows() -> list[dict[str, Any]]:
+    """A pool of 8 candidates a problem, with a text in it that must not be run by any browser."""
+    rows = rows_of_pool(24, 8)
+    for row in rows:
+        row["question"] += f" {HOSTILE}"
+        row["candidates"][0]["text"] += f"\n{HOSTILE}"
+    return rows
+
+
+def write_assets(folder: Path) -> dict[str, Path]:
+    """One asset of every kind."""
+    pool = pool_rows()
+    return {
+        "pool": write_lines(folder / "pool.jsonl", pool),
+        "pairs": write_lines(folder / "pairs.jsonl", rows_of_pairs(90)),
+        "scores": write_lines(folder / "scores.jsonl", rows_of_scores(pool, task="pot")),
+        "checkpoint": write_classifier(folder / "checkpoint", "qwen2"),
+    }
+
+
+def harness_import(what: str, path: Path, workdir: Path, *more: str) -> int:
+    words = more or ("--name", f"a-{what}", *WORDS)
+    return run_command(["import", what, str(path), *words, "--workdir", str(workdir)])
+
+
+def words_of(what: str) -> dict[str, str]:
+    """What the run recipe's assets are said to be: texts that no page may run."""
+    return {"name": f"a-{what}", "licence": HOSTILE, "source": f"{HOSTILE} & more"}
+
+
+def run_with_assets(folder: Path) -> Workspace:
+    """Import everything and run the recipe, by the commands."""
+    for what, path in write_assets(folder).items():
+        words = [word for key, value in words_of(what).items() for word in (f"--{key}", value)]
+        assert harness_import(what, path, folder / "w", *words) == 0
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE, sort_keys=False), encoding="utf-8")
+    assert run_command(["run", str(recipe), "--workdir", str(folder / "w")]) == 0
+    return open_workspace(recipe, [], folder / "w")

@@ -1,0 +1,102 @@
+"""Splits and preferences of imported pools, splits of imported pairs: nothing crosses, everything nests."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import DataError
+from harness.imports.deal import SPLITS, pool_preferences, split_pairs, split_problems
+from harness.imports.tables import read_pairs, read_pool
+from tests.toys.published import rows_of_pairs, rows_of_pool
+
+
+def pools_of(problems: int = 24, candidates: int = 8) -> dict[str, list[dict[str, Any]]]:
+    rows = read_pool(("", row) for row in rows_of_pool(problems, candidates))
+    return {problem: list(pool) for problem, pool in groupby(rows, key=lambda row: row["problem"])}
+
+
+@settings(deadline=None)
+@given(
+    clusters=st.lists(st.integers(0, 30), min_size=30, max_size=60),
+    counts=st.tuples(*[st.integers(1, 6)] * 3),
+    seed=st.integers(0, 5),
+)
+def test_no_cluster_is_in_two_splits(clusters: list[int], counts: tuple[int, int, int], seed: int) -> None:
+    of = {f"p{number}": f"c{cluster}" for number, cluster in enumerate(clusters)}
+    try:
+        splits = split_problems(of, dict(zip(SPLITS, counts, strict=True)), seed)
+    except DataError:  # these clusters are too large for so many; see the next test for what is told
+        return
+    assert [len(splits[split]) for split in SPLITS] == list(counts)
+    held = [{of[problem] for problem in splits[split]} for split in SPLITS]
+    assert sum(map(len, held)) == len(set().union(*held))
+
+
+def test_more_finetuning_problems_leave_test_and_dev_as_they_are() -> None:
+    of = {f"p{number}": f"p{number}" for number in range(50)}
+    few = split_problems(of, {"test": 10, "dev": 5, "finetune": 7}, 3)
+    more = split_problems(of, {"test": 10, "dev": 5, "finetune": 30}, 3)
+    assert (few["test"], few["dev"]) == (more["test"], more["dev"])
+    assert more["finetune"][:7] == few["finetune"]
+    assert split_problems(of, {"test": 10, "dev": 5, "finetune": 7}, 4) != few
+    with pytest.raises(DataError, match="35 of 36 are left for finetune"):
+        split_problems(of, {"test": 10, "dev": 5, "finetune": 36}, 3)
+
+
+def test_preferences_are_right_against_wrong_of_one_problem_and_nest() -> None:
+    pools = pools_of()
+    pairs = pool_preferences(pools, 60, 0)
+    assert pool_preferences(pools, 17, 0) == pairs[:17]
+    assert pool_preferences(pools, 60, 1) != pairs
+    assert len({(pair["chosen"], pair["rejected"]) for pair in pairs}) == 60
+    labels = {(problem, row["text"]): row["correct"] for problem, rows in pools.items() for row in rows}
+    for pair in pairs:
+        problem = pair["id"].partition("#")[0]
+        assert labels[problem, pair["chosen"]]
+        assert not labels[problem, pair["rejected"]]
+        assert pair["prompt"] == pools[problem][0]["prompt"]
+    mixed = [problem for problem, rows in pools.items() if 0 < sum(row["correct"] for row in rows) < len(rows)]
+    first = [pair["id"].partition("#")[0] for pair in pairs[: len(mixed)]]
+    assert sorted(first) == sorted(mixed)  # one a problem before any serves again
+
+
+def test_every_pair_there_is_comes_once_and_then_the_pool_is_empty() -> None:
+    pools = pools_of(6)
+    possible = {
+        (right["text"], wrong["text"])
+        for rows in pools.values()
+        for right in rows
+        for wrong in rows
+        if right["correct"] and not wrong["correct"]
+    }
+    pairs = pool_preferences(pools, len(possible), 0)
+    assert {(pair["chosen"], pair["rejected"]) for pair in pairs} == possible
+    with pytest.raises(DataError, match=f"give {len(possible)} of {len(possible) + 1}"):
+        pool_preferences(pools, len(possible) + 1, 0)
+
+
+def test_a_text_that_is_both_right_and_wrong_or_empty_teaches_nothing() -> None:
+    pools = pools_of(2)
+    rows = pools["pot-1"]
+    for row in rows:
+        row["text"] = "same" if row["index"] < 7 else ""
+    with pytest.raises(DataError, match="give 0 of 1"):
+        pool_preferences({"pot-1": rows}, 1, 0)
+
+
+def test_heldout_pairs_share_no_prompt_with_training_pairs() -> None:
+    rows = read_pairs(("", row) for row in rows_of_pairs(90))
+    splits = split_pairs(rows, 0.1, 0)
+    assert len(splits["train"]) + len(splits["heldout"]) == 90
+    assert 9 <= len(splits["heldout"]) <= 11
+    assert not {row["prompt"] for row in splits["train"]} & {row["prompt"] for row in splits["heldout"]}
+    assert splits == split_pairs(rows, 0.1, 0) != split_pairs(rows, 0.1, 1)
+    assert [row["cluster"] for row in splits["train"]] != sorted(row["cluster"] for row in splits["train"])
+    assert split_pairs(rows[:6], 0.99, 0)["train"]  # one cluster is always left to train on
+    with pytest.raises(DataError, match="all pairs are one cluster"):
+        split_pairs(rows[:3], 0.1, 0)

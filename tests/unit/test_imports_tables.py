@@ -1,0 +1,276 @@
+"""Pools, pairs and scores from outside: what is read, what becomes of it, and everything that is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from harness.errors import DataError, RecipeError
+from harness.imports import files
+from harness.imports.files import content_digest, content_files, copy_content, read_rows
+from harness.imports.tables import pool_facts, read_pairs, read_pool, read_scores
+from harness.store.artifacts import Candidates, CandidateScores, Pairs
+from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_lines
+
+Rows = list[dict[str, Any]]
+
+
+def placed(rows: Rows) -> list[tuple[str, dict[str, Any]]]:
+    return [(f"line {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+# --------------------------------------------------------------------------------------------------- files
+
+
+def written(path: Path, rows: Rows) -> Path:
+    """Rows in the format of the file's name."""
+    lines = "".join(json.dumps(row) + "\n\n" for row in rows).encode()
+    if path.name.endswith(".jsonl"):
+        path.write_bytes(lines)
+    elif path.name.endswith(".gz"):
+        path.write_bytes(gzip.compress(lines))
+    elif path.name.endswith(".parquet"):
+        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        names = list(rows[0])
+        path.write_text("\n".join(",".join(map(str, line)) for line in [names, *(row.values() for row in rows)]))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "parquet", "csv"])
+def test_every_format_gives_the_same_scores(tmp_path: Path, ending: str) -> None:
+    rows = rows_of_scores(rows_of_pool(3))
+    copy = copy_content("scores", written(tmp_path / f"my.scores.{ending}", rows), tmp_path / "copy")
+    assert read_scores(read_rows(copy)) == [{"task": "", **row} for row in rows]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "parquet"])
+def test_every_format_gives_the_same_pool(tmp_path: Path, ending: str) -> None:
+    path = written(tmp_path / f"rows.{ending}", rows_of_pool(5))
+    assert read_pool(read_rows(path)) == read_pool(placed(rows_of_pool(5)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("rows.jsonl", b"", "must hold rows"),
+        ("rows.jsonl", b"\n \n", "must hold rows"),
+        ("rows.jsonl", b'{"a": 1}\n{"a": \n', "line 2: a line must be JSON"),
+        ("rows.jsonl", b"[1, 2]\n", "line 1: a row must be a mapping, but it is a list"),
+        ("rows.jsonl", b"\xff\xfe\n", "line 1: a line must be JSON"),
+        ("rows.jsonl", b"[" * 100_000 + b"\n", "line 1: a line must be JSON"),
+        ("rows.jsonl.gz", b"plain text", "a .gz file must be whole"),
+        ("rows.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 50)[:-12], "a .gz file must be whole"),
+        ("rows.parquet", b"PAR1 and no more", "a .parquet file must be whole"),
+        ("rows.csv", b'a,b\n"1,2\n', "a .csv file must be CSV"),
+        ("rows.csv", b"a,b\n\xff,1\n", "a .csv file must be CSV"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as refused:
+        list(read_rows(tmp_path / name))
+    assert says in str(refused.value)
+
+
+def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"text": "a" * 1_000}] * 200
+    paths = [written(tmp_path / f"rows.{ending}", rows) for ending in ("jsonl", "jsonl.gz", "parquet")]
+    monkeypatch.setattr(files, "MOST_BYTES", 100_000)
+    for path in paths[1:]:
+        assert path.stat().st_size < 10_000
+        with pytest.raises(DataError, match="may unpack to 100,000 bytes"):
+            list(read_rows(path))
+    with pytest.raises(RecipeError, match="may hold 100,000 bytes"):
+        content_files("pool", paths[0])
+    monkeypatch.setattr(files, "MOST_BYTES", 1 << 30)
+    monkeypatch.setattr(files, "MOST_LINE", 500)
+    with pytest.raises(DataError, match="line 1: a line may hold 500 bytes"):
+        list(read_rows(paths[0]))
+    monkeypatch.setattr(files, "MOST_ROWS", 100)
+    with pytest.raises(DataError, match="may hold 100 rows"):
+        list(read_rows(paths[2]))
+
+
+def test_the_digest_is_of_the_content_alone(tmp_path: Path) -> None:
+    one = write_lines(tmp_path / "one.jsonl", rows_of_pool(3))
+    other = write_lines(tmp_path / "other.jsonl", rows_of_pool(3))
+    assert content_digest("pool", one) == content_digest("pool", other)
+    write_lines(other, rows_of_pool(4))
+    assert content_digest("pool", one) != content_digest("pool", other)
+
+
+# --------------------------------------------------------------------------------------------------- pools
+
+
+def test_a_pool_in_our_own_columns_comes_back_as_it_was() -> None:
+    rows = read_pool(placed(rows_of_pool()))
+    assert tuple(sorted(rows[0])) == tuple(sorted(Candidates.columns))
+    assert read_pool(placed([dict(row) for row in rows])) == rows
+    assert [row["index"] for row in rows[:9]] == [*range(8), 0]
+    assert {row["error_type"] for row in rows if not row["correct"]} == {"unknown"}
+
+
+def test_what_a_pool_holds_is_in_its_facts() -> None:
+    pool = rows_of_pool(10, 8)
+    pool[3]["candidates"] = pool[3]["candidates"][:5]
+    pool[4]["question"] = pool[5]["question"]
+    facts = pool_facts(read_pool(placed(pool)))
+    assert (facts["problems"], facts["clusters"], facts["candidates"]) == (10, 9, 77)  # one question, one cluster
+    assert (facts["smallest_pool"], facts["largest_pool"]) == (5, 8)
+    assert (facts["sources"], facts["mixed"], facts["answers"]) == (["model-0", "model-1"], True, True)
+    assert facts["correct"] == sum(one["correct"] for row in pool for one in row["candidates"])
+    assert not pool_facts(read_pool(placed(rows_of_pool(3, sources=1))))["mixed"]
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [(18, "18"), (18.0, "18"), ("18", "18"), (" 18 ", "18"), (2.5, "2.5"), (True, "true"), (1 << 70, str(1 << 70))],
+)
+def test_equal_answers_are_equal_however_they_are_written(given: object, read: str) -> None:
+    pool = rows_of_pool(1, 1)
+    pool[0]["candidates"][0]["pred"] = given
+    assert read_pool(placed(pool))[0]["answer"] == read
+
+
+def test_answers_may_be_left_out_of_the_whole_pool() -> None:
+    pool = rows_of_pool(4)
+    for row in pool:
+        for one in row["candidates"]:
+            del one["pred"]
+    rows = read_pool(placed(pool))
+    assert not pool_facts(rows)["answers"]
+    pool[0]["candidates"][0]["pred"] = 0.0
+    with pytest.raises(DataError, match="a right candidate must state an answer"):
+        read_pool(placed(pool))
+
+
+def change(path: str, value: Any) -> Callable[[Rows], None]:
+    def apply(rows: Rows) -> None:
+        here: Any = rows
+        *way, last = path.split(".")
+        for key in way:
+            here = here[int(key) if isinstance(here, list) else key]
+        here[int(last) if isinstance(here, list) else last] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("1.id", None, "line 2: `id` must be a text of 1 to 512 characters, but it is missing"),
+        ("1.id", 1.5, "line 2: `id` must be a text"),
+        ("1.id", "x" * 513, "line 2: `id` must be a text"),
+        ("1.id", "pot-0", "'pot-0' comes back"),
+        ("1.question", "", "line 2: `question` must be a text of 1 to"),
+        ("1.question", "\ud800", "without lone surrogates"),
+        ("1.candidates", [], "line 2: `candidates` must be a list of 1 to 65,536"),
+        ("1.candidates", "abc", "line 2: `candidates` must be a list"),
+        ("1.candidates.2", 7, "line 2: `candidates.2` must be a mapping"),
+        ("1.candidates.2.text", 7, "line 2: `candidates.2.text` must be a text"),
+        ("1.candidates.2.text", "x" * 1_000_001, "must be a text of 0 to 1,000,000 characters"),
+        ("1.candidates.2.correct", 1, "line 2: `candidates.2.correct` must be true or false, but it is 1"),
+        ("1.candidates.2.pred", [1], "line 2: `candidates.2.pred` must be a text"),
+        ("1.candidates.2.model", {"a": 1}, "line 2: `candidates.2.model` must be a text"),
+        ("1.cluster", 1.5, "line 2: `cluster` must be a text"),
+        ("1.candidates.0.pred", 2.0, "equal answers must be equally right"),
+    ],
+)
+def test_a_pool_with_a_wrong_field_is_refused_with_its_line(path: str, value: Any, says: str) -> None:
+    pool = rows_of_pool(3)
+    for one in pool[1]["candidates"]:
+        one.update(correct=False, pred=2.0)
+    pool[1]["candidates"][0].update(correct=True, pred=1.0)
+    change(path, value)(pool)
+    with pytest.raises(DataError) as refused:
+        read_pool(placed(pool))
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("2.index", 7, "`index` must count a problem's candidates from 0 (here 2)"),
+        ("2.index", -1, "`index` must be a whole number from 0"),
+        ("2.problem", "other", "`index` must count"),
+        ("2.prompt", "another", "a problem must have one prompt"),
+        ("2.cluster", "another", "a problem must have one cluster"),
+        ("8.problem", "pot-0", "`index` must count"),
+        ("2.seen", "yes", "`seen` must be true or false"),
+    ],
+)
+def test_candidates_in_our_own_columns_are_checked_too(path: str, value: Any, says: str) -> None:
+    rows = [dict(row) for row in read_pool(placed(rows_of_pool(3)))]
+    for row in rows:
+        row.update(correct=False)
+    change(path, value)(rows)
+    with pytest.raises(DataError) as refused:
+        read_pool(placed(rows))
+    assert says in str(refused.value)
+
+
+# ---------------------------------------------------------------------------------------- pairs and scores
+
+
+def test_pairs_are_read_with_defaults() -> None:
+    rows = read_pairs(placed([*rows_of_pairs(4), {**rows_of_pairs(1)[0], "id": 77, "cluster": "c", "detail": "d"}]))
+    assert all(tuple(row) == Pairs.columns for row in rows)
+    assert [row["id"] for row in rows] == ["0", "1", "2", "3", "77"]
+    assert [row["cluster"] for row in rows] == ["0", "0", "0", "3", "c"]  # equal prompts are one cluster
+    assert rows[-1]["detail"] == "d"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("1.prompt", None, "line 2: `prompt` must be a text"),
+        ("1.chosen", "", "line 2: `chosen` must be a text of 1 to"),
+        ("1.rejected", [{"role": "user", "content": "hi"}], "line 2: `rejected` must be a text"),
+        ("1.rejected", rows_of_pairs(2)[1]["chosen"], "line 2: `chosen` and `rejected` must differ"),
+        ("1.id", "0", "line 2: a pair must stand once"),
+    ],
+)
+def test_a_wrong_pair_is_refused_with_its_line(path: str, value: Any, says: str) -> None:
+    rows = rows_of_pairs(3)
+    change(path, value)(rows)
+    with pytest.raises(DataError) as refused:
+        read_pairs(placed(rows))
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("1.score", None, "line 2: `score` must be a finite number, but it is missing"),
+        ("1.score", float("nan"), "line 2: `score` must be a finite number"),
+        ("1.score", float("inf"), "line 2: `score` must be a finite number"),
+        ("1.score", "high", "line 2: `score` must be a finite number"),
+        ("1.score", True, "line 2: `score` must be a finite number"),
+        ("1.score", 10**400, "line 2: `score` must be a finite number"),
+        ("1.candidate", -1, "line 2: `candidate` must be a whole number"),
+        ("1.candidate", 1.5, "line 2: `candidate` must be a whole number"),
+        ("1.candidate", 0, "line 2: a candidate must be scored once"),
+        ("1.task", "sums", "line 2: `task` must stand in all rows or in none"),
+        ("1.problem", "", "line 2: `problem` must be a text"),
+    ],
+)
+def test_a_wrong_score_is_refused_with_its_line(path: str, value: Any, says: str) -> None:
+    rows = rows_of_scores(rows_of_pool(2))
+    change(path, value)(rows)
+    with pytest.raises(DataError) as refused:
+        read_scores(placed(rows))
+    assert says in str(refused.value)
+
+
+def test_scores_keep_the_columns_they_have_and_ignore_others() -> None:
+    rows = read_scores(placed(rows_of_scores(rows_of_pool(2), task="svamp", variant="mine")))
+    assert tuple(rows[0]) == CandidateScores.columns
+    assert {row["task"] for row in rows} == {"svamp"}
