@@ -31,6 +31,7 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
         *_import_problems(work),
         *_budget_problems(workspace, work),
         *gpu_problems(workspace.plan.loaded, work.to_run),
+        *engine_problems(work.to_run),
     ]
     if problems:
         raise ProblemList(problems)

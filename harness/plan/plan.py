@@ -110,7 +110,7 @@ def _without_collections() -> Iterator[None]:
 
 
 @_without_collections()
-def make_plan(loaded: LoadedRecipe, *, imports: Imports = NO_IMPORTS, commits: Commits = MappingProxyType({})) -> Plan:
+def make_plan(loaded: LoadedRecipe, imports: Imports = NO_IMPORTS, commits: Commits = MappingProxyType({})) -> Plan:
     """Expand a recipe into its plan.
 
     Args:
