@@ -74,9 +74,7 @@ class TransformersGenerator:
         trust_remote_code: bool = False,
     ) -> None:
         self._tokenizer = load_tokenizer(model, revision, trust_remote_code=trust_remote_code)
-        loaded = load_causal_model(
-            model, revision, trust_remote_code=trust_remote_code, dtype=TORCH_DTYPES[dtype]
-        )
+        loaded = load_causal_model(model, revision, trust_remote_code=trust_remote_code, dtype=TORCH_DTYPES[dtype])
         self._prompts = PromptReader(
             self._tokenizer, prompt_format=prompt_format, context=context_tokens(loaded.config, context)
         )

@@ -97,8 +97,14 @@ class VllmScorer:
 
     def __init__(self, model: str, *, dtype: Dtype, runtime: VllmRuntime | None = None) -> None:
         self.process = VllmProcess(
-            {"serve": "rewards", "model": model, "revision": None, "dtype": dtype, "context": None,
-             "trust_remote_code": False},
+            {
+                "serve": "rewards",
+                "model": model,
+                "revision": None,
+                "dtype": dtype,
+                "context": None,
+                "trust_remote_code": False,
+            },
             runtime or VllmRuntime(),
         )
 

@@ -107,7 +107,6 @@ class VllmProcess:
             self._worker.end()
             self._worker = None
 
-
     def _loaded(self) -> _Worker:
         """The worker, its model loaded."""
         if self._worker is None:

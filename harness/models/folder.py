@@ -36,7 +36,9 @@ def require_model(source: str) -> None:
         )
     elif not HUB_ID.fullmatch(source):
         raise MissingRequirement(
-            "a model must be a folder or a hub id", f"{source} is neither", "mend the path, or run `harness model fetch`"
+            "a model must be a folder or a hub id",
+            f"{source} is neither",
+            "mend the path, or run `harness model fetch`",
         )
 
 
