@@ -146,7 +146,8 @@ def _nucleus(weights: Sequence[float], top_p: float) -> list[float]:
     if top_p == 1:
         return list(weights)
     enough = top_p * sum(weights)
-    kept, mass = set(), 0.0
+    kept: set[int] = set()
+    mass = 0.0
     for place in sorted(range(len(weights)), key=lambda place: -weights[place]):
         if kept and mass >= enough:
             break
