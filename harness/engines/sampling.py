@@ -48,6 +48,6 @@ def _column(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
 
 def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     """The weights with those outside the nucleus set to 0; the token that crosses `top_p` stays in."""
-    ordered, order = weights.sort(-1, descending=True, stable=True)
+    ordered, order = weights.sort(stable=True, dim=-1, descending=True)
     outside = (ordered.cumsum(-1) - ordered >= top_p) & (top_p < 1)
     return weights.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), 0.0)

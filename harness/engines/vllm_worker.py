@@ -13,7 +13,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -105,7 +105,7 @@ class Rewards:
         return {"rewards": [float(output.outputs.data[0]) for output in outputs]}
 
 
-SERVERS = {"texts": Texts, "rewards": Rewards}
+SERVERS: dict[str, Callable[[Mapping[str, Any]], Server]] = {"texts": Texts, "rewards": Rewards}
 
 
 def _load(settings: Mapping[str, Any], **more: Any) -> Any:

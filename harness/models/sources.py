@@ -138,7 +138,7 @@ def end_tokens(tokenizer: Any, *configurations: Any) -> set[int]:
     ends: set[int] = set()
     for owner in (tokenizer, *configurations):
         named = getattr(owner, "eos_token_id", None)
-        ends |= set(named) if isinstance(named, list | tuple) else {named} - {None}
+        ends.update(named if isinstance(named, list | tuple) else [] if named is None else [named])
     return ends
 
 

