@@ -11,7 +11,7 @@ from rich.text import Text
 
 from harness.cli.console import output, table
 from harness.cli.execute import execute
-from harness.cli.workspace import Workspace, open_workspace
+from harness.cli.workspace import Workspace, open_workspace, stands
 from harness.plan.graph import Stage
 from harness.plan.kinds import source_digest
 from harness.plan.plan import analysis_stage
@@ -76,9 +76,7 @@ def _is_current(workspace: Workspace, stage: Stage) -> bool:
         return False
     if workspace.runtime.stale_code == "rerun" and record.environment.get("source_digest") != source_digest(stage.kind):
         return False
-    compared = [store.record(item.stage.kind, item.stage.fingerprint) for item in stage.inputs.values()]
-    made = float(store.run_facts(record)["finished"])
-    return all(one is not None and float(store.run_facts(one)["finished"]) <= made for one in compared)
+    return stands(store, stage)
 
 
 # ------------------------------------------------------------------------------------------------- terminal

@@ -56,9 +56,14 @@ class OutcomeEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """All outcomes a recipe asks for, done or not, and every stage they are made from."""
+    """All outcomes a recipe asks for, done or not, and every stage they are made from.
+
+    Attributes:
+        seed: the recipe's data seed, which also resamples problems.
+    """
 
     recipe: str
+    seed: int
     outcomes: tuple[OutcomeEntry, ...]
     stages: Mapping[str, StageEntry]
 
@@ -74,19 +79,23 @@ class Index:
         return frozenset(found)
 
 
+def index_of(plan: Plan) -> Index:
+    """The index of a plan."""
+    return Index(
+        recipe=plan.loaded.recipe.name,
+        seed=plan.loaded.recipe.seeds.data,
+        outcomes=tuple(_entries(plan)),
+        stages={stage.fingerprint: _stage_entry(stage) for stage in plan.stages},
+    )
+
+
 def write_index(plan: Plan, directory: Path) -> None:
     """Write the index and the resolved recipe of a plan into its folder of reports, where they are not these already.
 
     The tracking address is left out: it may hold a password, and folders of reports are passed on.
     """
-    data = {
-        "schema": SCHEMA,
-        "recipe": plan.loaded.recipe.name,
-        "outcomes": [asdict(entry) for entry in _entries(plan)],
-        "stages": {stage.fingerprint: asdict(_stage_entry(stage)) for stage in plan.stages},
-    }
     directory.mkdir(parents=True, exist_ok=True)
-    _keep(directory / INDEX, json.dumps(data, sort_keys=True) + "\n")
+    _keep(directory / INDEX, json.dumps({"schema": SCHEMA, **asdict(index_of(plan))}, sort_keys=True) + "\n")
     _keep(directory / RECIPE, _resolved(plan.loaded.recipe))
 
 
@@ -112,6 +121,7 @@ def read_index(directory: Path) -> Index:
         if data["schema"] == SCHEMA:
             return Index(
                 recipe=data["recipe"],
+                seed=data["seed"],
                 outcomes=tuple(OutcomeEntry(**one | {"names": tuple(one["names"])}) for one in data["outcomes"]),
                 stages={key: StageEntry(**one) for key, one in data["stages"].items()},
             )

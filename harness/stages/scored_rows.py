@@ -11,7 +11,7 @@ from harness.store.artifacts import Scores
 
 
 def pool_starts(problems: Sequence[str]) -> NDArray[np.int64]:
-    """(pools + 1,): where each problem's candidates begin, given the problem of every candidate; the last is the end."""
+    """(pools + 1,): where each problem's candidates begin, given every candidate's problem; the last is the end."""
     names = np.asarray(problems, dtype=object)
     changes = np.flatnonzero(names[1:] != names[:-1]) + 1
     return np.concatenate([[0], changes, [len(names)]]).astype(np.int64)
