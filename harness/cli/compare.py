@@ -20,6 +20,7 @@ from harness.report.versus import Mismatch, comparison_stage, match, readable, s
 from harness.report.words import (
     FEW_SEEDS,
     FEWEST_PMP_SEEDS,
+    NO_SPREAD,
     interval,
     metric_label,
     plural,
@@ -138,20 +139,27 @@ def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> No
     gap = one["difference"]
     apart = claims and (gap["low"] > 0 or gap["high"] < 0)
     title = f"{one['task']}, {metric_label(one['metric'])}"
-    numbers = f"{plural(one['problems'], 'problem')} in {plural(gap['clusters'], 'cluster')}"
+    counted = "pair" if one["evaluation"] == "pair_accuracy" else "problem"
+    numbers = f"{plural(one['problems'], counted)} in {plural(gap['clusters'], 'cluster')}"
     console.print(Text.assemble((title, "bold"), f"  {numbers}"), soft_wrap=True)
     for letter, side in zip("AB", SIDES, strict=True):
         made = one[side]
         console.print(f"  {letter}      {score(made['estimate'])}  {interval(made['low'], made['high'])}", markup=False)
     level = f"{100 * gap['level']:g} %"
-    limits = f"{signed_interval(gap['low'], gap['high'])} {level}, over {gap['covers']}"
+    limits = signed_interval(gap["low"], gap["high"]) if gap["low"] < gap["high"] else NO_SPREAD
     console.print(
-        Text.assemble("  A - B ", (f"{signed(gap['estimate'])} {limits}", "bold" if apart else "")),
+        Text.assemble(
+            "  A - B ",
+            (f"{signed(gap['estimate'])} {limits}", "bold" if apart else ""),
+            f" {level}, over {gap['covers']}",
+        ),
         soft_wrap=True,
     )
     console.print(f"  A won {one['won']:,}, lost {one['lost']:,}, tied {one['tied']:,}", markup=False)
     if one["without_disagreements"]:
-        console.print(f"  no disagreements to show: {one['without_disagreements']}", style="dim", markup=False)
+        console.print(
+            f"  no disagreements to show: {one['without_disagreements']}", style="dim", markup=False, soft_wrap=True
+        )
     for example in one["disagreements"]:
         _print_example(console, example)
 

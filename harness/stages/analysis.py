@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.errors import DataError
 from harness.evaluation.ranks import rank_groups
 from harness.evaluation.statistics import cluster_bootstrap_means, paired_difference
 from harness.stages.context import StageContext
@@ -22,7 +23,6 @@ from harness.stages.outcome_tables import (
     below,
     chosen,
     covers,
-    difference,
     p_value,
     read_outcomes,
     seeds_in_words,
@@ -141,10 +141,19 @@ def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[
                 "against": baseline,
                 "metric": metric,
                 "p_value": p_value(table, base, metric),
-                **difference(table, base, metric, seed, covering=covers(table)),
+                **_difference(table, base, metric, seed),
             }
         )
     return differences
+
+
+def _difference(table: Table, other: Table, metric: str, seed: int) -> dict[str, Any]:
+    if table.problems[metric] != other.problems[metric]:
+        raise DataError("paired rows must share their problems", "they do not", "report this")
+    interval = paired_difference(
+        table.mean(metric), other.mean(metric), table.clusters[metric], seed=seed, covers=covers(table)
+    )
+    return interval.as_json()
 
 
 def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
@@ -168,7 +177,7 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
         }
         against: list[dict[str, Any]] = [
             {"reference": other, "reference_estimate": float(found.mean(metric).mean())}
-            | difference(table, found, metric, seed, covering=covers(table))
+            | _difference(table, found, metric, seed)
             for other, found in references.items()
         ]
         if evaluation == "pair_accuracy":

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.evaluation.statistics import cluster_bootstrap_mean
+from harness.evaluation.statistics import cluster_bootstrap_means
 from harness.stages.context import StageContext
 from harness.stages.outcome_tables import (
     HEADLINE,
@@ -24,7 +24,6 @@ from harness.stages.outcome_tables import (
     accuracy_json,
     below,
     covers,
-    difference,
     p_value,
     read_outcomes,
     seeds_in_words,
@@ -79,18 +78,27 @@ def _why_not(first: Table, second: Table, metric: str) -> str:
 
 
 def _compare(context: StageContext, match: Mapping[str, Any], first: Table, second: Table) -> dict[str, Any]:
-    metric, seed = HEADLINE[match["evaluation"]], int(context.spec["seed"])
-    gaps = first.mean(metric) - second.mean(metric)
+    metric = HEADLINE[match["evaluation"]]
+    means = (first.mean(metric), second.mean(metric))
+    gaps = means[0] - means[1]
+    intervals = cluster_bootstrap_means(  # together, so that all three see the same resamples of the problems
+        np.stack([*means, gaps], axis=1), first.clusters[metric], seed=int(context.spec["seed"])
+    )
+    estimates = [
+        {
+            **accuracy_json(replace(interval, covers=covers(table))),
+            "by_seed": [round(float(one), 6) for one in table.values[metric].mean(axis=1)],
+        }
+        for table, interval in zip((first, second), intervals, strict=False)
+    ]
+    difference = replace(intervals[2], covers=_covers(first, second)).as_json()
     examples, without = _disagreements(context, match, first, second)
     return {
         "metric": metric,
         "problems": len(first.problems[metric]),
-        "first": _estimate(first, metric, seed),
-        "second": _estimate(second, metric, seed),
-        "difference": {
-            **difference(first, second, metric, seed, covering=_covers(first, second)),
-            "p_value": p_value(first, second, metric),
-        },
+        "first": estimates[0],
+        "second": estimates[1],
+        "difference": {**difference, "p_value": p_value(first, second, metric)},
         "won": int((gaps > SAME).sum()),
         "lost": int((gaps < -SAME).sum()),
         "tied": int((np.abs(gaps) <= SAME).sum()),
@@ -99,18 +107,10 @@ def _compare(context: StageContext, match: Mapping[str, Any], first: Table, seco
     }
 
 
-def _estimate(table: Table, metric: str, seed: int) -> dict[str, Any]:
-    interval = cluster_bootstrap_mean(table.mean(metric), table.clusters[metric], seed=seed, covers=covers(table))
-    return {
-        **accuracy_json(interval),
-        "by_seed": [round(float(one), 6) for one in table.values[metric].mean(axis=1)],
-    }
-
-
 def _covers(first: Table, second: Table) -> str:
     if first.seeds == second.seeds:
         return covers(first)
-    of = [f"mean of {table.seeds}" if table.seeds else "no seeds" for table in (first, second)]
+    of = [f"mean of {table.seeds}" if table.seeds else "a row without seeds" for table in (first, second)]
     return f"problems; {of[0]} against {of[1]}"
 
 
@@ -120,7 +120,7 @@ def _covers(first: Table, second: Table) -> str:
 def _disagreements(
     context: StageContext, match: Mapping[str, Any], first: Table, second: Table
 ) -> tuple[list[dict[str, Any]], str]:
-    """A few problems that one row gets right and the other wrong, widest gap first; or why there are none to show."""
+    """A few problems that one row gets right and the other wrong, clearest first; or why there are none to show."""
     if match["texts"] is None:
         return [], NO_TEXTS
     if match["evaluation"] == "pair_accuracy":
@@ -137,18 +137,19 @@ def _pair_disagreements(artifact: Pairs, first: Table, second: Table) -> list[di
     ids, values = first.problems[metric], [first.mean(metric), second.mean(metric)]
     right = [one > 0.5 for one in values]
     apart = [
-        (index, "first" if right[0][index] else "second") for index in np.flatnonzero(right[0] != right[1]).tolist()
+        _Apart(index, "first" if right[0][index] else "second", 1.0)
+        for index in np.flatnonzero(right[0] != right[1]).tolist()
     ]
     table = artifact.read(columns=["id", "prompt", "chosen", "rejected"])
     places = {name: row for row, name in enumerate(table["id"].to_pylist())}
     return [
         {
-            "problem": ids[index],
-            "winner": winner,
-            "values": [float(one[index]) for one in values],
-            **{name: table[name][places[ids[index]]].as_py() for name in ("prompt", "chosen", "rejected")},
+            "problem": ids[one.index],
+            "winner": one.winner,
+            "values": [float(side[one.index]) for side in values],
+            **{name: table[name][places[ids[one.index]]].as_py() for name in ("prompt", "chosen", "rejected")},
         }
-        for index, winner in _widest(apart, values)
+        for one in _clearest(apart, values)
     ]
 
 
@@ -170,11 +171,12 @@ def _pool_disagreements(
     for index, problem in enumerate(ids):
         mine, theirs = (side.get(places[problem]) for side in picks)
         if mine is not None and theirs is not None and correct[mine.row] != correct[theirs.row]:
-            apart.append((index, "first" if correct[mine.row] else "second"))
+            agreement = mine.seeds * theirs.seeds / (len(match["first"]["seeds"]) * len(match["second"]["seeds"]))
+            apart.append(_Apart(index, "first" if correct[mine.row] else "second", agreement))
     texts = artifact.read(columns=["prompt", "text"])
     found = []
-    for index, winner in _widest(apart, values):
-        pool = places[ids[index]]
+    for one in _clearest(apart, values):
+        pool = places[ids[one.index]]
         shown = {
             side: {
                 "text": texts["text"][pick.row].as_py(),
@@ -186,9 +188,9 @@ def _pool_disagreements(
         }
         found.append(
             {
-                "problem": ids[index],
-                "winner": winner,
-                "values": [float(one[index]) for one in values],
+                "problem": ids[one.index],
+                "winner": one.winner,
+                "values": [float(side[one.index]) for side in values],
                 "prompt": texts["prompt"][int(starts[pool])].as_py(),
                 **shown,
             }
@@ -196,14 +198,23 @@ def _pool_disagreements(
     return found
 
 
-def _widest(apart: Sequence[tuple[int, str]], values: Sequence[NDArray[np.float64]]) -> list[tuple[int, str]]:
-    """The widest gaps each way, in stored order among equals."""
-    found: list[tuple[int, str]] = []
+def _clearest(apart: Sequence[_Apart], values: Sequence[NDArray[np.float64]]) -> list[_Apart]:
+    """A few each way: where the seeds agree most, then the widest gaps, then in stored order."""
+    found: list[_Apart] = []
     for side, sign in zip(SIDES, (1, -1), strict=True):
-        of_side = [one for one in apart if one[1] == side]
-        of_side.sort(key=lambda one: -sign * float(values[0][one[0]] - values[1][one[0]]))
+        of_side = [one for one in apart if one.winner == side]
+        of_side.sort(key=lambda one: (-one.agreement, -sign * float(values[0][one.index] - values[1][one.index])))
         found += of_side[:MOST_DISAGREEMENTS]
     return found
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """A problem by its place among the values, which side is right, and how far each side's seeds agree (0 to 1)."""
+
+    index: int
+    winner: str
+    agreement: float
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.evaluation.statistics import Interval, paired_difference, paired_p_value
+from harness.evaluation.statistics import Interval, paired_p_value
 from harness.store.artifacts import ProblemValues
 
 HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}  # the metric arms are compared on
@@ -104,20 +104,6 @@ def covers(table: Table) -> str:
 def accuracy_json(interval: Interval) -> dict[str, Any]:
     """An accuracy with its interval: every metric is one, so no limit lies outside [0, 1]."""
     return {**interval.as_json(), "low": max(0.0, interval.low), "high": min(1.0, interval.high)}
-
-
-def difference(table: Table, other: Table, metric: str, seed: int, *, covering: str) -> dict[str, Any]:
-    """The paired difference of two rows with its interval.
-
-    Raises:
-        DataError: they were not judged on the same problems.
-    """
-    if table.problems[metric] != other.problems[metric]:
-        raise DataError("paired rows must share their problems", "they do not", "report this")
-    interval = paired_difference(
-        table.mean(metric), other.mean(metric), table.clusters[metric], seed=seed, covers=covering
-    )
-    return interval.as_json()
 
 
 def p_value(table: Table, other: Table, metric: str) -> float:
