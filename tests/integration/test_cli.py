@@ -101,7 +101,8 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "sync": ["recipe", "--set", "--workdir"],
         "ui": ["recipe", "--set", "--workdir", "--port"],
         "ls": ["--workdir", "--kind", "--json"],
-        "show": ["stage", "--workdir", "--json"],
+        "compare": ["first", "second", "--workdir", "--json"],
+        "show": ["stage", "--workdir", "--command", "--json"],
         "diff": ["first", "second", "--workdir"],
         "gc": ["recipe", "--set", "--workdir", "--dry-run"],
     }
@@ -176,7 +177,7 @@ def test_validate_says_what_a_recipe_holds(shell: Shell) -> None:
 def test_plan_of_an_empty_workdir(shell: Shell, tmp_path: Path) -> None:
     assert shell("plan", TINY, "--workdir", tmp_path / "none") == 0
     assert "0 done, 50 to run" in shell.out
-    for kind in set(KINDS) - {"analysis"}:
+    for kind in set(KINDS) - {"analysis", "comparison"}:
         assert re.search(rf"^{kind} ", shell.out, re.MULTILINE), kind
     assert not (tmp_path / "none").exists()
 
@@ -254,7 +255,7 @@ def test_ls_lists_what_is_finished(shell: Shell, finished: Workspace) -> None:
     assert shell("ls", "--workdir", finished.workdir) == 0
     for stage in everything(finished):
         assert stage.name in shell.out
-    assert "51 stages" in shell.out
+    assert "52 stages" in shell.out
     assert shell("ls", "--workdir", finished.workdir, "--kind", "encode", "--json") == 0
     rows = shell.json()
     assert {row["fingerprint"] for row in rows} == {stage.fingerprint for stage in of_kind(finished, "encode")}
