@@ -10,6 +10,7 @@ import pytest
 
 from harness.cli.workspace import Workspace
 from tests.integration.pipelines import everything, left, run, tiny
+from tests.integration.shell import Shell
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,9 @@ def copy(finished: Workspace, tmp_path: Path) -> Callable[..., Workspace]:
         return tiny(workdir, *assignments)
 
     return make
+
+
+@pytest.fixture
+def shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("COLUMNS", "200")
+    return Shell(capfd)

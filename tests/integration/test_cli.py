@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from harness.cli.app import app, run_command
+from harness.cli.app import app
 from harness.cli.workspace import Workspace
 from harness.plan.kinds import KINDS
 from tests.integration.pipelines import (
@@ -30,6 +30,7 @@ from tests.integration.pipelines import (
     record_of,
     tiny,
 )
+from tests.integration.shell import Shell
 
 HEAVY = {
     "torch",
@@ -56,31 +57,6 @@ pairs:
   rejected: {from: mutation, edits: [1, 2]}
 runtime: {slots: 0}
 """
-
-
-class Shell:
-    """Runs commands in this process, as the entry point does; keeps what they print."""
-
-    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
-        self._capfd = capfd
-        self.out = ""
-        self.err = ""
-
-    def __call__(self, *arguments: str | Path) -> int:
-        self._capfd.readouterr()
-        code = run_command([str(argument) for argument in arguments])
-        self.out, self.err = self._capfd.readouterr()
-        assert "Traceback" not in self.out + self.err
-        return code
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("COLUMNS", "200")
-    return Shell(capfd)
 
 
 # ------------------------------------------------------------------------------------------------ the frozen list
