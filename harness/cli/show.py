@@ -71,7 +71,7 @@ def show_command(name: str, workdir: Path, *, as_json: bool) -> None:
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not",
             "run its recipe, which makes what an unfinished stage needs",
         )
-    words = [sys.executable, "-m", "pdb", "-c", "continue", "-m", RERUN, str(store.root), found.name]
+    words = [sys.executable, "-m", "pdb", "-c", "continue", "-m", RERUN, str(store.root.resolve()), found.name]
     if as_json:
         print_json({"stage": found.name, "command": words})
     else:

@@ -247,5 +247,5 @@ def test_loads_only_what_it_needs(shell: Shell, reported: Workspace) -> None:
         assert code == 0, complaints
         return set(modules)
 
-    assert not {"torch", "transformers", "tokenizers", "sklearn", "pandas", "plotly"} & loaded()
+    assert not {"torch", "transformers", "tokenizers", "sklearn", "plotly", "mlflow"} & loaded()
     assert not {"torch", "numpy", "scipy", "pyarrow", "pandas"} & loaded()
