@@ -130,11 +130,34 @@ def list_stages(
 
 
 @app.command()
-def show(stage: StageName, workdir: StoreDir = DEFAULT_WORKDIR, as_json: AsJson = False) -> None:
-    """Show a stage: what was asked, what came out, where it was used, its log."""
-    from harness.cli.show import show_stage
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A setting or reference, or RECIPE:NAME.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="What A is compared with.")],
+    workdir: StoreDir = DEFAULT_WORKDIR,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two rows of a workdir: difference a task with its interval, problems won and lost, disagreements."""
+    from harness.cli.compare import compare_rows
 
-    show_stage(stage, workdir, as_json=as_json)
+    compare_rows(first, second, workdir, as_json=as_json)
+
+
+@app.command()
+def show(
+    stage: StageName,
+    workdir: StoreDir = DEFAULT_WORKDIR,
+    command: Annotated[
+        bool, typer.Option("--command", help="The line that runs this stage again under a debugger.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a stage, finished or not: what was asked, what came out, where it was used, its log."""
+    from harness.cli.show import show_command, show_stage
+
+    if command:
+        show_command(stage, workdir, as_json=as_json)
+    else:
+        show_stage(stage, workdir, as_json=as_json)
 
 
 @app.command()

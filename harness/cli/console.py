@@ -17,6 +17,12 @@ def errors() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def visible(text: str) -> str:
+    """Text of unknown origin as it may be printed: whatever would steer a terminal is spelled out, lines are joined."""
+    marked = text.strip().replace("\r\n", "\n").replace("\n", " \N{RETURN SYMBOL} ")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in marked)
+
+
 def print_json(data: Any) -> None:
     Console(soft_wrap=True, highlight=False, markup=False, color_system=None).print(
         json.dumps(data, indent=1, sort_keys=True), markup=False

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from harness.cli.console import output, table
 from harness.cli.execute import execute
-from harness.cli.workspace import Workspace, open_workspace
+from harness.cli.workspace import Workspace, open_workspace, stands
 from harness.plan.graph import Stage
 from harness.plan.kinds import source_digest
 from harness.plan.plan import analysis_stage
@@ -19,17 +19,19 @@ from harness.report import write
 from harness.report.board import BON, Board, Row
 from harness.report.index import write_index
 from harness.report.overview import Overview, overview
+from harness.report.scores import ScoreFiles, write_scores
 from harness.report.status import look
-from harness.report.words import NO_SPREAD, metric_label
+from harness.report.words import NO_SPREAD, metric_label, plural
 from harness.report.write import ReportFiles
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A written report and what the terminal shows of it."""
+    """A written report and what the terminal shows of it. `scores` are the files of candidates' scores beside it."""
 
     files: ReportFiles
     overview: Overview
+    scores: ScoreFiles | None = None
 
 
 def write_report(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> None:
@@ -48,7 +50,8 @@ def report_on(workspace: Workspace) -> Report:
         execute(workspace, [stage], everything=[*plan.stages, stage])
     seen = overview(plan, store, stage)
     write_index(plan, workspace.reports)
-    return Report(files=write.write_report(plan, store, stage, workspace.reports, seen=seen), overview=seen)
+    files = write.write_report(plan, store, stage, workspace.reports, seen=seen)
+    return Report(files=files, overview=seen, scores=write_scores(plan, seen.statuses, store, workspace.reports))
 
 
 def _analysis(workspace: Workspace) -> Stage | None:
@@ -77,9 +80,7 @@ def _is_current(workspace: Workspace, stage: Stage) -> bool:
         return False
     if workspace.runtime.stale_code == "rerun" and record.environment.get("source_digest") != source_digest(stage.kind):
         return False
-    compared = [store.record(item.stage.kind, item.stage.fingerprint) for item in stage.inputs.values()]
-    made = float(store.run_facts(record)["finished"])
-    return all(one is not None and float(store.run_facts(one)["finished"]) <= made for one in compared)
+    return stands(store, stage)
 
 
 # ------------------------------------------------------------------------------------------------- terminal
@@ -106,6 +107,11 @@ def print_report(report: Report) -> None:
         console.print(line, soft_wrap=True)
     for path in (report.files.html, report.files.markdown, report.files.csv, report.files.json):
         console.print(str(path), markup=False, soft_wrap=True)
+    if report.scores is not None and report.scores.there:
+        console.print(str(report.scores.directory), markup=False, soft_wrap=True)
+    if report.scores is not None and report.scores.dropped:
+        left_out = plural(report.scores.dropped, "evaluation")
+        console.print(f"scores of {left_out} were dropped and are not among the files", style="dim", soft_wrap=True)
 
 
 def _table(board: Board, *, grey: bool) -> Table:

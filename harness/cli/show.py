@@ -1,22 +1,176 @@
-"""`harness show`: one stage in full."""
+"""`harness show`: one stage in full, finished or not, and the line that runs it again under a debugger."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from harness.cli.console import output, print_json, table
-from harness.cli.workspace import open_store
+from harness.cli.console import output, print_json, table, visible
+from harness.cli.workspace import REPORTS, open_store
+from harness.errors import StoreError
+from harness.execution.asked import AskedTask, missing_inputs, read_asked, unfinished
+from harness.plan.graph import Graph, Input, Stage
+from harness.report.index import Index, read_indexes
+from harness.report.status import StageStatus, look
 from harness.report.words import duration
-from harness.store.record import LOG
+from harness.store.identity import SHORT
+from harness.store.record import LOG, Record
 from harness.store.retractions import read_retractions
+from harness.store.store import Store
+
+RERUN = "harness.execution.rerun"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A stage somebody asked to see: its record if it is finished, else how far it is."""
+
+    kind: str
+    fingerprint: str
+    asked: AskedTask | None
+    record: Record | None = None
+    status: StageStatus | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}/{self.fingerprint[:SHORT]}"
 
 
 def show_stage(name: str, workdir: Path, *, as_json: bool) -> None:
-    """Print what was asked, what came out, files, environment, log and where it lies."""
+    """Print what was asked, how far it is, what came out, files, environment, log and where it lies."""
     store = open_store(workdir)
-    record = store.find(name)
+    found = find_stage(name, store, workdir)
+    if found.record is not None:
+        _show_finished(found.record, store, as_json=as_json)
+    elif found.status is not None:
+        _show_unfinished(found, found.status, store, as_json=as_json)
+
+
+def show_command(name: str, workdir: Path, *, as_json: bool) -> None:
+    """Print the exact line that runs one stage again under a debugger; it writes beside the store, never into it.
+
+    Raises:
+        StoreError: the stage left no task, or its inputs are not there.
+    """
+    store = open_store(workdir)
+    found = find_stage(name, store, workdir)
+    if found.asked is None:
+        raise StoreError(
+            "a stage must have kept what it was asked to be run alone",
+            f"{found.name} did not: it was never begun, or by a version that kept nothing",
+            f"delete {store.directory(found.kind, found.fingerprint)} if it is there, and run its recipe",
+        )
+    missing = missing_inputs(found.asked, store)
+    if missing:
+        raise StoreError(
+            "a stage's inputs must be there to run it alone",
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not",
+            "run its recipe, which makes what an unfinished stage needs",
+        )
+    words = [sys.executable, "-m", "pdb", "-c", "continue", "-m", RERUN, str(store.root.resolve()), found.name]
+    if as_json:
+        print_json({"stage": found.name, "command": words})
+    else:
+        output().print(shlex.join(words), markup=False, soft_wrap=True)
+
+
+# ------------------------------------------------------------------------------------------------- finding
+
+
+def find_stage(name: str, store: Store, workdir: Path) -> Found:
+    """The stage whose fingerprint begins with `name`, which may be `kind/` prefixed.
+
+    Finished stages come first; only where none matches, those that were begun or are planned are looked through.
+
+    Raises:
+        StoreError: none or several match.
+    """
+    kind, _, start = name.rpartition("/")
+    records = [record for record in store.records(kind or None) if record.fingerprint.startswith(start)]
+    if len(records) == 1 and start:
+        (record,) = records
+        asked = read_asked(store, record.kind, record.fingerprint)
+        return Found(kind=record.kind, fingerprint=record.fingerprint, record=record, asked=asked)
+    planned = {} if records else _planned(workdir)
+    begun = () if records else unfinished(store)
+    matching = {
+        (its_kind, fingerprint[:SHORT])
+        for its_kind, fingerprint in [*begun, *((one.kind, key) for key, one in planned.items())]
+        if kind in ("", its_kind) and fingerprint[: len(start)] == start[: len(fingerprint)]
+    }
+    count = len(records) or len(matching)
+    if count != 1 or not start:
+        told = f"{count} do" if count else "none does"
+        raise StoreError(f"one stage must match {name!r}", told, "see `harness ls` for kinds and fingerprints")
+    return _unfinished(*matching.pop(), planned, store)
+
+
+def _unfinished(kind: str, short: str, planned: Mapping[str, Stage], store: Store) -> Found:
+    asked = read_asked(store, kind, short)
+    stage = next((one for key, one in planned.items() if one.kind == kind and key.startswith(short)), None)
+    if stage is None:  # of no recipe that left an index
+        fingerprint, label = (short, kind) if asked is None else (asked.task.fingerprint, asked.task.label)
+        stage = Stage(kind=kind, identity={}, fingerprint=fingerprint, inputs={}, label=label)
+    status = look(Graph().in_order([stage]), store)[stage.fingerprint]
+    return Found(kind=kind, fingerprint=stage.fingerprint, status=status, asked=asked)
+
+
+def _planned(workdir: Path) -> dict[str, Stage]:
+    """Every stage the recipes of this workdir ask for, by fingerprint: what can be known without the recipes."""
+    made: dict[str, Stage] = {}
+    for index in read_indexes(workdir / REPORTS):
+        for fingerprint in index.stages:
+            _make(fingerprint, index, made)
+    return made
+
+
+def _make(fingerprint: str, index: Index, made: dict[str, Stage]) -> Stage:
+    if fingerprint not in made:
+        entry = index.stages[fingerprint]
+        inputs = {name: Input(stage=_make(key, index, made)) for name, key in entry.inputs.items()}
+        made[fingerprint] = Stage(
+            kind=entry.kind, identity={}, fingerprint=fingerprint, inputs=inputs, label=entry.label
+        )
+    return made[fingerprint]
+
+
+# ------------------------------------------------------------------------------------------------- showing
+
+
+def _show_unfinished(found: Found, status: StageStatus, store: Store, *, as_json: bool) -> None:
+    partial = store.partial(found.kind, found.fingerprint)
+    log = partial / LOG if (partial / LOG).is_file() else None
+    asked = None if found.asked is None else found.asked.task
+    if as_json:
+        print_json(
+            {
+                "kind": found.kind,
+                "fingerprint": found.fingerprint,
+                "label": status.stage.label,
+                "state": status.state,
+                "reason": status.reason,
+                "log": None if log is None else str(log),
+                "identity": None if asked is None else asked.identity,
+                "task": None if found.asked is None else found.asked.as_json(),
+            }
+        )
+        return
+    console = output()
+    console.print(f"{found.kind}/{found.fingerprint}", markup=False)
+    reason = f": {status.reason}" if status.reason else ""
+    console.print(visible(f"{status.stage.label}, {status.state}{reason}"), markup=False, soft_wrap=True)
+    if log is not None:
+        console.print(f"in {partial}, log {log}", markup=False, soft_wrap=True)
+    if asked is not None:
+        _section("asked", asked.identity)
+
+
+def _show_finished(record: Record, store: Store, *, as_json: bool) -> None:
     facts = store.run_facts(record)
     directory = store.directory(record.kind, record.fingerprint)
     if as_json:
@@ -29,13 +183,9 @@ def show_stage(name: str, workdir: Path, *, as_json: bool) -> None:
     if retraction is not None:
         console.print(f"retracted: {retraction.reason}", markup=False, style="yellow")
     console.print(f"in {directory}, log {directory / LOG}", markup=False, soft_wrap=True)
-    for title, content in (
-        ("asked", record.identity),
-        ("result", record.result),
-        ("environment", record.environment),
-    ):
-        console.print(f"\n{title}", style="bold")
-        console.print(json.dumps(content, indent=1, sort_keys=True), markup=False)
+    _section("asked", record.identity)
+    _section("result", record.result)
+    _section("environment", record.environment)
     files = table("\nfiles", "file", "bytes", "sha256", right=("bytes",))
     for path, (digest, size) in record.files.items():
         files.add_row(path, f"{size:,}", digest[:12])
@@ -44,3 +194,9 @@ def show_stage(name: str, workdir: Path, *, as_json: bool) -> None:
     console.print(f"\nread by {len(users)} stages", style="bold")
     for user in users[:20]:
         console.print(f"{user.kind}/{user.fingerprint[:12]}  {store.run_facts(user)['label']}", markup=False)
+
+
+def _section(title: str, content: Mapping[str, Any]) -> None:
+    console = output()
+    console.print(f"\n{title}", style="bold")
+    console.print(json.dumps(content, indent=1, sort_keys=True), markup=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.cli.environment import gpu_problems, missing_packages, option_problems, workdir_problems
 from harness.errors import ProblemList, StoreError
+from harness.plan.graph import Stage
 from harness.plan.imports import NO_IMPORTS, import_problems, imports_of
 from harness.plan.plan import Plan, Work, make_plan, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
@@ -82,6 +83,16 @@ def open_store(workdir: Path) -> Store:
     if not (workdir / STORE).is_dir():
         raise StoreError("a workdir must hold a store", f"there is none in {workdir}", "run a recipe, or --workdir")
     return Store(workdir / STORE)
+
+
+def stands(store: Store, stage: Stage) -> bool:
+    """Whether a stage that compares is done, and after all that it compares, which may have been made again since."""
+    record = store.record(stage.kind, stage.fingerprint)
+    if record is None or not store.has_payload(record):
+        return False
+    compared = [store.record(item.stage.kind, item.stage.fingerprint) for item in stage.inputs.values()]
+    made = float(store.run_facts(record)["finished"])
+    return all(one is not None and float(store.run_facts(one)["finished"]) <= made for one in compared)
 
 
 def cores() -> int:

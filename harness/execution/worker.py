@@ -21,11 +21,12 @@ from typing import Any
 
 from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError, TrainingStopped
 from harness.events import EventLog, Failed, Finished, Started, read_events
+from harness.execution.asked import AskedTask, write_asked
 from harness.execution.executor import Outcome, Task
 from harness.stages.context import Given, HowToRun, StageContext
 from harness.store.artifacts import TrunkState
 from harness.store.identity import SHORT
-from harness.store.record import EVENTS, LOG, RESUME
+from harness.store.record import EVENTS, LOG, RESUME, TASK
 from harness.store.store import Building, Store
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -118,20 +119,10 @@ def _build(
     attempt = 1 + sum(isinstance(event, Started) for event in read_events(events_path))
     events = EventLog(events_path)
     events.emit(Started(attempt=attempt))
-    context = StageContext(
-        spec=task.identity["spec"],
-        inputs={
-            name: Given(directory=store.directory(given.kind, given.fingerprint), rows=given.rows)
-            for name, given in task.inputs.items()
-        },
-        directory=building.directory,
-        events=events,
-        how=HowToRun(device=device, **task.how),
-        earlier_states=lambda: _earlier_states(store, task),
-        should_stop=stop,
-        held=held,
-    )
+    context = stage_context(task, store, building.directory, events, device=device, held=held, should_stop=stop)
+    asked = AskedTask(task=task, device=device, threads=threads)
     try:
+        write_asked(asked, building.directory)
         module = importlib.import_module(task.module)
         prepare_libraries(threads)  # after the import: libraries that are loaded now are told themselves
         result: Mapping[str, Any] = module.run(context)
@@ -148,6 +139,7 @@ def _build(
         with contextlib.suppress(OSError):  # every event was flushed when it was emitted
             events.close()
     _drop_resume(building.directory)
+    (building.directory / TASK).unlink()
     building.publish(
         kind=task.kind,
         identity=task.identity,
@@ -160,7 +152,34 @@ def _build(
             "attempts": attempt,
             "log": LOG,
             "peak_memory_bytes": _peak_memory(),
+            "task": asked.as_json(),
         },
+    )
+
+
+def stage_context(
+    task: Task,
+    store: Store,
+    directory: Path,
+    events: EventLog,
+    *,
+    device: str,
+    held: dict[str, Any],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> StageContext:
+    """What a task's stage is given, to write into `directory`."""
+    return StageContext(
+        spec=task.identity["spec"],
+        inputs={
+            name: Given(directory=store.directory(given.kind, given.fingerprint), rows=given.rows)
+            for name, given in task.inputs.items()
+        },
+        directory=directory,
+        events=events,
+        how=HowToRun(device=device, **task.how),
+        earlier_states=lambda: _earlier_states(store, task),
+        should_stop=should_stop,
+        held=held,
     )
 
 

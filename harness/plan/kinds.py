@@ -156,7 +156,22 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             sources=("evaluation/pair_accuracy.py", "evaluation/best_of_n.py", "stages/pair_accuracy.py"),
         ),
         "analysis": Kind(
-            code_version=3, sources=("evaluation/statistics.py", "evaluation/ranks.py", "stages/analysis.py")
+            code_version=3,
+            sources=(
+                "evaluation/statistics.py",
+                "evaluation/ranks.py",
+                "stages/outcome_tables.py",
+                "stages/analysis.py",
+            ),
+        ),
+        "comparison": Kind(
+            code_version=1,
+            sources=(
+                "evaluation/statistics.py",
+                "stages/outcome_tables.py",
+                "stages/scored_rows.py",
+                "stages/comparison.py",
+            ),
         ),
     }
 )

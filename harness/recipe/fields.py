@@ -61,6 +61,7 @@ STAGE_KINDS = (
     "pool_baselines",
     "pair_accuracy",
     "analysis",
+    "comparison",
 )
 
 CODE = "code"  # what results call the held-out code pairs, beside the tasks

@@ -60,10 +60,12 @@ class Index:
 
     Attributes:
         own_tracking: its runs are tracked in the workdir, not at an address of the recipe's own.
+        seed: the recipe's data seed, which also resamples problems.
     """
 
     recipe: str
     own_tracking: bool
+    seed: int
     outcomes: tuple[OutcomeEntry, ...]
     stages: Mapping[str, StageEntry]
 
@@ -79,20 +81,24 @@ class Index:
         return frozenset(found)
 
 
+def index_of(plan: Plan) -> Index:
+    """The index of a plan."""
+    return Index(
+        recipe=plan.loaded.recipe.name,
+        own_tracking=plan.loaded.recipe.runtime.tracking_uri is None,
+        seed=plan.loaded.recipe.seeds.data,
+        outcomes=tuple(_entries(plan)),
+        stages={stage.fingerprint: _stage_entry(stage) for stage in plan.stages},
+    )
+
+
 def write_index(plan: Plan, directory: Path) -> None:
     """Write the index and the resolved recipe of a plan into its folder of reports, where they are not these already.
 
     The address of a tracking server is left out: it may hold a password, and folders of reports are passed on.
     """
-    data = {
-        "schema": SCHEMA,
-        "recipe": plan.loaded.recipe.name,
-        "own_tracking": plan.loaded.recipe.runtime.tracking_uri is None,
-        "outcomes": [asdict(entry) for entry in _entries(plan)],
-        "stages": {stage.fingerprint: asdict(_stage_entry(stage)) for stage in plan.stages},
-    }
     directory.mkdir(parents=True, exist_ok=True)
-    _keep(directory / INDEX, json.dumps(data, sort_keys=True) + "\n")
+    _keep(directory / INDEX, json.dumps({"schema": SCHEMA, **asdict(index_of(plan))}, sort_keys=True) + "\n")
     _keep(directory / RECIPE, _resolved(plan.loaded.recipe))
 
 
@@ -119,6 +125,7 @@ def read_index(directory: Path) -> Index:
             return Index(
                 recipe=data["recipe"],
                 own_tracking=data["own_tracking"],
+                seed=data["seed"],
                 outcomes=tuple(OutcomeEntry(**one | {"names": tuple(one["names"])}) for one in data["outcomes"]),
                 stages={key: StageEntry(**one) for key, one in data["stages"].items()},
             )

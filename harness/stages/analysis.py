@@ -7,41 +7,31 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.errors import DataError
 from harness.evaluation.ranks import rank_groups
-from harness.evaluation.statistics import cluster_bootstrap_means, paired_difference, paired_p_value
+from harness.evaluation.statistics import cluster_bootstrap_means, paired_difference
 from harness.stages.context import StageContext
+from harness.stages.outcome_tables import (
+    HEADLINE,
+    Table,
+    accuracy_json,
+    below,
+    chosen,
+    covers,
+    p_value,
+    read_outcomes,
+    seeds_in_words,
+)
 from harness.stages.pool_baselines import BASELINES
 from harness.store.artifacts import Analysis, ProblemValues
 
-HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}  # the metric arms are compared on
 CHANCE = {"best_of_n": "mean", "pair_accuracy": "coin"}
 SHALLOW_KIND, SETTING_KIND, POOL_KIND, IMPORTED_KIND = "shallow", "setting", "pool", "imported"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Values of one row of the board on one task: metric -> (seeds, problems), problems in one order.
-
-    `data` names what was scored: two rows are comparable where it is equal, and neither is `retracted`.
-    """
-
-    data: str
-    values: Mapping[str, NDArray[np.float64]]
-    problems: Mapping[str, tuple[str, ...]]
-    clusters: Mapping[str, tuple[str, ...]]
-    seeds: str
-    retracted: bool = False
-
-    def mean(self, metric: str) -> NDArray[np.float64]:
-        return np.asarray(self.values[metric].mean(axis=0))
 
 
 Key = tuple[str, str, str, str]  # task, evaluation, kind of row, row
@@ -72,10 +62,10 @@ def _tables(context: StageContext) -> dict[Key, Table]:
     for (task, evaluation, kind, name), rows in grouped.items():
         artifacts = [context.input(row["input"], ProblemValues) for row in rows]
         retracted = any(row.get("retracted", False) for row in rows)
-        table = _table(artifacts, _seeds(rows), name, data=rows[0]["data"], retracted=retracted)
+        table = read_outcomes(artifacts, seeds_in_words(rows), name, data=rows[0]["data"], retracted=retracted)
         if kind == POOL_KIND:
             for baseline in BASELINES:
-                tables[(task, "best_of_n", POOL_KIND, baseline)] = _below(table, f"{baseline}/")
+                tables[(task, "best_of_n", POOL_KIND, baseline)] = below(table, f"{baseline}/")
         else:
             tables[(task, evaluation, kind, name)] = table
     return tables
@@ -91,7 +81,7 @@ def _with_clusters(tables: Mapping[Key, Table]) -> tuple[dict[Key, Table], list[
                 f"{key[0]}: {metric} of {key[3]} falls in one cluster and so has no interval; it is left out"
             )
         if metrics:
-            kept[key] = _chosen(table, {metric: metric for metric in metrics})
+            kept[key] = chosen(table, {metric: metric for metric in metrics})
     return kept, sorted(left_out)
 
 
@@ -109,66 +99,6 @@ def _incomparable(tables: Mapping[Key, Table]) -> list[str]:
     ]
 
 
-def _table(artifacts: Sequence[ProblemValues], seeds: str, name: str, *, data: str, retracted: bool) -> Table:
-    read = [_by_metric(artifact) for artifact in artifacts]
-    metrics = list(read[0])
-    values, problems, clusters = {}, {}, {}
-    for metric in metrics:
-        first = read[0][metric]
-        for other in read[1:]:
-            if other[metric][0] != first[0]:
-                raise DataError("seeds of one setting must share their problems", f"{name} does not", "report this")
-        problems[metric], clusters[metric] = first[0], first[1]
-        values[metric] = np.array([one[metric][2] for one in read])
-    return Table(data=data, values=values, problems=problems, clusters=clusters, seeds=seeds, retracted=retracted)
-
-
-def _by_metric(artifact: ProblemValues) -> dict[str, tuple[tuple[str, ...], tuple[str, ...], list[float]]]:
-    table = artifact.read()
-    metric = np.array(table["metric"].to_pylist())
-    problem = np.array(table["problem"].to_pylist())
-    cluster = np.array(table["cluster"].to_pylist())
-    value = table["value"].to_numpy()
-    found = {}
-    for name in dict.fromkeys(metric.tolist()):
-        rows = metric == name
-        found[name] = (tuple(problem[rows].tolist()), tuple(cluster[rows].tolist()), value[rows].tolist())
-    return found
-
-
-def _below(table: Table, prefix: str) -> Table:
-    """The metrics that begin with a prefix, without it."""
-    return _chosen(table, {name: name.removeprefix(prefix) for name in table.values if name.startswith(prefix)})
-
-
-def _chosen(table: Table, names: Mapping[str, str]) -> Table:
-    """Some of a table's metrics, under new names."""
-    return Table(
-        data=table.data,
-        values={new: table.values[old] for old, new in names.items()},
-        problems={new: table.problems[old] for old, new in names.items()},
-        clusters={new: table.clusters[old] for old, new in names.items()},
-        seeds=table.seeds,
-        retracted=table.retracted,
-    )
-
-
-def _seeds(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the mean over seeds is a mean of, in words."""
-    pretrain = {row["pretrain_seed"] for row in rows} - {None}
-    finetune = {row["finetune_seed"] for row in rows} - {None}
-    parts = []
-    if pretrain:
-        parts.append(f"{len(pretrain)} PMP seed{'s' * (len(pretrain) > 1)}")
-    if finetune:
-        parts.append(f"{len(finetune)} fine-tuning seed{'s' * (len(finetune) > 1)}")
-    return " × ".join(parts)
-
-
-def _covers(table: Table) -> str:
-    return f"problems; mean of {table.seeds}" if table.seeds else "problems"
-
-
 def _estimates(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
     estimates = []
     for (task, evaluation, kind, name), table in tables.items():
@@ -178,7 +108,7 @@ def _estimates(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
         for problems, metrics in by_problems.items():
             columns = np.stack([table.mean(metric) for metric in metrics], axis=1)
             clusters = table.clusters[metrics[0]]
-            intervals = cluster_bootstrap_means(columns, clusters, seed=seed, covers=_covers(table))
+            intervals = cluster_bootstrap_means(columns, clusters, seed=seed, covers=covers(table))
             for metric, interval in zip(metrics, intervals, strict=True):
                 estimates.append(
                     {
@@ -189,10 +119,7 @@ def _estimates(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
                         "metric": metric,
                         "problems": len(problems),
                         "by_seed": [round(float(one), 6) for one in table.values[metric].mean(axis=1)],
-                        **interval.as_json(),
-                        # every metric is an accuracy: no value lies outside [0, 1]
-                        "low": max(0.0, interval.low),
-                        "high": min(1.0, interval.high),
+                        **accuracy_json(interval),
                     }
                 )
     return estimates
@@ -216,7 +143,7 @@ def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[
                 "row": name,
                 "against": baseline,
                 "metric": metric,
-                "p_value": _p_value(table, base, metric),
+                "p_value": p_value(table, base, metric),
                 **_difference(table, base, metric, seed),
             }
         )
@@ -227,13 +154,9 @@ def _difference(table: Table, other: Table, metric: str, seed: int) -> dict[str,
     if table.problems[metric] != other.problems[metric]:
         raise DataError("paired rows must share their problems", "they do not", "report this")
     interval = paired_difference(
-        table.mean(metric), other.mean(metric), table.clusters[metric], seed=seed, covers=_covers(table)
+        table.mean(metric), other.mean(metric), table.clusters[metric], seed=seed, covers=covers(table)
     )
     return interval.as_json()
-
-
-def _p_value(table: Table, other: Table, metric: str) -> float:
-    return round(float(paired_p_value(table.mean(metric), other.mean(metric), table.clusters[metric])), 6)
 
 
 def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
@@ -263,7 +186,7 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
         if evaluation == "pair_accuracy":
             coin = np.full_like(table.mean(metric), 0.5)
             interval = paired_difference(
-                table.mean(metric), coin, table.clusters[metric], seed=seed, covers=_covers(table)
+                table.mean(metric), coin, table.clusters[metric], seed=seed, covers=covers(table)
             )
             against.append({"reference": "coin", "reference_estimate": 0.5} | interval.as_json())
         if not against:
@@ -293,11 +216,11 @@ def _ranks(tables: Mapping[Key, Table]) -> list[dict[str, Any]]:
             arms[(task, evaluation)].append(name)
     for (task, evaluation), names in arms.items():
         metric = HEADLINE[evaluation]
-        chosen = [tables[(task, evaluation, SETTING_KIND, name)] for name in names]
-        if len({table.data for table in chosen}) > 1:
+        arms_tables = [tables[(task, evaluation, SETTING_KIND, name)] for name in names]
+        if len({table.data for table in arms_tables}) > 1:
             continue
-        values = np.stack([table.mean(metric) for table in chosen])
-        for place in rank_groups(names, values, chosen[0].clusters[metric]):
+        values = np.stack([table.mean(metric) for table in arms_tables])
+        for place in rank_groups(names, values, arms_tables[0].clusters[metric]):
             ranks.append(
                 {
                     "task": task,

@@ -45,10 +45,11 @@ class Table(Artifact):
         assert tuple(table.column_names) == self.columns, table.column_names
         pyarrow.parquet.write_table(table, self.directory / self.file, compression="zstd")
 
-    def read(self) -> pa.Table:
+    def read(self, *, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows; only some columns, if named."""
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(self.directory / self.file)
+        return pyarrow.parquet.read_table(self.directory / self.file, columns=columns)
 
     def rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.read().to_pylist()
@@ -128,6 +129,16 @@ class Analysis(Artifact):
     """Leaderboard rows and comparisons over many variants, as JSON."""
 
     file: ClassVar[str] = "analysis.json"
+
+    @property
+    def path(self) -> Path:
+        return self.directory / self.file
+
+
+class Comparison(Artifact):
+    """Two rows against one another on every task both were judged on, as JSON."""
+
+    file: ClassVar[str] = "comparison.json"
 
     @property
     def path(self) -> Path:

@@ -17,9 +17,10 @@ RECORD = "record.json"
 RUN = "run.json"
 EVENTS = "events.jsonl"
 LOG = "log.txt"
+TASK = "task.json"  # what an unfinished stage was asked; of a finished one it stands in its run.json
 RESUME = "resume"  # scratch of an unfinished stage; never part of a finished one
 NEW = ".new"  # of a file not yet whole
-NOT_PAYLOAD = frozenset({RECORD, RUN, EVENTS, LOG, RECORD + NEW, RUN + NEW})
+NOT_PAYLOAD = frozenset({RECORD, RUN, EVENTS, LOG, TASK, RECORD + NEW, RUN + NEW, TASK + NEW})
 
 
 @dataclass(frozen=True, kw_only=True)

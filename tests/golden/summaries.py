@@ -20,6 +20,7 @@ from harness.store.artifacts import (
     Candidates,
     CandidateScores,
     Checkpoint,
+    Comparison,
     Corpus,
     ImportedCheckpoint,
     Pairs,
@@ -114,6 +115,16 @@ def analysis(directory: Path, exact: bool) -> Summary:
     return {**{name: len(rows) for name, rows in content.items()}, "untrained": untrained}
 
 
+def comparison(directory: Path, exact: bool) -> Summary:
+    """What was compared; the numbers are a trained scorer's."""
+    content = json.loads(Comparison(directory).path.read_text(encoding="utf-8"))
+    compared = [
+        {"task": one["task"], "metric": one["metric"], "problems": one["problems"], "keys": sorted(one)}
+        for one in content["compared"]
+    ]
+    return {"compared": compared, "refused": content["refused"]}
+
+
 SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
     "imported_checkpoint": imported_checkpoint,
     "imported_pairs": table(Pairs),
@@ -143,6 +154,7 @@ SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
     "pool_baselines": values,
     "pair_accuracy": values,
     "analysis": analysis,
+    "comparison": comparison,
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 from harness.cli.workspace import Workspace
 from tests.integration.outside import run_with_assets
 from tests.integration.pipelines import everything, left, run, tiny
+from tests.integration.shell import Shell
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +41,9 @@ def copy(finished: Workspace, tmp_path: Path) -> Callable[..., Workspace]:
         return tiny(workdir, *assignments)
 
     return make
+
+
+@pytest.fixture
+def shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("COLUMNS", "200")
+    return Shell(capfd)

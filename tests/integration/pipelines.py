@@ -16,7 +16,10 @@ from harness.cli.workspace import Workspace, open_workspace
 from harness.execution.executor import Outcome, Task
 from harness.execution.runner import Runner, Summary, how_of
 from harness.plan.graph import Stage
-from harness.plan.plan import analysis_stage
+from harness.plan.plan import Plan, analysis_stage
+from harness.report.index import index_of
+from harness.report.rows import find_row
+from harness.report.versus import comparison_stage, match
 from harness.store.record import Record
 from harness.store.store import Store
 from tests.toys.executors import local_executor
@@ -72,19 +75,27 @@ def run_up_to(workspace: Workspace, targets: Iterable[Stage], *, slots: int = 2)
 
 
 def everything(workspace: Workspace) -> list[Stage]:
-    """All stages of a plan with the one that compares them."""
+    """All stages of a plan, with one that compares its first and last setting and the one that compares them all."""
     stages = list(workspace.plan.stages)
     analysis = analysis_stage(workspace.plan, frozenset(stage.fingerprint for stage in stages))
     assert analysis is not None
-    return [*stages, analysis]
+    settings = workspace.plan.settings
+    return [*stages, comparison(workspace.plan, settings[0].name, settings[-1].name), analysis]
+
+
+def comparison(plan: Plan, first: str, second: str) -> Stage:
+    """The stage that compares two finished rows of a plan."""
+    index = index_of(plan)
+    matches, _ = match(find_row([index], first), find_row([index], second), lambda fingerprint: True)
+    return comparison_stage(matches, index.seed, plan.graph.__getitem__)
 
 
 def left(workspace: Workspace) -> list[Stage]:
-    """What is left to run, the comparison included."""
+    """What is left to run, what compares included."""
     to_run = list(workspace.work().to_run)
-    *_, analysis = everything(workspace)
-    if workspace.store.record(analysis.kind, analysis.fingerprint) is None:
-        to_run.append(analysis)
+    for stage in everything(workspace)[-2:]:
+        if workspace.store.record(stage.kind, stage.fingerprint) is None:
+            to_run.append(stage)
     return to_run
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from harness.cli.app import app, run_command
+from harness.cli.app import app
 from harness.cli.workspace import Workspace
 from harness.plan.kinds import KINDS
 from tests.integration.outside import OUTSIDE
@@ -31,6 +31,7 @@ from tests.integration.pipelines import (
     record_of,
     tiny,
 )
+from tests.integration.shell import Shell
 
 HEAVY = {
     "torch",
@@ -59,31 +60,6 @@ runtime: {slots: 0}
 """
 
 
-class Shell:
-    """Runs commands in this process, as the entry point does; keeps what they print."""
-
-    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
-        self._capfd = capfd
-        self.out = ""
-        self.err = ""
-
-    def __call__(self, *arguments: str | Path) -> int:
-        self._capfd.readouterr()
-        code = run_command([str(argument) for argument in arguments])
-        self.out, self.err = self._capfd.readouterr()
-        assert "Traceback" not in self.out + self.err
-        return code
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("COLUMNS", "200")
-    return Shell(capfd)
-
-
 # ------------------------------------------------------------------------------------------------ the frozen list
 
 
@@ -103,7 +79,8 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "ui": ["recipe", "--set", "--workdir", "--port"],
         "import": ["kind", "path", "--name", "--licence", "--source", "--workdir"],
         "ls": ["--workdir", "--kind", "--json"],
-        "show": ["stage", "--workdir", "--json"],
+        "compare": ["first", "second", "--workdir", "--json"],
+        "show": ["stage", "--workdir", "--command", "--json"],
         "diff": ["first", "second", "--workdir"],
         "retract": ["stage", "reason", "--workdir", "--undo"],
         "gc": ["recipe", "--set", "--workdir", "--dry-run"],
@@ -187,7 +164,7 @@ def test_validate_says_what_a_recipe_holds(shell: Shell) -> None:
 def test_plan_of_an_empty_workdir(shell: Shell, tmp_path: Path) -> None:
     assert shell("plan", TINY, "--workdir", tmp_path / "none") == 0
     assert "0 done, 50 to run" in shell.out
-    for kind in set(KINDS) - OUTSIDE - {"analysis"}:
+    for kind in set(KINDS) - OUTSIDE - {"analysis", "comparison"}:
         assert re.search(rf"^{kind} ", shell.out, re.MULTILINE), kind
     assert not (tmp_path / "none").exists()
 
@@ -265,7 +242,7 @@ def test_ls_lists_what_is_finished(shell: Shell, finished: Workspace) -> None:
     assert shell("ls", "--workdir", finished.workdir) == 0
     for stage in everything(finished):
         assert stage.name in shell.out
-    assert "51 stages" in shell.out
+    assert "52 stages" in shell.out
     assert shell("ls", "--workdir", finished.workdir, "--kind", "encode", "--json") == 0
     rows = shell.json()
     assert {row["fingerprint"] for row in rows} == {stage.fingerprint for stage in of_kind(finished, "encode")}

@@ -1,0 +1,205 @@
+"""`harness compare`: two rows of a workdir against one another, from scores to a few problems they disagree on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from harness.cli.console import output, print_json, visible
+from harness.cli.workspace import REPORTS, open_store, stands
+from harness.errors import StageError, StoreError
+from harness.plan.graph import Stage
+from harness.report.index import read_indexes
+from harness.report.rows import Row, find_row, retraction
+from harness.report.versus import Mismatch, comparison_stage, match, readable, stage_in
+from harness.report.words import (
+    FEW_SEEDS,
+    FEWEST_PMP_SEEDS,
+    NO_SPREAD,
+    interval,
+    metric_label,
+    plural,
+    score,
+    signed,
+    signed_interval,
+)
+from harness.store.artifacts import Comparison
+from harness.store.retractions import Retraction, read_retractions
+from harness.store.store import Snapshot, Store
+
+CLIP = 200  # characters of a prompt or an answer
+BEFORE = 40  # characters shown before the place where two texts part
+SIDES = ("first", "second")
+
+
+def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> None:
+    """Compare A with B on every task both were judged on with the same data, and say why not on the others."""
+    store = open_store(workdir)
+    indexes = list(read_indexes(workdir / REPORTS))
+    if not indexes:
+        raise StoreError(
+            "a workdir must know its rows", f"there is no report in {workdir}", "`harness report` a recipe"
+        )
+    rows = (find_row(indexes, first), find_row(indexes, second))
+    snapshot = Snapshot(store)
+    kinds = {key: entry.kind for index in indexes for key, entry in index.stages.items()}
+
+    def is_done(fingerprint: str) -> bool:
+        return snapshot.record(kinds[fingerprint], fingerprint) is not None
+
+    def has_payload(fingerprint: str) -> bool:
+        record = snapshot.record(kinds[fingerprint], fingerprint)
+        return record is not None and store.has_payload(record)
+
+    matches, mismatches = match(*rows, is_done)
+    stage_of, seed = stage_in(indexes), rows[0].index.seed
+    stage = comparison_stage(matches, seed, stage_of)
+    if not stands(store, stage):  # of dropped files there may be a comparison from before
+        matches, dropped = readable(matches, has_payload)
+        mismatches += dropped
+        stage = comparison_stage(matches, seed, stage_of)
+    found = _computed(store, stage) if matches else {"compared": [], "refused": []}
+    mismatches += [Mismatch(**one) for one in found["refused"]]
+    doubts = [_doubts(row, read_retractions(store.root)) for row in rows]
+    if as_json:
+        print_json(_as_json(rows, doubts, found["compared"], mismatches, stage if matches else None))
+    else:
+        _print(rows, doubts, found["compared"], mismatches)
+
+
+def _computed(store: Store, stage: Stage) -> dict[str, Any]:
+    """The comparison, computed here and now unless it is there.
+
+    Raises:
+        StageError: it failed.
+    """
+    if not stands(store, stage):
+        from harness.execution.runner import make_task
+        from harness.execution.worker import run_task
+
+        store.create()
+        old = store.record(stage.kind, stage.fingerprint)
+        if old is not None:
+            store.discard(old)
+        outcome = run_task(make_task(stage, store, {}), device="cpu", threads=1, held={})
+        if outcome.status != "done":
+            raise StageError(
+                "two rows must be comparable", outcome.reason or outcome.status, "see the log and run again"
+            )
+    path = Comparison(store.directory(stage.kind, stage.fingerprint)).path
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------- output
+
+
+def _doubts(row: Row, retractions: Mapping[str, Retraction]) -> list[str]:
+    """What a row is made from and is not to be trusted."""
+    return [text for text in dict.fromkeys(retraction(row, entry, retractions) for entry in row.outcomes) if text]
+
+
+def _as_json(
+    rows: Sequence[Row],
+    doubts: Sequence[Sequence[str]],
+    compared: Sequence[Mapping[str, Any]],
+    mismatches: Sequence[Mismatch],
+    stage: Stage | None,
+) -> dict[str, Any]:
+    about = [
+        {"recipe": row.index.recipe, "row": row.name, "names": list(row.names), "retracted": list(its)}
+        for row, its in zip(rows, doubts, strict=True)
+    ]
+    return {
+        **dict(zip(SIDES, about, strict=True)),
+        "stage": None if stage is None else stage.name,
+        "compared": list(compared),
+        "not_compared": [{"task": one.task, "evaluation": one.evaluation, "why": one.why} for one in mismatches],
+    }
+
+
+def _print(
+    rows: Sequence[Row],
+    doubts: Sequence[Sequence[str]],
+    compared: Sequence[Mapping[str, Any]],
+    mismatches: Sequence[Mismatch],
+) -> None:
+    console = output()
+    for letter, row, its in zip("AB", rows, doubts, strict=True):
+        console.print(Text.assemble((letter, "bold"), f"  {visible(row.name)}  ({row.index.recipe})"), soft_wrap=True)
+        for text in its:
+            console.print(Text(f"   {visible(text)}", style="yellow"), soft_wrap=True)
+    few = any(0 < row.pretrain_seeds < FEWEST_PMP_SEEDS for row in rows)
+    if few and compared:
+        console.print(FEW_SEEDS, style="yellow", markup=False)
+    for one in compared:
+        console.print()
+        _print_task(console, one, claims=not few and not any(doubts))
+    if mismatches:
+        console.print("\nnot compared", style="bold")
+        for gap in mismatches:
+            told = f"{gap.task}, {metric_label(gap.evaluation.replace('best_of_n', 'area'))}: {gap.why}"
+            console.print(visible(told), markup=False, soft_wrap=True)
+
+
+def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> None:
+    gap = one["difference"]
+    apart = claims and (gap["low"] > 0 or gap["high"] < 0)
+    title = f"{one['task']}, {metric_label(one['metric'])}"
+    counted = "pair" if one["evaluation"] == "pair_accuracy" else "problem"
+    numbers = f"{plural(one['problems'], counted)} in {plural(gap['clusters'], 'cluster')}"
+    console.print(Text.assemble((title, "bold"), f"  {numbers}"), soft_wrap=True)
+    for letter, side in zip("AB", SIDES, strict=True):
+        made = one[side]
+        console.print(f"  {letter}      {score(made['estimate'])}  {interval(made['low'], made['high'])}", markup=False)
+    level = f"{100 * gap['level']:g} %"
+    limits = signed_interval(gap["low"], gap["high"]) if gap["low"] < gap["high"] else NO_SPREAD
+    console.print(
+        Text.assemble(
+            "  A - B ",
+            (f"{signed(gap['estimate'])} {limits}", "bold" if apart else ""),
+            f" {level}, over {gap['covers']}",
+        ),
+        soft_wrap=True,
+    )
+    console.print(f"  A won {one['won']:,}, lost {one['lost']:,}, tied {one['tied']:,}", markup=False)
+    if one["without_disagreements"]:
+        console.print(
+            f"  no disagreements to show: {one['without_disagreements']}", style="dim", markup=False, soft_wrap=True
+        )
+    for example in one["disagreements"]:
+        _print_example(console, example)
+
+
+def _print_example(console: Console, example: Mapping[str, Any]) -> None:
+    letter = "A" if example["winner"] == "first" else "B"
+    lines = [f"  {letter} right: {_clip(example['prompt'])}"]
+    if "chosen" in example:
+        start = max(0, _common(example["chosen"], example["rejected"]) - BEFORE)
+        lines += [f"    {name:8} {_clip(example[name], start)}" for name in ("chosen", "rejected")]
+    else:
+        for its_letter, side in zip("AB", SIDES, strict=True):
+            pick = example[side]
+            seeds = f", {pick['seeds']} of {plural(pick['of'], 'seed')}" if pick["of"] > 1 else ""
+            lines.append(
+                f"    {its_letter} picks ({'right' if pick['correct'] else 'wrong'}{seeds}): {_clip(pick['text'])}"
+            )
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _clip(text: str, start: int = 0) -> str:
+    """A piece of a text on one line, with dots where it goes on."""
+    piece = text[start : start + CLIP]
+    dots = "\N{HORIZONTAL ELLIPSIS}"
+    return f"{dots if start else ''}{visible(piece)}{dots if start + CLIP < len(text) else ''}"

@@ -1,0 +1,93 @@
+"""What a stage was asked to do, as plain JSON beside it: enough to run that one stage again, and no path in it.
+
+An attempt writes it before it begins, so that failed and interrupted stages have it too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import StoreError
+from harness.execution.executor import Task, TaskInput
+from harness.store.identity import SHORT
+from harness.store.record import RECORD, RUN, TASK, write_json
+from harness.store.store import Store
+
+# Of a task, what says where or when it is done and not what.
+NOT_KEPT = ("store", "this_code")
+PARTIAL = ".partial"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedTask:
+    """A task with the device and the threads of its last attempt."""
+
+    task: Task
+    device: str
+    threads: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For `run.json`; the identity stands in the record beside it."""
+        task = {name: value for name, value in asdict(self.task).items() if name not in (*NOT_KEPT, "identity")}
+        return {**task, "device": self.device, "threads": self.threads}
+
+
+def write_asked(asked: AskedTask, directory: Path) -> None:
+    """Keep what an attempt was asked while it is unfinished."""
+    write_json(directory / TASK, {**asked.as_json(), "identity": asked.task.identity})
+
+
+def read_asked(store: Store, kind: str, fingerprint: str) -> AskedTask | None:
+    """What a stage, finished or not, was asked; None where that was not kept.
+
+    Args:
+        fingerprint: in full, or as much of it as names its folder.
+    """
+    finished = store.directory(kind, fingerprint)
+    record = _read(finished / RECORD)
+    if record is not None:
+        run = _read(finished / RUN) or {}
+        return _asked({**run["task"], "identity": record["identity"]}, store) if "task" in run else None
+    asked = _read(store.partial(kind, fingerprint) / TASK)
+    return None if asked is None else _asked(asked, store)
+
+
+def _asked(data: Mapping[str, Any], store: Store) -> AskedTask:
+    task = {name: value for name, value in data.items() if name not in ("device", "threads", "inputs")}
+    inputs = {name: TaskInput(**given) for name, given in data["inputs"].items()}
+    return AskedTask(
+        task=Task(**task, inputs=inputs, store=str(store.root)), device=data["device"], threads=data["threads"]
+    )
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        data: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise StoreError(
+            "what a stage was asked must be whole", f"{path} is not", "delete that folder and run again"
+        ) from None
+    return data
+
+
+def unfinished(store: Store) -> Iterator[tuple[str, str]]:
+    """(kind, beginning of the fingerprint) of every stage that was begun and is not finished."""
+    for path in sorted(store.root.glob(f"*/*{PARTIAL}")):
+        if path.is_dir() and not (path.parent / path.name.removesuffix(PARTIAL)).is_dir():
+            yield path.parent.name, path.name.removesuffix(PARTIAL)[:SHORT]
+
+
+def missing_inputs(asked: AskedTask, store: Store) -> list[str]:
+    """Inputs that cannot be read now, as kind/fingerprint."""
+    missing = []
+    for given in asked.task.inputs.values():
+        record = store.record(given.kind, given.fingerprint)
+        if record is None or not store.has_payload(record):
+            missing.append(f"{given.kind}/{given.fingerprint[:SHORT]}")
+    return missing

@@ -1,0 +1,214 @@
+"""`harness.results` and `harness.scores` against the records and artifacts they are made from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+import pytest
+
+import harness
+from harness.cli.workspace import Workspace
+from harness.errors import StoreError
+from harness.evaluation.best_of_n import best_of_n
+from harness.report.index import write_index
+from harness.store.artifacts import Candidates, Pairs, Scores
+from tests.integration.pipelines import TINY, folder_of, of_kind, record_of
+from tests.integration.shell import Shell
+
+
+@pytest.fixture
+def reported(shell: Shell, copy: Callable[..., Workspace]) -> Workspace:
+    workspace = copy()
+    assert shell("report", TINY, "--workdir", workspace.workdir) == 0
+    return workspace
+
+
+def files_of(workspace: Workspace) -> dict[str, int]:
+    """Every file of scores, with what changes when it is written anew."""
+    folder = workspace.reports / "scores"
+    return {path.relative_to(folder).as_posix(): path.stat().st_ino for path in folder.glob("*/*.parquet")}
+
+
+# -------------------------------------------------------------------------------------------------------- results
+
+
+def test_results_are_the_records(reported: Workspace) -> None:
+    table = harness.results(reported.workdir)
+    assert table.done.all()
+    assert set(table.retracted) == {""}
+    for variant in (*reported.plan.variants, *reported.plan.references):
+        for outcome in variant.outcomes:
+            result = record_of(reported.store, outcome.stage).result
+            lines = table[table.stage == outcome.stage.name]
+            pool = outcome.metric == "pool_baselines"
+            if not pool:
+                lines = lines[lines.row == variant.setting]
+            found = {
+                f"{row}/{metric}" if pool else metric: value
+                for row, metric, value in lines[["row", "metric", "value"]].itertuples(index=False)
+            }
+            assert found == result["means"]
+            assert set(lines.problems) == {result["pairs"] if outcome.metric == "pair_accuracy" else result["problems"]}
+            assert set(lines.task) == {outcome.task}
+            assert set(lines.evaluation) == {"best_of_n" if pool else outcome.metric}
+
+
+def test_results_name_rows_seeds_and_axes(reported: Workspace) -> None:
+    table = harness.results(reported.workdir, recipe="tiny")
+    assert list(dict.fromkeys(table.row)) == ["rm+lm", "no-pmp", "mean", "majority", "oracle", "length", "ngrams"]
+    assert table.pretrain_seed.dtype == table.finetune_seed.dtype == pd.Int64Dtype()
+    settings = table[table.kind == "setting"]
+    assert (settings["axis.loss"] == settings.row).all()
+    assert table[table.kind == "reference"]["axis.loss"].isna().all()
+    assert settings[settings.row == "no-pmp"].pretrain_seed.isna().all()
+    assert (settings[settings.row == "rm+lm"].pretrain_seed == 0).all()
+
+
+def test_what_is_not_done_has_a_line_and_no_value(reported: Workspace) -> None:
+    stage = of_kind(reported, "best_of_n")[0]
+    reported.store.discard(record_of(reported.store, stage))
+    table = harness.results(str(reported.workdir))
+    (line,) = table[table.stage == stage.name].to_dict("records")
+    assert (line["metric"], line["done"]) == ("area", False)
+    assert np.isnan(line["value"])
+
+
+def test_results_of_nothing_are_refused(tmp_path: Path, finished: Workspace) -> None:
+    with pytest.raises(StoreError, match="harness report"):
+        harness.results(tmp_path)
+    write_index(finished.plan, tmp_path / "reports" / "tiny")
+    with pytest.raises(StoreError, match="unreadable"):
+        harness.results(tmp_path, recipe="other")
+    assert not harness.results(tmp_path).done.any()
+
+
+# --------------------------------------------------------------------------------------------------------- scores
+
+
+def test_scores_give_best_of_n_by_hand(reported: Workspace) -> None:
+    table = harness.scores(reported.workdir, "tiny", task="logic")
+    known = harness.results(reported.workdir)
+    for row in ("rm+lm", "no-pmp", "length", "ngrams"):
+        pools = [
+            pool.sort_values("candidate")
+            for _, pool in table[(table.row == row) & table.source.notna()].groupby("problem")
+        ]
+        assert len(pools) == 8
+        for size in (1, 2, 4):
+            mean = np.mean([best_of_n(pool.score, pool.correct, [size])[0] for pool in pools])
+            (value,) = known[(known.row == row) & (known.metric == f"bon@{size}")].value
+            assert value == pytest.approx(mean, abs=1e-6)
+        pairs = table[(table.row == row) & table.source.isna()].pivot(
+            index="problem", columns="candidate", values="score"
+        )
+        accuracy = ((pairs[0] > pairs[1]) + 0.5 * (pairs[0] == pairs[1])).mean()
+        (value,) = known[(known.row == row) & (known.metric == "pair_accuracy") & (known.task == "logic")].value
+        assert value == pytest.approx(accuracy, abs=1e-6)
+
+
+def test_scores_hold_every_response_as_it_is(reported: Workspace) -> None:
+    (stage,) = of_kind(reported, "candidates")
+    rows = Candidates(folder_of(reported.store, stage)).rows()
+    table = harness.scores(reported.workdir, "tiny")
+    pool = table[(table.row == "length") & table.source.notna()]
+    assert pool.problem.tolist() == [row["problem"] for row in rows]
+    assert pool.length.tolist() == [len(row["text"]) for row in rows]
+    assert pool.correct.tolist() == [row["correct"] for row in rows]
+    assert set(pool.source) == {"simulated"}
+    assert pool.candidate.tolist() == [row["index"] for row in rows]
+    (probe,) = {
+        outcome.stage for variant in reported.plan.variants for outcome in variant.outcomes if outcome.task == "code"
+    }
+    code = table[(table.task == "code") & (table.row == "rm+lm")]
+    pairs = Pairs(folder_of(reported.store, probe.inputs["pairs"].stage)).rows()
+    scores = Scores(folder_of(reported.store, probe.inputs["scores"].stage)).rows()
+    assert code.problem.tolist() == [pairs[one["group"]]["id"] for one in scores]
+    assert code.score.tolist() == [one["score"] for one in scores]
+    assert code.candidate.tolist() == [one["response"] for one in scores]
+    assert (code.correct == (code.candidate == 0)).all()
+    assert code.finetune_seed.isna().all()
+    sides = [pairs[one["group"]]["rejected" if one["response"] else "chosen"] for one in scores]
+    assert code.length.tolist() == [len(side) for side in sides]
+
+
+def test_files_are_written_once(shell: Shell, reported: Workspace) -> None:
+    before = files_of(reported)
+    asked = {outcome.stage for outcome in reported.plan.outcomes if outcome.metric != "pool_baselines"}
+    assert {Path(name).stem for name in before} == {stage.fingerprint[:12] for stage in asked}
+    assert shell("report", TINY, "--workdir", reported.workdir) == 0
+    assert str(reported.reports / "scores") in shell.out
+    assert files_of(reported) == before
+    lost = reported.reports / "scores" / sorted(before)[0]
+    lost.unlink()
+    assert shell("report", TINY, "--workdir", reported.workdir) == 0
+    after = files_of(reported)
+    assert after.keys() == before.keys()
+    assert sum(after[name] != before[name] for name in before) <= 1
+
+
+def test_files_of_what_is_asked_for_no_more_go(shell: Shell, reported: Workspace) -> None:
+    before = files_of(reported)
+    fewer = ("--set", "evaluate.pair_accuracy=null", "--set", "evaluate.code_pairs=null")
+    assert shell("report", TINY, "--workdir", reported.workdir, *fewer) == 0
+    after = files_of(reported)
+    kept = {stage.fingerprint[:12] for stage in of_kind(reported, "best_of_n")}
+    assert {Path(name).stem for name in after} == kept
+    assert all(before[name] == after[name] for name in after)
+
+
+def test_a_new_name_or_new_scores_are_written_anew(shell: Shell, reported: Workspace) -> None:
+    before = files_of(reported)
+    renamed = ("--set", "ablations.axes.loss={both: {}, no-pmp: {pretrain: null}}")
+    assert shell("report", TINY, "--workdir", reported.workdir, *renamed) == 0, shell.err
+    table = harness.scores(reported.workdir, "tiny")
+    assert "both" in set(table.row)
+    assert "rm+lm" not in set(table.row)
+    same = {name for name, inode in files_of(reported).items() if before[name] == inode}
+    assert 0 < len(same) < len(before)
+
+
+def test_dropped_scores_stay_in_their_files_and_are_told_where_there_are_none(
+    shell: Shell, reported: Workspace
+) -> None:
+    before = files_of(reported)
+    drop = ("--set", "runtime.keep={score: record}")
+    assert shell("gc", TINY, "--workdir", reported.workdir, *drop) == 0
+    assert shell("report", TINY, "--workdir", reported.workdir) == 0
+    assert files_of(reported) == before
+    assert "dropped" not in shell.out
+    for path in (reported.reports / "scores").rglob("*.parquet"):
+        path.unlink()
+    assert shell("report", TINY, "--workdir", reported.workdir) == 0
+    assert "scores of 5 evaluations were dropped" in shell.out
+    shallow = harness.scores(reported.workdir, "tiny")
+    assert set(shallow.row) == {"length", "ngrams"}
+
+
+def test_a_damaged_scores_file_is_left_out(shell: Shell, reported: Workspace) -> None:
+    stage = of_kind(reported, "score")[0]
+    path = folder_of(reported.store, stage) / Scores.file
+    path.write_bytes(os.urandom(path.stat().st_size))
+    for file in (reported.reports / "scores").rglob("*.parquet"):
+        file.unlink()
+    assert shell("report", TINY, "--workdir", reported.workdir) == 0
+    assert "scores of 1 evaluation were dropped" in shell.out
+
+
+def test_scores_that_were_not_written_are_refused(finished: Workspace) -> None:
+    with pytest.raises(StoreError, match="harness report"):
+        harness.scores(finished.workdir, "tiny")
+
+
+def test_any_tool_reads_the_files(reported: Workspace) -> None:
+    for path in (reported.reports / "scores").rglob("*.parquet"):
+        schema = pyarrow.parquet.read_schema(path)
+        assert schema.names == [
+            *("problem", "candidate", "source", "length", "correct", "score"),
+            *("row", "pretrain_seed", "finetune_seed", "task"),
+        ]
+        assert [str(schema.field(name).type) for name in ("candidate", "length", "finetune_seed")] == ["int64"] * 3
