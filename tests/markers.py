@@ -1,4 +1,4 @@
-"""pytest plugin: a marker for every folder of tests and every special need, a summary by marker, and `--require-markers` for CI.
+"""pytest plugin: a marker for every folder of tests and every need, a summary by marker, `--require-markers` for CI.
 
 A test that is skipped although its marker was required fails the session: a green run must mean that it ran.
 """
