@@ -277,13 +277,15 @@ def test_a_dead_engine_is_started_once_more_and_then_told(model: Path) -> None:
     runtime = VllmRuntime(cache_gb=1)
     with VllmGenerator(str(model), prompt_format="chat", dtype="fp32", runtime=runtime) as engine:
         asked = [ask("The lazy dog", seed=seed, max_tokens=100) for seed in range(4)]
+        killer = kill_soon(engine, 1)  # while it loads its model
         before = engine.generate(asked)
+        killer.join()
         first = engine.process.pid
-        killer = kill_soon(engine, 1)  # while it works
+        killer = kill_soon(engine, 1)  # when it has it
         assert engine.generate(asked) == before
         killer.join()
         assert engine.process.pid != first
-        killer = kill_soon(engine, 2)
+        killer = kill_soon(engine, 2)  # and its next life, too
         with pytest.raises(StageError, match="last words") as caught:
             engine.generate(asked)
         killer.join()
