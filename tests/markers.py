@@ -1,4 +1,4 @@
-"""pytest plugin: a marker for every folder of tests and every special need, counts by marker, `--require-markers`.
+"""pytest plugin: a marker for every folder of tests and every need, a summary by marker, `--require-markers` for CI.
 
 A test that is skipped although its marker was required fails the session: a green run must mean that it ran.
 """

@@ -110,13 +110,12 @@ class VllmProcess:
     def _loaded(self) -> _Worker:
         """The worker, its model loaded."""
         if self._worker is None:
-            worker = _Worker(self._runtime)
+            self._worker = _Worker(self._runtime)
             try:
-                worker.ask(self._settings)
+                self._worker.ask(self._settings)
             except BaseException:
-                worker.end()
+                self.close()
                 raise
-            self._worker = worker
         return self._worker
 
 

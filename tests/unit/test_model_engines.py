@@ -23,9 +23,10 @@ from harness.engines.base import Request, Sampling, Scorer
 from harness.engines.prompts import PromptReader
 from harness.engines.sampling import draw
 from harness.engines.transformers_engine import TransformersGenerator, TransformersScorer
-from harness.engines.vllm_engine import VllmGenerator
+from harness.engines.vllm_engine import VllmGenerator, VllmScorer
 from harness.engines.vllm_process import VllmRuntime
 from harness.errors import CorruptArtifact, DataError, HarnessError, MissingRequirement, RecipeError, StageError
+from harness.models.export import export_classifier
 from harness.models.reward_model import RewardModel
 from harness.models.sources import load_causal_model, load_tokenizer
 from tests.toys.small_models import CONTEXT, END, save_small_model, small_tokenizer
@@ -185,6 +186,22 @@ def test_scorer_is_the_reward_model(model: Path, tmp_path: Path) -> None:
             assert alone[0] == pytest.approx(reward, abs=1e-5)
 
 
+@pytest.mark.vllm
+@no_vllm
+def test_vllm_gives_the_rewards_of_the_reward_model(model: Path, tmp_path: Path) -> None:
+    reward_model = RewardModel(load_causal_model(model), head_seed=1)
+    reward_model.save(tmp_path / "ours")
+    export_classifier(reward_model, tmp_path / "exported")
+    groups = [[np.array([5, 6, 7]), np.array([8, 9]), np.array([10])], [np.array([], dtype=np.int64), np.array([3, 4])]]
+    expected = TransformersScorer(tmp_path / "ours", precision="fp32").score(groups)
+    with VllmScorer(str(tmp_path / "exported"), dtype="fp32", runtime=VllmRuntime(cache_gb=1)) as scorer:
+        assert isinstance(scorer, Scorer)
+        found = scorer.score(groups)
+        assert scorer.score([]) == []
+    for rewards, others in zip(found, expected, strict=True):
+        assert rewards == pytest.approx(others, abs=1e-4)
+
+
 # ------------------------------------------------------------------------------------------------ models not there
 
 
@@ -277,13 +294,15 @@ def test_a_dead_engine_is_started_once_more_and_then_told(model: Path) -> None:
     runtime = VllmRuntime(cache_gb=1)
     with VllmGenerator(str(model), prompt_format="chat", dtype="fp32", runtime=runtime) as engine:
         asked = [ask("The lazy dog", seed=seed, max_tokens=100) for seed in range(4)]
+        killer = kill_soon(engine, 1)  # while it loads its model
         before = engine.generate(asked)
+        killer.join()
         first = engine.process.pid
-        killer = kill_soon(engine, 1)  # while it works
+        killer = kill_soon(engine, 1)  # when it has it
         assert engine.generate(asked) == before
         killer.join()
         assert engine.process.pid != first
-        killer = kill_soon(engine, 2)
+        killer = kill_soon(engine, 2)  # and its next life, too
         with pytest.raises(StageError, match="last words") as caught:
             engine.generate(asked)
         killer.join()
