@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.console import output, print_json, table
+from harness.cli.lock import unresolved
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.plan.cost import Estimate, estimate
 from harness.plan.pipeline import steps_of
@@ -60,6 +61,7 @@ def plan_data(workspace: Workspace, work: Work, costs: Estimate) -> dict[str, An
         "stages_after_sharing": len(plan.stages),
         "done": len(work.done),
         "to_run": len(work.to_run),
+        "unresolved": [f"{model}@{revision}" for model, revision in unresolved(plan.loaded, plan.commits)],
         "stale": [stage.name for stage in work.stale],
         "tokens": costs.tokens,
         "flops": costs.flops,
@@ -122,6 +124,10 @@ def _print(workspace: Workspace, work: Work, costs: Estimate, slots: int) -> Non
             f"about {duration(costs.seconds)} on {slots} slots (speed {costs.speed_basis}), "
             f"{quantity(costs.tokens)} tokens, {quantity(costs.flops)} FLOPs",
             soft_wrap=True,
+        )
+    for (model, revision), where in unresolved(plan.loaded, plan.commits).items():
+        console.print(
+            f"{where}: {model}@{revision} is not resolved to a commit yet; `harness run` does it", soft_wrap=True
         )
     if work.stale:
         console.print(

@@ -25,7 +25,7 @@ DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_run: bool) -> int:
     """Run a recipe; returns the exit code."""
-    workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=True)
+    workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=not dry_run)
     work = workspace.work()
     problems = [
         *_import_problems(work),

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cli.environment import gpu_problems, missing_packages, option_problems, workdir_problems
+from harness.cli.lock import resolve, unresolved
 from harness.errors import ProblemList, StoreError
 from harness.plan.graph import Stage
 from harness.plan.imports import NO_IMPORTS, import_problems, imports_of
 from harness.plan.plan import Plan, Work, make_plan, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
+from harness.recipe.lock import read_lock
 from harness.recipe.schema import Runtime
 from harness.store.store import Store
 
@@ -58,7 +60,8 @@ def open_workspace(
 
     Args:
         writes: the workdir must be writable.
-        runs: where something is missing, a missing GPU is told with it; alone it counts only if stages want one.
+        runs: where something is missing, a missing GPU is told with it; alone it counts only if stages want one. Hub
+            revisions that the recipe's lock does not know are resolved and locked.
 
     Raises:
         ProblemList: everything wrong with the recipe; else all that this machine lacks for it.
@@ -71,7 +74,10 @@ def open_workspace(
     problems = missing_packages(loaded) + (unusable or import_problems(loaded, imports))
     if problems:
         raise ProblemList([*problems, *(gpu_problems(loaded) if runs else ())])
-    return Workspace(plan=make_plan(loaded, imports), store=Store(folder / STORE), workdir=folder)
+    commits = read_lock(recipe)
+    if runs and unresolved(loaded, commits):
+        commits = resolve(recipe, loaded, commits)
+    return Workspace(plan=make_plan(loaded, imports, commits), store=Store(folder / STORE), workdir=folder)
 
 
 def open_store(workdir: Path) -> Store:

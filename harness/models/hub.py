@@ -5,15 +5,13 @@ Where and with which token the hub answers is its library's own setting (HF_ENDP
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
 
 from harness.errors import MissingRequirement
 from harness.plan.model_sources import FILES
-
-COMMIT = re.compile(r"[0-9a-f]{40}")
+from harness.recipe.lock import is_commit
 
 
 def resolve_revision(model: str, revision: str) -> str:
@@ -26,7 +24,7 @@ def resolve_revision(model: str, revision: str) -> str:
         commit = HfApi().model_info(model, revision=revision).sha
     except (OSError, ValueError) as error:
         raise _unanswered(model, revision, error) from error
-    if commit is None or not COMMIT.fullmatch(commit):
+    if commit is None or not is_commit(commit):
         raise _unanswered(model, revision, ValueError(f"it names the commit {commit!r}"))
     return commit
 

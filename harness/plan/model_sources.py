@@ -15,15 +15,13 @@ from typing import Any
 
 from harness.errors import MissingRequirement
 from harness.plan.packaged import PACKAGED
+from harness.recipe.lock import Commits
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel
 from harness.store.identity import file_digest
 
 CONFIGURATION, TOKENIZER = "config.json", "tokenizer.json"
 FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 """What of a folder belongs to a model. Weights in any other form than safetensors are never read."""
-
-Commits = Mapping[tuple[str, str], str]
-"""(hub id, revision) -> commit."""
 
 FAMILIES = {"llama": "llama", "qwen2": "qwen2", "mistral": "llama", "gemma2": "llama", "qwen3": "llama"}
 """Which formula counts a model type's weights (`plan/cost.py`)."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from harness.plan import sources
 from harness.plan.graph import Graph, Input, Stage
 from harness.plan.imports import NO_IMPORTS, STAGE_OF, Imports
-from harness.plan.model_sources import Commits, resolve_model
+from harness.plan.model_sources import resolve_model
 from harness.recipe.blocks import (
     WSD,
     AnyTask,
@@ -31,6 +31,7 @@ from harness.recipe.blocks import (
     ReferenceSide,
     TinyModel,
 )
+from harness.recipe.lock import Commits
 from harness.recipe.models import (
     DescriptionPrompt,
     FolderModel,

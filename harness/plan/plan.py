@@ -13,11 +13,11 @@ from harness.plan.graph import Graph, Stage, sizes_alone
 from harness.plan.imported_rows import checkpoint_best_of_n, checkpoint_pair_accuracy, scores_best_of_n
 from harness.plan.imports import NO_IMPORTS, Import, Imports, scored_tasks
 from harness.plan.kinds import source_digest
-from harness.plan.model_sources import Commits
 from harness.plan.pipeline import Pipeline, steps_of, trains_head
 from harness.recipe.blocks import ImportedRow
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
+from harness.recipe.lock import Commits
 from harness.recipe.schema import Experiment, Runtime
 from harness.store.identity import fingerprint
 from harness.store.store import Snapshot, Store
@@ -70,6 +70,7 @@ class Plan:
     Attributes:
         stages: deduplicated, inputs first.
         asked: how many stages there would be if every variant ran alone.
+        commits: of the hub models' revisions, as far as they are known.
         references: shallow scorers, one a fine-tuning seed, in the shape of variants.
         imported: rows from outside, in the shape of variants; `assets` is what each was made from.
     """
@@ -82,6 +83,7 @@ class Plan:
     asked: int
     imported: tuple[Variant, ...] = ()
     assets: Mapping[str, Import] = field(default_factory=dict)
+    commits: Commits = field(default_factory=dict)
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -148,6 +150,7 @@ def make_plan(loaded: LoadedRecipe, imports: Imports = NO_IMPORTS, commits: Comm
         assets={name: _asset(imports, row) for name, row in recipe.evaluate.imported.items()},
         stages=stages,
         asked=asked,
+        commits=commits,
     )
 
 

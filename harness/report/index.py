@@ -16,6 +16,7 @@ import yaml
 from harness.errors import StoreError
 from harness.plan.graph import Stage
 from harness.plan.plan import Plan, Variant
+from harness.recipe.lock import lock_of, lock_text
 from harness.recipe.schema import Recipe
 from harness.store.record import write_text
 
@@ -100,6 +101,8 @@ def write_index(plan: Plan, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     _keep(directory / INDEX, json.dumps({"schema": SCHEMA, **asdict(index_of(plan))}, sort_keys=True) + "\n")
     _keep(directory / RECIPE, _resolved(plan.loaded.recipe))
+    if plan.commits:
+        _keep(lock_of(directory / RECIPE), lock_text(plan.commits))
 
 
 def read_indexes(reports: Path) -> Iterator[Index]:
