@@ -1,4 +1,4 @@
-"""Commits of hub models: plans take them from the recipe's lock; only `harness run` asks the hub for what is missing."""
+"""Commits of hub models: a plan takes them from the lock of its recipe; only `harness run` asks the hub for others."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from harness import errors
+import harness.errors as errors
 from harness.errors import HarnessError, MissingRequirement, StageError
 from harness.models.folder import require_model
 

@@ -45,14 +45,11 @@ def convert_checkpoint(folder: Path, *, model: Path, tokenizer: Path, chat: Path
         dtype = _as_own_form(folder, configuration)
     try:
         reward_model = RewardModel.load(folder, dtype=dtype)
-        missing = _missing_weights(folder, reward_model)
     except HarnessError as error:
         raise DataError("a checkpoint must load as a reward model", error.one_line(), "look at its files") from None
     except (ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         told = str(error).splitlines()[0]
         raise DataError("a checkpoint must load as a reward model", f"it says: {told}", "look at its files") from None
-    if missing:
-        raise DataError("a checkpoint must hold all weights", f"{missing[0]} is missing", "look at its files")
     words = _read_tokenizer(folder / "tokenizer.json")
     rows = reward_model.backbone.get_input_embeddings().weight.shape[0]
     largest = max(words.get_vocab(with_added_tokens=True).values(), default=-1)
@@ -141,17 +138,6 @@ def _score_weight(folder: Path) -> torch.Tensor:
     if found is None:
         raise DataError(f"a checkpoint must hold `{SCORE}`", "it does not", "use a reward model of transformers")
     return found
-
-
-def _missing_weights(folder: Path, model: RewardModel) -> list[str]:
-    """Weights of the backbone that the files do not hold: transformers would draw them at random."""
-    held: set[str] = set()
-    for path in _weight_files(folder):
-        with safe_open(path, framework="pt") as file:
-            held.update(file.keys())
-    prefix = f"{model.backbone.base_model_prefix}."
-    needed = {name for name, _ in model.backbone.base_model.named_parameters()}
-    return sorted(name for name in needed if name not in held and prefix + name not in held)
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:

@@ -437,7 +437,9 @@ def is_small(loaded: LoadedRecipe) -> bool:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with all recipes, for those that extend another; workdirs would be below it, too."""
     for recipe in RECIPES:
-        shutil.copy(recipe, tmp_path / recipe.name)
+        copy = tmp_path / recipe.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(recipe, copy)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -449,7 +451,7 @@ def test_there_are_enough_mutants() -> None:
 @pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.stem for recipe in RECIPES])
 def test_shipped_recipes_mean_what_they_say(folder: Path, recipe: Path) -> None:
     """What the oracle is worth: it agrees on the originals, and sees every changed value."""
-    path = folder / recipe.name
+    path = folder / recipe.relative_to(ROOT)
     loaded, data = load_recipe(path), meaning(path)
     assert list(differences(loaded.recipe, data)) == []
     for setting, its in zip(loaded.settings, settings(data), strict=True):
@@ -467,7 +469,7 @@ def test_shipped_recipes_mean_what_they_say(folder: Path, recipe: Path) -> None:
 def test_no_mutant_is_a_traceback_or_means_something_else(
     folder: Path, recipe: Path, mutation: Callable[[Text], str | bytes]
 ) -> None:
-    path = folder / recipe.name
+    path = folder / recipe.relative_to(ROOT)
     original, stages = meaning(path), planned(path)
     assert stages
     for content in mutants(recipe, mutation):
@@ -487,4 +489,5 @@ def test_no_mutant_is_a_traceback_or_means_something_else(
             found = planned(path)
             if all(data.get(key) == original.get(key) for key in {*data, *original} - set(NOT_IDENTITY)):
                 assert found in (stages, None)
-    assert {one.name for one in folder.iterdir()} == {one.name for one in RECIPES}  # and nothing was written
+    written = {one.relative_to(folder) for one in folder.rglob("*") if one.is_file()}
+    assert written == {one.relative_to(ROOT) for one in RECIPES}  # and nothing else

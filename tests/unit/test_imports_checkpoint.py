@@ -188,7 +188,7 @@ INDEX = b'{"weight_map": {"score.weight": "../model.safetensors"}}'
         ),
         (weights(**{"score.weight": None}), "must hold `score.weight`"),
         (weights(**{"score.bias": np.zeros(1, np.float32)}), "must have no bias"),
-        (weights(**{"model.layers.1.mlp.up_proj.weight": None}), "must hold all weights"),
+        (weights(**{"model.layers.1.mlp.up_proj.weight": None}), "must be whole"),
         (write("model.safetensors", b"\x80\x04cos\nsystem\n"), "weights must be whole safetensors"),
         (write("model.safetensors.index.json", INDEX), "an index must name files of its folder"),
         (write("model.safetensors.index.json", b"{}"), "must map weights to files"),
