@@ -131,12 +131,13 @@ def test_what_failed_is_tried_again_and_goes_on_where_it_can(
     scores = stage.inputs["scores"].stage
     for one in (stage, scores):
         workspace.store.discard(record_of(workspace.store, one))
-    blocker = workspace.store.partial("score", scores.fingerprint)
-    blocker.write_text("a file where the stage needs a folder")
+    blocker = folder_of(workspace.store, scores).with_suffix(".lease.lock")
+    blocker.unlink(missing_ok=True)
+    blocker.mkdir()  # where the stage needs a file
     summary = run(workspace)
     assert [outcome.task.fingerprint for outcome in summary.failed] == [scores.fingerprint]
     assert summary.blocked == [stage]
-    blocker.unlink()
+    blocker.rmdir()
     assert not run(workspace).failed
     assert outputs(workspace) == outputs(finished)
 
