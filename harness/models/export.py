@@ -16,9 +16,10 @@ from harness.models.reward_model import RewardModel
 def export_classifier(model: RewardModel, tokenizer: Any, folder: Path) -> None:
     """Write backbone and head as `AutoModelForSequenceClassification` with one label, safetensors.
 
-    The tokenizer (of transformers) lies beside it: vLLM wants one even where it is given token ids. The score of a sequence is its reward if it is read at the last token and no activation is applied; the
+    The score of a sequence is its reward if it is read at the last token and no activation is applied; the
     configuration's `problem_type: regression` says so to vLLM. transformers itself reads the last token that is not
-    `pad_token_id`, so a caller that pads must set one that no text ends with.
+    `pad_token_id`, so a caller that pads must set one that no text ends with. The tokenizer (of transformers) lies
+    beside it: vLLM wants one even where it is given token ids.
 
     Raises:
         RecipeError: the library has no classifier of this architecture with a linear head named `score`.
