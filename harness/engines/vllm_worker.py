@@ -89,7 +89,7 @@ class Rewards:
     """Serves `sequences` of token ids with `rewards`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._llm = _load(settings, runner="pooling", skip_tokenizer_init=True)
+        self._llm = _load(settings, runner="pooling")
 
     def serve(self, order: Mapping[str, Any]) -> dict[str, Any]:
         from vllm import PoolingParams

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification
@@ -12,12 +13,13 @@ from harness.errors import RecipeError
 from harness.models.reward_model import RewardModel
 
 
-def export_classifier(model: RewardModel, folder: Path) -> None:
+def export_classifier(model: RewardModel, tokenizer: Any, folder: Path) -> None:
     """Write backbone and head as `AutoModelForSequenceClassification` with one label, safetensors.
 
     The score of a sequence is its reward if it is read at the last token and no activation is applied; the
     configuration's `problem_type: regression` says so to vLLM. transformers itself reads the last token that is not
-    `pad_token_id`, so a caller that pads must set one that no text ends with.
+    `pad_token_id`, so a caller that pads must set one that no text ends with. The tokenizer (of transformers) lies
+    beside it: vLLM wants one even where it is given token ids.
 
     Raises:
         RecipeError: the library has no classifier of this architecture with a linear head named `score`.
@@ -37,6 +39,7 @@ def export_classifier(model: RewardModel, folder: Path) -> None:
     with torch.no_grad():
         head.weight.copy_(model.head.weight)
     classifier.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def _unknown(architecture: str) -> RecipeError:

@@ -41,7 +41,7 @@ def _open(context: StageContext, spec: Mapping[str, Any]) -> Generator:
         dtype=spec["precision"],
         context=spec["context"],
         trust_remote_code=spec["trust_remote_code"],
-        runtime=VllmRuntime(tensor_parallel=context.how.tensor_parallel, cores="nobind"),
+        runtime=VllmRuntime(tensor_parallel=context.how.tensor_parallel),
     )
 
 

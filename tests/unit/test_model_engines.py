@@ -191,7 +191,7 @@ def test_scorer_is_the_reward_model(model: Path, tmp_path: Path) -> None:
 def test_vllm_gives_the_rewards_of_the_reward_model(model: Path, tmp_path: Path) -> None:
     reward_model = RewardModel(load_causal_model(model), head_seed=1)
     reward_model.save(tmp_path / "ours")
-    export_classifier(reward_model, tmp_path / "exported")
+    export_classifier(reward_model, load_tokenizer(model), tmp_path / "exported")
     groups = [[np.array([5, 6, 7]), np.array([8, 9]), np.array([10])], [np.array([], dtype=np.int64), np.array([3, 4])]]
     expected = TransformersScorer(tmp_path / "ours", precision="fp32").score(groups)
     with VllmScorer(str(tmp_path / "exported"), dtype="fp32", runtime=VllmRuntime(cache_gb=1)) as scorer:
