@@ -79,8 +79,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 def unfinished(store: Store) -> Iterator[tuple[str, str]]:
     """(kind, beginning of the fingerprint) of every stage that was begun and is not finished."""
     for path in sorted(store.root.glob(f"*/*{PARTIAL}")):
-        if path.is_dir() and not (path.parent / path.name.removesuffix(PARTIAL)).is_dir():
-            yield path.parent.name, path.name.removesuffix(PARTIAL)[:SHORT]
+        if path.is_dir() and not (path.parent / path.name[:SHORT]).is_dir():
+            yield path.parent.name, path.name[:SHORT]
 
 
 def missing_inputs(asked: AskedTask, store: Store) -> list[str]:
