@@ -37,6 +37,7 @@ class Stage:
         label: what people call it. Not identity.
         affinity: tasks with the same key gain from one warm worker. Not identity.
         after: stages to run earlier because that makes this one cheaper. Not identity: the result is the same.
+        gates: stages that must have passed before this one may start. Not identity: they change no result.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Stage:
     label: str = ""
     affinity: str | None = None
     after: list[Stage] = field(default_factory=list)
+    gates: list[Stage] = field(default_factory=list)
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -111,7 +113,7 @@ class Graph:
         return len(self._stages)
 
     def in_order(self, targets: Iterable[Stage]) -> list[Stage]:
-        """Everything the targets need, inputs (and `after`) first; the same order every time."""
+        """Everything the targets need, inputs (and `after`, `gates`) first; the same order every time."""
         targets = list(targets)
         wanted = _needed(targets)
         done: set[Stage] = set()
@@ -128,7 +130,7 @@ class Graph:
                     continue
                 stack.append((current, True))
                 before = [item.stage for item in current.inputs.values()]
-                before += [other for other in current.after if other in wanted]
+                before += [other for other in (*current.after, *current.gates) if other in wanted]
                 stack.extend((other, False) for other in reversed(before) if other not in done)
         return order
 

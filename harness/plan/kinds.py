@@ -39,8 +39,36 @@ _TASKS = ("tasks",)
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "corpus": Kind(code_version=1, sources=("corpus", "stages/corpus.py")),
-        "pairs_part": Kind(code_version=1, sources=("pairs", "corpus/normalise.py", "stages/pairs_part.py")),
+        "pairs_part": Kind(
+            code_version=1,
+            sources=(
+                "pairs/__init__.py",
+                "pairs/construct.py",
+                "pairs/edits.py",
+                "pairs/mutate.py",
+                "pairs/sites.py",
+                "corpus/normalise.py",
+                "stages/pairs_part.py",
+            ),
+        ),
         "pairs": Kind(code_version=1, sources=("stages/gather.py", "stages/pairs.py")),
+        "pair_quality": Kind(
+            code_version=1,
+            sources=(
+                "pairs/judging.py",
+                "pairs/reading.py",
+                "pairs/static_judge.py",
+                "pairs/surface.py",
+                "evaluation/best_of_n.py",
+                "evaluation/consistency.py",
+                "evaluation/pair_accuracy.py",
+                "evaluation/separability.py",
+                "evaluation/shallow.py",
+                "evaluation/statistics.py",
+                "stages/pair_quality.py",
+            ),
+        ),
+        "pair_gate": Kind(code_version=1, sources=("stages/pair_gate.py",)),
         "problems": Kind(code_version=1, sources=(*_TASKS, "stages/problems.py")),
         "preferences": Kind(code_version=1, sources=(*_TASKS, "stages/task_problems.py", "stages/preferences.py")),
         "candidates_part": Kind(

@@ -31,6 +31,8 @@ STAGE_KINDS = (
     "corpus",
     "pairs_part",
     "pairs",
+    "pair_quality",
+    "pair_gate",
     "problems",
     "preferences",
     "candidates_part",
