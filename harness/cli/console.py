@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +21,16 @@ def errors() -> Console:
 def print_json(data: Any) -> None:
     Console(soft_wrap=True, highlight=False, markup=False, color_system=None).print(
         json.dumps(data, indent=1, sort_keys=True), markup=False
+    )
+
+
+def visible(text: str) -> str:
+    """Text from outside as a terminal may print it: control and direction marks are spelled out, not obeyed."""
+    return "".join(
+        character
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
     )
 
 

@@ -34,7 +34,7 @@ def interval_or_none(values: ArrayLike, clusters: ArrayLike, *, seed: int) -> In
 
 
 def estimate(values: ArrayLike, clusters: ArrayLike, *, seed: int) -> dict[str, Any]:
-    """`estimate`, `low`, `high` as JSON data: limits are None with fewer than two clusters, all are None without pairs."""
+    """`estimate`, `low` and `high` as JSON data: no limits with fewer than two clusters, nothing without pairs."""
     column = np.asarray(values, dtype=np.float64)
     if np.isnan(column).all():
         return {"estimate": None, "low": None, "high": None}

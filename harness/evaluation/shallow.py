@@ -1,7 +1,7 @@
 """Shallow reference scorers: what length and word habits alone achieve, from the same training pairs.
 
-A reward model that does not beat them has learned style. `separability` asks the same of a pair set. Neither scorer ever
-sees the prompt. Nothing here is saved; both fit in seconds.
+A reward model that does not beat them has learned style. `separability` asks the same of a pair set. Neither scorer
+ever sees the prompt. Nothing here is saved; both fit in seconds.
 """
 
 from __future__ import annotations

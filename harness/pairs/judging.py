@@ -33,6 +33,9 @@ Program B:
 
 Answer with one letter, A or B. The better program is"""
 
+ANSWER = Sampling(temperature=0.0, max_tokens=8)
+"""The most probable answer, a few tokens long: a letter stands at its beginning."""
+
 _FIELD = re.compile(r"\{(prompt|first|second)\}")
 _FIELDS = ("prompt", "first", "second")
 _LETTER_FIRST = re.compile(r"[\s\"'`*(\[]*(?:program\s+)?([AB])\b", re.IGNORECASE)
@@ -119,12 +122,12 @@ class GeneratorJudge:
 
     Attributes:
         template: the question, with {prompt}, {first} and {second}; A is the first text.
-        sampling: by default its most probable answer, a few tokens long.
+        sampling: how the answer is drawn.
     """
 
     generator: Generator
     template: str = TEMPLATE
-    sampling: Sampling = Sampling(temperature=0.0, max_tokens=8)
+    sampling: Sampling = ANSWER
 
     def __post_init__(self) -> None:
         missing = sorted(set(_FIELDS) - set(_FIELD.findall(self.template)))

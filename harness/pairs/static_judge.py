@@ -162,7 +162,8 @@ def _same(one: ast.expr, other: ast.expr) -> bool:
 
 def _is_empty(function: FunctionNode) -> bool:
     return all(
-        isinstance(statement, ast.Pass) or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+        isinstance(statement, ast.Pass)
+        or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
         for statement in function.body
     )
 

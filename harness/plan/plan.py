@@ -33,7 +33,8 @@ class Outcome:
 class Variant:
     """A setting with one combination of seeds. `pretrain_seed` is None for an arm without PMP.
 
-    `pretrained` and `finetuned` are its training stages; a reference scorer has none. `checks` look at its training pairs.
+    `pretrained` and `finetuned` are its training stages; a reference scorer has none. `checks` look at the training
+    pairs.
     """
 
     setting: str

@@ -10,7 +10,14 @@ import harness
 from harness.events import Warned, read_events
 from harness.plan.plan import Plan
 from harness.report.curves import Curve, training_curves
-from harness.report.data import PairExample, PoolExample, data_tables, pair_examples, pool_examples
+from harness.report.data import (
+    PairExample,
+    PoolExample,
+    data_tables,
+    pair_examples,
+    pool_examples,
+    quality_examples,
+)
 from harness.report.facts import Facts
 from harness.report.methods import covers, levels, methods, model_words
 from harness.report.overview import Caution, Overview
@@ -43,6 +50,7 @@ class ReportData:
     curves: tuple[Curve, ...]
     data: tuple[Facts, ...]
     pairs: tuple[PairExample, ...]
+    judged_pairs: tuple[PairExample, ...]
     pools: tuple[PoolExample, ...]
     shared: tuple[str, ...]
     times: tuple[Facts, ...]
@@ -67,6 +75,7 @@ def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
         curves=training_curves(plan, statuses, store),
         data=data_tables(plan, statuses),
         pairs=pair_examples(plan, statuses, store),
+        judged_pairs=quality_examples(plan, statuses, store),
         pools=pool_examples(plan, statuses, store),
         shared=shared(plan),
         times=time_tables(plan, statuses, store),

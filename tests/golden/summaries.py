@@ -20,6 +20,7 @@ from harness.store.artifacts import (
     Candidates,
     Checkpoint,
     Corpus,
+    PairQuality,
     Pairs,
     Problems,
     ProblemValues,
@@ -105,10 +106,23 @@ def analysis(directory: Path, exact: bool) -> Summary:
     return {**{name: len(rows) for name, rows in content.items()}, "untrained": untrained}
 
 
+def pair_quality(directory: Path, exact: bool) -> Summary:
+    """Numbers within rounding (a last bit moves a held-out area by less), and which examples are shown."""
+    content = json.loads(PairQuality(directory).path.read_text(encoding="utf-8"))
+    return {"numbers": content["numbers"], "examples": digest(content["examples"])}
+
+
+def nothing(directory: Path, exact: bool) -> Summary:
+    """Of a stage that hands nothing on."""
+    return {}
+
+
 SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
     "corpus": table(Corpus),
     "pairs_part": table(Pairs),
     "pairs": table(Pairs),
+    "pair_quality": pair_quality,
+    "pair_gate": nothing,
     "problems": table(Problems),
     "preferences": table(Pairs),
     "candidates_part": table(Candidates),
