@@ -39,7 +39,7 @@ ANSWER = Sampling(temperature=0.0, max_tokens=8)
 _FIELD = re.compile(r"\{(prompt|first|second)\}")
 _FIELDS = ("prompt", "first", "second")
 _LETTER_FIRST = re.compile(r"[\s\"'`*(\[]*(?:program\s+)?([AB])\b", re.IGNORECASE)
-_LETTER_LATER = re.compile(r"\b(?:answer|better|program|is)\b[\s:*\"'`(]*([AB])\b")
+_LETTER_LATER = re.compile(r"\b(?i:answer|better|program|is)\b[\s:*\"'`(]*([AB])\b")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -55,6 +55,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "pair_quality": Kind(
             code_version=1,
             sources=(
+                "engines/base.py",
                 "pairs/judging.py",
                 "pairs/reading.py",
                 "pairs/static_judge.py",
