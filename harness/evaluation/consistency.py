@@ -17,6 +17,9 @@ from harness.evaluation.statistics import Interval, cluster_bootstrap_mean
 
 Verdict = Literal["passes", "fails", "undecided"]
 
+CONTROL = 1
+"""Draws the control's coins from a stream of their own: labels may have been turned with the same seed before."""
+
 FEWEST_PREFERRING = 100
 """Pairs with a preference below which nothing is decided: so few may all agree by luck, and show no spread."""
 
@@ -84,7 +87,7 @@ def consistency(agreement: ArrayLike, clusters: ArrayLike, *, minimum: float, se
 
 def shuffled(agreement: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """Agreement with labels that a coin turned round."""
-    turned = np.random.default_rng(seed).random(len(agreement)) < 0.5
+    turned = np.random.default_rng([seed, CONTROL]).random(len(agreement)) < 0.5
     return np.where(turned, 1 - agreement, agreement)
 
 

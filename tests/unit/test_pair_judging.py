@@ -90,7 +90,8 @@ def test_answers_that_are_none_are_refused(answers: list[float]) -> None:
     ("answer", "expected"),
     [
         ("A", "A"), (" B.", "B"), ("\n(b)", "B"), ("**A**", "A"), ("Program B is right", "B"),
-        ("The answer is A.", "A"), ("I think the better is: B", "B"), ("Answer: A", "A"), ("Both are fine", ""), ("", ""), ("C", ""),
+        ("The answer is A.", "A"), ("I think the better is: B", "B"), ("Answer: A", "A"),
+        ("Both are fine", ""), ("", ""), ("C", ""),
         ("Because of x", ""), ("An answer", ""), ("answer is banana", ""),
     ],
 )  # fmt: skip

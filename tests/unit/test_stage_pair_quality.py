@@ -64,8 +64,10 @@ def run(folder: Path, inputs: dict[str, Given], **spec: Any) -> dict[str, Any]:
         directory=folder / "quality",
         events=events,
     )
-    result = pair_quality.run(context)
-    events.close()
+    try:
+        result = pair_quality.run(context)
+    finally:
+        events.close()
     json.dumps(result, allow_nan=False)
     return result
 
@@ -78,7 +80,10 @@ def pass_gate(folder: Path) -> dict[str, Any]:
     (folder / "gate").mkdir()
     events = EventLog(folder / "gate.jsonl")
     given = {"quality": Given(directory=folder / "quality")}
-    return pair_gate.run(StageContext(spec={}, inputs=given, directory=folder / "gate", events=events))
+    try:
+        return pair_gate.run(StageContext(spec={}, inputs=given, directory=folder / "gate", events=events))
+    finally:
+        events.close()
 
 
 def test_consistent_pairs_pass(tmp_path: Path) -> None:
@@ -126,7 +131,7 @@ def test_a_weak_side_that_does_not_parse_is_degenerate(tmp_path: Path) -> None:
 
 
 def test_undecided_pairs_pass_the_gate(tmp_path: Path) -> None:
-    result = judge(tmp_path, rows(30, rejected=GOOD.replace("+", "-")))
+    result = judge(tmp_path, turned(rows(80, rejected=GOOD.replace("+", "-")), 0.5))
     assert result["verdict"] == "undecided"
     assert not result["degenerate"]
     assert pass_gate(tmp_path) == {"verdict": "undecided"}
