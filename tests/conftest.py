@@ -59,6 +59,7 @@ RECIPE: dict[str, Any] = {
         "part_size": 80,
         "spare": 0.5,
         "max_tokens": 128,
+        "quality": {"judges": ["static"], "min_consistency": 0.7, "on_fail": "warn", "most_pairs": 2000},
     },
     "tasks": {
         "sums": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from harness.plan.graph import Stage
 from harness.plan.kinds import source_digest
 from harness.plan.plan import Plan, analysis_stage, make_plan
 from harness.recipe.load import load_recipe
-from harness.store.artifacts import Candidates, Pairs, ProblemValues
+from harness.store.artifacts import Candidates, PairQuality, Pairs, ProblemValues
 from harness.store.record import EVENTS
 from harness.store.store import Store
 
@@ -188,6 +189,59 @@ def _pairs(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
     return {"groups": len(rows), "characters": 900}
 
 
+def _pair_quality(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
+    one = {"estimate": 0.75, "low": 0.72, "high": 0.78}
+    area = {"auc": 0.75, "within_pairs": one, "over_texts": one}
+    side = {
+        "parse_rate": 1.0,
+        "compile_rate": 0.99,
+        "states": {"compiles": 9},
+        "mean_characters": 250.0,
+        "mean_tokens": None,
+        "truncated": {"known": 0, "cut": 0, "share": None},
+        "repeated": 0.01,
+    }
+    numbers = {
+        "pairs": 9,
+        "sampled": 9,
+        "clusters": 3,
+        "verdict": "passes",
+        "min_consistency": 0.7,
+        "degenerate": bool(text),
+        "reasons": [f"degenerate pairs: {text}"] if text else [],
+        "alike": {"identical": 0.0, "same_tokens": 0.001, "near_identical": 0.6},
+        "sides": {"chosen": side, "rejected": side},
+        "both_parse": 1.0,
+        "length_ratio": {"characters": 0.9, "tokens": None},
+        "languages": {text or "Python": 1.0},
+        "distinct_ngrams": {name: {"1": 0.1, "2": 0.3, "3": 0.5} for name in ("chosen", "rejected")},
+        "separability": {"length": area, "unigrams": area, "ngrams": None},
+        "gap": {"parse_rate": one, "static_score": {"estimate": None, "low": None, "high": None}},
+        "judges": {
+            "static": {
+                "judged": 9,
+                "preferring": 7,
+                "agreement": one,
+                "of_preferring": one,
+                "shuffled": one,
+                "position_bias": {"estimate": 0.125, "low": 0.1, "high": 0.15},
+                "verdict": "passes",
+            }
+        },
+    }
+    example = {
+        "why": "the static judge prefers the rejected side",
+        "id": f"train-0{text}",
+        "prompt": f"# Adds.{text}\n",
+        "chosen": f"def add(a):\n    {text or '# plain'}\n    return a\n",
+        "rejected": f"def add(a):\n    {text or '# plain'}\n    return -a\n",
+        "detail": text,
+    }
+    content = {"numbers": numbers, "examples": [example]}
+    PairQuality(directory).path.write_text(json.dumps(content), encoding="utf-8")
+    return {"groups": 9, **numbers}
+
+
 def _candidates(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
     rows = [
         {
@@ -299,6 +353,7 @@ _MAKERS: Mapping[str, Callable[[Stage, Path, str], dict[str, Any]]] = {
     "preferences": _preferences,
     "pairs_part": _pairs_part,
     "pairs": _pairs,
+    "pair_quality": _pair_quality,
     "candidates": _candidates,
     "encode": _encode,
     "base": _base,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
 
 from rich.console import Console
@@ -26,6 +27,16 @@ def visible(text: str) -> str:
 def print_json(data: Any) -> None:
     Console(soft_wrap=True, highlight=False, markup=False, color_system=None).print(
         json.dumps(data, indent=1, sort_keys=True), markup=False
+    )
+
+
+def printable(text: str) -> str:
+    """Text of unknown origin with its lines and tabs; whatever else would steer a terminal is spelled out."""
+    return "".join(
+        character
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
     )
 
 

@@ -10,12 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import output, print_json, table, visible
+from rich.console import Console
+from rich.markup import escape
+
+from harness.cli.console import output, print_json, printable, table, visible
 from harness.cli.workspace import REPORTS, open_store
 from harness.errors import StoreError
 from harness.execution.asked import AskedTask, missing_inputs, read_asked, unfinished
 from harness.plan.graph import Graph, Input, Stage
 from harness.report.index import Index, read_indexes
+from harness.report.pair_quality import quality_table, read_examples
 from harness.report.status import StageStatus, look
 from harness.report.words import duration
 from harness.store.identity import SHORT
@@ -24,6 +28,7 @@ from harness.store.retractions import read_retractions
 from harness.store.store import Store
 
 RERUN = "harness.execution.rerun"
+MOST_EXAMPLES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,11 +191,13 @@ def _show_finished(record: Record, store: Store, *, as_json: bool) -> None:
     _section("asked", record.identity)
     _section("result", record.result)
     _section("environment", record.environment)
+    for quality in _qualities(store, record):
+        _print_quality(console, store, quality)
     files = table("\nfiles", "file", "bytes", "sha256", right=("bytes",))
     for path, (digest, size) in record.files.items():
         files.add_row(path, f"{size:,}", digest[:12])
     console.print(files)
-    users = [other for other in store.records() if record.fingerprint in json.dumps(dict(other.identity["inputs"]))]
+    users = _readers(store, record)
     console.print(f"\nread by {len(users)} stages", style="bold")
     for user in users[:20]:
         console.print(f"{user.kind}/{user.fingerprint[:12]}  {store.run_facts(user)['label']}", markup=False)
@@ -200,3 +207,31 @@ def _section(title: str, content: Mapping[str, Any]) -> None:
     console = output()
     console.print(f"\n{title}", style="bold")
     console.print(json.dumps(content, indent=1, sort_keys=True), markup=False)
+
+
+def _readers(store: Store, record: Record) -> list[Record]:
+    return [other for other in store.records() if record.fingerprint in json.dumps(dict(other.identity["inputs"]))]
+
+
+def _qualities(store: Store, record: Record) -> list[Record]:
+    """What is known of a pair set's quality: the stage itself, or those that looked at these pairs."""
+    if record.kind == "pair_quality":
+        return [record]
+    return (
+        [other for other in _readers(store, record) if other.kind == "pair_quality"] if record.kind == "pairs" else []
+    )
+
+
+def _print_quality(console: Console, store: Store, record: Record) -> None:
+    facts = quality_table(record)
+    columns = tuple(name or " " for name in facts.columns)
+    shown = table(f"\n{facts.title}: {record.kind}/{record.fingerprint[:SHORT]}", *columns, right=columns[1:])
+    for cells in facts.rows:
+        shown.add_row(*map(escape, map(printable, cells)))
+    console.print(shown)
+    console.print(printable(facts.note), markup=False)
+    if store.has_payload(record):
+        for example in read_examples(store.directory(record.kind, record.fingerprint))[:MOST_EXAMPLES]:
+            console.print(f"\n{printable(example['id'])}: {example['why']}", style="bold", markup=False)
+            for name in ("prompt", "chosen", "rejected", "detail"):
+                console.print(f"{name}:\n{printable(example[name])}", markup=False)

@@ -35,6 +35,7 @@ class Frontier:
         self._number = 0
         for stage in pending.values():
             inputs = {item.stage.fingerprint for item in stage.inputs.values()}
+            inputs |= {gate.fingerprint for gate in stage.gates}
             if any(one in lost for one in inputs):
                 continue
             read = [one for one in inputs if one in unsettled]
@@ -86,8 +87,8 @@ def depths(stages: Mapping[str, Stage]) -> dict[str, int]:
     for stage in reversed(list(stages.values())):  # users are settled before their inputs
         weight = depth[stage.fingerprint] + (TRAINING_WEIGHT if KINDS[stage.kind].trains else 1)
         depth[stage.fingerprint] = weight
-        for item in stage.inputs.values():
-            key = item.stage.fingerprint
+        for before in (*(item.stage for item in stage.inputs.values()), *stage.gates):
+            key = before.fingerprint
             if key in depth:
                 depth[key] = max(depth[key], weight)
     return depth

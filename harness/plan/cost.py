@@ -217,7 +217,7 @@ def _makespan(costs: Sequence[StageCost], slots: int) -> float:
     ends: dict[str, float] = {}
     free = [0.0] * max(1, slots)
     for cost in costs:
-        before = [item.stage for item in cost.stage.inputs.values()] + cost.stage.after
+        before = [item.stage for item in cost.stage.inputs.values()] + cost.stage.after + cost.stage.gates
         ready = max((ends.get(stage.fingerprint, 0.0) for stage in before), default=0.0)
         slot = min(range(len(free)), key=lambda index: max(free[index], ready))
         end = max(free[slot], ready) + cost.seconds

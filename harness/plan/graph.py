@@ -38,6 +38,7 @@ class Stage:
         affinity: tasks with the same key gain from one warm worker. Not identity.
         source_path: where something from outside is read, whose digest is in the spec. Not identity.
         after: stages to run earlier because that makes this one cheaper. Not identity: the result is the same.
+        gates: stages that must have passed before this one may start. Not identity: they change no result.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Stage:
     affinity: str | None = None
     source_path: str = ""
     after: list[Stage] = field(default_factory=list)
+    gates: list[Stage] = field(default_factory=list)
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -115,7 +117,7 @@ class Graph:
         return len(self._stages)
 
     def in_order(self, targets: Iterable[Stage]) -> list[Stage]:
-        """Everything the targets need, inputs (and `after`) first; the same order every time."""
+        """Everything the targets need, inputs (and `after`, `gates`) first; the same order every time."""
         targets = list(targets)
         wanted = _needed(targets)
         done: set[Stage] = set()
@@ -132,7 +134,7 @@ class Graph:
                     continue
                 stack.append((current, True))
                 before = [item.stage for item in current.inputs.values()]
-                before += [other for other in current.after if other in wanted]
+                before += [other for other in (*current.after, *current.gates) if other in wanted]
                 stack.extend((other, False) for other in reversed(before) if other not in done)
         return order
 

@@ -88,7 +88,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "pairs_part": Kind(
             code_version=1,
             sources=(
-                "pairs",
+                "pairs/__init__.py",
+                "pairs/answers.py",
+                "pairs/construct.py",
+                "pairs/edits.py",
+                "pairs/mutate.py",
+                "pairs/sites.py",
                 "corpus/normalise.py",
                 "stages/functions.py",
                 "stages/slot_descriptions.py",
@@ -97,6 +102,24 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "pairs": Kind(code_version=1, sources=("stages/gather.py", "stages/pairs.py")),
         "split_pairs": Kind(code_version=1, sources=(*_DEALT, "stages/split_pairs.py")),
+        "pair_quality": Kind(
+            code_version=1,
+            sources=(
+                "engines/base.py",
+                "pairs/judging.py",
+                "pairs/reading.py",
+                "pairs/static_judge.py",
+                "pairs/surface.py",
+                "evaluation/best_of_n.py",
+                "evaluation/consistency.py",
+                "evaluation/pair_accuracy.py",
+                "evaluation/separability.py",
+                "evaluation/shallow.py",
+                "evaluation/statistics.py",
+                "stages/pair_quality.py",
+            ),
+        ),
+        "pair_gate": Kind(code_version=1, sources=("stages/pair_gate.py",)),
         "problems": Kind(code_version=1, sources=(*_TASKS, "stages/problems.py")),
         "preferences": Kind(code_version=1, sources=(*_TASKS, "stages/task_problems.py", "stages/preferences.py")),
         "candidates_part": Kind(

@@ -274,6 +274,36 @@ class Pipeline:
             affinity=f"{model.fingerprint}:{fingerprint(asked)}",
         )
 
+    def pair_quality(self, experiment: Experiment) -> Stage:
+        """What the training pairs are worth. Read by no training, so that looking changes nothing trained."""
+        block = experiment.pairs.quality
+        key = ("pair_quality", self.pair_key(experiment), *block.judges, block.min_consistency, block.most_pairs)
+        if key not in self._memory:
+            spec = {
+                "judges": list(block.judges),
+                "min_consistency": block.min_consistency,
+                "most_pairs": block.most_pairs,
+                "seed": self.data_seed,
+            }
+            pairs = self.pairs(experiment, "train", self.rows[self.pair_key(experiment)])
+            self._memory[key] = self.graph.stage("pair_quality", spec, {"pairs": pairs}, label="quality of pairs train")
+        return self._memory[key]
+
+    def pair_gate(self, experiment: Experiment) -> Stage:
+        """Fails where the training pairs are found wanting; pretraining waits for it without reading it."""
+        quality = self.pair_quality(experiment)
+        key = ("pair_gate", quality.fingerprint)
+        if key not in self._memory:
+            self._memory[key] = self.graph.stage("pair_gate", {}, {"quality": quality}, label="gate of pairs train")
+        return self._memory[key]
+
+    def checks(self, experiment: Experiment) -> tuple[Stage, ...]:
+        """What looks at a setting's training pairs: their quality, and with `on_fail: stop` the gate."""
+        if experiment.pretrain is None:
+            return ()
+        quality = self.pair_quality(experiment)
+        return (quality, self.pair_gate(experiment)) if experiment.pairs.quality.on_fail == "stop" else (quality,)
+
     def candidates(self, experiment: Experiment, name: str) -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.best_of_n.candidates
         if isinstance(task, PoolTask):
@@ -454,7 +484,16 @@ class Pipeline:
                 inputs,
                 label=f"pretrain rm={loss.rm:g} lm={loss.lm:g} n={steps.pairs:,} seed {seed}",
             )
+        if experiment.pairs.quality.on_fail == "stop":
+            self._hold_back(self._memory[key], self.pair_gate(experiment))
         return self._memory[key]
+
+    def _hold_back(self, pretrained: Stage, gate: Stage) -> None:
+        """Let no step on the pairs be made before the gate has passed."""
+        trunk = pretrained.inputs.get("trunk")
+        for stage in (pretrained, *([trunk.stage] if trunk else [])):
+            if gate not in stage.gates:
+                stage.gates.append(gate)
 
     def _trunk_state(
         self, block: Pretrain, steps: Steps, common: Mapping[str, Any], base: Stage, tokens: Stage

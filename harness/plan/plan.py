@@ -39,7 +39,8 @@ class Outcome:
 class Variant:
     """A setting with one combination of seeds. `pretrain_seed` is None for an arm without PMP.
 
-    `pretrained` and `finetuned` are its training stages; a reference scorer has none.
+    `pretrained` and `finetuned` are its training stages; a reference scorer has none. `checks` look at the training
+    pairs.
     """
 
     setting: str
@@ -48,6 +49,12 @@ class Variant:
     outcomes: tuple[Outcome, ...]
     pretrained: Stage | None = None
     finetuned: Stage | None = None
+    checks: tuple[Stage, ...] = ()
+
+    @property
+    def targets(self) -> tuple[Stage, ...]:
+        """Everything asked for by name."""
+        return (*(outcome.stage for outcome in self.outcomes), *self.checks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +80,14 @@ class Plan:
         commits: of the hub models' revisions, as far as they are known.
         references: shallow scorers, one a fine-tuning seed, in the shape of variants.
         imported: rows from outside, in the shape of variants; `assets` is what each was made from.
+        targets: what was asked for: the outcomes, and the checks of training pairs.
     """
 
     loaded: LoadedRecipe
     graph: Graph
     settings: tuple[PlannedSetting, ...]
     references: tuple[Variant, ...]
+    targets: tuple[Stage, ...]
     stages: tuple[Stage, ...]
     asked: int
     imported: tuple[Variant, ...] = ()
@@ -137,10 +146,12 @@ def make_plan(loaded: LoadedRecipe, imports: Imports = NO_IMPORTS, commits: Comm
     references = tuple(_references(pipeline, loaded))
     imported = tuple(_imported(pipeline, recipe))
     everyone = [*(variant for setting in settings for variant in setting.variants), *references, *imported]
-    targets = [outcome.stage for variant in everyone for outcome in variant.outcomes]
+    # Of settings that coincide every one's checks: one may only warn where another stops.
+    checks = [check for group in merged.values() for _, variants in group for one in variants for check in one.checks]
+    targets = dict.fromkeys([*(stage for variant in everyone for stage in variant.targets), *checks])
     _order_trunks(graph)
     stages = tuple(graph.in_order(targets))
-    asked = sum(sizes_alone(stages, [[outcome.stage for outcome in variant.outcomes] for variant in everyone]))
+    asked = sum(sizes_alone(stages, [variant.targets for variant in everyone]))
     return Plan(
         loaded=loaded,
         graph=graph,
@@ -148,6 +159,7 @@ def make_plan(loaded: LoadedRecipe, imports: Imports = NO_IMPORTS, commits: Comm
         references=references,
         imported=imported,
         assets={name: _asset(imports, row) for name, row in recipe.evaluate.imported.items()},
+        targets=tuple(targets),
         stages=stages,
         asked=asked,
         commits=commits,
@@ -185,6 +197,7 @@ def _variants(pipeline: Pipeline, setting: Setting, pretrain_seeds: int, finetun
                     outcomes=tuple(outcomes),
                     pretrained=pretrained,
                     finetuned=finetuned,
+                    checks=pipeline.checks(experiment),
                 )
             )
     return variants
@@ -327,7 +340,7 @@ def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
             if stage.fingerprint in outdated or inputs & outdated:
                 outdated.add(stage.fingerprint)
                 records[stage.fingerprint] = None
-    targets = {outcome.stage.fingerprint for outcome in plan.outcomes}
+    targets = {stage.fingerprint for stage in plan.targets}
     needs_payload = set(targets)
     run: set[str] = set()
     for stage in reversed(plan.stages):

@@ -265,6 +265,24 @@ Side = Annotated[
 ]
 
 
+class Quality(Block):
+    """How pairs are looked at before they are trained on, and what happens where they are found wanting."""
+
+    judges: Annotated[tuple[Literal["static"], ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
+        ("static",), description="Who says which side is better. `static` counts visible defects, running nothing."
+    )
+    min_consistency: Fraction = Field(
+        0.70,
+        description="Agreement of a judge's preferences with the labels: fails if the whole interval is below it.",
+    )
+    on_fail: Literal["warn", "stop"] = Field(
+        "warn", description="`stop`: nothing is pretrained on pairs that fail or are degenerate."
+    )
+    most_pairs: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
+        2_000, description="Pairs drawn for judges and separability; everything else is counted on all."
+    )
+
+
 class Pairs(Block):
     """Preference pairs for PMP: one prompt, a chosen and a rejected response."""
 
@@ -277,6 +295,7 @@ class Pairs(Block):
         0.2, description="Extra share of slots tried, so that rejected ones can be replaced."
     )
     max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 256
+    quality: Quality = Quality()
 
     @model_validator(mode="after")
     def _different(self) -> Pairs:
@@ -299,6 +318,7 @@ class ImportedPairs(Block):
     count: Count
     heldout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="Share kept for `evaluate.code_pairs`.")
     max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 256
+    quality: Quality = Quality()
 
 
 def _pairs_tag(value: Any) -> str:

@@ -38,6 +38,8 @@ STAGE_KINDS = (
     "pairs_part",
     "pairs",
     "split_pairs",
+    "pair_quality",
+    "pair_gate",
     "problems",
     "preferences",
     "candidates_part",

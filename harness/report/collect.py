@@ -12,7 +12,14 @@ from harness.plan.plan import Plan
 from harness.recipe.blocks import PoolTask
 from harness.recipe.schema import Recipe
 from harness.report.curves import Curve, training_curves
-from harness.report.data import PairExample, PoolExample, data_tables, pair_examples, pool_examples
+from harness.report.data import (
+    PairExample,
+    PoolExample,
+    data_tables,
+    pair_examples,
+    pool_examples,
+    quality_examples,
+)
 from harness.report.facts import Facts
 from harness.report.methods import covers, levels, methods, model_words
 from harness.report.overview import Caution, Overview
@@ -45,6 +52,7 @@ class ReportData:
     curves: tuple[Curve, ...]
     data: tuple[Facts, ...]
     pairs: tuple[PairExample, ...]
+    judged_pairs: tuple[PairExample, ...]
     pools: tuple[PoolExample, ...]
     shared: tuple[str, ...]
     times: tuple[Facts, ...]
@@ -69,6 +77,7 @@ def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
         curves=training_curves(plan, statuses, store),
         data=data_tables(plan, statuses),
         pairs=pair_examples(plan, statuses, store),
+        judged_pairs=quality_examples(plan, statuses, store),
         pools=pool_examples(plan, statuses, store),
         shared=shared(plan),
         times=time_tables(plan, statuses, store),

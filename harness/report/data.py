@@ -14,6 +14,7 @@ from harness.plan.graph import Stage
 from harness.plan.imports import STAGE_OF
 from harness.plan.plan import Plan
 from harness.report.facts import Facts
+from harness.report.pair_quality import quality_table, read_examples
 from harness.report.status import StageStatus, Statuses
 from harness.report.words import RETRACTED, count, listing, plural, share
 from harness.store.artifacts import UNKNOWN_ERROR, Candidates, Pairs
@@ -72,6 +73,8 @@ def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
         _imported([one for one in done if one[0].kind in STAGE_OF.values()]),
         *(_construction(stage, statuses) for stage, _ in done if stage.kind == "pairs"),
         _splits([one for one in done if one[0].kind in ("problems", "pool_problems")]),
+        *(quality_table(record) for stage, record in done if stage.kind == "pair_quality"),
+        _splits([one for one in done if one[0].kind == "problems"]),
         _preferences([one for one in done if one[0].kind == "preferences"]),
         _pool_preferences([one for one in done if one[0].kind == "pool_preferences"]),
         *(_pool(stage, record) for stage, record in done if stage.kind in POOLS),
@@ -257,6 +260,19 @@ def pair_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[PairExa
                 rows = Pairs(folder).read().slice(0, MOST_EXAMPLES).to_pylist()
                 return tuple(_pair_example(row) for row in rows)
     return ()
+
+
+def quality_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[PairExample, ...]:
+    """Pairs that the quality stages found worth a look; `detail` says why."""
+    found = []
+    for stage in plan.stages:
+        folder = _payload(stage, statuses, store) if stage.kind == "pair_quality" else None
+        if folder is not None:
+            rows = (
+                {**row, "detail": "; ".join(filter(None, (row["detail"], row["why"])))} for row in read_examples(folder)
+            )
+            found += [_pair_example(row) for row in rows]
+    return tuple(found)
 
 
 def pool_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[PoolExample, ...]:

@@ -80,10 +80,10 @@ def _status(stage: Stage, snapshot: Snapshot, earlier: Statuses) -> StageStatus:
         if isinstance(last, Failed) and not last.reason.startswith(STOPS):
             return StageStatus(stage=stage, state="failed", reason=last.reason)
         return StageStatus(stage=stage, state="interrupted")
-    for item in stage.inputs.values():
-        before = earlier.get(item.stage.fingerprint)
+    for needed in (*(item.stage for item in stage.inputs.values()), *stage.gates):
+        before = earlier.get(needed.fingerprint)
         if before is not None and before.state == "failed":
-            return StageStatus(stage=stage, state="blocked", reason=f"waits for {item.stage.label}: {before.reason}")
+            return StageStatus(stage=stage, state="blocked", reason=f"waits for {needed.label}: {before.reason}")
         if before is not None and before.state == "blocked":
             return StageStatus(stage=stage, state="blocked", reason=before.reason)
     return StageStatus(stage=stage, state="not done")

@@ -27,10 +27,11 @@ class Artifact:
 
 
 class Table(Artifact):
-    """Rows in one Parquet file (zstd). `columns` is the schema, checked when written."""
+    """Rows in one Parquet file (zstd). `columns` is the schema, checked when written; `optional` may follow."""
 
     file: ClassVar[str] = "rows.parquet"
     columns: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = ()
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows (each with exactly `columns`)."""
@@ -42,7 +43,8 @@ class Table(Artifact):
     def write_table(self, table: pa.Table) -> None:
         import pyarrow.parquet
 
-        assert tuple(table.column_names) == self.columns, table.column_names
+        assert tuple(table.column_names[: len(self.columns)]) == self.columns, table.column_names
+        assert set(table.column_names[len(self.columns) :]) <= set(self.optional), table.column_names
         pyarrow.parquet.write_table(table, self.directory / self.file, compression="zstd")
 
     def read(self, *, columns: Sequence[str] | None = None) -> pa.Table:
@@ -54,6 +56,19 @@ class Table(Artifact):
     def rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.read().to_pylist()
         return rows
+
+    def stream(self, *, batch: int = 1_024) -> Iterator[dict[str, Any]]:
+        """The rows in order, a few at a time in memory."""
+        import pyarrow.parquet
+
+        with pyarrow.parquet.ParquetFile(self.directory / self.file) as file:
+            for part in file.iter_batches(batch_size=batch):
+                yield from part.to_pylist()
+
+    def __len__(self) -> int:
+        import pyarrow.parquet
+
+        return int(pyarrow.parquet.read_metadata(self.directory / self.file).num_rows)
 
 
 class Corpus(Table):
@@ -74,10 +89,32 @@ class Problems(Table):
 
 
 class Pairs(Table):
-    """Preferences: one prompt, a chosen and a rejected response; `detail` says how the rejected one came about."""
+    """Preferences: one prompt, a chosen and a rejected response; `detail` says how the rejected one came about.
+
+    Whoever writes a text with a model may add how it ended ("stop" or "length") and its tokens.
+    """
 
     file = "pairs.parquet"
     columns = ("id", "cluster", "prompt", "chosen", "rejected", "detail")
+    optional = ("chosen_finish_reason", "rejected_finish_reason", "chosen_tokens", "rejected_tokens", "language")
+
+
+class Judgements(Table):
+    """A judge's answers on some rows of a pair set: the chance, 0 to 1, that the chosen side is the better one.
+
+    Asked with the chosen side first and with the rejected side first; NaN where there was no answer.
+    """
+
+    file = "judgements.parquet"
+    columns = ("row", "chosen_first", "rejected_first")
+
+
+class PairQuality(Artifact):
+    """What a pair set is worth: `numbers` as in the record, and `examples`, as JSON."""
+
+    @property
+    def path(self) -> Path:
+        return self.directory / "quality.json"
 
 
 class Writings(Table):

@@ -23,6 +23,7 @@ from harness.store.artifacts import (
     Comparison,
     Corpus,
     ImportedCheckpoint,
+    PairQuality,
     Pairs,
     PoolSplits,
     Problems,
@@ -125,6 +126,17 @@ def comparison(directory: Path, exact: bool) -> Summary:
     return {"compared": compared, "refused": content["refused"]}
 
 
+def pair_quality(directory: Path, exact: bool) -> Summary:
+    """Numbers within rounding (a last bit moves a held-out area by less), and which examples are shown."""
+    content = json.loads(PairQuality(directory).path.read_text(encoding="utf-8"))
+    return {"numbers": content["numbers"], "examples": digest(content["examples"])}
+
+
+def nothing(directory: Path, exact: bool) -> Summary:
+    """Of a stage that hands nothing on."""
+    return {}
+
+
 SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
     "imported_checkpoint": imported_checkpoint,
     "imported_pairs": table(Pairs),
@@ -134,6 +146,8 @@ SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
     "pairs_part": table(Pairs),
     "pairs": table(Pairs),
     "split_pairs": table(Pairs),
+    "pair_quality": pair_quality,
+    "pair_gate": nothing,
     "problems": table(Problems),
     "preferences": table(Pairs),
     "candidates_part": table(Candidates),

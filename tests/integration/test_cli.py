@@ -261,6 +261,16 @@ def test_show_tells_what_was_asked_and_what_came_out(shell: Shell, finished: Wor
     assert shell.json()["run"]["attempts"] == 1
 
 
+def test_show_tells_what_a_pair_set_is_worth(shell: Shell, finished: Workspace) -> None:
+    quality, pairs = only(finished, "pair_quality"), only(finished, "pairs", "train")
+    for stage in (quality, pairs):
+        assert shell("show", stage.name, "--workdir", finished.workdir) == 0
+        assert f"Pair quality: {quality.name}" in shell.out
+        assert "static judge: agreement" in shell.out
+        assert "the static judge prefers" in shell.out
+        assert "chosen:\ndef " in shell.out or "chosen:\nasync def " in shell.out
+
+
 @pytest.mark.parametrize("name", ["encode/", "ffffffffffff", "nonsense/00", ""])
 def test_a_stage_that_is_not_one_is_told(shell: Shell, finished: Workspace, name: str) -> None:
     for arguments in (["show", name], ["diff", name, name]):

@@ -350,9 +350,28 @@ def test_texts_from_outside_are_shown_and_never_run(hostile: Case, full: Case) -
     for data in page.data:
         json.loads(data)
     shown = "".join(page.text)
-    assert shown.count(HOSTILE) > 20  # notes, tags, pairs, candidates, warning, failure
+    assert shown.count(HOSTILE) > 25  # notes, tags, pairs, their quality, candidates, warning, failure
+    assert f"degenerate pairs: {HOSTILE}" in shown
+    assert f"language: {HOSTILE}" in shown
+    assert "the static judge prefers the rejected side" in shown
     assert "<script>alert" not in hostile.html
     assert "<script>alert" not in hostile.files.markdown.read_text(encoding="utf-8")
+
+
+def test_the_quality_of_pairs_is_told_with_examples(full: Case) -> None:
+    [table] = [one for one in full.json["data"] if one["title"] == "Pair quality"]
+    cells = {row[0]: row[1:] for row in table["rows"]}
+    assert cells["verdict"][0] == "passes at 0.7"
+    assert cells["static judge: agreement where it has a preference"] == ["0.750", "[0.720, 0.780]"]
+    assert cells["static judge: liking for the first place"] == ["+0.125", "[+0.100, +0.150]"]
+    assert cells["area by unigrams, within pairs"] == ["0.750", "[0.720, 0.780]"]
+    assert cells["area by n-grams of 1 to 3"] == ["too few pairs", ""]
+    assert cells["cut off by a limit"] == ["unknown", "unknown"]
+    assert cells["near-identical sides"][0] == "60.0 %"
+    shown = "".join(full.page.text)
+    assert "PMP pairs worth a look" in shown
+    assert "the static judge prefers the rejected side" in shown
+    assert "static judge: agreement" in full.files.markdown.read_text(encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------------ made once

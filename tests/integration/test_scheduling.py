@@ -70,6 +70,7 @@ def random_plan(graph: Graph, source: random.Random, count: int) -> list[Stage]:
         inputs = {f"input-{index}": stage for index, stage in enumerate(read)}
         stage = graph.stage(source.choice(kinds), {"number": number}, inputs)
         stage.after.extend(source.sample(stages, min(len(stages), source.randint(0, 1))))
+        stage.gates.extend(source.sample(stages, min(len(stages), source.choice((0, 0, 0, 1)))))
         stages.append(stage)
     return stages
 
@@ -86,7 +87,7 @@ def test_nothing_starts_before_what_it_waits_for(tmp_path: Path, seed: int) -> N
     assert not summary.blocked
     round_of = {key: number for number, keys in enumerate(executor.together) for key in keys}
     for stage in stages:
-        for other in [*(item.stage for item in stage.inputs.values()), *stage.after]:
+        for other in [*(item.stage for item in stage.inputs.values()), *stage.after, *stage.gates]:
             assert round_of[other.fingerprint] < round_of[stage.fingerprint]
 
 
@@ -98,7 +99,7 @@ def test_a_failure_stops_what_reads_it_and_nothing_else(tmp_path: Path, seed: in
     summary, begun = run(Instant(failing=failing), stages, tmp_path)
     doomed: list[Stage] = []
     for stage in stages:
-        inputs = [item.stage for item in stage.inputs.values()]
+        inputs = [*(item.stage for item in stage.inputs.values()), *stage.gates]
         waits = [other for other in stage.after if other in doomed]  # it waits for one that never starts
         if waits or any(one in failing or one in doomed for one in inputs):
             doomed.append(stage)

@@ -58,6 +58,9 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "pairs.part_size": (40, ("pairs", *PAIRS)),
     "pairs.spare": (1.5, ("pairs",)),
     "pairs.max_tokens": (256, ("encode",)),
+    "pairs.quality.min_consistency": (0.8, ()),  # checks are no outcomes: see test_pair_quality_plan.py
+    "pairs.quality.on_fail": ("stop", ()),
+    "pairs.quality.most_pairs": (500, ()),
     "tasks.sums.kind": ("circuit_logic", ("problems", "preferences", "candidates_part")),
     "tasks.sums.problems.base": (16, ("problems",)),
     "tasks.sums.problems.finetune": (40, ("problems", "preferences")),

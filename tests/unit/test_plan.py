@@ -53,8 +53,8 @@ def needs(targets: Iterable[Stage]) -> set[str]:
     return found
 
 
-def ends(variant: Variant) -> list[Stage]:
-    return [outcome.stage for outcome in variant.outcomes]
+def ends(variant: Variant) -> tuple[Stage, ...]:
+    return variant.targets
 
 
 def kinds(stages: Iterable[Stage]) -> set[str]:
@@ -78,8 +78,9 @@ def grid(recipe: dict[str, Any], planned: MakePlan) -> Plan:
     return planned(recipe)
 
 
-def test_a_plan_holds_what_its_outcomes_need_and_nothing_else(grid: Plan) -> None:
-    assert {stage.fingerprint for stage in grid.stages} == needs(outcome.stage for outcome in grid.outcomes)
+def test_a_plan_holds_what_its_targets_need_and_nothing_else(grid: Plan) -> None:
+    assert {stage.fingerprint for stage in grid.stages} == needs(grid.targets)
+    assert set(grid.targets) == {stage for variant in (*grid.variants, *grid.references) for stage in ends(variant)}
     assert len(grid.stages) == len({stage.fingerprint for stage in grid.stages})
 
 
@@ -339,8 +340,8 @@ def left(plan: Plan, store: Store, runtime: Runtime = KEEP) -> Work:
         for item in stage.inputs.values():  # whatever runs finds its inputs
             record = store.record(item.stage.kind, item.stage.fingerprint)
             assert item.stage.fingerprint in running or (record is not None and store.has_payload(record))
-    for outcome in plan.outcomes:
-        assert outcome.stage.fingerprint in running | work.done
+    for target in plan.targets:
+        assert target.fingerprint in running | work.done
     return work
 
 
@@ -379,7 +380,7 @@ def test_some_done(plan: Plan, store: Store, finish: Finish, steps: int) -> None
 
 def test_nothing_runs_for_payload_that_nobody_reads(plan: Plan, store: Store, finish: Finish) -> None:
     finish_all(plan, finish)
-    targets = {outcome.stage.kind for outcome in plan.outcomes}
+    targets = kinds(plan.targets)
     for kind in kinds(plan.stages) - targets:
         drop(plan, store, kind)
     assert left(plan, store).to_run == ()
@@ -387,11 +388,11 @@ def test_nothing_runs_for_payload_that_nobody_reads(plan: Plan, store: Store, fi
 
 
 def test_nothing_runs_for_records_that_nobody_needs(plan: Plan, store: Store, finish: Finish) -> None:
-    for outcome in plan.outcomes:
-        finish(outcome.stage)
+    for target in plan.targets:
+        finish(target)
     work = left(plan, store)
     assert work.to_run == ()
-    assert work.done == {outcome.stage.fingerprint for outcome in plan.outcomes}
+    assert work.done == {target.fingerprint for target in plan.targets}
 
 
 def test_a_missing_stage_runs_again_with_its_dropped_inputs(plan: Plan, store: Store, finish: Finish) -> None:
@@ -518,6 +519,7 @@ def _plan_of(stages: Sequence[Stage], targets: Sequence[Stage]) -> Plan:
         graph=Graph(),
         settings=(),
         references=(reference,),
+        targets=reference.targets,
         stages=tuple(stages),
         asked=0,
     )

@@ -7,7 +7,7 @@ import pytest
 
 from harness.errors import DataError
 from harness.evaluation.pair_accuracy import pair_accuracy
-from harness.evaluation.shallow import fit_length, fit_ngrams, mask_digits, separability
+from harness.evaluation.shallow import fit_length, fit_ngrams, mask_digits
 
 WORDS = ["we", "add", "the", "two", "terms", "and", "so", "get", "=", "+", "12", "7", "apples", "cost", "total"]
 
@@ -75,42 +75,6 @@ def test_length_takes_the_direction_of_the_training_pairs() -> None:
     assert fit_length(["aa"], ["bb"]).direction == 1
 
 
-def test_separability_finds_style_and_only_style() -> None:
-    chosen, rejected = planted(80, 5)
-    found = separability(chosen, rejected, folds=4, seed=0)
-    assert found.ngrams > 0.95
-    assert found.ngram_values.shape == found.length_values.shape == (80,)
-    flips = np.random.default_rng(0).random(80) < 0.5
-    one = [b if flip else a for a, b, flip in zip(chosen, rejected, flips, strict=True)]
-    two = [a if flip else b for a, b, flip in zip(chosen, rejected, flips, strict=True)]
-    assert 0.3 < separability(one, two, folds=4, seed=0).ngrams < 0.7
-
-
-def test_separability_of_shuffled_labels_is_one_half_on_average() -> None:
-    texts = sentences(600, 8)
-    found = separability(texts[:300], texts[300:], folds=3, seed=1)
-    assert abs(found.ngrams - 0.5) < 0.09
-    assert abs(found.length - 0.5) < 0.09
-
-
-def test_separability_by_length_alone() -> None:
-    texts = sentences(60, 9)
-    found = separability([text + text for text in texts], texts, folds=3, seed=0)
-    assert found.length == 1.0
-    reverse = separability(texts, [text + text for text in texts], folds=3, seed=0)
-    assert reverse.length == 1.0
-
-
-def test_clusters_stay_in_one_fold() -> None:
-    # Each cluster has its own marker words: only a fit that saw the same cluster could use them.
-    chosen = [f"alpha{chr(97 + i // 4)} x" for i in range(80)]
-    rejected = [f"beta{chr(97 + i // 4)} x" for i in range(80)]
-    leaking = separability(chosen, rejected, folds=4, seed=0)
-    apart = separability(chosen, rejected, folds=4, seed=0, clusters=np.arange(80) // 4)
-    assert leaking.ngrams == 1.0
-    assert apart.ngrams == 0.5
-
-
 def test_bad_pairs_are_refused() -> None:
     with pytest.raises(DataError, match="2 pairs or more"):
         fit_ngrams(["a"], ["b"], seed=0)
@@ -118,9 +82,3 @@ def test_bad_pairs_are_refused() -> None:
         fit_length(["a", "b"], ["b"])
     with pytest.raises(DataError, match="1 pairs or more"):
         fit_length([], [])
-    with pytest.raises(DataError, match="3 folds for 2 clusters"):
-        separability(["a", "b", "c"], ["d", "e", "f"], folds=3, seed=0, clusters=[0, 0, 1])
-    with pytest.raises(DataError, match="cluster label"):
-        separability(["a", "b"], ["c", "d"], folds=2, seed=0, clusters=[0])
-    with pytest.raises(DataError, match="leaves 1"):
-        separability(["a", "b"], ["c", "d"], folds=2, seed=0)

@@ -1,0 +1,123 @@
+"""The quality of a pair set as a table, and its examples: what the report and `harness show` have to tell of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.report.facts import Facts
+from harness.report.words import count, interval, score, signed, signed_interval
+from harness.store.artifacts import PairQuality
+from harness.store.record import Record
+
+Row = tuple[str, str, str]
+
+ALIKE = {
+    "identical": "identical sides",
+    "same_tokens": "sides differ in blanks or comments only",
+    "near_identical": "near-identical sides",
+}
+SEPARABLE = {"length": "length", "unigrams": "unigrams", "ngrams": "n-grams of 1 to 3"}
+NOTE = (
+    "Agreement counts a tie half; the verdict rests on the pairs on which a judge has a preference: it fails if the "
+    "whole interval is below the minimum. Shuffled labels are a control. Area: under the ROC curve, held out by "
+    "cluster, digits masked; within pairs the two sides of one pair, over texts any chosen against any rejected text. "
+    "Above 0.9 by length or unigrams, or with fewer than half of the rejected sides parsing, pairs are degenerate."
+)
+
+
+def quality_table(record: Record) -> Facts:
+    """The numbers of a pair_quality record."""
+    numbers = record.result
+    sides: Mapping[str, Any] = numbers["sides"]
+    rows = [
+        ("verdict", _verdict(numbers), ""),
+        ("pairs, and how many were sampled", count(numbers["pairs"]), count(numbers["sampled"])),
+        *((name, _percent(numbers["alike"][kind]), "") for kind, name in ALIKE.items()),
+        _both("parses", sides, "parse_rate"),
+        _both("compiles", sides, "compile_rate"),
+        _both("repeats an earlier text", sides, "repeated"),
+        ("cut off by a limit", *(_cut(sides[side]) for side in sides)),
+        ("characters", *(count(sides[side]["mean_characters"]) for side in sides)),
+        *_ratios(numbers["length_ratio"]),
+        ("distinct trigrams", *(_percent(numbers["distinct_ngrams"][side]["3"]) for side in sides)),
+        *((f"language: {name}", _percent(share), "") for name, share in numbers["languages"].items()),
+        ("chosen minus rejected: parses", *_signed(numbers["gap"]["parse_rate"])),
+        ("chosen minus rejected: static score", *_signed(numbers["gap"]["static_score"])),
+        *_areas(numbers["separability"]),
+        *(row for name, judge in numbers["judges"].items() for row in _judge(name, judge)),
+    ]
+    return Facts(
+        title="Pair quality",
+        columns=("", "chosen, or all", "rejected, or interval"),
+        rows=tuple(rows),
+        numbers=frozenset({1, 2}),
+        note=" ".join([*(f"{reason}." for reason in numbers["reasons"]), NOTE]),
+    )
+
+
+def read_examples(directory: Path) -> list[dict[str, str]]:
+    """The examples of a pair_quality artifact: why, id, prompt, chosen, rejected, detail."""
+    content = json.loads(PairQuality(directory).path.read_text(encoding="utf-8"))
+    found: list[dict[str, str]] = content["examples"]
+    return found
+
+
+def _verdict(numbers: Mapping[str, Any]) -> str:
+    told = f"{numbers['verdict']} at {numbers['min_consistency']:g}"
+    return f"{told}; degenerate" if numbers["degenerate"] else told
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _both(name: str, sides: Mapping[str, Any], key: str) -> Row:
+    chosen, rejected = (_percent(sides[side][key]) for side in ("chosen", "rejected"))
+    return (name, chosen, rejected)
+
+
+def _cut(side: Mapping[str, Any]) -> str:
+    share = side["truncated"]["share"]
+    return "unknown" if share is None else _percent(share)
+
+
+def _ratios(ratios: Mapping[str, Any]) -> Iterator[Row]:
+    for unit, ratio in ratios.items():
+        if ratio is not None:
+            yield (f"{unit}, rejected over chosen", f"{ratio:.3f}", "")
+
+
+def _limits(found: Mapping[str, Any]) -> str:
+    return "" if found["low"] is None else interval(found["low"], found["high"])
+
+
+def _signed(found: Mapping[str, Any]) -> tuple[str, str]:
+    if found["estimate"] is None:
+        return "none", ""
+    limits = "" if found["low"] is None else signed_interval(found["low"], found["high"])
+    return signed(found["estimate"]), limits
+
+
+def _told(name: str, found: Mapping[str, Any]) -> Row:
+    return (name, "none" if found["estimate"] is None else score(found["estimate"]), _limits(found))
+
+
+def _areas(separable: Mapping[str, Any]) -> Iterator[Row]:
+    for kind, name in SEPARABLE.items():
+        if separable[kind] is None:
+            yield (f"area by {name}", "too few pairs", "")
+        else:
+            yield _told(f"area by {name}, within pairs", separable[kind]["within_pairs"])
+            yield _told(f"area by {name}, over texts", separable[kind]["over_texts"])
+
+
+def _judge(name: str, judge: Mapping[str, Any]) -> Iterator[Row]:
+    yield (f"{name} judge: judged, has a preference", count(judge["judged"]), count(judge["preferring"]))
+    yield _told(f"{name} judge: agreement", judge["agreement"])
+    yield _told(f"{name} judge: agreement where it has a preference", judge["of_preferring"])
+    yield _told(f"{name} judge: the same, labels shuffled", judge["shuffled"])
+    if judge["position_bias"]["estimate"]:
+        yield (f"{name} judge: liking for the first place", *_signed(judge["position_bias"]))
