@@ -8,14 +8,15 @@ from __future__ import annotations
 import errno
 import importlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreError
 from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
 from harness.plan.pipeline import task_source
-from harness.plan.sources import plugin_digest, resolve_versions
+from harness.plan.sources import corpus_looks, plugin_digest
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe, Runtime, plugin_kinds
 from harness.store.store import Store
@@ -23,16 +24,16 @@ from harness.tasks.registry import BUILT_IN
 from harness.tasks.splits import read_options
 
 GPUS = Path("/proc/driver/nvidia/gpus")
-Look = Callable[[str], object]  # raises MissingRequirement
+Look = Callable[[Any], object]  # raises MissingRequirement
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
 
 
 def missing_packages(loaded: LoadedRecipe) -> list[HarnessError]:
-    """Packages of corpora, tasks' generators and plugins that are not installed, each told once."""
+    """Packages, files and columns of corpora, tasks' generators and plugins that are not there, each told once."""
     asked: list[tuple[Setting | None, Recipe]] = [(None, loaded.recipe)]
     asked += [(setting, setting.experiment) for setting in loaded.settings]
     problems: list[HarnessError] = []
-    looked_at: set[tuple[Look, str]] = set()
+    looked_at: set[tuple[Look, Hashable]] = set()
     for setting, experiment in asked:
         for path, look, name in _looks(experiment):
             if (look, name) in looked_at:
@@ -46,19 +47,15 @@ def missing_packages(loaded: LoadedRecipe) -> list[HarnessError]:
     return problems
 
 
-def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, str]]:
-    """(path in the recipe, how to look, for what) of everything an experiment needs installed."""
-    for index, package in enumerate(experiment.corpus.packages):
-        yield f"corpus.packages.{index}", _look_for_package, package
+def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, Hashable]]:
+    """(path in the recipe, how to look, for what) of everything an experiment needs to be there."""
+    for key, look, what in corpus_looks(experiment.corpus):
+        yield f"corpus.{key}", look, what
     for name, task in experiment.tasks.items():
         if ":" not in task.kind:
             yield f"tasks.{name}.kind", _look_for_generator, task.kind
     for path, kind in plugin_kinds(experiment):
         yield path, plugin_digest, kind
-
-
-def _look_for_package(package: str) -> None:
-    resolve_versions([package])
 
 
 def _look_for_generator(kind: str) -> None:

@@ -150,13 +150,15 @@ def construct(
 def prompt_for(function: Function, description_characters: int) -> str:
     """Description and signature as comment lines, with a final newline; empty if there is no description.
 
-    Both sides of a mutation pair have this very signature.
+    Both sides of a mutation pair have this very signature. A document that is no function has none: its first line
+    would already be part of the answer.
     """
     description = describe(function.docstring, description_characters)
     if not description:
         return ""
     signature = function.source.partition("\n")[0]
-    lines = [*description.splitlines(), "", signature]
+    is_function = signature.startswith(("def ", "async def "))
+    lines = [*description.splitlines(), *(("", signature) if is_function else ())]
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 

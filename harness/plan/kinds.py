@@ -38,7 +38,7 @@ _TASKS = ("tasks",)
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
-        "corpus": Kind(code_version=1, sources=("corpus", "stages/corpus.py")),
+        "corpus": Kind(code_version=2, sources=("corpus", "stages/corpus.py")),
         "pairs_part": Kind(code_version=1, sources=("pairs", "corpus/normalise.py", "stages/pairs_part.py")),
         "pairs": Kind(code_version=1, sources=("stages/gather.py", "stages/pairs.py")),
         "problems": Kind(code_version=1, sources=(*_TASKS, "stages/problems.py")),

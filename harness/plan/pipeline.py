@@ -5,7 +5,6 @@ Everything that enters a `spec` here is identity. Nothing of `runtime` may be re
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,17 +97,29 @@ class Pipeline:
     # ---------------------------------------------------------------------------------------------- data
 
     def corpus(self, experiment: Experiment) -> Stage:
+        """Cleaned documents; with decontamination its identity names the problems it was checked against."""
         block = experiment.corpus
-        key = ("corpus", self._text(block))
+        key = ("corpus", self._corpus_key(experiment))
         if key not in self._memory:
-            spec = {
-                **identity_of(block),
-                "versions": sources.resolve_versions(block.packages),
-                "python": platform.python_version(),  # the normal form of code is this version's
-                "seed": self.data_seed,
-            }
-            self._memory[key] = self.graph.stage("corpus", spec, label="corpus")
+            spec = {**identity_of(block), **sources.resolve_corpus(block), "seed": self.data_seed}
+            inputs = {}
+            if block.decontaminate is not None:
+                inputs = {f"problems-{name}": self.problems(name, task) for name, task in experiment.tasks.items()}
+            self._memory[key] = self.graph.stage("corpus", spec, inputs, label="corpus")
         return self._memory[key]
+
+    def _corpus_key(self, experiment: Experiment) -> str:
+        """What decides a setting's corpus: its block and, if it is checked against them, the tasks' problems."""
+        return self._once("corpus", experiment, lambda: self._corpus_text(experiment))
+
+    def _corpus_text(self, experiment: Experiment) -> str:
+        texts = [self._text(experiment.corpus)]
+        if experiment.corpus.decontaminate is not None:
+            texts += [
+                f"{name}={task.kind}{self._text(task.problems)}{sorted(task.options.items())}"
+                for name, task in experiment.tasks.items()
+            ]
+        return "|".join(texts)
 
     def problems(self, name: str, task: Task) -> Stage:
         key = ("problems", self._text(task))
@@ -138,7 +149,7 @@ class Pipeline:
             "pair_key",
             experiment,
             lambda: "|".join(
-                [self._text(block) for block in (experiment.corpus, experiment.model)]
+                [self._corpus_key(experiment), self._text(experiment.model)]
                 + [self._text(block) for block in (pairs.prompt, pairs.chosen, pairs.rejected)]
                 + [str(pairs.part_size), str(pairs.spare), str(pairs.max_tokens)]
             ),
@@ -197,7 +208,7 @@ class Pipeline:
 
     def tokenizer(self, experiment: Experiment) -> Stage:
         vocabulary = experiment.model.vocabulary
-        key = ("tokenizer", vocabulary, self._text(experiment.corpus), self._base_problems(experiment))
+        key = ("tokenizer", vocabulary, self._corpus_key(experiment), self._base_problems(experiment))
         if key not in self._memory:
             inputs = {"corpus": self.corpus(experiment)}
             for name, task in experiment.tasks.items():
@@ -255,7 +266,7 @@ class Pipeline:
     def base(self, experiment: Experiment) -> Stage:
         model = experiment.model
         length = experiment.pairs.max_tokens
-        key = ("base", self._text(model), self._text(experiment.corpus), self._base_problems(experiment), length)
+        key = ("base", self._text(model), self._corpus_key(experiment), self._base_problems(experiment), length)
         if key not in self._memory:
             inputs = {"tokenizer": self.tokenizer(experiment)}
             inputs["tokens-corpus"] = self.encode(

@@ -20,7 +20,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from harness.recipe.blocks import WSD, Evaluate, Finetune, Pairs, Pretrain, PythonPackages, Seeds, Task, TinyModel
+from harness.recipe.blocks import WSD, Evaluate, Finetune, Pairs, Pretrain, Seeds, Task, TinyModel
+from harness.recipe.corpus import CorpusSource
 from harness.recipe.fields import (
     CODE,
     ENGINES,
@@ -44,7 +45,7 @@ class Experiment(Block):
     """Everything that decides a result, apart from seeds."""
 
     model: TinyModel
-    corpus: PythonPackages
+    corpus: CorpusSource
     pairs: Pairs
     tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks, used by finetune and evaluate.")
     pretrain: Pretrain | None = Field(description="null: the arm without preference-model pretraining.")
