@@ -6,6 +6,7 @@ numpy is imported when something is read or written, not when this module is.
 from __future__ import annotations
 
 import itertools
+import mmap
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_NUMBERS = ("segments", "first_segment", "rows")
+# Groups read in order before pages already read are given back.
+_RELEASE_EVERY = 1 << 16
 
 
 def write_tokens(directory: Path, groups: Iterable[tuple[int, Sequence[Sequence[int]]]], vocabulary: int) -> None:
@@ -43,18 +49,12 @@ def open_tokens(directory: Path, *, limit: int | None) -> TokenReader:
     """Map the files of `write_tokens`; `limit` shows only the first groups."""
     import numpy as np
 
-    segments, first_segment, rows = (
-        # A view without numpy's memmap class, whose every slice costs microseconds; the mapping stays.
-        np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r"))
-        for name in ("segments", "first_segment", "rows")
-    )
+    arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in _NUMBERS}
     size = (directory / "tokens.bin").stat().st_size
-    total = int(segments[-1])
+    total = int(arrays["segments"][-1])
     dtype = np.dtype("<u2") if size == 2 * total else np.dtype("<u4")
-    ids: np.ndarray[Any, np.dtype[Any]] = (
-        np.asarray(np.memmap(directory / "tokens.bin", dtype=dtype, mode="r")) if total else np.zeros(0, dtype)
-    )
-    return TokenReader(ids=ids, segments=segments, first_segment=first_segment, rows=rows, limit=limit)
+    ids = np.memmap(directory / "tokens.bin", dtype=dtype, mode="r") if total else np.zeros(0, dtype)
+    return TokenReader(ids=ids, **arrays, limit=limit)
 
 
 def _little_endian(values: array[int]) -> array[int]:
@@ -116,9 +116,11 @@ class TokenReader:
         rows: np.ndarray[Any, Any],
         limit: int | None = None,
     ) -> None:
-        self._ids = ids
-        self._segments = segments
-        self._first_segment = first_segment
+        import numpy as np
+
+        # Views without numpy's memmap class, whose every slice costs microseconds; they keep the mapping.
+        self._ids, self._segments, self._first_segment = map(np.asarray, (ids, segments, first_segment))
+        self._maps = [array._mmap for array in (ids, segments, first_segment) if hasattr(array, "_mmap")]
         self._length = len(rows) if limit is None else min(limit, len(rows))
         self.rows = rows[: self._length]
 
@@ -133,4 +135,9 @@ class TokenReader:
         return [ids[start - bounds[0] : stop - bounds[0]] for start, stop in itertools.pairwise(bounds)]
 
     def __iter__(self) -> Iterator[list[np.ndarray[Any, Any]]]:
-        return (self.group(index) for index in range(len(self)))
+        """All groups in order; pages read stay in the system's cache but do not count as this process's memory."""
+        for index in range(len(self)):
+            yield self.group(index)
+            if index % _RELEASE_EVERY == _RELEASE_EVERY - 1:
+                for pages in self._maps:
+                    pages.madvise(mmap.MADV_DONTNEED)

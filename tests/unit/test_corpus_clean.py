@@ -202,7 +202,9 @@ def test_near_duplicates_agree_with_brute_force(threshold: float, batch: int, tm
             kept.append(index)
     assert first
     with NearDuplicates(threshold=threshold, seed=0, scratch=tmp_path) as near:
-        found = [copy for start in range(0, len(sources), batch) for copy in near.copies(sources[start : start + batch])]
+        found = [
+            copy for start in range(0, len(sources), batch) for copy in near.copies(sources[start : start + batch])
+        ]
     assert {index: copy for index, copy in enumerate(found) if copy is not None} == first
     assert not list(tmp_path.iterdir())
 

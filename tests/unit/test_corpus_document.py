@@ -1,4 +1,4 @@
-"""What a source's texts become: functions of Python files, documents of the rest, and what they say about themselves."""
+"""What a source's texts become: functions of Python files, documents of the rest, and their own descriptions."""
 
 from __future__ import annotations
 
