@@ -50,6 +50,7 @@ RECIPE: dict[str, Any] = {
         "max_characters": 600,
         "min_docstring_characters": 20,
         "near_duplicate": 0.8,
+        "decontaminate": {"n": 13, "threshold": 0.0, "on_hit": "drop"},
     },
     "pairs": {
         "count": 160,

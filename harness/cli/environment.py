@@ -18,7 +18,7 @@ from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
 from harness.plan.model_sources import resolve_model
 from harness.plan.pipeline import task_source
-from harness.plan.sources import plugin_digest, resolve_versions
+from harness.plan.sources import corpus_looks, plugin_digest
 from harness.recipe.blocks import PoolTask, Task
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe, Runtime, models_of, plugin_kinds
@@ -33,7 +33,7 @@ NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
 
 
 def missing_packages(loaded: LoadedRecipe) -> list[HarnessError]:
-    """Packages of corpora, tasks' generators and plugins, and models that are not there, each told once."""
+    """Packages, files and columns of corpora, tasks' generators, plugins and models that are not there, each once."""
     asked: list[tuple[Setting | None, Recipe]] = [(None, loaded.recipe)]
     asked += [(setting, setting.experiment) for setting in loaded.settings]
     problems: list[HarnessError] = []
@@ -52,9 +52,9 @@ def missing_packages(loaded: LoadedRecipe) -> list[HarnessError]:
 
 
 def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, Hashable]]:
-    """(path in the recipe, how to look, for what) of everything an experiment needs installed."""
-    for index, package in enumerate(experiment.corpus.packages):
-        yield f"corpus.packages.{index}", _look_for_package, package
+    """(path in the recipe, how to look, for what) of everything an experiment needs to be there."""
+    for key, look, what in corpus_looks(experiment.corpus):
+        yield f"corpus.{key}", look, what
     for name, task in experiment.tasks.items():
         if ":" not in task.kind and not isinstance(task, PoolTask):
             yield f"tasks.{name}.kind", _look_for_generator, task.kind
@@ -62,10 +62,6 @@ def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, Hashable]]:
         yield path, plugin_digest, kind
     for path, model in models_of(experiment):
         yield path, resolve_model, model
-
-
-def _look_for_package(package: str) -> None:
-    resolve_versions([package])
 
 
 def _look_for_generator(kind: str) -> None:

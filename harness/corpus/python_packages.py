@@ -70,10 +70,23 @@ def read_functions(packages: Sequence[str], *, counts: Counter[str] | None = Non
             except SyntaxError:
                 tally["unparsable_files"] += 1
                 continue
-            yield from _functions(tree, file, tally)
+            for name, docstring, source in functions_of(tree, tally):
+                yield Function(
+                    package=file.package,
+                    module=file.module,
+                    qualified_name=name,
+                    docstring=docstring,
+                    source=source,
+                )
 
 
-def _functions(tree: ast.Module, file: _File, tally: Counter[str]) -> Iterator[Function]:
+def functions_of(tree: ast.Module, tally: Counter[str]) -> Iterator[tuple[str, str, str]]:
+    """(qualified name, docstring, normalised source) of every documented function of a file, in order of line.
+
+    Args:
+        tree: is changed by it: docstrings and decorators are taken out.
+        tally: "functions" and "unparsable_functions" are added to it.
+    """
     for prefix, node in _definitions(tree.body, ""):
         docstring = ast.get_docstring(node)
         if not docstring:
@@ -85,13 +98,7 @@ def _functions(tree: ast.Module, file: _File, tally: Counter[str]) -> Iterator[F
             tally["unparsable_functions"] += 1
             continue
         tally["functions"] += 1
-        yield Function(
-            package=file.package,
-            module=file.module,
-            qualified_name=prefix + node.name,
-            docstring=docstring,
-            source=source,
-        )
+        yield prefix + node.name, docstring, source
 
 
 def _definitions(body: Sequence[ast.stmt], prefix: str) -> Iterator[tuple[str, FunctionNode]]:

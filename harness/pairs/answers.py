@@ -14,8 +14,9 @@ _FENCED = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | r
 
 
 def signature_of(function: Function) -> str:
-    """The first line of the function, which every side of its pairs is to have."""
-    return function.source.partition("\n")[0]
+    """The first line of a function, which every side of its pairs is to have; "" for a document that is no function."""
+    first = function.source.partition("\n")[0]
+    return first if first.startswith(("def ", "async def ")) else ""
 
 
 def clipped(description: str, share: float) -> str:

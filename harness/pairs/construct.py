@@ -181,11 +181,13 @@ def by_docstring(characters: int) -> Descriptions:
 def prompt_of(description: str, function: Function) -> str:
     """Description and signature as comment lines, with a final newline; empty if there is no description.
 
-    Both sides of a mutation pair have this very signature, and models are asked for it.
+    Both sides of a mutation pair have this very signature, and models are asked for it. A document that is no function
+    has none: its first line would already be part of the answer.
     """
     if not description:
         return ""
-    lines = [*description.splitlines(), "", signature_of(function)]
+    signature = signature_of(function)
+    lines = [*description.splitlines(), *(("", signature) if signature else ())]
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 

@@ -63,7 +63,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "imported_pairs": Kind(code_version=1, sources=(*_TABLES, "stages/imported_pairs.py")),
         "imported_pool": Kind(code_version=1, sources=(*_TABLES, "stages/imported_pool.py")),
         "imported_scores": Kind(code_version=1, sources=(*_TABLES, "stages/imported_scores.py")),
-        "corpus": Kind(code_version=1, sources=("corpus", "stages/corpus.py")),
         "pretrained": Kind(
             code_version=1,
             sources=(
@@ -100,6 +99,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "stages/pairs_part.py",
             ),
         ),
+        "corpus": Kind(code_version=2, sources=("corpus", "stages/corpus.py")),
         "pairs": Kind(code_version=1, sources=("stages/gather.py", "stages/pairs.py")),
         "split_pairs": Kind(code_version=1, sources=(*_DEALT, "stages/split_pairs.py")),
         "pair_quality": Kind(

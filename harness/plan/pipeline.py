@@ -5,7 +5,6 @@ Everything that enters a `spec` here is identity. Nothing of `runtime` may be re
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -137,16 +136,15 @@ class Pipeline:
     # ---------------------------------------------------------------------------------------------- data
 
     def corpus(self, experiment: Experiment) -> Stage:
+        """Cleaned documents; with decontamination its identity names the problems it was checked against."""
         block = experiment.corpus
-        key = ("corpus", self._text(block))
+        key = ("corpus", self._corpus_key(experiment))
         if key not in self._memory:
-            spec = {
-                **identity_of(block),
-                "versions": sources.resolve_versions(block.packages),
-                "python": platform.python_version(),  # the normal form of code is this version's
-                "seed": self.data_seed,
-            }
-            self._memory[key] = self.graph.stage("corpus", spec, label="corpus")
+            spec = {**identity_of(block), **sources.resolve_corpus(block), "seed": self.data_seed}
+            inputs = {}
+            if block.decontaminate is not None:
+                inputs = {f"problems-{name}": self.problems(name, task) for name, task in experiment.tasks.items()}
+            self._memory[key] = self.graph.stage("corpus", spec, inputs, label="corpus")
         return self._memory[key]
 
     def pretrained(self, model: PackagedModel | FolderModel | GgufModel | HubModel) -> Stage:
@@ -159,10 +157,26 @@ class Pipeline:
             )
         return self._memory[key]
 
+    def _problems_text(self, task: AnyTask) -> str:
+        """What decides a task's problems."""
+        if isinstance(task, PoolTask):
+            return f"pool {task.imported} {self._text(task.problems)}"
+        return f"{task.kind}{self._text(task.problems)}{sorted(task.options.items())}"
+
     def imported(self, what: str, name: str) -> Stage:
         """The stage that brought in a named asset; its identity is the content's digest, whatever the name."""
         spec = {"digest": self.imports[what, name].digest}
         return self.graph.stage(STAGE_OF[what], spec, label=f"imported {what} {name}")
+
+    def _corpus_key(self, experiment: Experiment) -> str:
+        """What decides a setting's corpus: its block and, if it is checked against them, the tasks' problems."""
+        return self._once("corpus", experiment, lambda: self._corpus_text(experiment))
+
+    def _corpus_text(self, experiment: Experiment) -> str:
+        texts = [self._text(experiment.corpus)]
+        if experiment.corpus.decontaminate is not None:
+            texts += [f"{name}={self._problems_text(task)}" for name, task in experiment.tasks.items()]
+        return "|".join(texts)
 
     def problems(self, name: str, task: AnyTask) -> Stage:
         key = ("problems", self._text(task))
@@ -204,8 +218,8 @@ class Pipeline:
         else:
             made = [self._text(block) for block in (pairs.prompt, pairs.chosen, pairs.rejected)]
             made += [str(pairs.part_size), str(pairs.spare), str(pairs.max_tokens)]
-        blocks = (experiment.corpus, experiment.model)
-        return self._once("pair_key", experiment, lambda: "|".join([*map(self._text, blocks), *made]))
+        common = [self._corpus_key(experiment), self._text(experiment.model)]
+        return self._once("pair_key", experiment, lambda: "|".join([*common, *made]))
 
     def pairs(self, experiment: Experiment, split: str, count: int) -> Stage:
         block = experiment.pairs
@@ -233,6 +247,8 @@ class Pipeline:
         """What models write for a range of slots: the descriptions, and each side of theirs."""
         found: dict[str, Stage] = {}
         described: dict[str, Stage] = {"corpus": corpus}
+        mutates = any(isinstance(side, MutationSide) for side in (block.chosen, block.rejected))
+        span = {**span, "only_functions": mutates}  # so that a slot has the same function everywhere
         if isinstance(block.prompt, DescriptionPrompt):
             found["descriptions"] = self._written("descriptions_part", block.prompt.describer, described, span)
             described["descriptions"] = found["descriptions"]
@@ -351,7 +367,7 @@ class Pipeline:
         if not isinstance(experiment.model, TinyModel):
             return self.pretrained(experiment.model)
         vocabulary = experiment.model.vocabulary
-        key = ("tokenizer", vocabulary, self._text(experiment.corpus), self._base_problems(experiment))
+        key = ("tokenizer", vocabulary, self._corpus_key(experiment), self._base_problems(experiment))
         if key not in self._memory:
             inputs = {"corpus": self.corpus(experiment)}
             for name, task in experiment.tasks.items():
@@ -427,7 +443,7 @@ class Pipeline:
         if not isinstance(model, TinyModel):
             return self.pretrained(model)
         length = experiment.pairs.max_tokens
-        key = ("base", self._text(model), self._text(experiment.corpus), self._base_problems(experiment), length)
+        key = ("base", self._text(model), self._corpus_key(experiment), self._base_problems(experiment), length)
         if key not in self._memory:
             inputs = {"tokenizer": self.tokenizer(experiment)}
             inputs["tokens-corpus"] = self.encode(

@@ -1,6 +1,6 @@
-"""Which version of a Python package a corpus is read from, so that a plan can make it part of an identity.
+"""What a corpus or a plugin is read from, so that a plan can make it part of an identity.
 
-Looks only at installation metadata: it must not import the packages it names, nor read their code.
+Of packages it looks only at installation metadata: it must not import the packages it names, nor read their code.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ import importlib.metadata
 import importlib.util
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import MissingRequirement
+from harness.plan.files import JSON_LINES, PARQUET, SourceFile, check_columns, endings_of, find_files, listing
+from harness.recipe.corpus import CorpusSource, Files, HuggingFace, JsonLines, Parquet, PythonPackages
 
 STANDARD_LIBRARY = "stdlib"
 
@@ -114,3 +118,94 @@ def plugin_digest(kind: str) -> str:
     raise MissingRequirement(
         "a plugin must be importable", f"there is no module {module!r}", "install its package, or correct the name"
     )
+
+
+def needs_hub() -> None:
+    """That datasets of the hub can be read here.
+
+    Raises:
+        MissingRequirement: the extra is not installed.
+    """
+    if importlib.util.find_spec("datasets") is None:
+        raise MissingRequirement(
+            "`corpus.kind: huggingface` needs the package datasets",
+            "it is not installed",
+            "pip install 'codepmp-harness[hub]'",
+        )
+
+
+def resolve_corpus(block: CorpusSource) -> dict[str, Any]:
+    """What decides a corpus beside its block's settings: versions of packages, contents of files, a hub's commit.
+
+    The normal form of code is that of the Python that prints it, so its version is part of it.
+
+    Raises:
+        MissingRequirement: something is not installed, not there or not readable.
+    """
+    found: dict[str, Any] = {"python": platform.python_version()}
+    if isinstance(block, PythonPackages):
+        found["versions"] = resolve_versions(block.packages)
+    elif isinstance(block, HuggingFace):
+        found["commit"] = block.commit
+    else:
+        found["files"] = listing(corpus_files(block))
+    return found
+
+
+def corpus_files(block: Files | Parquet | JsonLines) -> list[SourceFile]:
+    """The files of a block, in the order they are read.
+
+    Raises:
+        MissingRequirement: a path leads nowhere.
+    """
+    return find_files(block.paths, _endings(block))
+
+
+def corpus_looks(block: CorpusSource) -> Iterator[tuple[str, Callable[[Any], object], Hashable]]:
+    """(key of the block, how to look, for what) of everything that must be there before anything runs.
+
+    How to look raises MissingRequirement; equal looks for equal things find the same.
+    """
+    if isinstance(block, PythonPackages):
+        for index, package in enumerate(block.packages):
+            yield f"packages.{index}", _look_for_package, package
+    elif isinstance(block, HuggingFace):
+        yield "kind", _look_for_hub, None
+    else:
+        for index, pattern in enumerate(block.paths):
+            yield f"paths.{index}", _look_into, _Pattern.of(block, pattern)
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """A path of a corpus and what its files must hold."""
+
+    pattern: str
+    kind: str
+    endings: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, block: Files | Parquet | JsonLines, pattern: str) -> _Pattern:
+        columns = () if isinstance(block, Files) else tuple(block.columns.by_purpose.items())
+        return cls(pattern, block.kind, _endings(block), columns)
+
+
+def _look_for_package(package: str) -> None:
+    resolve_versions([package])
+
+
+def _look_for_hub(_: None) -> None:
+    needs_hub()
+
+
+def _look_into(asked: _Pattern) -> None:
+    for file in find_files([asked.pattern], asked.endings):
+        if asked.columns:
+            check_columns(file, asked.kind, dict(asked.columns))
+
+
+def _endings(block: Files | Parquet | JsonLines) -> tuple[str, ...]:
+    if isinstance(block, Files):
+        return endings_of(block.languages)
+    return PARQUET if isinstance(block, Parquet) else JSON_LINES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -152,46 +151,6 @@ Model = Annotated[TinyModel | PackagedModel | FolderModel | GgufModel | HubModel
 
 
 # ------------------------------------------------------------------------------------------------------ data
-
-
-class PythonPackages(Block):
-    """Functions with docstrings from installed Python code; the packages' versions are identity."""
-
-    kind: Literal["python_packages"]
-    packages: Names = Field(description='Import names; "stdlib" is the standard library, a package per module.')
-    heldout: Names = Field(description="Packages kept for judging pair accuracy, never trained on.")
-    base: Names = Field(description="Packages that only the base language model reads.")
-    min_characters: Annotated[int, Field(ge=1, le=100_000)] = 80
-    max_characters: Annotated[int, Field(ge=1, le=1_000_000)] = 600
-    min_docstring_characters: Annotated[int, Field(ge=1, le=100_000)] = 20
-    near_duplicate: Fraction = Field(0.8, description="Jaccard similarity from which two functions are one.")
-
-    @model_validator(mode="after")
-    def _disjoint(self) -> PythonPackages:
-        both = sorted(set(self.heldout) & set(self.base))
-        if both:
-            raise problem(
-                "`heldout` and `base` must not share a package", f"both name {', '.join(both)}", "drop it from one"
-            )
-        unknown = [name for name in (*self.heldout, *self.base) if not self._is_read(name)]
-        if unknown:
-            raise problem(
-                "`heldout` and `base` must name packages of `packages`",
-                f"{unknown[0]!r} is none of {', '.join(self.packages)}",
-                "correct the name or add the package",
-            )
-        if self.min_characters > self.max_characters:
-            raise problem(
-                "`min_characters` must not exceed `max_characters`",
-                f"{self.min_characters} > {self.max_characters}",
-                "swap them",
-            )
-        return self
-
-    def _is_read(self, name: str) -> bool:
-        if "stdlib" in self.packages and name in sys.stdlib_module_names:
-            return True
-        return name in self.packages and name != "stdlib"
 
 
 class DocstringPrompt(Block):

@@ -30,10 +30,10 @@ from harness.recipe.blocks import (
     Pairs,
     PoolTask,
     Pretrain,
-    PythonPackages,
     Seeds,
     TinyModel,
 )
+from harness.recipe.corpus import CorpusSource
 from harness.recipe.fields import (
     CODE,
     ENGINES,
@@ -58,7 +58,7 @@ class Experiment(Block):
     """Everything that decides a result, apart from seeds."""
 
     model: Model
-    corpus: PythonPackages
+    corpus: CorpusSource
     pairs: AnyPairs
     tasks: dict[Name, AnyTask] = Field(min_length=1, description="Named tasks, used by finetune and evaluate.")
     pretrain: Pretrain | None = Field(description="null: the arm without preference-model pretraining.")

@@ -24,6 +24,7 @@ from harness.store.store import Store
 
 MOST_EXAMPLES = 5
 POOLS = ("candidates", "pool_candidates")
+MOST_NAMED = 6  # files of a corpus told by name
 SPLITS = ("base", "finetune", "dev", "test")
 
 
@@ -100,18 +101,17 @@ def _corpus(stage: Stage, record: Record) -> Facts:
         ((reason, number) for reason, number in cleaning.items() if reason not in ("read", "kept") and number),
         key=lambda item: -item[1],
     )
-    rows = [("functions read", count(read), share(read, read))]
+    rows = [("read", count(read), share(read, read))]
     rows += [(f"dropped: {_words(reason)}", count(number), share(number, read)) for reason, number in dropped]
     rows.append(("kept", count(cleaning["kept"]), share(cleaning["kept"], read)))
     purposes = {"train": "PMP pairs", "base": "the base language model", "heldout": "held-out pairs"}
     rows += [(f"of these, for {purposes.get(split, split)}", count(n), share(n, read)) for split, n in kept.items()]
-    packages = listing([f"{name} {version}" for name, version in stage.spec["versions"].items()])
     return Facts(
-        title="Corpus: functions and cleaning",
-        columns=("", "functions", "share"),
+        title="Corpus: documents and cleaning",
+        columns=("", "functions or documents", "share"),
         rows=tuple(rows),
         numbers=frozenset({1, 2}),
-        note=f"From {packages}; split by package. Held out: {listing(stage.spec['heldout'])}.",
+        note=" ".join([_corpus_origin(stage), _contamination(record)]).strip(),
     )
 
 
@@ -122,6 +122,35 @@ def _imported(done: Iterable[tuple[Stage, Record]]) -> Facts:
         for stage, result in ((stage, record.result) for stage, record in done)
     ]
     return Facts(title="From outside", columns=columns, rows=tuple(rows))
+
+
+def _corpus_origin(stage: Stage) -> str:
+    """Where a corpus is from and how it is split, in a sentence or two."""
+    spec = stage.spec
+    if "versions" in spec:
+        packages = listing([f"{name} {version}" for name, version in spec["versions"].items()])
+        return f"From {packages}; split by package. Held out: {listing(spec['heldout'])}."
+    if "files" in spec:
+        named = [entry["name"] for entry in spec["files"]]
+        more = f" and {len(named) - MOST_NAMED:,} more" if len(named) > MOST_NAMED else ""
+        source = f"{listing(named[:MOST_NAMED])}{more}"
+    else:
+        source = f"{spec['id']} at {spec['revision']} (commit {spec['commit']})"
+    return f"From {source}; split by cluster, {spec['heldout']:.0%} held out."
+
+
+def _contamination(record: Record) -> str:
+    """What the check against evaluation problems found."""
+    found = record.result.get("contamination")
+    if found is None:
+        return "Not checked for evaluation problems."
+    told = f"Checked for {count(sum(found['checked'].values()))} evaluation problems: "
+    if not found["documents"]:
+        return told + "no document held one."
+    shown = [
+        f"{one['document']} ({one['problem']}, {one['shared']} of {one['of']} n-grams)" for one in found["examples"]
+    ]
+    return told + f"{count(found['documents'])} documents held one, such as {'; '.join(shown)}."
 
 
 def _construction(stage: Stage, statuses: Statuses) -> Facts | None:
@@ -143,6 +172,9 @@ def _construction(stage: Stage, statuses: Statuses) -> Facts | None:
         for reason, number in sorted(totals.items(), key=lambda item: -item[1])
         if reason.startswith("failed_")
     ]
+    if totals["documents_unfit"]:
+        unfit = totals["documents_unfit"] // len(parts)  # each part looked at the whole corpus
+        rows.append(("documents left aside: no function", count(unfit), ""))
     return Facts(
         title=f"Pair construction: {stage.label.removeprefix('pairs ')}",
         columns=("", "number", "share of slots"),

@@ -1,51 +1,151 @@
-"""corpus: functions of installed packages, cleaned and split by package."""
+"""corpus: documents of a source, cleaned and split by cluster. They pass through; only what finds copies grows."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
-from harness.corpus.clean import clean, split_by_package
-from harness.corpus.python_packages import read_functions
+from harness.corpus.clean import Bounds, clean
+from harness.corpus.decontaminate import Contamination, Problem
+from harness.corpus.document import Document
+from harness.corpus.huggingface import resolved_commit
+from harness.corpus.read import block_of, read_documents
+from harness.corpus.splits import SPLITS, Split, check_filled, check_named, split_by_name, split_by_share
 from harness.errors import DataError
+from harness.recipe.corpus import CorpusSource, Files, HuggingFace, PythonPackages
 from harness.stages.context import StageContext
-from harness.store.artifacts import Corpus
+from harness.store.artifacts import Corpus, Problems
 
-SPLITS = ("heldout", "base", "train")
+JUDGED_BY = ("dev", "test")  # splits of problems that no document may hold
+LANGUAGES_TOLD = 20
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Read, clean, split and write; the result counts what was kept and why the rest was not."""
-    spec = context.spec
+    """Read, clean, split and write; the result counts what was kept and why the rest was not.
+
+    Raises:
+        DataError: nothing was kept, a split is empty, or a document holds an evaluation problem and must not.
+    """
+    spec, block = context.spec, block_of(context.spec)
     read: Counter[str] = Counter()
-    kept, dropped = clean(
-        read_functions(spec["packages"], counts=read),
-        min_characters=spec["min_characters"],
-        max_characters=spec["max_characters"],
-        min_docstring_characters=spec["min_docstring_characters"],
-        near_duplicate_threshold=spec["near_duplicate"],
+    cleaning: Counter[str] = Counter()
+    contamination = _contamination(context, block)
+    kept = clean(
+        read_documents(spec, read),
+        bounds=_bounds(block),
+        is_contaminated=lambda document: contamination is not None and contamination.holds_a_problem(document),
+        near_duplicate_threshold=block.near_duplicate,
         seed=spec["seed"],
+        scratch=context.directory,
+        counts=cleaning,
     )
-    if not kept:
-        raise DataError("a corpus must hold functions", f"none of {read['functions']:,} was kept", "widen the bounds")
-    splits = split_by_package(kept, base=spec["base"], heldout=spec["heldout"])
-    rows = [
-        {
-            "split": split,
-            "package": function.package,
-            "module": function.module,
-            "qualified_name": function.qualified_name,
-            "docstring": function.docstring,
-            "source": function.source,
-        }
-        for split in SPLITS
-        for function in splits[split]
-    ]
-    Corpus(context.directory).write(rows)
+    splits: Counter[str] = Counter(dict.fromkeys(SPLITS, 0))
+    units: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
+    named: set[str] = set()
+    characters = 0
+    with Corpus(context.directory).writer() as add:
+        for document in kept:
+            split = _split(block, document, spec["seed"])
+            splits[split] += 1
+            units[document.unit] += 1
+            languages[document.language] += 1
+            if split == "base":
+                characters += len(document.description) + len(document.text)
+            if isinstance(block, PythonPackages):
+                named.add(document.cluster)
+            add({"split": split, **{name: getattr(document, name) for name in Corpus.columns if name != "split"}})
+    _refuse(block, contamination, cleaning, splits, named)
     return {
-        "groups": len(splits["base"]),
-        "characters": sum(len(row["docstring"]) + len(row["source"]) for row in rows if row["split"] == "base"),
-        "kept": {split: len(splits[split]) for split in SPLITS},
+        "groups": splits["base"],
+        "characters": characters,
+        "kept": dict(splits),
         "read": dict(sorted(read.items())),
-        "cleaning": dict(sorted(dropped.items())),
+        "cleaning": dict(sorted(cleaning.items())),
+        "units": dict(sorted(units.items())),
+        "languages": dict(languages.most_common(LANGUAGES_TOLD)),
+        "contamination": None if contamination is None else contamination.result(),
+        **_commit(context, block),
     }
+
+
+def _bounds(block: CorpusSource) -> Bounds:
+    if isinstance(block, PythonPackages):
+        return Bounds(
+            min_characters=block.min_characters,
+            max_characters=block.max_characters,
+            min_description_characters=block.min_docstring_characters,
+        )
+    return Bounds(
+        min_characters=block.min_characters,
+        max_characters=block.max_characters,
+        min_description_characters=block.min_description_characters,
+        languages=_lower(block.languages),
+        licences=None if isinstance(block, Files) else _lower(block.licences),
+    )
+
+
+def _lower(names: tuple[str, ...] | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(name.lower() for name in names)
+
+
+def _split(block: CorpusSource, document: Document, seed: int) -> Split:
+    if isinstance(block, PythonPackages):
+        return split_by_name(document.cluster, base=block.base, heldout=block.heldout)
+    return split_by_share(document.cluster, base=block.base, heldout=block.heldout, seed=seed)
+
+
+def _contamination(context: StageContext, block: CorpusSource) -> Contamination | None:
+    if block.decontaminate is None:
+        return None
+    problems = (
+        Problem(task=task, id=row["id"], text=f"{row['prompt']}\n{row['solution']}")
+        for task, artifact in context.inputs_like("problems", Problems)
+        for row in artifact.stream(["id", "split", "prompt", "solution"])
+        if row["split"] in JUDGED_BY
+    )
+    return Contamination(problems, n=block.decontaminate.n, threshold=block.decontaminate.threshold)
+
+
+def _refuse(
+    block: CorpusSource,
+    contamination: Contamination | None,
+    cleaning: Counter[str],
+    splits: Counter[str],
+    named: set[str],
+) -> None:
+    """Stop where the corpus cannot be used."""
+    if contamination is not None and block.decontaminate is not None and block.decontaminate.on_hit == "fail":
+        found = contamination.result()
+        if found["documents"]:
+            first = found["examples"][0]
+            raise DataError(
+                "the corpus must not hold evaluation problems",
+                f"{found['documents']:,} documents do; first {first['document']}: {first['shared']} of {first['of']} "
+                f"n-grams of {first['problem']} ({first['task']})",
+                "leave them out with `corpus.decontaminate.on_hit: drop`, or take another corpus",
+            )
+    if not cleaning["kept"]:
+        reasons = [(count, name) for name, count in cleaning.items() if name not in ("read", "kept") and count]
+        most = ", ".join(f"{name.replace('_', ' ')} {count:,}" for count, name in sorted(reasons, reverse=True)[:3])
+        raise DataError(
+            "a corpus must hold functions or documents",
+            f"none of {cleaning['read']:,} was kept" + (f" ({most})" if most else ""),
+            "widen the bounds, or read more",
+        )
+    if isinstance(block, PythonPackages):
+        check_named(named, [*block.base, *block.heldout])
+        check_filled(splits, "name packages for it, or add packages to the corpus")
+    else:
+        check_filled(splits, "raise its share, or read more clusters (repositories)")
+
+
+def _commit(context: StageContext, block: CorpusSource) -> dict[str, str]:
+    """What the hub's revision was when it was read: a fact of the record, not of the identity."""
+    if not isinstance(block, HuggingFace):
+        return {}
+    if block.commit != "unresolved":
+        return {"commit": block.commit}
+    commit = resolved_commit(context.spec)
+    context.warn(f"`corpus.revision: {block.revision}` may mean other data tomorrow; it is {commit} now")
+    return {"commit": commit}

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.pairs.writing import filled, write
 from harness.stages.context import StageContext
-from harness.stages.functions import functions_of_slots
+from harness.stages.functions import Functions, functions_of_slots
 from harness.stages.writer import facts_of, open_writer, sampling_of
 from harness.store.artifacts import Corpus, Writings
 
@@ -14,9 +14,8 @@ from harness.store.artifacts import Corpus, Writings
 def run(context: StageContext) -> dict[str, Any]:
     """Show the model each slot's code and keep what it writes."""
     spec = context.spec
-    functions = functions_of_slots(
-        context.input("corpus", Corpus), spec["split"], spec["seed"], spec["start"], spec["stop"]
-    )
+    corpus = Functions(context.input("corpus", Corpus), spec["split"], only_functions=spec["only_functions"])
+    functions = functions_of_slots(corpus, spec["seed"], spec["start"], spec["stop"])
     prompts = [(slot, filled(spec["writer"]["prompt"], {"code": function.source})) for slot, function in functions]
     rows = write(
         open_writer(context), prompts, sampling=sampling_of(context), seed=spec["seed"], purpose=f"{spec['split']} code"

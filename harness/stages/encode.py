@@ -56,10 +56,11 @@ def _groups(context: StageContext) -> Iterator[TextGroup]:
     """(row in the source, [prompt, response, ...]) of what the spec's content names."""
     content = context.spec["content"]
     if content == "pairs":
-        for index, row in enumerate(context.input("source", Pairs).rows()):
-            yield index, [row["prompt"], row["chosen"], row["rejected"]]
+        columns = ["prompt", "chosen", "rejected"]
+        for index, row in enumerate(context.input("source", Pairs).stream(columns)):
+            yield index, [row[name] for name in columns]
     elif content == "candidates":
-        rows = context.input("source", Candidates).rows()
+        rows = context.input("source", Candidates).stream(["problem", "prompt", "text"])
         for index, (_, pool) in enumerate(groupby(rows, key=lambda row: row["problem"])):
             candidates = list(pool)
             yield index, [candidates[0]["prompt"], *(row["text"] for row in candidates)]
@@ -71,12 +72,12 @@ def _texts(context: StageContext) -> Iterator[TextGroup]:
     """What the base language model reads: whole texts without a prompt."""
     directory = context.inputs["source"].directory
     if (directory / Corpus.file).exists():
-        for index, row in enumerate(Corpus(directory).rows()):
+        for index, row in enumerate(Corpus(directory).stream(["split", "description", "text"])):
             if row["split"] == "base":
-                comment = "".join(f"# {line}\n" for line in row["docstring"].splitlines())
-                yield index, ["", comment + row["source"]]
+                comment = "".join(f"# {line}\n" for line in row["description"].splitlines())
+                yield index, ["", comment + row["text"]]
     else:
-        for index, row in enumerate(Problems(directory).rows()):
+        for index, row in enumerate(Problems(directory).stream(["split", "text"])):
             if row["split"] == "base":
                 yield index, ["", row["text"]]
 

@@ -1,26 +1,28 @@
-"""What stages that gather parts have in common."""
+"""What stages that gather parts have in common. Nothing here holds a table in memory."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import pyarrow as pa
+from typing import TypeVar
 
 from harness.stages.context import StageContext
 from harness.store.artifacts import Table
 
+AnyTable = TypeVar("AnyTable", bound=Table)
 
-def gather_parts(context: StageContext, kind: type[Table]) -> pa.Table:
-    """Join the inputs `part-...` in part order and write them as one artifact of `kind`."""
-    parts = [artifact.read() for _, artifact in context.inputs_like("part", kind)]
-    table = pa.concat_tables(parts).combine_chunks()
-    kind(context.directory).write_table(table)
+
+def gather_parts(context: StageContext, kind: type[AnyTable]) -> AnyTable:
+    """Join the inputs `part-...` in part order as one artifact of `kind`, without reading them."""
+    table = kind(context.directory)
+    table.link_parts(artifact for _, artifact in context.inputs_like("part", kind))
     return table
 
 
-def characters(table: pa.Table, columns: tuple[str, ...]) -> int:
+def characters(table: Table, columns: tuple[str, ...]) -> int:
     """Characters of all texts in these columns."""
     import pyarrow.compute
 
-    total: Any = sum(pyarrow.compute.sum(pyarrow.compute.utf8_length(table[name])).as_py() or 0 for name in columns)
-    return int(total)
+    total = 0
+    for batch in table.batches(columns):
+        for name in columns:
+            total += pyarrow.compute.sum(pyarrow.compute.utf8_length(batch[name])).as_py() or 0
+    return total

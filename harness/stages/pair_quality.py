@@ -59,7 +59,7 @@ def run(context: StageContext) -> dict[str, Any]:
     """One pass over all pairs, then judges and shallow scorers on a sample of them."""
     spec = context.spec
     pairs = context.input("pairs", Pairs)
-    total = len(pairs)
+    total = pairs.count()
     if not total:
         raise DataError("quality needs pairs", "there are none", "loosen the corpus or the construction")
     drawn = sorted(random.Random(spec["seed"]).sample(range(total), min(total, spec["most_pairs"])))

@@ -12,4 +12,4 @@ from harness.store.artifacts import Pairs
 def run(context: StageContext) -> dict[str, Any]:
     """Gather; the result gives the number of pairs and their size."""
     table = gather_parts(context, Pairs)
-    return {"groups": table.num_rows, "characters": characters(table, ("prompt", "chosen", "rejected"))}
+    return {"groups": table.count(), "characters": characters(table, ("prompt", "chosen", "rejected"))}

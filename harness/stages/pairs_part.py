@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
+
+import pyarrow as pa
 
 from harness.pairs.construct import Mutated, Reference, Side, Written, construct
 from harness.stages.context import StageContext
-from harness.stages.functions import read_functions
+from harness.stages.functions import Functions
 from harness.stages.slot_descriptions import slot_descriptions
 from harness.store.artifacts import Corpus, Pairs, Writings
+
+HOW_WRITTEN = ("finish_reason", "tokens")  # of a text that a model wrote, kept beside it
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Construct the slots' pairs; the result counts slots without a pair, by reason."""
     spec = context.spec
+    functions = Functions(context.input("corpus", Corpus), spec["split"], only_functions=_mutates(spec))
     pairs, counts = construct(
-        read_functions(context.input("corpus", Corpus), spec["split"]),
+        functions,
         start=spec["start"],
         stop=spec["stop"],
         seed=spec["seed"],
@@ -24,6 +30,7 @@ def run(context: StageContext) -> dict[str, Any]:
         rejected=_side(context, "rejected"),
         descriptions=slot_descriptions(context),
     )
+    written = _written(context)
     rows = [
         {
             "id": f"{spec['split']}-{pair.slot}",
@@ -32,11 +39,23 @@ def run(context: StageContext) -> dict[str, Any]:
             "chosen": pair.chosen,
             "rejected": pair.rejected,
             "detail": "; ".join(pair.edits),
+            **{f"{side}_{name}": of[pair.slot][name] for side, of in written.items() for name in HOW_WRITTEN},
         }
         for pair in pairs
     ]
-    Pairs(context.directory).write(rows)
-    return {"groups": len(rows), "counts": dict(sorted(counts.items()))}
+    names = (*Pairs.columns, *(f"{side}_{name}" for side in written for name in HOW_WRITTEN))
+    Pairs(context.directory).write_table(pa.table({name: [row[name] for row in rows] for name in names}))
+    return {"groups": len(rows), "counts": dict(sorted({**counts, "documents_unfit": functions.unfit}.items()))}
+
+
+def _written(context: StageContext) -> dict[str, dict[int, dict[str, Any]]]:
+    """Side -> slot -> what its model wrote, for the sides that models write."""
+    sides = [name for name in ("chosen", "rejected") if context.spec[name]["from"] == "model"]
+    return {name: {row["slot"]: row for row in context.input(name, Writings).stream()} for name in sides}
+
+
+def _mutates(spec: Mapping[str, Any]) -> bool:
+    return "mutation" in (spec["chosen"]["from"], spec["rejected"]["from"])
 
 
 def _side(context: StageContext, name: str) -> Side:

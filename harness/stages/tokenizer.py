@@ -34,9 +34,9 @@ def run(context: StageContext) -> dict[str, Any]:
 
 
 def _texts(context: StageContext) -> Iterator[str]:
-    for row in context.input("corpus", Corpus).rows():
+    for row in context.input("corpus", Corpus).stream(["split", "description", "text"]):
         if row["split"] != "heldout":
-            yield row["docstring"]
-            yield row["source"]
+            yield row["description"]
+            yield row["text"]
     for _, problems in context.inputs_like("problems", Problems):
         yield from (row["text"] for row in problems.rows() if row["split"] == "base")

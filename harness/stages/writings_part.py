@@ -7,7 +7,7 @@ from typing import Any
 from harness.pairs.answers import clipped, signature_of
 from harness.pairs.writing import filled, write
 from harness.stages.context import StageContext
-from harness.stages.functions import functions_of_slots
+from harness.stages.functions import Functions, functions_of_slots
 from harness.stages.slot_descriptions import slot_descriptions
 from harness.stages.writer import facts_of, open_writer, sampling_of
 from harness.store.artifacts import Corpus, Writings
@@ -17,10 +17,9 @@ def run(context: StageContext) -> dict[str, Any]:
     """Ask the model for the code of each slot that has a description."""
     spec = context.spec
     describe = slot_descriptions(context)
+    corpus = Functions(context.input("corpus", Corpus), spec["split"], only_functions=spec["only_functions"])
     prompts = []
-    for slot, function in functions_of_slots(
-        context.input("corpus", Corpus), spec["split"], spec["seed"], spec["start"], spec["stop"]
-    ):
+    for slot, function in functions_of_slots(corpus, spec["seed"], spec["start"], spec["stop"]):
         description = describe(function, slot)
         if description:
             parts = {

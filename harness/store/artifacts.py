@@ -1,81 +1,34 @@
 """The typed things stages hand on. Each class knows its own files; nobody else names a file inside an artifact.
 
-numpy and pyarrow are imported when something is read, not when this module is.
+How tables and tokens lie on disk is in `tables` and `tokens`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
+from harness.store.tables import Artifact as Artifact
+from harness.store.tables import Table as Table
+from harness.store.tables import TextTable as TextTable
+from harness.store.tokens import TokenReader as TokenReader
+from harness.store.tokens import open_tokens, write_tokens
 
 UNKNOWN_ERROR = "unknown"
 """Error type of a wrong candidate of which nobody says what is wrong with it."""
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """Something a finished stage left in `directory`."""
+class Corpus(TextTable):
+    """Cleaned documents of any source, in the order read.
 
-    directory: Path
+    `split` is train, base or heldout, and splits share no `cluster` (a package, a repository); `unit` is "function"
+    (one documented Python function in normal form) or "document"; `path` is the module or file it is from; `name` is
+    empty for what has none. `text` does not repeat `description`. `licence` is empty where the source names none.
+    """
 
-
-class Table(Artifact):
-    """Rows in one Parquet file (zstd). `columns` is the schema, checked when written; `optional` may follow."""
-
-    file: ClassVar[str] = "rows.parquet"
-    columns: ClassVar[tuple[str, ...]] = ()
-    optional: ClassVar[tuple[str, ...]] = ()
-
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows (each with exactly `columns`)."""
-        import pyarrow as pa
-
-        table = pa.table({name: [row[name] for row in rows] for name in self.columns})
-        self.write_table(table)
-
-    def write_table(self, table: pa.Table) -> None:
-        import pyarrow.parquet
-
-        assert tuple(table.column_names[: len(self.columns)]) == self.columns, table.column_names
-        assert set(table.column_names[len(self.columns) :]) <= set(self.optional), table.column_names
-        pyarrow.parquet.write_table(table, self.directory / self.file, compression="zstd")
-
-    def read(self, *, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows; only some columns, if named."""
-        import pyarrow.parquet
-
-        return pyarrow.parquet.read_table(self.directory / self.file, columns=columns)
-
-    def rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.read().to_pylist()
-        return rows
-
-    def stream(self, *, batch: int = 1_024) -> Iterator[dict[str, Any]]:
-        """The rows in order, a few at a time in memory."""
-        import pyarrow.parquet
-
-        with pyarrow.parquet.ParquetFile(self.directory / self.file) as file:
-            for part in file.iter_batches(batch_size=batch):
-                yield from part.to_pylist()
-
-    def __len__(self) -> int:
-        import pyarrow.parquet
-
-        return int(pyarrow.parquet.read_metadata(self.directory / self.file).num_rows)
-
-
-class Corpus(Table):
-    """Cleaned functions. `split` is train, base or heldout."""
-
-    file = "functions.parquet"
-    columns = ("split", "package", "module", "qualified_name", "docstring", "source")
+    file = "corpus.parquet"
+    columns = ("split", "cluster", "path", "name", "unit", "language", "licence", "description", "text")
 
 
 class Problems(Table):
@@ -88,7 +41,7 @@ class Problems(Table):
     columns = ("id", "cluster", "split", "prompt", "answer", "solution", "text", "metadata")
 
 
-class Pairs(Table):
+class Pairs(TextTable):
     """Preferences: one prompt, a chosen and a rejected response; `detail` says how the rejected one came about.
 
     Whoever writes a text with a model may add how it ended ("stop" or "length") and its tokens.
@@ -230,67 +183,9 @@ class Tokens(Artifact):
     """
 
     def write(self, groups: Iterable[tuple[int, Sequence[Sequence[int]]]], vocabulary: int) -> None:
-        """Write (source row, [prompt, response, ...]) groups in order, streaming."""
-        import numpy as np
-
-        dtype = np.dtype("<u2") if vocabulary <= 1 << 16 else np.dtype("<u4")
-        lengths: list[int] = []
-        first_segment = [0]
-        rows: list[int] = []
-        with (self.directory / "tokens.bin").open("wb") as file:
-            for row, segments in groups:
-                rows.append(row)
-                for segment in segments:
-                    file.write(np.asarray(segment, dtype=dtype).tobytes())
-                    lengths.append(len(segment))
-                first_segment.append(len(lengths))
-        boundaries = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)
-        np.save(self.directory / "segments.npy", boundaries)
-        np.save(self.directory / "first_segment.npy", np.asarray(first_segment, dtype=np.int64))
-        np.save(self.directory / "rows.npy", np.asarray(rows, dtype=np.int64))
+        """Write (source row, [prompt, response, ...]) groups in order; memory does not grow with their number."""
+        write_tokens(self.directory, groups, vocabulary)
 
     def open(self, *, limit: int | None = None) -> TokenReader:
         """Map the arrays; `limit` shows only the first groups."""
-        import numpy as np
-
-        segments = np.load(self.directory / "segments.npy", mmap_mode="r")
-        first_segment = np.load(self.directory / "first_segment.npy", mmap_mode="r")
-        rows = np.load(self.directory / "rows.npy", mmap_mode="r")
-        size = (self.directory / "tokens.bin").stat().st_size
-        total = int(segments[-1])
-        dtype = np.dtype("<u2") if size == 2 * total else np.dtype("<u4")
-        ids: np.ndarray[Any, np.dtype[Any]] = (
-            np.memmap(self.directory / "tokens.bin", dtype=dtype, mode="r") if total else np.zeros(0, dtype)
-        )
-        return TokenReader(ids=ids, segments=segments, first_segment=first_segment, rows=rows, limit=limit)
-
-
-class TokenReader:
-    """Random access to groups of a `Tokens` artifact."""
-
-    def __init__(
-        self,
-        *,
-        ids: np.ndarray[Any, Any],
-        segments: np.ndarray[Any, Any],
-        first_segment: np.ndarray[Any, Any],
-        rows: np.ndarray[Any, Any],
-        limit: int | None = None,
-    ) -> None:
-        self._ids = ids
-        self._segments = segments
-        self._first_segment = first_segment
-        self._length = len(rows) if limit is None else min(limit, len(rows))
-        self.rows = rows[: self._length]
-
-    def __len__(self) -> int:
-        return self._length
-
-    def group(self, index: int) -> list[np.ndarray[Any, Any]]:
-        """[prompt, response_0, ...] of one group, each (length,) int64."""
-        first, last = int(self._first_segment[index]), int(self._first_segment[index + 1])
-        bounds = self._segments[first : last + 1]
-        return [self._ids[int(start) : int(stop)].astype("int64") for start, stop in itertools.pairwise(bounds)]
-
-    def __iter__(self) -> Iterator[list[np.ndarray[Any, Any]]]:
-        return (self.group(index) for index in range(len(self)))
+        return open_tokens(self.directory, limit=limit)

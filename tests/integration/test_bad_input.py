@@ -230,6 +230,56 @@ def test_everything_the_machine_lacks_at_once_with_the_lines_that_ask_for_it(
         assert refused("plan", recipe) == [line.replace("writable", "a folder") for line in told if "GPU" not in line]
 
 
+CORPORA = {
+    "files: a path that leads nowhere": (
+        "{kind: files, paths: [nowhere, here/*]}",
+        ["'nowhere' leads to none that ends in .py", "'here/*' leads to none that ends in .py"],
+    ),
+    "files: an unknown language": ("{kind: files, paths: [here], languages: [pyhton]}", ["'pyhton' is none of python"]),
+    "jsonl: no such column": (
+        "{kind: jsonl, paths: [here/a.jsonl], columns: {text: code, licence: terms}, licences: [MIT]}",
+        ["a.jsonl has no 'code', 'terms' but answer"],
+    ),
+    "jsonl: a column without its key": (
+        "{kind: jsonl, paths: [here/a.jsonl], columns: {text: answer}, licences: [MIT]}",
+        ["`columns.licence` is not set"],
+    ),
+    "parquet: unreadable": (
+        "{kind: parquet, paths: [here/a.parquet, here/*.nothing], columns: {text: code}}",
+        ["a.parquet: Parquet magic bytes not found", "'here/*.nothing' leads to none"],
+    ),
+    "parquet: no columns": ("{kind: parquet, paths: [here/a.parquet]}", ["`corpus.columns` is required"]),
+    "parquet: shares": (
+        "{kind: parquet, paths: [here/a.parquet], columns: {text: code}, heldout: 0.6, base: 0.4}",
+        ["0.6 + 0.4 is all"],
+    ),
+    "an unknown kind": ("{kind: csv, paths: [here]}", ["`corpus.kind` must be one of"]),
+    "huggingface: no such name": ("{kind: huggingface, id: 'a/b/c', columns: {text: code}}", ["must match pattern"]),
+}
+
+
+@pytest.mark.parametrize("case", CORPORA)
+def test_what_a_corpus_lacks_is_told_before_anything_runs(
+    refused: Callable[..., list[str]], tmp_path: Path, case: str
+) -> None:
+    block, expected = CORPORA[case]
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a.jsonl").write_text('{"answer": "42"}\n')
+    (tmp_path / "here" / "a.parquet").write_bytes(b"no parquet at all")
+    recipe = tmp_path / "poor.yaml"
+    text = TINY.read_text(encoding="utf-8")
+    start, end = text.index("corpus:"), text.index("pairs:")
+    recipe.write_text(f"{text[:start]}corpus: {block}\n\n{text[end:]}", encoding="utf-8")
+    with contextlib.chdir(tmp_path):
+        for command in ("plan", "run"):
+            told = refused(command, recipe)
+            assert len(told) == len(expected), told
+            for line, says in zip(told, expected, strict=True):
+                assert says in line, told
+                assert line.startswith(f"{recipe}:{line_of(recipe, 'corpus: {')}: "), told
+    assert {path.name for path in tmp_path.iterdir()} == {"poor.yaml", "here"}
+
+
 @WITHOUT_GPU
 def test_a_missing_gpu_is_told_before_any_stage_with_a_budget_that_is_exceeded(
     refused: Callable[..., list[str]], tmp_path: Path

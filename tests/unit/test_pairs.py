@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness.corpus.clean import clean
 from harness.corpus.normalise import normalise
 from harness.corpus.python_packages import Function, read_functions
 from harness.errors import DataError
@@ -24,14 +23,9 @@ from harness.pairs.mutate import Rejection
 
 @pytest.fixture(scope="module")
 def functions() -> list[Function]:
-    return clean(
-        read_functions(["argparse", "difflib", "email", "logging", "statistics", "textwrap", "zipfile"]),
-        min_characters=80,
-        max_characters=600,
-        min_docstring_characters=20,
-        near_duplicate_threshold=0.8,
-        seed=0,
-    )[0]
+    read = read_functions(["argparse", "difflib", "email", "logging", "statistics", "textwrap", "zipfile"])
+    once = {f.source: f for f in read if 80 <= len(f.source) <= 600 and len(f.docstring) >= 40}
+    return list(once.values())
 
 
 def build(functions: list[Function], start: int, stop: int, *, seed: int = 5) -> tuple[list[Pair], dict[str, int]]:
@@ -151,11 +145,9 @@ def test_another_seed_is_another_order_and_other_mutants(functions: list[Functio
 
 DIGEST_PROGRAM = """
 import hashlib
-from harness.corpus.clean import clean
 from harness.corpus.python_packages import read_functions
 from harness.pairs.construct import Mutated, Reference, by_docstring, construct
-functions = clean(read_functions(["textwrap", "difflib"]), min_characters=80, max_characters=600,
-                  min_docstring_characters=20, near_duplicate_threshold=0.8, seed=3)[0]
+functions = [f for f in read_functions(["textwrap", "difflib"]) if 80 <= len(f.source) <= 600]
 result = construct(functions, start=0, stop=60, seed=3, chosen=Reference(), rejected=Mutated(),
                    descriptions=by_docstring(200))
 """

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from harness.cli.console import visible
+from harness.cli.console import printable
 from harness.errors import DataError
 from harness.events import EventLog, Warned, read_events
 from harness.report.pair_quality import quality_table, read_examples
@@ -183,7 +183,7 @@ def test_hostile_texts_go_through_and_are_shown_harmless(tmp_path: Path) -> None
     assert result["sides"]["rejected"]["states"]["empty"] == 1
     examples = read_examples(tmp_path / "quality")
     assert all(len(example["rejected"]) < 3_000 for example in examples)
-    shown = visible("".join(example["rejected"] for example in examples) + "".join(hostile))
+    shown = printable("".join(example["rejected"] for example in examples) + "".join(hostile))
     assert not {"\x1b", "\x07", "\0", "\u202e"} & set(shown)
     assert "\\x1b[2J" in shown
 

@@ -1,0 +1,66 @@
+"""Datasets of the hub, streamed. The only file that imports `datasets` (the extra `hub`)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from harness.errors import DataError, MissingRequirement
+from harness.plan.sources import needs_hub
+
+
+def read_huggingface(spec: Mapping[str, Any], columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, row) of every row of a split, in the dataset's order, downloaded as they are read.
+
+    Args:
+        spec: `id`, `revision`, `configuration`, `data_files` and `split` of the recipe's block.
+        columns: those read; others are not decoded where the format allows it.
+
+    Raises:
+        MissingRequirement: `datasets` is not installed, the hub cannot be reached, or has no such dataset or file.
+        DataError: the dataset has no such columns.
+    """
+    needs_hub()
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        dataset = datasets.load_dataset(
+            spec["id"],
+            spec["configuration"],
+            data_files=None if spec["data_files"] is None else list(spec["data_files"]),
+            split=spec["split"],
+            revision=spec["revision"],
+            streaming=True,
+        )
+        rows = iter(dataset)
+        first = next(rows, None)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise MissingRequirement(
+            f"the dataset {spec['id']!r} must be on a hub that can be reached",
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'}",
+            "correct `corpus.id`, `revision`, `data_files` or `split`, or look at the network and HF_ENDPOINT",
+        ) from error
+    if first is None:
+        return
+    missing = [name for name in columns if name not in first]
+    if missing:
+        raise DataError(
+            "every column of the corpus must be there",
+            f"{spec['id']} has no {', '.join(missing)} but {', '.join(sorted(first))}",
+            "correct `corpus.columns`",
+        )
+    for number, row in enumerate(itertools.chain([first], rows)):
+        yield f"{spec['split']}:{number}", {name: row[name] for name in columns}
+
+
+def resolved_commit(spec: Mapping[str, Any]) -> str:
+    """The commit that a revision means now, or "unresolved" where the hub does not say."""
+    import huggingface_hub
+
+    try:
+        facts = huggingface_hub.HfApi().dataset_info(spec["id"], revision=spec["revision"])
+    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.OfflineModeIsEnabled):
+        return "unresolved"
+    return facts.sha or "unresolved"

@@ -1,0 +1,201 @@
+"""Which local files a corpus is read from, so that a plan can make what is in them part of an identity.
+
+Files are listed, digested and, where a table's columns are to be there, looked into at their beginning. The stage that
+reads them lists them again by the same rules and stops where they are no longer those of the plan.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from harness.errors import MissingRequirement
+from harness.recipe.corpus import LANGUAGES
+
+# What a folder given to a kind of corpus is searched for.
+PARQUET = (".parquet",)
+JSON_LINES = (".jsonl", ".jsonl.gz")
+# The longest line of JSON and the largest value or source file that is read; longer ones are counted, never held.
+LONGEST_LINE = 8 << 20
+# Folders of a repository that hold other people's code or no code.
+_SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "vendor", "third_party", "build", "dist"})
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceFile:
+    """A file to read.
+
+    Attributes:
+        root: the match of a pattern it belongs to: a repository's folder, or the file's own name.
+        name: its path with the root's name before it, with forward slashes.
+        cluster: the name of the root, or of the folder around a file that was matched itself.
+    """
+
+    root: Path
+    path: Path
+    name: str
+    cluster: str
+
+
+def endings_of(languages: Sequence[str]) -> tuple[str, ...]:
+    """File endings of languages of `kind: files`."""
+    return tuple(ending for language in languages for ending in LANGUAGES[language])
+
+
+def find_files(patterns: Sequence[str], endings: Sequence[str]) -> list[SourceFile]:
+    """The files that patterns name, in order of pattern and name, each once.
+
+    A folder stands for the files below it with one of the endings, hidden folders and other people's code left out;
+    symbolic links to folders are not followed. A file that is named outright may have any ending.
+
+    Raises:
+        MissingRequirement: a pattern leads to no such file.
+    """
+    found: dict[Path, SourceFile] = {}
+    for pattern in patterns:
+        before = len(found)
+        matched = False
+        for match in sorted(glob.glob(pattern, recursive=True)):
+            root = Path(match)
+            for path in _below(root, tuple(endings), outright=not glob.has_magic(pattern)):
+                matched = True
+                name = path.relative_to(root.parent).as_posix()
+                cluster = root.resolve().name if root.is_dir() else root.resolve().parent.name
+                found.setdefault(path.resolve(), SourceFile(root=root, path=path, name=name, cluster=cluster))
+        if len(found) == before and not matched:
+            raise MissingRequirement(
+                "every path of the corpus must lead to files",
+                f"{pattern!r} leads to none that ends in {', '.join(endings)}",
+                "correct it; paths start where `harness` is called",
+            )
+    return list(found.values())
+
+
+def listing(files: Sequence[SourceFile]) -> list[dict[str, Any]]:
+    """What is in the files, as identity: name, files, bytes and SHA-256 of each match of a pattern.
+
+    The digest of a match that is a file is the file's own; of a folder, that of its files' names and digests.
+
+    Raises:
+        MissingRequirement: a file cannot be read.
+    """
+    matches: dict[Path, list[SourceFile]] = {}
+    for file in files:
+        matches.setdefault(file.root, []).append(file)
+    entries = []
+    for root, members in matches.items():
+        digests = [(file.name, *_size_and_digest(file.path)) for file in members]
+        digest = hashlib.sha256("".join(f"{name}\0{sha}\n" for name, _, sha in digests).encode()).hexdigest()
+        entries.append(
+            {
+                "name": root.name,
+                "files": len(members),
+                "bytes": sum(size for _, size, _ in digests),
+                "sha256": digests[0][2] if root == members[0].path else digest,
+            }
+        )
+    return entries
+
+
+def check_columns(file: SourceFile, kind: str, columns: Mapping[str, str]) -> None:
+    """That a table has the columns a recipe names, as its schema or its first line tells.
+
+    Args:
+        kind: "parquet" or "jsonl".
+        columns: what it is for -> column.
+
+    Raises:
+        MissingRequirement: the file cannot be read as such a table, or columns are not there or hold no text.
+    """
+    types = _parquet_types(file) if kind == "parquet" else _first_line_types(file)
+    missing = [f"{name!r}" for name in columns.values() if name not in types]
+    if missing:
+        raise MissingRequirement(
+            "every column of the corpus must be there",
+            f"{file.name} has no {', '.join(missing)} but {', '.join(sorted(types)) or 'nothing'}",
+            "correct `corpus.columns`",
+        )
+    for purpose in ("text", "description"):
+        if purpose in columns and not types[columns[purpose]]:
+            raise MissingRequirement(
+                f"`corpus.columns.{purpose}` must hold texts",
+                f"{columns[purpose]!r} of {file.name} does not",
+                "name another column",
+            )
+
+
+def open_lines(path: Path) -> BinaryIO:
+    """A file of lines, unpacked where it is gzipped."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _below(root: Path, endings: tuple[str, ...], *, outright: bool) -> Iterator[Path]:
+    if root.is_file():
+        if outright or root.name.endswith(endings):
+            yield root
+        return
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED and not name.startswith("."))
+        paths = (Path(folder, name) for name in sorted(names) if name.endswith(endings))
+        yield from (path for path in paths if path.is_file())
+
+
+def _size_and_digest(path: Path) -> tuple[int, str]:
+    try:
+        facts = path.stat()
+        return facts.st_size, _digest(path, facts.st_size, facts.st_mtime_ns)
+    except OSError as error:
+        raise _unreadable(path.name, error.strerror or str(error)) from error
+
+
+@functools.lru_cache(maxsize=1 << 20)
+def _digest(path: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file, read once for each size and time of change."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _unreadable(name: str, why: str) -> MissingRequirement:
+    return MissingRequirement("every file of the corpus must be readable", f"{name}: {why}", "mend it, or leave it out")
+
+
+def _parquet_types(file: SourceFile) -> dict[str, bool]:
+    """Column -> whether it holds texts."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        schema = pyarrow.parquet.read_schema(file.path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(file.name, str(error).splitlines()[0]) from error
+    types = pa.types
+    return {
+        field.name: types.is_string(field.type) or types.is_large_string(field.type) or types.is_string_view(field.type)
+        for field in schema
+    }
+
+
+def _first_line_types(file: SourceFile) -> dict[str, bool]:
+    try:
+        with open_lines(file.path) as lines:
+            line = lines.readline(LONGEST_LINE)
+        if len(line) == LONGEST_LINE:
+            raise _unreadable(file.name, f"its first line is longer than {LONGEST_LINE:,} bytes")
+        row = json.loads(line)
+    except (OSError, EOFError, ValueError, RecursionError) as error:
+        raise _unreadable(file.name, f"its first line is no JSON ({str(error).splitlines()[0]})") from error
+    if not isinstance(row, dict):
+        raise _unreadable(file.name, "its first line is no JSON object")
+    return {name: isinstance(value, str) or value is None for name, value in row.items()}

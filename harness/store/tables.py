@@ -1,0 +1,175 @@
+"""Tables on disk: Parquet, written and read a row group at a time, so that memory does not grow with the rows.
+
+numpy and pyarrow are imported when something is read, not when this module is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Rows a Parquet row group: what a writer holds in memory, and what reading one row costs at most.
+ROW_GROUP = 1_000
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Something a finished stage left in `directory`."""
+
+    directory: Path
+
+
+class Table(Artifact):
+    """Rows in Parquet (zstd). `columns` is the schema, checked when written; columns of `optional` may follow.
+
+    A table written here is one file; one that gathers parts is the parts' files, read in order of name. Reading by
+    `batches` or `stream` holds one row group at a time, whatever the table's size.
+    """
+
+    file: ClassVar[str] = "rows.parquet"
+    columns: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = ()
+
+    def files(self) -> list[Path]:
+        return sorted(self.directory.glob("*.parquet"))
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows (each with exactly `columns`)."""
+        import pyarrow as pa
+
+        table = pa.table({name: [row[name] for row in rows] for name in self.columns})
+        self.write_table(table)
+
+    def write_table(self, table: pa.Table) -> None:
+        import pyarrow.parquet
+
+        assert tuple(table.column_names[: len(self.columns)]) == self.columns, table.column_names
+        assert set(table.column_names[len(self.columns) :]) <= set(self.optional), table.column_names
+        pyarrow.parquet.write_table(table, self.directory / self.file, compression="zstd")
+
+    def read(self, *, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows; only some columns, if named."""
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        return pa.concat_tables([pyarrow.parquet.read_table(path, columns=columns) for path in self.files()])
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.read().to_pylist()
+        return rows
+
+    def count(self) -> int:
+        """Number of rows, from the files' ends alone."""
+        import pyarrow.parquet
+
+        return sum(int(pyarrow.parquet.read_metadata(path).num_rows) for path in self.files())
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in order, at most `ROW_GROUP` at a time; `columns` reads only some."""
+        import pyarrow.parquet
+
+        for path in self.files():
+            with pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
+                yield from file.iter_batches(
+                    batch_size=ROW_GROUP, columns=None if columns is None else list(columns), use_threads=False
+                )
+
+    def stream(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """The rows in order, one at a time."""
+        for batch in self.batches(columns):
+            yield from batch.to_pylist()
+
+    def link_parts(self, parts: Iterable[Table]) -> None:
+        """Make this table of the files of others, in the order given.
+
+        A finished artifact never changes, so a file is linked where the file system can and copied where it cannot.
+        """
+        for number, path in enumerate(path for part in parts for path in part.files()):
+            target = self.directory / f"{Path(self.file).stem}-{number:05d}.parquet"
+            try:
+                os.link(path, target)
+            except OSError:
+                shutil.copyfile(path, target)
+
+
+class TextTable(Table):
+    """A table all of whose columns are texts, so that it can be written row after row in flat memory."""
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows (each with exactly `columns`) as they come."""
+        with self.writer() as add:
+            for row in rows:
+                add(row)
+
+    @contextmanager
+    def writer(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """What takes one row after another; the file is complete when the block is left."""
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        schema = pa.schema([(name, pa.string()) for name in self.columns])
+        held: list[Mapping[str, Any]] = []
+        with pyarrow.parquet.ParquetWriter(self.directory / self.file, schema, compression="zstd") as file:
+
+            def flush() -> None:
+                columns = [[row[name] for row in held] for name in self.columns]
+                file.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
+                held.clear()
+
+            def add(row: Mapping[str, Any]) -> None:
+                held.append(row)
+                if len(held) == ROW_GROUP:
+                    flush()
+
+            yield add
+            if held:
+                flush()
+
+
+class RowReader(Sequence[dict[str, Any]]):
+    """Rows of a table by number, in any order: the row groups read last are held, the rest stays on disk."""
+
+    _HELD = 64
+
+    def __init__(self, table: Table, columns: Sequence[str]) -> None:
+        import pyarrow.parquet
+
+        self._columns = list(columns)
+        files = [pyarrow.parquet.ParquetFile(path, memory_map=True) for path in table.files()]
+        self._groups = [(file, number) for file in files for number in range(file.num_row_groups)]
+        sizes = [file.metadata.row_group(number).num_rows for file, number in self._groups]
+        self._starts = [0, *accumulate(sizes)]
+        self._held: OrderedDict[int, pa.Table] = OrderedDict()
+
+    def __len__(self) -> int:
+        rows: int = self._starts[-1]
+        return rows
+
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
+        """One row; negative numbers and slices are not for tables."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        group = bisect_right(self._starts, index) - 1
+        row: dict[str, Any] = self._group(group).slice(index - self._starts[group], 1).to_pylist()[0]
+        return row
+
+    def _group(self, index: int) -> pa.Table:
+        if index in self._held:
+            self._held.move_to_end(index)
+        else:
+            file, number = self._groups[index]
+            self._held[index] = file.read_row_group(number, columns=self._columns, use_threads=False)
+            if len(self._held) > self._HELD:
+                self._held.popitem(last=False)
+        return self._held[index]

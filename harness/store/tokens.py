@@ -1,0 +1,143 @@
+"""Token ids on disk: flat arrays, written in flat memory and memory-mapped by readers.
+
+numpy is imported when something is read or written, not when this module is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+_NUMBERS = ("segments", "first_segment", "rows")
+# Groups read in order before pages already read are given back.
+_RELEASE_EVERY = 1 << 16
+
+
+def write_tokens(directory: Path, groups: Iterable[tuple[int, Sequence[Sequence[int]]]], vocabulary: int) -> None:
+    """Write (source row, [prompt, response, ...]) groups as the files `harness.store.artifacts.Tokens` describes."""
+    typecode = "H" if vocabulary <= 1 << 16 else "I"
+    position = segment_count = 0
+    with (
+        (directory / "tokens.bin").open("wb") as file,
+        _GrowingArray(directory / "segments.npy") as boundaries,
+        _GrowingArray(directory / "first_segment.npy") as first_segment,
+        _GrowingArray(directory / "rows.npy") as rows,
+    ):
+        boundaries.append(0)
+        first_segment.append(0)
+        for row, segments in groups:
+            rows.append(row)
+            for segment in segments:
+                _little_endian(array(typecode, segment)).tofile(file)
+                position += len(segment)
+                boundaries.append(position)
+            segment_count += len(segments)
+            first_segment.append(segment_count)
+
+
+def open_tokens(directory: Path, *, limit: int | None) -> TokenReader:
+    """Map the files of `write_tokens`; `limit` shows only the first groups."""
+    import numpy as np
+
+    arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in _NUMBERS}
+    size = (directory / "tokens.bin").stat().st_size
+    total = int(arrays["segments"][-1])
+    dtype = np.dtype("<u2") if size == 2 * total else np.dtype("<u4")
+    ids = np.memmap(directory / "tokens.bin", dtype=dtype, mode="r") if total else np.zeros(0, dtype)
+    return TokenReader(ids=ids, **arrays, limit=limit)
+
+
+def _little_endian(values: array[int]) -> array[int]:
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+class _GrowingArray:
+    """A one-dimensional int64 `.npy` file written number by number: the bytes `numpy.save` would write."""
+
+    _HELD = 1 << 16
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held = array("q")
+        self._length = 0
+
+    def __enter__(self) -> _GrowingArray:
+        self._file: BinaryIO = self._path.open("wb")
+        self._header()  # room for the real one, whose size does not depend on the length
+        return self
+
+    def append(self, value: int) -> None:
+        self._held.append(value)
+        self._length += 1
+        if len(self._held) == self._HELD:
+            self._flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._file:
+            if kind is None:
+                self._flush()
+                self._file.seek(0)
+                self._header()
+
+    def _flush(self) -> None:
+        _little_endian(self._held).tofile(self._file)
+        del self._held[:]
+
+    def _header(self) -> None:
+        from numpy.lib import format as npy
+
+        description = {"descr": "<i8", "fortran_order": False, "shape": (self._length,)}
+        npy.write_array_header_1_0(self._file, description)  # type: ignore[no-untyped-call]
+
+
+class TokenReader:
+    """Random access to groups of a `Tokens` artifact."""
+
+    def __init__(
+        self,
+        *,
+        ids: np.ndarray[Any, Any],
+        segments: np.ndarray[Any, Any],
+        first_segment: np.ndarray[Any, Any],
+        rows: np.ndarray[Any, Any],
+        limit: int | None = None,
+    ) -> None:
+        import numpy as np
+
+        # Views without numpy's memmap class, whose every slice costs microseconds; they keep the mapping.
+        self._ids, self._segments, self._first_segment = map(np.asarray, (ids, segments, first_segment))
+        self._maps = [array._mmap for array in (ids, segments, first_segment) if hasattr(array, "_mmap")]
+        self._length = len(rows) if limit is None else min(limit, len(rows))
+        self.rows = rows[: self._length]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def group(self, index: int) -> list[np.ndarray[Any, Any]]:
+        """[prompt, response_0, ...] of one group, each (length,) int64."""
+        first, last = self._first_segment[index : index + 2].tolist()
+        bounds = self._segments[first : last + 1].tolist()
+        ids = self._ids[bounds[0] : bounds[-1]].astype("int64")
+        return [ids[start - bounds[0] : stop - bounds[0]] for start, stop in itertools.pairwise(bounds)]
+
+    def __iter__(self) -> Iterator[list[np.ndarray[Any, Any]]]:
+        """All groups in order; pages read stay in the system's cache but do not count as this process's memory."""
+        for index in range(len(self)):
+            yield self.group(index)
+            if index % _RELEASE_EVERY == _RELEASE_EVERY - 1:
+                for pages in self._maps:
+                    pages.madvise(mmap.MADV_DONTNEED)

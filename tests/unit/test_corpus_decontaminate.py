@@ -1,0 +1,89 @@
+"""Evaluation problems in documents: a planted copy and a planted near copy are found, ordinary text is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.corpus.decontaminate import EXAMPLES, Contamination, Problem
+from harness.corpus.document import Document
+from harness.corpus.python_packages import read_functions
+
+PROMPT = (
+    "Anna picks 23 apples on Monday and twice as many on Tuesday, then gives a quarter of all of them to her brother. "
+    "How many apples does she keep?"
+)
+SOLUTION = "On Tuesday she picks 46 apples, so there are 69 in all; a quarter is 17.25, and she keeps 51.75 of them."
+PROBLEM = Problem(task="sums", id="sums-1", text=f"{PROMPT}\n{SOLUTION}")
+FAR = Problem(task="logic", id="logic-1", text="Is it true that " + " and ".join(f"gate {n} is open" for n in range(9)))
+
+
+def document(text: str, description: str = "A description.") -> Document:
+    return Document(cluster="c", path="repo/a.py", name="f", language="text", description=description, text=text)
+
+
+def contamination(*problems: Problem, n: int = 13, threshold: float = 0.0) -> Contamination:
+    return Contamination(problems or (FAR, PROBLEM), n=n, threshold=threshold)
+
+
+def test_a_planted_copy_and_a_planted_near_copy_are_found() -> None:
+    checked = contamination()
+    near = PROMPT.replace("Anna", "Berta").replace("brother", "sister").upper().replace(",", " -")
+    assert checked.holds_a_problem(document(f"Something before. {PROMPT}\n{SOLUTION} And after."))
+    assert checked.holds_a_problem(document(f"data = ['{near}']"))
+    assert not checked.holds_a_problem(document("Anna picks apples, and her brother picks 23 pears on Tuesday."))
+    found = checked.result()
+    assert (found["documents"], found["problems"], found["checked"]) == (2, 1, {"logic": 1, "sums": 1})
+    assert [(one["problem"], one["task"], one["document"]) for one in found["examples"]] == [
+        ("sums-1", "sums", "repo/a.py f")
+    ] * 2
+    copy, almost = found["examples"]
+    assert copy["shared"] == copy["of"] > almost["shared"] > 0
+
+
+def test_a_solution_alone_and_a_problem_across_description_and_text_are_found() -> None:
+    assert contamination().holds_a_problem(document(SOLUTION))
+    words = PROMPT.split()
+    assert contamination().holds_a_problem(document(" ".join(words[8:]), description=" ".join(words[:8])))
+
+
+def test_the_threshold_is_a_share_of_the_problem() -> None:
+    part = document(" ".join(PROMPT.split()[:16]))
+    assert contamination(PROBLEM).holds_a_problem(part)
+    assert not contamination(PROBLEM, threshold=0.5).holds_a_problem(part)
+    assert contamination(PROBLEM, threshold=0.5).holds_a_problem(document(PROBLEM.text))
+    assert not contamination(PROBLEM, threshold=1.0).holds_a_problem(document(PROBLEM.text))
+
+
+def test_shorter_n_grams_find_more() -> None:
+    part = document(" ".join(PROMPT.split()[2:8]))
+    assert not contamination(PROBLEM).holds_a_problem(part)
+    assert contamination(PROBLEM, n=5).holds_a_problem(part)
+
+
+def test_short_problems_are_looked_for_whole_and_very_short_ones_are_counted() -> None:
+    whole = Problem(task="t", id="whole", text="How many of the nine boxes are still empty now?")
+    checked = contamination(whole, Problem(task="t", id="tiny", text="What is 2 + 2?"))
+    assert checked.result()["too_short"] == 1
+    assert checked.result()["checked"] == {"t": 1}
+    assert checked.holds_a_problem(document(f"Well: {whole.text} Say it."))
+    assert not checked.holds_a_problem(document("How many of the nine boxes are still full now? What is 2 + 2?"))
+
+
+def test_few_examples_are_kept_and_all_hits_counted() -> None:
+    checked = contamination()
+    assert all(checked.holds_a_problem(document(f"{number} {PROBLEM.text}")) for number in range(EXAMPLES + 4))
+    assert checked.result()["documents"] == EXAMPLES + 4
+    assert len(checked.result()["examples"]) == EXAMPLES
+
+
+def test_code_of_installed_packages_holds_none_and_no_problems_find_nothing() -> None:
+    documents = [document(f.source, f.docstring) for f in read_functions(["email", "json"])]
+    assert not any(contamination().holds_a_problem(one) for one in documents)
+    nothing = Contamination([], n=13, threshold=0.0)
+    assert not nothing.holds_a_problem(document(PROBLEM.text))
+    assert nothing.result()["checked"] == {}
+
+
+@pytest.mark.parametrize("text", ["", "?!", "word"])
+def test_texts_without_enough_words(text: str) -> None:
+    assert not contamination().holds_a_problem(document(text, description=""))

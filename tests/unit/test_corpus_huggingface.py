@@ -1,0 +1,78 @@
+"""Datasets of the hub: streamed with the extra, one clear error without it. No test needs the network."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from harness.corpus.huggingface import read_huggingface
+from harness.corpus.read import read_documents
+from harness.errors import DataError, MissingRequirement
+from harness.plan.sources import corpus_looks, resolve_corpus
+from harness.recipe.corpus import CorpusSource, HuggingFace
+from harness.recipe.schema import identity_of
+
+BLOCK: TypeAdapter[CorpusSource] = TypeAdapter(CorpusSource)
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+INSTALLED = importlib.util.find_spec("datasets") is not None
+with_datasets = pytest.mark.skipif(not INSTALLED, reason="the extra `hub` is not installed")
+
+
+def block(**changes: Any) -> HuggingFace:
+    made = BLOCK.validate_python({"kind": "huggingface", "id": "owner/name", "columns": {"text": "code"}, **changes})
+    assert isinstance(made, HuggingFace)
+    return made
+
+
+def spec(made: HuggingFace) -> dict[str, Any]:
+    return json.loads(json.dumps({**identity_of(made), **resolve_corpus(made), "seed": 0}))
+
+
+def test_only_a_full_commit_is_resolved() -> None:
+    assert resolve_corpus(block())["commit"] == "unresolved"
+    assert resolve_corpus(block(revision=COMMIT[:12]))["commit"] == "unresolved"
+    assert resolve_corpus(block(revision=COMMIT))["commit"] == COMMIT
+
+
+@pytest.mark.skipif(INSTALLED, reason="the extra `hub` is installed")
+def test_without_the_extra_the_install_command_is_told() -> None:
+    ((key, look, what),) = corpus_looks(block())
+    assert key == "kind"
+    with pytest.raises(MissingRequirement, match=r"pip install 'codepmp-harness\[hub\]'") as caught:
+        look(what)
+    assert caught.value.exit_code == 2
+    with pytest.raises(MissingRequirement, match="needs the package datasets"):
+        list(read_documents(spec(block()), Counter()))
+
+
+@with_datasets
+def test_rows_are_streamed_from_files_of_a_dataset(tmp_path: Path) -> None:
+    """The library's own reader of local files stands for a dataset of the hub."""
+    rows = [{"question": f"Question {n}?", "answer": f"Answer {n}.", "site": f"site{n % 2}"} for n in range(30)]
+    for part in (0, 1):
+        lines = "".join(json.dumps(row) + "\n" for row in rows[part * 15 : part * 15 + 15])
+        (tmp_path / f"part-{part}.jsonl").write_text(lines)
+    columns = {"text": "answer", "description": "question", "cluster": "site"}
+    made = block(id="json", data_files=[f"{tmp_path}/part-*.jsonl"], columns=columns, rows=20)
+    counts: Counter[str] = Counter()
+    found = list(read_documents(spec(made), counts))
+    assert [(one.description, one.text, one.cluster) for one in found] == [
+        (row["question"], row["answer"], row["site"]) for row in rows[:20]
+    ]
+    assert counts == {"rows": 20}
+
+
+@with_datasets
+def test_what_the_hub_lacks_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"answer": "42"}\n')
+    made = block(id="json", data_files=[f"{tmp_path}/a.jsonl"])
+    with pytest.raises(DataError, match="json has no code but answer"):
+        list(read_huggingface(spec(made), ["code"]))
+    with pytest.raises(MissingRequirement, match="must be on a hub that can be reached"):
+        list(read_huggingface(spec(block(id="json", data_files=[f"{tmp_path}/nowhere.jsonl"])), ["code"]))

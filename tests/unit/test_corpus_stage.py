@@ -1,0 +1,313 @@
+"""The corpus stage on every kind of source: what is planned is what is read, and what it finds is in its record."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from pydantic import TypeAdapter
+
+from harness.errors import DataError
+from harness.events import EventLog
+from harness.plan.sources import resolve_corpus
+from harness.recipe.corpus import CorpusSource
+from harness.recipe.schema import identity_of
+from harness.stages import corpus, pairs_part
+from harness.stages.context import Given, StageContext
+from harness.store.artifacts import Corpus, Pairs, Problems
+
+ROOT = Path(__file__).parents[2]
+BLOCK: TypeAdapter[CorpusSource] = TypeAdapter(CorpusSource)
+PROBLEM = {
+    "id": "sums-7",
+    "cluster": "c",
+    "split": "test",
+    "prompt": "Anna picks 23 apples on Monday and twice as many on Tuesday. How many apples does she have in all?",
+    "answer": "69",
+    "solution": "On Tuesday she picks 46 apples, and 23 + 46 = 69 in all.",
+    "text": "",
+    "metadata": "{}",
+}
+Run = Callable[..., dict[str, Any]]
+READABLE = '''def {name}(values, limit):
+    """{docstring}"""
+    total = {number}
+    for value in values:
+        if value > limit + {number}:
+            total += value * {number}
+    return total  # the sum
+'''
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
+
+
+def prose(number: int, words: int = 30) -> str:
+    """Words that differ from one number to another."""
+    return " ".join(f"{WORDS[(number * 7 + place * place) % 10]}{number * 31 % 97}" for place in range(words))
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Iterator[EventLog]:
+    log = EventLog(tmp_path / "events.jsonl")
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path, events: EventLog) -> Run:
+    """Plan a block and run its stage; the artifact lies in `corpus`, the problems' in `problems`."""
+    problems = tmp_path / "problems"
+    problems.mkdir()
+    Problems(problems).write([PROBLEM, {**PROBLEM, "id": "sums-8", "split": "base", "prompt": prose(999)}])
+
+    def run(block: dict[str, Any], *, plan: dict[str, Any] | None = None) -> dict[str, Any]:
+        parsed = BLOCK.validate_python(block)
+        spec = plan or json.loads(json.dumps({**identity_of(parsed), **resolve_corpus(parsed), "seed": 1}))
+        folder = tmp_path / "corpus"
+        folder.mkdir(exist_ok=True)
+        context = StageContext(
+            spec=spec,
+            inputs={"problems-sums": Given(directory=problems)} if parsed.decontaminate else {},
+            directory=folder,
+            events=events,
+        )
+        return corpus.run(context)
+
+    return run
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return list(Corpus(folder / "corpus").stream())
+
+
+@pytest.fixture
+def repositories(tmp_path: Path) -> Path:
+    """Twenty repositories with a Python file, a Go file and a text each."""
+    for number in range(20):
+        folder = tmp_path / "repositories" / f"repository{number}"
+        folder.mkdir(parents=True)
+        code = READABLE.format(name=f"f{number}", docstring=f"Say what {prose(number, 6)} is.", number=number)
+        (folder / "a.py").write_text(code)
+        (folder / "b.go").write_text(f"// Package b does {prose(number, 5)}.\npackage b\n\nvar x = `{prose(number)}`\n")
+        (folder / "c.txt").write_text(f"What is {prose(number, 4)} for?\n\n{prose(number + 40)}\n")
+    return tmp_path / "repositories"
+
+
+FILES = {"kind": "files", "heldout": 0.2, "base": 0.2, "min_characters": 20, "near_duplicate": 0.95}
+
+
+def test_files_by_language(run: Run, repositories: Path, tmp_path: Path) -> None:
+    block = {**FILES, "paths": [f"{repositories}/*"], "languages": ["python", "go", "text"]}
+    result = run(block)
+    found = rows(tmp_path)
+    assert result["languages"] == {"python": 20, "go": 20, "text": 20}
+    assert result["units"] == {"document": 40, "function": 20}
+    assert result["read"] == {"files": 60, "functions": 20}
+    assert sum(result["kept"].values()) == len(found) == result["cleaning"]["kept"] == 60
+    assert result["groups"] == sum(row["split"] == "base" for row in found) > 0
+    splits = {
+        cluster: {row["split"] for row in found if row["cluster"] == cluster}
+        for cluster in {r["cluster"] for r in found}
+    }
+    assert len(splits) == 20
+    assert all(len(split) == 1 for split in splits.values())
+    (function,) = [row for row in found if row["path"] == "repository3/a.py"]
+    assert (function["name"], function["unit"], function["language"]) == ("f3", "function", "python")
+    assert "#" not in function["text"]
+    (text,) = [row for row in found if row["path"] == "repository3/c.txt"]
+    assert text["description"].startswith("What is ")
+    assert text["text"] == prose(43)
+    again = rows(tmp_path)
+    run(block)
+    assert rows(tmp_path) == again
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_questions_and_answers_from_tables(run: Run, tmp_path: Path, kind: str) -> None:
+    """Text with a licence, filtered; the same rows give the same documents from either kind."""
+    table = [
+        {
+            "question": f"How does one {prose(number, 5)}?",
+            "answer": prose(number),
+            "terms": "CC-BY-SA-4.0" if number % 4 else "unknown",
+            "tongue": "text" if number % 5 else "german",
+            "thread": f"thread{number // 2}",
+        }
+        for number in range(60)
+    ]
+    path = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        pyarrow.parquet.write_table(pa.Table.from_pylist(table), path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    columns = {"text": "answer", "description": "question", "licence": "terms", "language": "tongue"}
+    result = run(
+        {
+            **FILES,
+            "kind": kind,
+            "paths": [str(path)],
+            "columns": {**columns, "cluster": "thread"},
+            "licences": ["cc-by-sa-4.0"],
+            "languages": ["text"],
+        }
+    )
+    assert result["cleaning"]["licence"] == sum(not n % 4 for n in range(60) if n % 5)
+    assert result["cleaning"]["language"] == 12
+    found = rows(tmp_path)
+    kept = [row for n, row in enumerate(table) if n % 4 and n % 5]
+    assert [(row["description"], row["text"], row["cluster"]) for row in found] == [
+        (row["question"], row["answer"], row["thread"]) for row in kept
+    ]
+    assert {row["unit"] for row in found} == {"document"}
+    few = run(
+        {
+            **FILES,
+            "kind": kind,
+            "paths": [str(path)],
+            "columns": {"text": "answer"},
+            "rows": 40,
+            "min_description_characters": 0,
+        }
+    )
+    assert few["read"]["rows"] == 40
+
+
+def test_python_files_in_a_table_are_their_functions(run: Run, tmp_path: Path) -> None:
+    files = [
+        "\n".join(READABLE.format(name=f"f{n}", docstring=f"Say {prose(n, 6)}.", number=n) for n in (k, k + 50))
+        for k in range(30)
+    ]
+    pyarrow.parquet.write_table(pa.table({"content": files}), tmp_path / "a.parquet")
+    block = {**FILES, "kind": "parquet", "paths": [f"{tmp_path}/*.parquet"], "columns": {"text": "content"}}
+    result = run({**block, "language": "Python", "near_duplicate": 1.0})
+    assert result["units"] == {"function": 60}
+    assert result["read"] == {"functions": 60, "rows": 30}
+
+
+def test_a_planted_problem_is_dropped_and_told(run: Run, repositories: Path, tmp_path: Path) -> None:
+    planted = repositories / "repository3" / "planted.txt"
+    planted.write_text(f"A text with a question in it.\n\nIt goes: {PROBLEM['prompt']} {PROBLEM['solution']}\n")
+    near = repositories / "repository4" / "near.txt"
+    near.write_text("Another question in a text.\n\n" + PROBLEM["prompt"].replace("Anna", "BERTA") + "\nWell.\n")
+    (repositories / "repository5" / "base.txt").write_text(f"Base problems may be met.\n\n{prose(999)}\n")
+    block = {**FILES, "paths": [f"{repositories}/*"], "languages": ["text"]}
+    result = run(block)
+    assert result["cleaning"]["contaminated"] == result["contamination"]["documents"] == 2
+    assert result["contamination"]["checked"] == {"sums": 1}
+    assert [(one["document"], one["problem"]) for one in result["contamination"]["examples"]] == [
+        ("repository3/planted.txt", "sums-7"),
+        ("repository4/near.txt", "sums-7"),
+    ]
+    assert not {"repository3/planted.txt", "repository4/near.txt"} & {row["path"] for row in rows(tmp_path)}
+    assert "repository5/base.txt" in {row["path"] for row in rows(tmp_path)}
+    with pytest.raises(DataError, match=r"2 documents do; first repository3/planted\.txt") as caught:
+        run({**block, "decontaminate": {"on_hit": "fail"}})
+    assert caught.value.exit_code == 1
+    unchecked = run({**block, "decontaminate": None})
+    assert unchecked["contamination"] is None
+    assert unchecked["cleaning"]["kept"] == result["cleaning"]["kept"] + 2
+    assert run({**block, "decontaminate": {"n": 13, "threshold": 0.9}})["cleaning"]["contaminated"] == 1
+
+
+def test_a_corpus_without_anything_usable(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "short"}) + "\n")
+    with pytest.raises(DataError, match=r"none of 1 was kept \(description short 1\); widen the bounds") as caught:
+        run({**FILES, "kind": "jsonl", "paths": [f"{tmp_path}/a.jsonl"], "columns": {"text": "text"}})
+    assert caught.value.exit_code == 1
+    (tmp_path / "a.py").write_text("x = 1\n")
+    with pytest.raises(DataError, match="none of 0 was kept; widen"):
+        run({**FILES, "paths": [f"{tmp_path}/a.py"]})
+
+
+def test_one_repository_cannot_be_split(run: Run, repositories: Path) -> None:
+    with pytest.raises(DataError, match=r"no split of the corpus may be empty.*raise its share, or read more"):
+        run({**FILES, "paths": [f"{repositories}/repository1"], "languages": ["text", "go"]})
+
+
+def test_files_that_changed_since_they_were_planned(run: Run, repositories: Path) -> None:
+    block = BLOCK.validate_python({**FILES, "paths": [f"{repositories}/*"], "languages": ["text"]})
+    plan = {**identity_of(block), **resolve_corpus(block), "seed": 1}
+    (repositories / "repository7" / "c.txt").write_text("Something else.\n")
+    with pytest.raises(DataError, match="changed: repository7; run again"):
+        run({**FILES, "paths": [f"{repositories}/*"], "languages": ["text"]}, plan=plan)
+    (repositories / "one-more").mkdir()
+    (repositories / "one-more" / "c.txt").write_text("Something else.\n")
+    (repositories / "repository7" / "c.txt").write_text(f"What is {prose(7, 4)} for?\n\n{prose(47)}\n")
+    with pytest.raises(DataError, match="there are more"):
+        run({**FILES, "paths": [f"{repositories}/*"], "languages": ["text"]}, plan=plan)
+
+
+def test_mutations_are_made_of_functions_alone_and_the_rest_is_counted(
+    run: Run, repositories: Path, tmp_path: Path, events: EventLog
+) -> None:
+    run({**FILES, "paths": [f"{repositories}/*"], "languages": ["python", "go", "text"]})
+    documents = [row for row in rows(tmp_path) if row["split"] == "train"]
+    functions = [row for row in documents if row["unit"] == "function"]
+    assert 0 < len(functions) < len(documents)
+    spec: dict[str, Any] = {
+        "prompt": {"from": "docstring", "max_characters": 200},
+        "chosen": {"from": "reference"},
+        "rejected": {"from": "mutation", "edits": [1, 2], "kinds": ["arithmetic", "comparison", "variable"]},
+        "split": "train",
+        "seed": 1,
+        "start": 0,
+        "stop": 2 * len(functions),
+    }
+    (tmp_path / "part").mkdir()
+    context = StageContext(
+        spec=spec,
+        inputs={"corpus": Given(directory=tmp_path / "corpus")},
+        directory=tmp_path / "part",
+        events=events,
+    )
+    result = pairs_part.run(context)
+    assert result["counts"]["documents_unfit"] == len(documents) - len(functions)
+    assert result["groups"] > len(functions)
+    assert {row["chosen"] for row in Pairs(tmp_path / "part").stream()} <= {row["text"] for row in functions}
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from harness.events import EventLog
+from harness.plan.sources import resolve_corpus
+from harness.recipe.corpus import JsonLines
+from harness.recipe.schema import identity_of
+from harness.stages import corpus
+from harness.stages.context import StageContext
+folder = Path(sys.argv[1])
+block = JsonLines.model_validate(dict(
+    kind="jsonl", paths=[str(folder / "a.jsonl")], columns={"text": "text"}, decontaminate=None,
+    min_characters=80, max_characters=3000, min_description_characters=0, near_duplicate=0.9))
+(folder / "corpus").mkdir()
+spec = {**identity_of(block), **resolve_corpus(block), "seed": 0}
+result = corpus.run(StageContext(spec=spec, inputs={}, directory=folder / "corpus", events=EventLog(folder / "e")))
+print(result["cleaning"]["kept"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_memory_grows_by_what_finds_copies_and_not_by_the_text(tmp_path: Path) -> None:
+    """Of 2.6 kB of text with 330 shingles a document, two kilobytes of sketch and digest stay in memory."""
+    few, many = 6_000, 20_000
+    peaks = []
+    for count in (few, many):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        with (folder / "a.jsonl").open("w") as file:
+            for number in range(count):
+                text = " ".join(f"{number * 7919 % 100_003:x}{place}" for place in range(330))
+                file.write(json.dumps({"text": text}) + "\n")
+        told = subprocess.run(
+            [sys.executable, "-c", MEASURE, str(folder)], cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout
+        kept, peak = map(int, told.split())
+        assert kept == count
+        peaks.append(peak)
+    grown = (peaks[1] - peaks[0]) / (many - few)
+    assert grown < 4_000, f"{grown:.0f} bytes a document; texts and shingles held would be 30,000"
