@@ -141,9 +141,13 @@ class Pipeline:
         key = ("corpus", self._corpus_key(experiment))
         if key not in self._memory:
             spec = {**identity_of(block), **sources.resolve_corpus(block), "seed": self.data_seed}
-            inputs = {}
-            if block.decontaminate is not None:
-                inputs = {f"problems-{name}": self.problems(name, task) for name, task in experiment.tasks.items()}
+            inputs: dict[str, Stage] = {}
+            for name, task in experiment.tasks.items() if block.decontaminate is not None else ():
+                if isinstance(task, PoolTask):
+                    inputs[f"splits-{name}"] = self.problems(name, task)
+                    inputs[f"pool-{name}"] = self.imported("pool", task.imported)
+                else:
+                    inputs[f"problems-{name}"] = self.problems(name, task)
             self._memory[key] = self.graph.stage("corpus", spec, inputs, label="corpus")
         return self._memory[key]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from harness.corpus.clean import Bounds, clean
@@ -14,7 +16,7 @@ from harness.corpus.splits import SPLITS, Split, check_filled, check_named, spli
 from harness.errors import DataError
 from harness.recipe.corpus import CorpusSource, Files, HuggingFace, PythonPackages
 from harness.stages.context import StageContext
-from harness.store.artifacts import Corpus, Problems
+from harness.store.artifacts import Candidates, Corpus, PoolSplits, Problems
 
 JUDGED_BY = ("dev", "test")  # splits of problems that no document may hold
 LANGUAGES_TOLD = 20
@@ -98,13 +100,26 @@ def _split(block: CorpusSource, document: Document, seed: int) -> Split:
 def _contamination(context: StageContext, block: CorpusSource) -> Contamination | None:
     if block.decontaminate is None:
         return None
-    problems = (
-        Problem(task=task, id=row["id"], text=f"{row['prompt']}\n{row['solution']}")
-        for task, artifact in context.inputs_like("problems", Problems)
-        for row in artifact.stream(["id", "split", "prompt", "solution"])
-        if row["split"] in JUDGED_BY
-    )
+    problems = chain(_problems(context), _questions(context))
     return Contamination(problems, n=block.decontaminate.n, threshold=block.decontaminate.threshold)
+
+
+def _problems(context: StageContext) -> Iterator[Problem]:
+    """Evaluation problems of tasks, with their solutions."""
+    for task, artifact in context.inputs_like("problems", Problems):
+        for row in artifact.stream(["id", "split", "prompt", "solution"]):
+            if row["split"] in JUDGED_BY:
+                yield Problem(task=task, id=row["id"], text=f"{row['prompt']}\n{row['solution']}")
+
+
+def _questions(context: StageContext) -> Iterator[Problem]:
+    """Evaluation problems of imported pools: their questions, for a pool has no solution of its own."""
+    for task, pool in context.inputs_like("pool", Candidates):
+        splits = context.input(f"splits-{task}", PoolSplits)
+        judged = {row["problem"] for row in splits.stream() if row["split"] in JUDGED_BY}
+        for row in pool.stream(["problem", "prompt", "index"]):
+            if row["index"] == 0 and row["problem"] in judged:
+                yield Problem(task=task, id=row["problem"], text=row["prompt"])
 
 
 def _refuse(

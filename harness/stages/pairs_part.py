@@ -14,7 +14,7 @@ from harness.stages.functions import Functions
 from harness.stages.slot_descriptions import slot_descriptions
 from harness.store.artifacts import Corpus, Pairs, Writings
 
-HOW_WRITTEN = ("finish_reason", "tokens")  # of a text that a model wrote, kept beside it
+HOW_WRITTEN = {"finish_reason": pa.string(), "tokens": pa.int64()}  # of a text that a model wrote, kept beside it
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -43,8 +43,9 @@ def run(context: StageContext) -> dict[str, Any]:
         }
         for pair in pairs
     ]
-    names = (*Pairs.columns, *(f"{side}_{name}" for side in written for name in HOW_WRITTEN))
-    Pairs(context.directory).write_table(pa.table({name: [row[name] for row in rows] for name in names}))
+    more = {f"{side}_{name}": kind for side in written for name, kind in HOW_WRITTEN.items()}
+    schema = pa.schema([*((name, pa.string()) for name in Pairs.columns), *more.items()])
+    Pairs(context.directory).write_table(pa.Table.from_pylist(rows, schema=schema))
     return {"groups": len(rows), "counts": dict(sorted({**counts, "documents_unfit": functions.unfit}.items()))}
 
 

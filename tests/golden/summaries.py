@@ -33,6 +33,7 @@ from harness.store.artifacts import (
     Tokenizer,
     Tokens,
     TrunkState,
+    Writings,
 )
 from harness.store.record import Record
 
@@ -143,6 +144,9 @@ SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
     "imported_pool": table(Candidates),
     "imported_scores": table(CandidateScores),
     "corpus": table(Corpus),
+    "pretrained": checkpoint,
+    "descriptions_part": table(Writings),
+    "writings_part": table(Writings),
     "pairs_part": table(Pairs),
     "pairs": table(Pairs),
     "split_pairs": table(Pairs),

@@ -29,6 +29,7 @@ from harness.store.identity import fingerprint
 from tests.golden.summaries import SUMMARIES, summarise
 from tests.integration.pipelines import everything, folder_of, record_of, run
 from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_classifier, write_lines
+from tests.toys.small_models import save_small_model
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden.json"
@@ -36,7 +37,7 @@ REFRESH = "pytest tests/golden --update-golden"
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn", "rensa", "reasoning-gym")
 
 # Versions of what is installed are identity, but say nothing about our code.
-OF_THE_MACHINE = frozenset({"python", "versions", "source", "digest"})
+OF_THE_MACHINE = frozenset({"python", "versions", "source", "digest", "files"})
 TOLERANCE = 1e-3
 SMALLEST = 1e-4
 
@@ -50,13 +51,22 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     try:
         workdir = tmp_path_factory.mktemp("golden")
         import_assets(tmp_path_factory.mktemp("published"), workdir)
-        made = open_workspace(HERE / "golden.yaml", [], workdir)
+        made = open_workspace(golden_recipe(tmp_path_factory.mktemp("recipe")), [], workdir)
         made.store.create()
         summary = run(made, everything(made))
         assert not summary.failed, [(outcome.task.label, outcome.reason) for outcome in summary.failed]
         yield made
     finally:
         sys.path.remove(str(HERE / "site"))
+
+
+def golden_recipe(folder: Path) -> Path:
+    """The golden recipe, with a tiny model where it names one."""
+    model = save_small_model(folder / "small")
+    text = (HERE / "golden.yaml").read_text(encoding="utf-8").replace("MODEL", str(model))
+    recipe = folder / "golden.yaml"
+    recipe.write_text(text, encoding="utf-8")
+    return recipe
 
 
 def import_assets(folder: Path, workdir: Path) -> None:

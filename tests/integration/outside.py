@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from harness.cli.app import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from tests.integration.pipelines import TINY
 from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_classifier, write_lines
+from tests.toys.small_models import save_small_model
 
 # Kinds of stages that only a recipe with imports has; all others are in the tiny one.
 OUTSIDE = frozenset(
@@ -24,6 +26,9 @@ OUTSIDE = frozenset(
         "pool_preferences",
         "pool_candidates",
         "aligned_scores",
+        "pretrained",
+        "descriptions_part",
+        "writings_part",
     }
 )
 HOSTILE = "</script><script>alert(1)</script>"
@@ -55,6 +60,27 @@ RECIPE: dict[str, Any] = {
         }
     },
 }
+
+
+def written_by(model: Path) -> dict[str, Any]:
+    """Overrides: pairs whose descriptions and sides a model writes."""
+    writer = {"model": {"source": "folder", "path": str(model)}, "engine": "transformers", "precision": "fp32"}
+    return {
+        "pairs.prompt": {"from": "description", "describer": {**writer, "max_tokens": 12}},
+        "pairs.chosen": {"from": "model", **writer, "temperature": 0.2, "max_tokens": 16},
+        "pairs.rejected": {"from": "model", **writer, "description_share": 0.5, "max_tokens": 16},
+    }
+
+
+def recipe_of(folder: Path) -> dict[str, Any]:
+    """The recipe, with a setting whose pairs a tiny model writes and one that starts from that model."""
+    model = save_small_model(folder / "small")
+    recipe = copy.deepcopy(RECIPE)
+    recipe["ablations"]["axes"]["pairs"]["written"] = written_by(model)
+    recipe["ablations"]["include"] = [
+        {"name": "pretrained", "set": {"model": {"source": "folder", "path": str(model)}}}
+    ]
+    return recipe
 
 
 def pool_rows() -> list[dict[str, Any]]:
@@ -93,6 +119,6 @@ def run_with_assets(folder: Path) -> Workspace:
         words = [word for key, value in words_of(what).items() for word in (f"--{key}", value)]
         assert harness_import(what, path, folder / "w", *words) == 0
     recipe = folder / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(RECIPE, sort_keys=False), encoding="utf-8")
+    recipe.write_text(yaml.safe_dump(recipe_of(folder), sort_keys=False), encoding="utf-8")
     assert run_command(["run", str(recipe), "--workdir", str(folder / "w")]) == 0
     return open_workspace(recipe, [], folder / "w")
