@@ -26,7 +26,7 @@ from harness.plan.graph import Input, Stage
 from harness.plan.kinds import KINDS
 from harness.store.identity import fingerprint
 from tests.golden.summaries import SUMMARIES, summarise
-from tests.integration.pipelines import everything, folder_of, record_of, run
+from tests.integration.pipelines import every_kind, folder_of, record_of, run
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden.json"
@@ -48,7 +48,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     try:
         made = open_workspace(HERE / "golden.yaml", [], tmp_path_factory.mktemp("golden"))
         made.store.create()
-        summary = run(made, everything(made))
+        summary = run(made, every_kind(made))
         assert not summary.failed, [(outcome.task.label, outcome.reason) for outcome in summary.failed]
         yield made
     finally:
@@ -59,7 +59,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 def found(workspace: Workspace) -> Golden:
     """What the stages gave just now, in the form of golden.json."""
     kinds: Golden = {kind: {"code_version": KINDS[kind].code_version, "stages": {}} for kind in KINDS}
-    for stage in everything(workspace):
+    for stage in every_kind(workspace):
         summary = summarise(
             record_of(workspace.store, stage), folder_of(workspace.store, stage), exact=not is_trained(stage)
         )
