@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.cli.console import output, print_json, visible
 from harness.cli.workspace import REPORTS, open_store, stands
 from harness.errors import StageError, StoreError
-from harness.plan.graph import Stage
+from harness.plan.graph import Graph, Stage
 from harness.report.index import read_indexes
 from harness.report.rows import Row, find_row, retraction
 from harness.report.versus import Mismatch, comparison_stage, match, readable, stage_in
@@ -57,12 +57,12 @@ def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> No
         return record is not None and store.has_payload(record)
 
     matches, mismatches = match(*rows, is_done)
-    stage_of, seed = stage_in(indexes), rows[0].index.seed
-    stage = comparison_stage(matches, seed, stage_of)
+    graph, stage_of, seed = Graph(), stage_in(indexes), rows[0].index.seed
+    stage = comparison_stage(graph, matches, seed, stage_of)
     if not stands(store, stage):  # of dropped files there may be a comparison from before
         matches, dropped = readable(matches, has_payload)
         mismatches += dropped
-        stage = comparison_stage(matches, seed, stage_of)
+        stage = comparison_stage(graph, matches, seed, stage_of)
     found = _computed(store, stage) if matches else {"compared": [], "refused": []}
     mismatches += [Mismatch(**one) for one in found["refused"]]
     doubts = [_doubts(row, read_retractions(store.root)) for row in rows]

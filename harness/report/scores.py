@@ -69,6 +69,12 @@ class _Evaluation:
     def source(self) -> Stage:
         return self.stage.inputs["pairs" if "pairs" in self.stage.inputs else "candidates"].stage
 
+    @property
+    def files(self) -> tuple[tuple[Stage, str], ...]:
+        """What is read of it."""
+        texts = Candidates.file if self.source.kind == "candidates" else Pairs.file
+        return ((self.scores, Scores.file), (self.source, texts))
+
 
 def write_scores(plan: Plan, statuses: Statuses, store: Store, directory: Path) -> ScoreFiles:
     """Write what is done and not there yet into `directory`/scores, and remove what is asked for no more.
@@ -86,7 +92,7 @@ def write_scores(plan: Plan, statuses: Statuses, store: Store, directory: Path) 
         made_from = _made_from(one, statuses)
         if one.file in there and written.get(one.file) == made_from:
             kept[one.file] = made_from
-        elif not (_is_whole(one.scores, statuses, store) and _is_whole(one.source, statuses, store)):
+        elif not all(_is_whole(*needed, statuses, store) for needed in one.files):
             dropped += 1
         else:
             if source is None or source.stage is not one.source:
@@ -124,10 +130,10 @@ def _made_from(one: _Evaluation, statuses: Statuses) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _is_whole(stage: Stage, statuses: Statuses, store: Store) -> bool:
-    """Whether a stage's files can be read and are what its record says; a run makes again what is not."""
+def _is_whole(stage: Stage, file: str, statuses: Statuses, store: Store) -> bool:
+    """Whether a stage's file can be read and is what its record says; a run makes again what is not."""
     record = statuses[stage.fingerprint].record
-    if record is None or not store.has_payload(record):
+    if record is None or file not in record.files or not store.has_payload(record):
         return False
     try:
         store.verify(record)

@@ -106,7 +106,7 @@ def readable(matches: Sequence[Match], has_payload: IsThere) -> tuple[list[Match
     return kept, dropped
 
 
-def comparison_stage(matches: Sequence[Match], seed: int, stage_of: Callable[[str], Stage]) -> Stage:
+def comparison_stage(graph: Graph, matches: Sequence[Match], seed: int, stage_of: Callable[[str], Stage]) -> Stage:
     """The stage that compares two rows. It knows no names, so what they are called does not matter.
 
     Args:
@@ -149,7 +149,7 @@ def comparison_stage(matches: Sequence[Match], seed: int, stage_of: Callable[[st
         ],
         "seed": seed,
     }
-    return Graph().stage("comparison", spec, inputs, label="comparison")
+    return graph.stage("comparison", spec, inputs, label="comparison")
 
 
 def stage_in(indexes: Sequence[Index]) -> Callable[[str], Stage]:

@@ -27,7 +27,7 @@ from harness.plan.graph import Input, Stage
 from harness.plan.kinds import KINDS
 from harness.store.identity import fingerprint
 from tests.golden.summaries import SUMMARIES, summarise
-from tests.integration.pipelines import everything, folder_of, record_of, run
+from tests.integration.pipelines import every_kind, folder_of, record_of, run
 from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_classifier, write_lines
 from tests.toys.small_models import save_small_model
 
@@ -53,7 +53,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         import_assets(tmp_path_factory.mktemp("published"), workdir)
         made = open_workspace(golden_recipe(tmp_path_factory.mktemp("recipe")), [], workdir)
         made.store.create()
-        summary = run(made, everything(made))
+        summary = run(made, every_kind(made))
         assert not summary.failed, [(outcome.task.label, outcome.reason) for outcome in summary.failed]
         yield made
     finally:
@@ -87,7 +87,7 @@ def import_assets(folder: Path, workdir: Path) -> None:
 def found(workspace: Workspace) -> Golden:
     """What the stages gave just now, in the form of golden.json."""
     kinds: Golden = {kind: {"code_version": KINDS[kind].code_version, "stages": {}} for kind in KINDS}
-    for stage in everything(workspace):
+    for stage in every_kind(workspace):
         summary = summarise(
             record_of(workspace.store, stage), folder_of(workspace.store, stage), exact=not is_trained(stage)
         )

@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli.workspace import Workspace
 from tests.integration.outside import run_with_assets
-from tests.integration.pipelines import everything, left, run, tiny
+from tests.integration.pipelines import every_kind, left, run, tiny
 from tests.integration.shell import Shell
 
 
@@ -18,7 +18,7 @@ from tests.integration.shell import Shell
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The tiny recipe, run without interruption, and compared. Read only."""
     workspace = tiny(tmp_path_factory.mktemp("finished"))
-    summary = run(workspace, everything(workspace))
+    summary = run(workspace, every_kind(workspace))
     assert not summary.failed, [(outcome.task.label, outcome.reason) for outcome in summary.failed]
     assert not left(workspace)
     return workspace

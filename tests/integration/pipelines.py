@@ -57,7 +57,7 @@ def run(
 ) -> Summary:
     """Run what is left of a plan (or these stages) in worker processes of one thread each."""
     executor = local_executor(slots=slots)
-    known = everything(workspace)
+    known = every_kind(workspace)
     chosen = workspace.work().to_run if stages is None else stages
     try:
         return Runner(workspace.store, executor, watcher or Watcher(), how_of(workspace.runtime)).run(chosen, known)
@@ -75,27 +75,32 @@ def run_up_to(workspace: Workspace, targets: Iterable[Stage], *, slots: int = 2)
 
 
 def everything(workspace: Workspace) -> list[Stage]:
-    """All stages of a plan, with one that compares its first and last setting and the one that compares them all."""
+    """All stages of a plan with the one that compares them: what `harness run` makes."""
     stages = list(workspace.plan.stages)
     analysis = analysis_stage(workspace.plan, frozenset(stage.fingerprint for stage in stages))
     assert analysis is not None
+    return [*stages, analysis]
+
+
+def every_kind(workspace: Workspace) -> list[Stage]:
+    """That and what `harness compare` makes of the first and the last setting: every kind of stage there is."""
     settings = workspace.plan.settings
-    return [*stages, comparison(workspace.plan, settings[0].name, settings[-1].name), analysis]
+    return [*everything(workspace), comparison(workspace.plan, settings[0].name, settings[-1].name)]
 
 
 def comparison(plan: Plan, first: str, second: str) -> Stage:
     """The stage that compares two finished rows of a plan."""
     index = index_of(plan)
     matches, _ = match(find_row([index], first), find_row([index], second), lambda fingerprint: True)
-    return comparison_stage(matches, index.seed, plan.graph.__getitem__)
+    return comparison_stage(plan.graph, matches, index.seed, plan.graph.__getitem__)
 
 
 def left(workspace: Workspace) -> list[Stage]:
-    """What is left to run, what compares included."""
+    """What is left to run, the comparison of all included."""
     to_run = list(workspace.work().to_run)
-    for stage in everything(workspace)[-2:]:
-        if workspace.store.record(stage.kind, stage.fingerprint) is None:
-            to_run.append(stage)
+    *_, analysis = everything(workspace)
+    if workspace.store.record(analysis.kind, analysis.fingerprint) is None:
+        to_run.append(analysis)
     return to_run
 
 

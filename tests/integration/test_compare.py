@@ -14,7 +14,7 @@ import pytest
 
 from harness.cli.workspace import Workspace
 from harness.store.artifacts import Analysis, Candidates, ProblemValues, Scores
-from tests.integration.pipelines import TINY, everything, finished_at, folder_of, of_kind, python, record_of
+from tests.integration.pipelines import TINY, every_kind, finished_at, folder_of, of_kind, python, record_of
 from tests.integration.shell import Shell
 
 MORE_SEEDS = ("--set", "seeds.finetune=2", "--set", "name=more")
@@ -153,7 +153,7 @@ def test_is_computed_once_and_again_only_after_its_inputs(shell: Shell, reported
 
     first = made()
     assert made() == first
-    assert first == finished_at(reported.store, everything(reported)[-2]), "the very stage that the tests' runs made"
+    assert first == finished_at(reported.store, every_kind(reported)[-1]), "the very stage that the tests' runs made"
     outcome = of_kind(reported, "best_of_n")[0]
     path = folder_of(reported.store, outcome) / "run.json"
     facts = json.loads(path.read_text())

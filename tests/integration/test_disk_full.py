@@ -19,7 +19,7 @@ from harness.plan.graph import Stage
 from harness.plan.imports import STAGE_OF
 from harness.plan.kinds import KINDS
 from tests.integration.outside import OUTSIDE, words_of
-from tests.integration.pipelines import TINY, everything, folder_of, left, outputs, record_of, tiny
+from tests.integration.pipelines import TINY, every_kind, everything, folder_of, left, outputs, record_of, tiny
 from tests.toys.executors import local_executor
 
 SMALL, LARGE = "1m", "64m"
@@ -89,14 +89,14 @@ def take_away(workspace: Workspace, stage: Stage) -> None:
 
 def assert_whole(workspace: Workspace, but: Stage | None = None) -> None:
     """Every record's bytes are what it says."""
-    for stage in everything(workspace):
+    for stage in every_kind(workspace):
         if stage is not but:
             workspace.store.verify(record_of(workspace.store, stage))
 
 
 def by_kind(workspace: Workspace) -> dict[str, Stage]:
     """The last stage of every kind."""
-    return {stage.kind: stage for stage in everything(workspace)}
+    return {stage.kind: stage for stage in every_kind(workspace)}
 
 
 def sizes(workspace: Workspace, stage: Stage) -> int:

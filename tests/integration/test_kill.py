@@ -26,7 +26,7 @@ from tests.integration.killing import Killer, await_work, frozen, has_saved
 from tests.integration.outside import OUTSIDE
 from tests.integration.pipelines import (
     attempts,
-    everything,
+    every_kind,
     folder_of,
     left,
     of_kind,
@@ -50,7 +50,7 @@ TRAINING = sorted(kind for kind in KINDS if KINDS[kind].trains)
 def seconds_of(finished: Workspace) -> dict[str, float]:
     """How long each stage took undisturbed."""
     store = finished.store
-    return {one.fingerprint: store.run_facts(record_of(store, one))["seconds"] for one in everything(finished)}
+    return {one.fingerprint: store.run_facts(record_of(store, one))["seconds"] for one in every_kind(finished)}
 
 
 def first_steps_after_each_start(store: Store, stage: Stage) -> list[int]:
@@ -104,7 +104,7 @@ def run_with_a_killer(
     workspace: Workspace, stages: Sequence[Stage], wanted: set[str], seconds: Mapping[str, float], seed: int
 ) -> list[Stage]:
     """Run stages with a killer about; gives those that were killed, which are just those that failed."""
-    with Killer(workspace.store, everything(workspace), wanted, seconds, seed) as killer:
+    with Killer(workspace.store, every_kind(workspace), wanted, seconds, seed) as killer:
         summary = run(workspace, stages)
     assert all("SIGKILL" in outcome.reason for outcome in summary.failed), summary.failed
     failed = sorted(outcome.task.fingerprint for outcome in summary.failed)
@@ -114,7 +114,7 @@ def run_with_a_killer(
 
 def insist(workspace: Workspace, kind: str, seconds: Mapping[str, float], seed: int) -> list[Stage]:
     """Take a stage of a kind away and kill its worker as it is made again, as often as it takes."""
-    stage = next(stage for stage in everything(workspace) if stage.kind == kind)
+    stage = next(stage for stage in every_kind(workspace) if stage.kind == kind)
     for attempt in range(MOST_RUNS):
         record = workspace.store.record(stage.kind, stage.fingerprint)
         if record is not None:
@@ -140,7 +140,7 @@ def test_a_fine_tuning_that_selects_is_the_same_however_often_it_is_killed(
     for seed in range(6):
         if workspace.store.record(stage.kind, stage.fingerprint) is not None:
             workspace.store.discard(undisturbed)
-        seconds = {one.fingerprint: took / 2 for one in everything(workspace)}
+        seconds = {one.fingerprint: took / 2 for one in every_kind(workspace)}
         kills += len(run_with_a_killer(workspace, [stage], {"finetune"}, seconds, seed))
     if workspace.store.record(stage.kind, stage.fingerprint) is None:
         assert not run(workspace, [stage]).failed

@@ -26,6 +26,7 @@ from tests.integration.outside import OUTSIDE
 from tests.integration.pipelines import (
     TINY,
     attempts,
+    every_kind,
     everything,
     finished_at,
     folder_of,
@@ -60,7 +61,7 @@ def values_of(store: Store, stage: Stage) -> dict[str, dict[str, float]]:
 
 
 def test_every_kind_of_stage_runs_once(finished: Workspace) -> None:
-    stages = everything(finished)
+    stages = every_kind(finished)
     assert {stage.kind for stage in stages} == set(KINDS) - OUTSIDE
     assert all(attempts(finished.store, stage) == 1 for stage in stages)
     for stage in stages:
