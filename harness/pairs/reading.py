@@ -10,7 +10,6 @@ import ast
 import re
 import textwrap
 import warnings
-from dataclasses import dataclass
 from typing import Literal
 
 MOST_CHARACTERS = 100_000
@@ -21,49 +20,53 @@ MOST_BRACKETS_DEEP = 100
 
 State = Literal["compiles", "parses", "broken", "empty", "too_long", "too_deep"]
 
+PARSING: tuple[State, ...] = ("compiles", "parses")
+
 REFUSALS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 """What `ast.parse` and `compile` raise for texts they do not take."""
 
 _BRACKETS = re.compile(r"[\[({]|[\])}]")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
-    """What came of a text.
-
-    Attributes:
-        state: `compiles` implies that it parses; `too_long` and `too_deep` were not tried.
-        tree: where it parses.
-    """
-
-    state: State
-    tree: ast.Module | None = None
-
-    @property
-    def parses(self) -> bool:
-        return self.tree is not None
+def parse(text: str) -> ast.Module | None:
+    """The syntax tree of a text, its common indentation taken off first; None where there is none within bounds."""
+    return None if _refused(text) else _parse(_dedented(text))
 
 
-def read(text: str) -> Reading:
-    """Parse a text and see whether Python would accept it; common indentation is taken off first."""
-    if not text.strip():
-        return Reading(state="empty")
-    if len(text) > MOST_CHARACTERS:
-        return Reading(state="too_long")
-    if _deeper_than(text, MOST_BRACKETS_DEEP):
-        return Reading(state="too_deep")
+def state_of(text: str) -> State:
+    """Whether Python would accept a text: what compiles also parses; what is refused was not tried."""
+    refused = _refused(text)
+    if refused is not None:
+        return refused
+    source = _dedented(text)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            source = textwrap.dedent(text) if text.lstrip("\n")[0] in " \t" else text
-            tree = ast.parse(source)
-        except REFUSALS:
-            return Reading(state="broken")
-        try:
             compile(source, "<pair>", "exec", dont_inherit=True)
         except REFUSALS:
-            return Reading(state="parses", tree=tree)
-    return Reading(state="compiles", tree=tree)
+            return "broken" if _parse(source) is None else "parses"
+    return "compiles"
+
+
+def _refused(text: str) -> State | None:
+    if not text.strip():
+        return "empty"
+    if len(text) > MOST_CHARACTERS:
+        return "too_long"
+    return "too_deep" if _deeper_than(text, MOST_BRACKETS_DEEP) else None
+
+
+def _dedented(text: str) -> str:
+    return textwrap.dedent(text) if text.lstrip("\n")[0] in " \t" else text
+
+
+def _parse(source: str) -> ast.Module | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source)
+        except REFUSALS:
+            return None
 
 
 def _deeper_than(text: str, most: int) -> bool:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from harness.pairs.reading import REFUSALS, read
+from harness.pairs.reading import REFUSALS, parse
 
 DEFECTS: Mapping[str, str] = {
     "unresolved_names": "names read that the text neither binds nor Python has built in, each once",
@@ -53,7 +53,7 @@ def static_defects(text: str, prompt: str) -> dict[str, int] | None:
         text: one side of a pair.
         prompt: its prompt; comment marks do not matter. A line that is a `def` is taken for the signature asked for.
     """
-    tree = read(text).tree
+    tree = parse(text)
     if tree is None:
         return None
     description, asked = _read_prompt(prompt)
@@ -91,7 +91,7 @@ def _read_prompt(prompt: str) -> tuple[str, FunctionNode | None]:
 
 
 def _parse_signature(line: str) -> FunctionNode | None:
-    tree = read(f"{line.rstrip().removesuffix(':')}: pass").tree
+    tree = parse(f"{line.rstrip().removesuffix(':')}: pass")
     found = tree.body[0] if tree is not None and tree.body else None
     return found if isinstance(found, _FUNCTIONS) else None
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from harness.pairs.reading import Reading, read
+from harness.pairs.reading import PARSING, State, state_of
 
 SIDES = ("chosen", "rejected")
 TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -69,8 +69,8 @@ class SideCounts:
     finish: Counter[str] = field(default_factory=Counter)
     repeats: Repeats = field(default_factory=Repeats)
 
-    def add(self, text: str, reading: Reading, tokens: int | None, finish: str | None) -> None:
-        self.states[reading.state] += 1
+    def add(self, text: str, state: State, tokens: int | None, finish: str | None) -> None:
+        self.states[state] += 1
         self.characters += len(text)
         if tokens is not None:
             self.tokens, self.tokens_known = self.tokens + tokens, self.tokens_known + 1
@@ -79,10 +79,9 @@ class SideCounts:
 
     def as_json(self) -> dict[str, Any]:
         texts = self.states.total()
-        compiles = self.states["compiles"]
         return {
-            "parse_rate": (compiles + self.states["parses"]) / texts,
-            "compile_rate": compiles / texts,
+            "parse_rate": sum(self.states[state] for state in PARSING) / texts,
+            "compile_rate": self.states["compiles"] / texts,
             "states": dict(sorted(self.states.items())),
             "mean_characters": self.characters / texts,
             "mean_tokens": self.tokens / self.tokens_known if self.tokens_known else None,
@@ -111,13 +110,11 @@ class Surface:
         """Count one pair."""
         self.pairs += 1
         self.alike[likeness(row["chosen"], row["rejected"])] += 1
-        readings = []
-        for side in SIDES:
-            reading = read(row[side])
-            readings.append(reading)
-            self.sides[side].add(row[side], reading, row.get(f"{side}_tokens"), row.get(f"{side}_finish_reason"))
-        self.both_parse += all(reading.parses for reading in readings)
-        self.languages[row.get("language") or _language(readings)] += 1
+        states = [state_of(row[side]) for side in SIDES]
+        for side, state in zip(SIDES, states, strict=True):
+            self.sides[side].add(row[side], state, row.get(f"{side}_tokens"), row.get(f"{side}_finish_reason"))
+        self.both_parse += all(state in PARSING for state in states)
+        self.languages[row.get("language") or _language(states)] += 1
         self.log_ratio += math.log(max(1, len(row["rejected"])) / max(1, len(row["chosen"])))
 
     def as_json(self) -> dict[str, Any]:
@@ -184,6 +181,6 @@ def _ngrams(tokens: Sequence[str], size: int) -> list[tuple[str, ...]]:
     return list(zip(*(tokens[start:] for start in range(size)), strict=False))
 
 
-def _language(readings: Sequence[Reading]) -> str:
+def _language(states: Sequence[State]) -> str:
     """A guess for rows that do not say it."""
-    return "Python, as it parses" if any(reading.parses for reading in readings) else "unknown"
+    return "Python, as it parses" if any(state in PARSING for state in states) else "unknown"

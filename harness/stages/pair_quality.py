@@ -15,7 +15,6 @@ from harness.errors import DataError
 from harness.evaluation.consistency import consistency, estimate, overall
 from harness.evaluation.separability import LENGTH, NGRAMS, separability
 from harness.pairs.judging import Judgements as Answers
-from harness.pairs.reading import read
 from harness.pairs.static_judge import static_score
 from harness.pairs.surface import SIDES, Surface, distinct_ngrams, likeness
 from harness.stages.context import StageContext
@@ -172,8 +171,8 @@ def _separability(sample: Sample, seed: int) -> dict[str, Any]:
 
 def _gap(sample: Sample, seed: int) -> dict[str, Any]:
     """Chosen minus rejected: share that parses, and static score where both do."""
-    parses = [[read(row[side]).parses for row in sample.rows] for side in SIDES]
-    difference = np.subtract(*np.asarray(parses, dtype=np.float64))
+    parses = {side: (~np.isnan(sample.scores[side])).astype(np.float64) for side in SIDES}
+    difference = parses["chosen"] - parses["rejected"]
     scores = sample.scores["chosen"] - sample.scores["rejected"]
     return {
         "parse_rate": estimate(difference, sample.clusters, seed=seed),

@@ -29,7 +29,7 @@ from harness.store.artifacts import Candidates, Pairs
 from harness.store.store import Store
 from harness.tracking.build import Finished, build_view
 from tests.integration.outside import HOSTILE, OUTSIDE, RECIPE, WORDS, harness_import, pool_rows, write_assets
-from tests.integration.pipelines import ROOT, everything, folder_of, of_kind, only, record_of, run_up_to
+from tests.integration.pipelines import ROOT, folder_of, of_kind, only, record_of, run_up_to
 from tests.toys.published import rows_of_pool, rows_of_scores, write_lines
 
 # Published data that is never part of the repository: beside it, or beside the folder of its worktrees.
@@ -57,7 +57,7 @@ def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
 def test_every_kind_that_comes_from_outside_was_run(outside: Workspace, finished: Workspace) -> None:
     kinds = {stage.kind for stage in outside.plan.stages}
     assert kinds >= OUTSIDE
-    assert set(KINDS) - {stage.kind for stage in everything(finished)} == OUTSIDE
+    assert set(KINDS) - {stage.kind for stage in every_kind(finished)} == OUTSIDE
     for stage in outside.plan.stages:
         outside.store.verify(record_of(outside.store, stage))
 

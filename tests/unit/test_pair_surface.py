@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.pairs.reading import MOST_BRACKETS_DEEP, MOST_CHARACTERS, read
+from harness.pairs.reading import MOST_BRACKETS_DEEP, MOST_CHARACTERS, parse, state_of
 from harness.pairs.static_judge import static_defects, static_score
 from harness.pairs.surface import Repeats, Surface, distinct_ngrams, likeness
 
@@ -133,16 +133,18 @@ def test_hostile_texts_are_read_or_refused(name: str) -> None:
 
 
 def test_texts_that_are_not_tried_say_why() -> None:
-    assert read("x" * (MOST_CHARACTERS + 1)).state == "too_long"
-    assert read("[" * (MOST_BRACKETS_DEEP + 1)).state == "too_deep"
-    assert read("f()" * (MOST_BRACKETS_DEEP * 3)).state != "too_deep"
-    assert read("    def f():\n        return 1\n").state == "compiles"  # as it stood in a class
+    assert state_of("x" * (MOST_CHARACTERS + 1)) == "too_long"
+    assert state_of("[" * (MOST_BRACKETS_DEEP + 1)) == "too_deep"
+    assert state_of("f()" * (MOST_BRACKETS_DEEP * 3)) != "too_deep"
+    assert state_of("    def f():\n        return 1\n") == "compiles"  # as it stood in a class
+    assert parse("    def f():\n        return 1\n") is not None
+    assert parse("[" * (MOST_BRACKETS_DEEP + 1)) is parse(BROKEN) is parse("") is None
 
 
 def test_nothing_is_ever_run(tmp_path: Any) -> None:
     mark = tmp_path / "mark"
     text = f"open({str(mark)!r}, 'w').write('x')\n1 / 0\n"
-    assert read(text).state == "compiles"
+    assert state_of(text) == "compiles"
     assert static_score(text, "") is not None
     assert not mark.exists()
 

@@ -120,6 +120,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
 # Choices of one built-in value: another would be code of one's own (see the tests of plugins).
 ONE_CHOICE = {
     "model.source", "corpus.kind", "pairs.prompt.from", "pairs.chosen.from", "pairs.rejected.from",
+    "pairs.quality.judges",
     "finetune.select.metric", "finetune.select.split", "evaluate.best_of_n.candidates.engine",
     "evaluate.best_of_n.candidates.options",  # of an engine of one's own only
     "evaluate.best_of_n.candidates.writer",  # of models only
