@@ -38,7 +38,7 @@ from harness.store.artifacts import Problems
 from harness.tasks.registry import load_task
 
 HERE = Path(__file__).parent
-FUNCTIONS = 100_000
+FUNCTIONS = 50_000
 FILES = 28_000_000
 CORES = 16
 _NAME = re.compile(r"\b[a-z_]{3,}\b")

@@ -29,7 +29,7 @@ from harness.store.artifacts import Candidates, Pairs
 from harness.store.store import Store
 from harness.tracking.build import Finished, build_view
 from tests.integration.outside import HOSTILE, OUTSIDE, RECIPE, WORDS, harness_import, pool_rows, write_assets
-from tests.integration.pipelines import ROOT, folder_of, of_kind, only, record_of, run_up_to
+from tests.integration.pipelines import ROOT, every_kind, folder_of, of_kind, only, record_of, run_up_to
 from tests.toys.published import rows_of_pool, rows_of_scores, write_lines
 
 # Published data that is never part of the repository: beside it, or beside the folder of its worktrees.

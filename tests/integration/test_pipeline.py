@@ -325,14 +325,14 @@ def test_no_cluster_and_no_prompt_is_in_two_splits(finished: Workspace) -> None:
 
 def test_held_out_packages_are_in_no_training_text(finished: Workspace) -> None:
     functions = rows_of(finished, Corpus, of_kind(finished, "corpus"))
-    packages = {split: {row["package"] for row in functions if row["split"] == split} for split in ("heldout", "base")}
+    packages = {split: {row["cluster"] for row in functions if row["split"] == split} for split in ("heldout", "base")}
     assert packages == {"heldout": {"http"}, "base": {"logging"}}
     train = rows_of(finished, Pairs, [only(finished, "pairs", "train")])
     heldout = rows_of(finished, Pairs, [only(finished, "pairs", "heldout")])
     assert {row["cluster"].partition(".")[0] for row in train} == {"email", "unittest"}
     assert {row["cluster"].partition(".")[0] for row in heldout} == {"http"}
     assert not {row["chosen"] for row in train} & {row["chosen"] for row in heldout}
-    sources = {row["source"] for row in functions if row["split"] != "train"}
+    sources = {row["text"] for row in functions if row["split"] != "train"}
     assert not {row["chosen"] for row in train} & sources
 
 
