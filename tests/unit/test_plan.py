@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.plan.graph import Graph, Input, Stage, sizes_alone
@@ -475,6 +475,7 @@ def test_changed_code_upstream_of_finished_work_counts_too(plan: Plan, store: St
     assert not {"corpus", "pairs_part", "candidates_part"} & kinds(left(plan, store, RERUN).to_run)
 
 
+@settings(deadline=None)  # it plans and writes folders
 @given(data=st.data())
 def test_whatever_is_there_the_rest_can_run(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     plan, store, finish = _small_world(tmp_path_factory)
