@@ -374,6 +374,21 @@ def test_the_quality_of_pairs_is_told_with_examples(full: Case) -> None:
     assert "static judge: agreement" in full.files.markdown.read_text(encoding="utf-8")
 
 
+def test_training_behind_a_closed_gate_says_what_it_waits_for(tmp_path: Path) -> None:
+    plan, store = quickstart("pairs.quality.on_fail=stop"), Store(tmp_path / "store")
+    gate = first(plan, "pair_gate")
+    fill(plan, store, wanted=lambda stage: stage.kind not in ("pair_gate", "trunk_state", "pretrain"))
+    fail(store, gate, "DataError: pairs must be worth training on")
+    case = _case(tmp_path, plan, store, analyse(plan, store))
+    told = {row[0]: (row[1], row[2]) for row in case.json["unfinished"]["rows"]}
+    assert told[gate.label][0] == "failed"
+    for stage in plan.stages:
+        if stage.kind in ("trunk_state", "pretrain"):
+            reason = f"waits for {gate.label}: DataError: pairs must be worth training on"
+            assert told[stage.label] == ("blocked", reason)
+    assert {row["row"] for row in case.json["boards"][0]["rows"] if row["estimates"]} >= {"no-pmp"}
+
+
 # ------------------------------------------------------------------------------------------------ made once
 
 
