@@ -66,6 +66,7 @@ def written_by(model: Path) -> dict[str, Any]:
     """Overrides: pairs whose descriptions and sides a model writes."""
     writer = {"model": {"source": "folder", "path": str(model)}, "engine": "transformers", "precision": "fp32"}
     return {
+        "pairs.quality": {"on_fail": "warn"},
         "pairs.prompt": {"from": "description", "describer": {**writer, "max_tokens": 12}},
         "pairs.chosen": {"from": "model", **writer, "temperature": 0.2, "max_tokens": 16},
         "pairs.rejected": {"from": "model", **writer, "description_share": 0.5, "max_tokens": 16},

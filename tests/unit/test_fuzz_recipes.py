@@ -418,7 +418,7 @@ def assert_told_with_places(complaints: str) -> None:
     lines = complaints.splitlines()
     assert lines
     for line in lines:
-        assert re.match(r"\S*\.yaml:[1-9][0-9]*: .+, but .+; .+", line), line
+        assert re.match(r"\S+:[1-9][0-9]*: .+, but .+; .+", line), line
 
 
 def is_small(loaded: LoadedRecipe) -> bool:

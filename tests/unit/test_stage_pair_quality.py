@@ -214,8 +214,8 @@ def test_tiny_sets_have_counts_and_no_areas(tmp_path: Path) -> None:
 def test_rows_are_streamed_a_few_at_a_time(tmp_path: Path) -> None:
     made = rows(500)
     Pairs(tmp_path).write(made)
-    assert list(Pairs(tmp_path).stream(batch=7)) == made
-    assert len(Pairs(tmp_path)) == 500
+    assert list(Pairs(tmp_path).stream()) == made
+    assert Pairs(tmp_path).count() == 500
 
 
 def test_optional_columns_may_follow_and_others_may_not(tmp_path: Path) -> None:
