@@ -141,7 +141,7 @@ def test_a_bad_recipe_comes_before_a_bad_machine(refused: Callable[..., list[str
             "must have a share of the clusters, but got 'fine",
         ),
         ("tasks.logic.options={shares: 1e400}", "`shares` is inf"),
-        ("runtime.keep={corpsu: record}", "`runtime.keep.corpsu` must be 'corpus'"),
+        ("runtime.keep={corpsu: record}", "`runtime.keep.corpsu` must be '"),
         ("runtime.workdir=''", "must match pattern"),
         ('runtime.workdir="a\\0b"', "must match pattern"),
         ('tags={a: "\\ud800"}', "values must be plain YAML"),

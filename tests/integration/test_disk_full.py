@@ -89,7 +89,7 @@ def take_away(workspace: Workspace, stage: Stage) -> None:
 
 def assert_whole(workspace: Workspace, but: Stage | None = None) -> None:
     """Every record's bytes are what it says."""
-    for stage in every_kind(workspace):
+    for stage in everything(workspace):
         if stage is not but:
             workspace.store.verify(record_of(workspace.store, stage))
 
