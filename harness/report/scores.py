@@ -37,6 +37,7 @@ COLUMNS = (
     "finetune_seed",
     "task",
 )
+POOLS = ("candidates", "pool_candidates")
 FORMAT = 1  # raised when files written before would have to be written again
 
 
@@ -69,12 +70,6 @@ class _Evaluation:
     def source(self) -> Stage:
         return self.stage.inputs["pairs" if "pairs" in self.stage.inputs else "candidates"].stage
 
-    @property
-    def files(self) -> tuple[tuple[Stage, str], ...]:
-        """What is read of it."""
-        texts = Candidates.file if self.source.kind == "candidates" else Pairs.file
-        return ((self.scores, Scores.file), (self.source, texts))
-
 
 def write_scores(plan: Plan, statuses: Statuses, store: Store, directory: Path) -> ScoreFiles:
     """Write what is done and not there yet into `directory`/scores, and remove what is asked for no more.
@@ -92,7 +87,7 @@ def write_scores(plan: Plan, statuses: Statuses, store: Store, directory: Path) 
         made_from = _made_from(one, statuses)
         if one.file in there and written.get(one.file) == made_from:
             kept[one.file] = made_from
-        elif not all(_is_whole(*needed, statuses, store) for needed in one.files):
+        elif not all(_is_whole(needed, statuses, store) for needed in (one.scores, one.source)):
             dropped += 1
         else:
             if source is None or source.stage is not one.source:
@@ -111,7 +106,8 @@ def _evaluations(plan: Plan, statuses: Statuses) -> Iterator[_Evaluation]:
     """The finished evaluations of a plan that have scores."""
     rows: dict[tuple[str, str], dict[tuple[str, int | None, int | None], None]] = {}
     named = [(setting.name, variant) for setting in plan.settings for variant in setting.variants]
-    named += [(variant.setting, variant) for variant in plan.references if variant.setting != POOL]
+    others = (*plan.references, *plan.imported)
+    named += [(variant.setting, variant) for variant in others if variant.setting != POOL]
     for name, variant in named:
         for outcome in variant.outcomes:
             seed = None if outcome.task == CODE else variant.finetune_seed
@@ -130,10 +126,10 @@ def _made_from(one: _Evaluation, statuses: Statuses) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _is_whole(stage: Stage, file: str, statuses: Statuses, store: Store) -> bool:
-    """Whether a stage's file can be read and is what its record says; a run makes again what is not."""
+def _is_whole(stage: Stage, statuses: Statuses, store: Store) -> bool:
+    """Whether a stage's files can be read and are what its record says; a run makes again what is not."""
     record = statuses[stage.fingerprint].record
-    if record is None or file not in record.files or not store.has_payload(record):
+    if record is None or not store.has_payload(record):
         return False
     try:
         store.verify(record)
@@ -167,7 +163,7 @@ class _Source:
     @classmethod
     def read(cls, stage: Stage, store: Store) -> _Source:
         directory = store.directory(stage.kind, stage.fingerprint)
-        if stage.kind == "candidates":
+        if stage.kind in POOLS:
             return cls._of_candidates(stage, Candidates(directory))
         return cls._of_pairs(stage, Pairs(directory))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet
 import pytest
 
 from harness.cli.workspace import Workspace
@@ -130,8 +129,7 @@ def test_the_terminal_shows_it(shell: Shell, reported: Workspace) -> None:
 def test_untrusted_text_steers_no_terminal(shell: Shell, reported: Workspace) -> None:
     """Markup stays as it is and control characters are spelled out, whatever a policy wrote."""
     (stage,) = of_kind(reported, "candidates")
-    path = folder_of(reported.store, stage) / Candidates.file
-    table = pyarrow.parquet.read_table(path)
+    table = Candidates(folder_of(reported.store, stage)).read()
     hostile = [f"[red]\x1b]0;title\x07{text}" for text in table["text"].to_pylist()]
     changed = table.set_column(table.column_names.index("text"), "text", [hostile])
     reported.store.discard(record_of(reported.store, stage))
