@@ -129,7 +129,7 @@ def _made_from(one: _Evaluation, statuses: Statuses) -> str:
 def _is_whole(stage: Stage, statuses: Statuses, store: Store) -> bool:
     """Whether a stage's files can be read and are what its record says; a run makes again what is not."""
     record = statuses[stage.fingerprint].record
-    if record is None or not store.has_payload(record):
+    if record is None or not any(file.endswith(".parquet") for file in record.files) or not store.has_payload(record):
         return False
     try:
         store.verify(record)

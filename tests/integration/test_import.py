@@ -341,6 +341,7 @@ def published(name: str) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
+@pytest.mark.published
 @needs_shared
 @pytest.mark.parametrize(
     ("name", "problems", "mixed"),

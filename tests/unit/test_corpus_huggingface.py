@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ def test_only_a_full_commit_is_resolved() -> None:
     assert resolve_corpus(block(revision=COMMIT))["commit"] == COMMIT
 
 
-@pytest.mark.skipif(INSTALLED, reason="the extra `hub` is installed")
-def test_without_the_extra_the_install_command_is_told() -> None:
+def test_without_the_extra_the_install_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)  # Python's own sign for a module that is not there
     ((key, look, what),) = corpus_looks(block())
     assert key == "kind"
     with pytest.raises(MissingRequirement, match=r"pip install 'codepmp-harness\[hub\]'") as caught:
