@@ -60,6 +60,12 @@ RECIPE: dict[str, Any] = {
         "part_size": 80,
         "spare": 0.5,
         "max_tokens": 128,
+        "match_length": None,
+        "flip_rate": 0.0,
+        "filter": None,
+        "order": None,
+        "end_token": "none",
+        "judges": {},
         "quality": {"judges": ["static"], "min_consistency": 0.7, "on_fail": "warn", "most_pairs": 2000},
     },
     "tasks": {

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreError
+from harness.plan.data_stages import task_source
 from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
 from harness.plan.model_sources import resolve_model
-from harness.plan.pipeline import task_source
 from harness.plan.sources import corpus_looks, plugin_digest
 from harness.recipe.blocks import PoolTask, Task
 from harness.recipe.load import LoadedRecipe, Setting

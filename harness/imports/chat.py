@@ -86,6 +86,15 @@ class ChatTemplate:
         return PreTrainedTokenizerFast(tokenizer_file=str(self.tokenizer), chat_template=self.template, **self.tokens)
 
 
+def special_tokens(folder: Path) -> dict[str, str]:
+    """Special tokens that a published folder names, by role, such as `eos_token`.
+
+    Raises:
+        DataError: the configuration is no JSON mapping.
+    """
+    return _tokens(_settings(folder / "tokenizer_config.json"))
+
+
 def _settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}

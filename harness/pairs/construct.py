@@ -27,6 +27,7 @@ ATTEMPTS = 4
 
 NO_DESCRIPTION = "no_description"
 NO_TEXT = "no_text"
+LENGTHS_DIFFER = "lengths_differ"
 
 Descriptions = Callable[[Function, int], str]
 """What a function and slot is described by; empty where there is nothing."""
@@ -34,17 +35,26 @@ Descriptions = Callable[[Function, int], str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
-    """One side of a pair, and what was done to get it (empty if nothing was)."""
+    """One side of a pair, and what was done to get it (empty if nothing was).
+
+    Attributes:
+        attempt: which of several drafts it is.
+    """
 
     text: str
     edits: tuple[str, ...] = ()
+    attempt: int = 0
 
 
 class Side(Protocol):
     """Where one side's text comes from."""
 
-    def text(self, function: Function, slot: int, rng: random.Random) -> Text | Rejection:
-        """The text for a function and slot; everything random in it must come from `rng`."""
+    def text(self, function: Function, slot: int, attempt: int, rng: random.Random) -> Text | Rejection:
+        """The text for a function and slot; everything random in it must come from `rng`.
+
+        Args:
+            attempt: from 0; asked again, a side may have another text.
+        """
         ...
 
 
@@ -52,7 +62,7 @@ class Side(Protocol):
 class Reference:
     """The function as its authors wrote it."""
 
-    def text(self, function: Function, slot: int, rng: random.Random) -> Text | Rejection:
+    def text(self, function: Function, slot: int, attempt: int, rng: random.Random) -> Text | Rejection:
         return Text(text=function.source)
 
 
@@ -61,14 +71,18 @@ class Written:
     """What a model wrote for each slot, its code taken out of the answer.
 
     Attributes:
-        answers: slot -> the model's answer.
+        answers: (slot, draft) -> the model's answer; an attempt takes the draft of its number.
+        drafts: how many a slot has.
     """
 
-    answers: Mapping[int, str]
+    answers: Mapping[tuple[int, int], str]
+    drafts: int = 1
 
-    def text(self, function: Function, slot: int, rng: random.Random) -> Text | Rejection:
-        code = code_of(self.answers[slot], signature_of(function)) if slot in self.answers else ""
-        return Text(text=code) if code else Rejection(reason=NO_TEXT)
+    def text(self, function: Function, slot: int, attempt: int, rng: random.Random) -> Text | Rejection:
+        draft = attempt % self.drafts
+        answer = self.answers.get((slot, draft), "")
+        code = code_of(answer, signature_of(function)) if answer else ""
+        return Text(text=code, attempt=draft) if code else Rejection(reason=NO_TEXT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +98,7 @@ class Mutated:
     min_edits: int = 1
     max_edits: int = 3
 
-    def text(self, function: Function, slot: int, rng: random.Random) -> Text | Rejection:
+    def text(self, function: Function, slot: int, attempt: int, rng: random.Random) -> Text | Rejection:
         wanted = rng.randint(self.min_edits, self.max_edits)
         for edits in range(wanted, self.min_edits - 1, -1):
             result = mutate(function.source, edits=edits, kinds=self.kinds, rng=rng)
@@ -93,6 +107,19 @@ class Mutated:
             if result.reason != TOO_FEW_SITES:
                 return result
         return Rejection(reason=TOO_FEW_SITES)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LengthMatch:
+    """So that length tells the better side less.
+
+    Attributes:
+        drafts: of the rejected side, to choose from.
+        tolerance: largest difference as a share of the chosen side's characters; without a draft within it, no pair.
+    """
+
+    drafts: int
+    tolerance: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +133,7 @@ class Pair:
             program together.
         chosen, rejected: the two sides.
         edits: what was done to the chosen side, then to the rejected one.
+        drafts: which of several drafts the chosen side is, and the rejected one.
     """
 
     slot: int
@@ -115,6 +143,7 @@ class Pair:
     chosen: str
     rejected: str
     edits: tuple[str, ...]
+    drafts: tuple[int, int] = (0, 0)
 
 
 def construct(
@@ -126,6 +155,7 @@ def construct(
     chosen: Side,
     rejected: Side,
     descriptions: Descriptions,
+    match_length: LengthMatch | None = None,
 ) -> tuple[list[Pair], dict[str, int]]:
     """The pairs of slots start, ..., stop - 1.
 
@@ -139,6 +169,7 @@ def construct(
         chosen: where the better text comes from.
         rejected: where the worse one comes from.
         descriptions: what a slot's prompt says of its function.
+        match_length: take of several rejected drafts the one closest in length to the chosen side.
 
     Returns:
         The pairs in order of slot, and counts: "slots", "pairs", "retries" (attempts after a slot's first), "repeats"
@@ -156,7 +187,7 @@ def construct(
     pairs = []
     for slot in range(start, stop):
         index = int(order[slot % len(functions)])
-        pair = _construct_slot(functions[index], slot, seed, chosen, rejected, descriptions, counts)
+        pair = _construct_slot(functions[index], slot, seed, chosen, rejected, descriptions, match_length, counts)
         if isinstance(pair, Rejection):
             counts[f"failed_{pair.reason}"] += 1
             continue
@@ -198,6 +229,7 @@ def _construct_slot(
     chosen: Side,
     rejected: Side,
     descriptions: Descriptions,
+    match_length: LengthMatch | None,
     counts: Counter[str],
 ) -> Pair | Rejection:
     prompt = prompt_of(descriptions(function, slot), function)
@@ -206,8 +238,11 @@ def _construct_slot(
     problem = Rejection(reason=IDENTICAL)
     for attempt in range(ATTEMPTS):
         counts["retries"] += attempt > 0
-        better = chosen.text(function, slot, _generator(seed, slot, attempt, "chosen"))
-        worse = rejected.text(function, slot, _generator(seed, slot, attempt, "rejected"))
+        better = chosen.text(function, slot, attempt, _generator(seed, slot, attempt, "chosen"))
+        if match_length is None or isinstance(better, Rejection):
+            worse = rejected.text(function, slot, attempt, _generator(seed, slot, attempt, "rejected"))
+        else:
+            worse = _closest_draft(function, slot, seed, better, rejected, match_length)
         if isinstance(better, Rejection):
             problem = better
         elif isinstance(worse, Rejection):
@@ -223,8 +258,26 @@ def _construct_slot(
                 chosen=better.text,
                 rejected=worse.text,
                 edits=better.edits + worse.edits,
+                drafts=(better.attempt, worse.attempt),
             )
     return problem
+
+
+def _closest_draft(
+    function: Function, slot: int, seed: int, better: Text, rejected: Side, match_length: LengthMatch
+) -> Text | Rejection:
+    """The draft closest in length to the better text; the first of equals, and none that is beyond the tolerance."""
+    drafts = [
+        rejected.text(function, slot, draft, _generator(seed, slot, draft, "rejected"))
+        for draft in range(match_length.drafts)
+    ]
+    others = [draft for draft in drafts if isinstance(draft, Text) and draft.text != better.text]
+    if not others:
+        return next((draft for draft in drafts if isinstance(draft, Rejection)), Rejection(reason=IDENTICAL))
+    size = len(better.text)
+    best = min(others, key=lambda draft: abs(len(draft.text) - size))
+    within = abs(len(best.text) - size) <= match_length.tolerance * size
+    return best if within else Rejection(reason=LENGTHS_DIFFER)
 
 
 def _generator(seed: int, slot: int, attempt: int, side: str) -> random.Random:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +18,6 @@ from harness.engines.base import Generator, Request, Sampling, Scorer
 from harness.errors import DataError, RecipeError
 
 Floats = NDArray[np.float64]
-
-TEMPLATE = """You are shown a task and two programs, A and B. Decide which one does the task better: a program that is \
-correct beats one that is not.
-
-Task:
-{prompt}
-
-Program A:
-{first}
-
-Program B:
-{second}
-
-Answer with one letter, A or B. The better program is"""
 
 ANSWER = Sampling(temperature=0.0, max_tokens=8)
 """The most probable answer, a few tokens long: a letter stands at its beginning."""
@@ -126,7 +112,7 @@ class GeneratorJudge:
     """
 
     generator: Generator
-    template: str = TEMPLATE
+    template: str
     sampling: Sampling = ANSWER
 
     def __post_init__(self) -> None:
@@ -160,17 +146,14 @@ class ScorerJudge:
     """Prefers the text with the higher reward.
 
     Attributes:
-        encode: a text's token ids, as the scorer's model was trained on them.
+        encode: [prompt, first, second] of every question as token ids, as the scorer's model reads them.
     """
 
     scorer: Scorer
-    encode: Callable[[str], Sequence[int]]
+    encode: Callable[[Sequence[list[str]]], Sequence[Sequence[Sequence[int]]]]
 
     def first_is_better(self, questions: Sequence[Question]) -> Floats:
-        rewards = self.scorer.score([self._group(question) for question in questions])
+        groups = self.encode([[question.prompt, question.first, question.second] for question in questions])
+        rewards = self.scorer.score([[np.asarray(ids, dtype=np.int64) for ids in group] for group in groups])
         pairs = np.array([(float(first), float(second)) for first, second in rewards]).reshape(-1, 2)
         return np.asarray((pairs[:, 0] > pairs[:, 1]) + 0.5 * (pairs[:, 0] == pairs[:, 1]), dtype=np.float64)
-
-    def _group(self, question: Question) -> list[NDArray[np.integer[Any]]]:
-        texts = (question.prompt, question.first, question.second)
-        return [np.asarray(self.encode(text), dtype=np.int64) for text in texts]

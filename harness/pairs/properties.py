@@ -1,4 +1,4 @@
-"""Properties of pairs that need no model: wrong labels at a rate, rejects of like length, an end token, a filter.
+"""Properties that pairs are given after they are made: wrong labels at a rate, and a filter by judges.
 
 Each is decided for a pair by the pair and a seed alone, so that parts made apart agree with the whole.
 """
@@ -6,104 +6,42 @@ Each is decided for a pair by the pair and a seed alone, so that parts made apar
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.errors import DataError, RecipeError
-from harness.pairs.construct import Pair, Text
-from harness.pairs.mutate import Rejection
+from harness.errors import DataError
 
 FLIPPED = "flipped"
-"""Word in a pair's edits that says its label was turned round on purpose."""
-
-LENGTHS_DIFFER = "lengths_differ"
-
-END_OF_CODE = "<|end_of_code|>"
-"""The dedicated end token; a tokenizer that knows it as special makes it one id."""
-
-
-def flip_labels(pairs: Sequence[Pair], *, rate: float, seed: int) -> list[Pair]:
-    """Turn round the labels of a random share of pairs: their rejected side becomes the chosen one.
-
-    A pair's fate depends on its slot and the seed, and a higher rate flips the pairs of a lower one and more. What was
-    flipped says so in its edits. 0.5 is the control of shuffled labels.
-
-    Raises:
-        RecipeError: the rate is no share.
-    """
-    if not 0 <= rate <= 1:
-        raise RecipeError("a rate of flipped labels must be 0 to 1", f"it is {rate}", "set a share")
-    return [_flipped(pair) if random.Random(f"{seed}/{pair.slot}/flip").random() < rate else pair for pair in pairs]
-
-
-def _flipped(pair: Pair) -> Pair:
-    return replace(pair, chosen=pair.rejected, rejected=pair.chosen, edits=(*pair.edits, FLIPPED))
-
-
-def closest_in_length(chosen: str, drafts: Sequence[Text], *, tolerance: float) -> Text | Rejection:
-    """Of several rejected drafts, the one closest in length to the chosen text, so that length tells nothing.
-
-    Args:
-        chosen: the better text.
-        drafts: texts for the other side; those equal to the chosen text are left out.
-        tolerance: largest difference as a share of the chosen text's characters.
-
-    Returns:
-        The first draft of the smallest difference, or a rejection (`LENGTHS_DIFFER`) where none is within tolerance.
-    """
-    others = [draft for draft in drafts if draft.text != chosen]
-    if not others:
-        return Rejection(reason=LENGTHS_DIFFER)
-    best = min(others, key=lambda draft: abs(len(draft.text) - len(chosen)))
-    within = abs(len(best.text) - len(chosen)) <= tolerance * len(chosen)
-    return best if within else Rejection(reason=LENGTHS_DIFFER)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EndToken:
-    """What is set at the end of both sides.
-
-    Attributes:
-        kind: nothing, the tokenizer's own end of text, or `END_OF_CODE`.
-        eos: the tokenizer's end of text; needed by `eos` only.
-    """
-
-    kind: Literal["none", "eos", "dedicated"]
-    eos: str = ""
-
-    @property
-    def text(self) -> str:
-        """The token as text.
-
-        Raises:
-            RecipeError: `eos` is asked for and the tokenizer has none.
-        """
-        if self.kind == "none":
-            return ""
-        if self.kind == "dedicated":
-            return END_OF_CODE
-        if not self.eos:
-            raise RecipeError(
-                "an end token `eos` needs a tokenizer that has one", "this one has none", "use `dedicated` or `none`"
-            )
-        return self.eos
-
-
-def with_end_token(pair: Pair, end: EndToken) -> Pair:
-    """The pair with the end token on both sides, once: a side that ends with it already stays as it is."""
-    token = end.text
-    if not token:
-        return pair
-    return replace(
-        pair, **{side: text if (text := getattr(pair, side)).endswith(token) else text + token for side in _SIDES}
-    )
-
+"""Word in a pair's detail that says its label was turned round on purpose."""
 
 _SIDES = ("chosen", "rejected")
+
+
+def flipped(row: Mapping[str, Any], *, rate: float, seed: int) -> dict[str, Any]:
+    """The pair as it is or, for a random share of pairs, with its sides turned round.
+
+    A pair's fate depends on its id and the seed, and a higher rate flips the pairs of a lower one and more. What was
+    flipped says so in its detail. 0.5 is the control of shuffled labels.
+
+    Args:
+        row: as in `harness.store.artifacts.Pairs`; whatever is named after a side goes with it.
+        rate: 0 to 1.
+    """
+    if random.Random(f"{seed}/{row['id']}/flip").random() >= rate:
+        return dict(row)
+    turned = {_other(name): value for name, value in row.items()}
+    return {**turned, "detail": "; ".join(filter(None, (row["detail"], FLIPPED)))}
+
+
+def _other(column: str) -> str:
+    """The same column of the other side."""
+    for side, other in (_SIDES, _SIDES[::-1]):
+        if column == side or column.startswith(f"{side}_"):
+            return other + column.removeprefix(side)
+    return column
 
 
 def consistent(agreement: ArrayLike, *, threshold: float) -> NDArray[np.bool_]:

@@ -11,8 +11,15 @@ import builtins
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.pairs.judging import Judgements
 from harness.pairs.reading import REFUSALS, parse
+
+Floats = NDArray[np.float64]
 
 DEFECTS: Mapping[str, str] = {
     "unresolved_names": "names read that the text neither binds nor Python has built in, each once",
@@ -44,6 +51,19 @@ def static_score(text: str, prompt: str) -> int | None:
     """Minus the number of defects; None where the text is no Python that parses."""
     found = static_defects(text, prompt)
     return None if found is None else -sum(found.values())
+
+
+def static_scores(rows: Sequence[Mapping[str, Any]], side: str) -> Floats:
+    """(pairs,) static scores of one side of pairs; NaN where it does not parse."""
+    scores = [static_score(row[side], row["prompt"]) for row in rows]
+    return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
+
+
+def answers_of(chosen: Floats, rejected: Floats) -> Judgements:
+    """What scores of both sides say of pairs. A score knows no order, so both orders have one answer."""
+    difference = chosen - rejected
+    better = np.where(np.isnan(difference), np.nan, (difference > 0) + 0.5 * (difference == 0))
+    return Judgements(chosen_first=better, rejected_first=better)
 
 
 def static_defects(text: str, prompt: str) -> dict[str, int] | None:

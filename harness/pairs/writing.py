@@ -17,30 +17,37 @@ def filled(template: str, parts: Mapping[str, str]) -> str:
 
 
 def write(
-    generator: Generator, prompts: Iterable[tuple[int, str]], *, sampling: Sampling, seed: int, purpose: str
+    generator: Generator,
+    prompts: Iterable[tuple[int, str]],
+    *,
+    sampling: Sampling,
+    seed: int,
+    purpose: str,
+    drafts: int = 1,
 ) -> list[dict[str, Any]]:
-    """A text for each (slot, prompt). A slot's draw depends on the seed, the purpose and the slot's number alone.
+    """Texts for each (slot, prompt). A draft depends on the seed, the purpose, the slot and its own number alone.
 
     Returns:
         Rows as in `harness.store.artifacts.Writings`.
     """
-    asked = list(prompts)
+    asked = [(slot, draft, prompt) for slot, prompt in prompts for draft in range(drafts)]
     requests = [
         Request(
-            id=f"{purpose}/{slot}",
+            id=f"{purpose}/{slot}/{draft}",
             prompt=prompt,
-            seed=stream(purpose, seed, slot).getrandbits(63),
+            seed=stream(purpose, seed, slot, draft).getrandbits(63),
             sampling=sampling,
         )
-        for slot, prompt in asked
+        for slot, draft, prompt in asked
     ]
     return [
         {
             "slot": slot,
+            "draft": draft,
             "text": completion.text,
             "finish_reason": completion.finish_reason,
             "prompt_tokens_cut": int(completion.metadata.get("prompt_tokens_cut", 0)),
             "tokens": int(completion.metadata.get("tokens", 0)),
         }
-        for (slot, _), completion in zip(asked, generator.generate(requests), strict=True)
+        for (slot, draft, _), completion in zip(asked, generator.generate(requests), strict=True)
     ]

@@ -22,6 +22,7 @@ ASSUMED_CHARACTERS_PER_TOKEN = 3.0
 ASSUMED_TOKENS_PER_RESPONSE = 60.0
 ASSUMED_FLOPS_PER_SECOND = 3.0e10  # one CPU thread on a tiny model
 ASSUMED_SECONDS = {"corpus": 15.0}  # reading and cleaning some ten thousand functions
+MOST_JUDGED = 2_000  # pairs, of imported ones that nobody has counted
 ASSUMED_OTHER_SECONDS = 0.5  # any other data or evaluation stage
 MODEL_INPUTS = ("base", "trunk", "start", "checkpoint", "model")  # on the way from a stage to the model it runs
 BACKWARD_FACTOR = 3.0  # forward plus twice that for the backward pass (Kaplan et al. 2020, section 2.1)
@@ -120,10 +121,20 @@ def _tokens(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
 def _tokens_written(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
     """Tokens that a model reads and writes for a range of slots or problems."""
     record = known.record(stage.kind, stage.fingerprint)
-    texts = (int(stage.spec["stop"]) - int(stage.spec["start"])) * int(stage.spec.get("samples", 1))
+    texts = _texts_asked(stage)
     if record is not None and "tokens" in record.result:
         return float(record.result["tokens"]) + texts * ASSUMED_TOKENS_PER_RESPONSE, "measured"
-    return texts * 2 * ASSUMED_TOKENS_PER_RESPONSE, "assumed"
+    read = 3 if stage.kind == "judgements" else 1  # a judge is shown the prompt and both sides
+    return texts * (read + 1) * ASSUMED_TOKENS_PER_RESPONSE, "assumed"
+
+
+def _texts_asked(stage: Stage) -> int:
+    spec = stage.spec
+    if stage.kind == "judgements":  # two a pair, one in either order
+        pairs = stage.inputs["pairs"].stage
+        made = int(pairs.spec["stop"]) - int(pairs.spec["start"]) if "stop" in pairs.spec else MOST_JUDGED
+        return 2 * (made if spec["most_pairs"] is None else int(spec["most_pairs"]))
+    return (int(spec["stop"]) - int(spec["start"])) * int(spec.get("samples", spec.get("drafts", 1)))
 
 
 def _groups_read(stage: Stage) -> int:

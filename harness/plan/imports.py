@@ -9,8 +9,10 @@ from typing import Any
 
 from harness.errors import RecipeError
 from harness.plan.kinds import KINDS
-from harness.recipe.blocks import ImportedPairs, ImportedRow, PoolTask
+from harness.recipe.blocks import ImportedRow, PoolTask
 from harness.recipe.load import LoadedRecipe, Setting
+from harness.recipe.models import RewardModel
+from harness.recipe.pairs import ImportedPairs
 from harness.recipe.schema import Experiment
 from harness.store.store import Store
 
@@ -104,16 +106,36 @@ def _problems(experiment: Experiment, imports: Imports) -> Iterator[Problem]:
         path = f"evaluate.imported.{name}"
         if row.scores is not None and ("scores", row.scores) in imports:
             yield from _score_problems(experiment, path, row, imports["scores", row.scores])
-        checkpoint = None if row.checkpoint is None else imports.get(("checkpoint", row.checkpoint))
-        if checkpoint is not None and row.text == "chat" and not checkpoint.result["chat"]:
-            rule = f"`{path}.text: chat` needs a chat template"
-            yield f"{path}.text", rule, f"{checkpoint.name!r} came without one", "use `text: raw`"
+        if row.checkpoint is not None and row.text == "chat":
+            yield from _chat_problems(path, row.checkpoint, imports)
+    for path, model in _reward_models(experiment):
+        if model.text == "chat":
+            yield from _chat_problems(path, model.checkpoint, imports)
+
+
+def _chat_problems(path: str, checkpoint: str, imports: Imports) -> Iterator[Problem]:
+    found = imports.get(("checkpoint", checkpoint))
+    if found is not None and not found.result["chat"]:
+        rule = f"`{path}.text: chat` needs a chat template"
+        yield f"{path}.text", rule, f"{checkpoint!r} came without one", "use `text: raw`"
+
+
+def _reward_models(experiment: Experiment) -> Iterator[tuple[str, RewardModel]]:
+    """(path in the recipe, reward model) of those that look at pairs."""
+    pairs = experiment.pairs
+    if pairs.order is not None:
+        yield "pairs.order", pairs.order
+    for name, judge in pairs.judges.items():
+        if isinstance(judge, RewardModel):
+            yield f"pairs.judges.{name}", judge
 
 
 def _names(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
     """(path in the recipe, what, name) of every import an experiment names."""
     if isinstance(experiment.pairs, ImportedPairs):
         yield "pairs.import", "pairs", experiment.pairs.imported
+    for path, model in _reward_models(experiment):
+        yield f"{path}.checkpoint", "checkpoint", model.checkpoint
     for name, task in experiment.tasks.items():
         if isinstance(task, PoolTask):
             yield f"tasks.{name}.import", "pool", task.imported

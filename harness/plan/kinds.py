@@ -33,7 +33,7 @@ class Kind:
     accelerated: bool = False
 
 
-_TRAINING = ("models", "training", "stages/train.py", "stages/order.py")
+_TRAINING = ("models", "training", "stages/train.py", "stages/order.py", "stages/pair_order.py")
 _TASKS = ("tasks",)
 _WRITING = (
     "engines",
@@ -64,7 +64,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "imported_pool": Kind(code_version=1, sources=(*_TABLES, "stages/imported_pool.py")),
         "imported_scores": Kind(code_version=1, sources=(*_TABLES, "stages/imported_scores.py")),
         "pretrained": Kind(
-            code_version=1,
+            code_version=2,
             sources=(
                 "models/sources.py",
                 "models/gguf.py",
@@ -75,12 +75,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "models/reward_model.py",
                 "models/losses.py",
                 "models/packing.py",
+                "imports/chat.py",
                 "stages/pretrained.py",
             ),
         ),
-        "descriptions_part": Kind(code_version=1, sources=(*_WRITING, "stages/descriptions_part.py"), accelerated=True),
+        "descriptions_part": Kind(code_version=2, sources=(*_WRITING, "stages/descriptions_part.py"), accelerated=True),
         "writings_part": Kind(
-            code_version=1,
+            code_version=2,
             sources=(*_WRITING, "stages/slot_descriptions.py", "stages/writings_part.py"),
             accelerated=True,
         ),
@@ -92,6 +93,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "pairs/construct.py",
                 "pairs/edits.py",
                 "pairs/mutate.py",
+                "pairs/properties.py",
                 "pairs/sites.py",
                 "corpus/normalise.py",
                 "stages/functions.py",
@@ -101,7 +103,32 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "corpus": Kind(code_version=2, sources=("corpus", "stages/corpus.py")),
         "pairs": Kind(code_version=1, sources=("stages/gather.py", "stages/pairs.py")),
-        "split_pairs": Kind(code_version=1, sources=(*_DEALT, "stages/split_pairs.py")),
+        "split_pairs": Kind(code_version=1, sources=(*_DEALT, "pairs/properties.py", "stages/split_pairs.py")),
+        "judgements": Kind(
+            code_version=1,
+            sources=(
+                "engines",
+                "models",
+                "imports/chat.py",
+                "pairs/judging.py",
+                "stages/drawn.py",
+                "stages/tokenise.py",
+                "stages/writer.py",
+                "stages/judgements.py",
+            ),
+            accelerated=True,
+        ),
+        "consistent_part": Kind(
+            code_version=1,
+            sources=(
+                "engines/base.py",
+                "pairs/judging.py",
+                "pairs/properties.py",
+                "pairs/reading.py",
+                "pairs/static_judge.py",
+                "stages/consistent_part.py",
+            ),
+        ),
         "pair_quality": Kind(
             code_version=1,
             sources=(
@@ -116,6 +143,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "evaluation/separability.py",
                 "evaluation/shallow.py",
                 "evaluation/statistics.py",
+                "stages/drawn.py",
                 "stages/pair_quality.py",
             ),
         ),
@@ -139,8 +167,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             code_version=1, sources=(*_DEALT, "stages/pool_rows.py", "stages/pool_preferences.py")
         ),
         "pool_candidates": Kind(code_version=1, sources=("stages/pool_rows.py", "stages/pool_candidates.py")),
-        "tokenizer": Kind(code_version=1, sources=("stages/tokenizer.py",)),
-        "encode": Kind(code_version=1, sources=("imports/chat.py", "stages/encode.py")),
+        "tokenizer": Kind(code_version=2, sources=("stages/end_tokens.py", "stages/tokenizer.py")),
+        "encode": Kind(
+            code_version=2,
+            sources=("imports/chat.py", "stages/end_tokens.py", "stages/tokenise.py", "stages/encode.py"),
+        ),
         "base": Kind(code_version=1, sources=(*_TRAINING, "stages/base.py"), trains=True, accelerated=True),
         "trunk_state": Kind(
             code_version=1, sources=(*_TRAINING, "stages/trunk_state.py"), trains=True, accelerated=True

@@ -15,7 +15,6 @@ from pydantic import (
 
 from harness.recipe.fields import (
     MOST_PAIRS,
-    MOST_PARTS,
     MOST_SEEDS,
     MOST_TOKENS,
     POOL,
@@ -27,17 +26,14 @@ from harness.recipe.fields import (
     Names,
     NotNegative,
     Options,
-    PluginName,
     Positive,
     as_tuple,
     problem,
 )
 from harness.recipe.models import (
-    DescriptionPrompt,
     FolderModel,
     GgufModel,
     HubModel,
-    ModelSide,
     PackagedModel,
     Writer,
 )
@@ -151,143 +147,6 @@ Model = Annotated[TinyModel | PackagedModel | FolderModel | GgufModel | HubModel
 
 
 # ------------------------------------------------------------------------------------------------------ data
-
-
-class DocstringPrompt(Block):
-    origin: Literal["docstring"] = Field(alias="from")
-    max_characters: Annotated[int, Field(ge=1, le=100_000)] = 200
-
-
-Prompt = Annotated[DocstringPrompt | DescriptionPrompt, Field(discriminator="origin")]
-
-
-class ReferenceSide(Block):
-    origin: Literal["reference"] = Field(alias="from")
-
-
-MUTATION_KINDS = (
-    "arithmetic",
-    "comparison",
-    "boolean",
-    "constant",
-    "variable",
-    "statement",
-    "arguments",
-)
-
-
-class MutationSide(Block):
-    """The reference with semantic edits."""
-
-    origin: Literal["mutation"] = Field(alias="from")
-    edits: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=20)], Annotated[int, Field(ge=1, le=20)]], BeforeValidator(as_tuple)
-    ] = Field((1, 3), description="Fewest and most edits a function.")
-    kinds: Annotated[tuple[Literal[MUTATION_KINDS], ...], BeforeValidator(as_tuple), Field(min_length=1)] = (  # type: ignore[valid-type]
-        MUTATION_KINDS
-    )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> MutationSide:
-        if self.edits[0] > self.edits[1]:
-            raise problem("`edits` is [fewest, most]", f"{list(self.edits)} is not ascending", "swap them")
-        return self
-
-
-class PluginSide(Block):
-    """A side made by the recipe's own code: a callable `(function, rng, **options) -> str | None`."""
-
-    origin: PluginName = Field(alias="from")
-    options: Options = Field(default_factory=dict)
-
-
-def _side_tag(value: Any) -> str:
-    origin = value.get("from") if isinstance(value, Mapping) else getattr(value, "origin", None)
-    return "plugin" if isinstance(origin, str) and ":" in origin else str(origin)
-
-
-Side = Annotated[
-    Annotated[ReferenceSide, Tag("reference")]
-    | Annotated[MutationSide, Tag("mutation")]
-    | Annotated[ModelSide, Tag("model")]
-    | Annotated[PluginSide, Tag("plugin")],
-    Discriminator(
-        _side_tag,
-        custom_error_type="recipe",
-        custom_error_message="{rule}|{value}|{remedy}",
-        custom_error_context={
-            "rule": "a side's `from` must be `reference`, `mutation`, `model` or `package.module:name`",
-            "value": "it is none of them",
-            "remedy": "set `from`",
-        },
-    ),
-]
-
-
-class Quality(Block):
-    """How pairs are looked at before they are trained on, and what happens where they are found wanting."""
-
-    judges: Annotated[tuple[Literal["static"], ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
-        ("static",), description="Who says which side is better. `static` counts visible defects, running nothing."
-    )
-    min_consistency: Fraction = Field(
-        0.70,
-        description="Agreement of a judge's preferences with the labels: fails if the whole interval is below it.",
-    )
-    on_fail: Literal["warn", "stop"] = Field(
-        "warn", description="`stop`: nothing is pretrained on pairs that fail or are degenerate."
-    )
-    most_pairs: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
-        2_000, description="Pairs drawn for judges and separability; everything else is counted on all."
-    )
-
-
-class Pairs(Block):
-    """Preference pairs for PMP: one prompt, a chosen and a rejected response."""
-
-    count: Count
-    prompt: Prompt
-    chosen: Side
-    rejected: Side
-    part_size: Count = Field(2_000, description="Construction slots a part.")
-    spare: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
-        0.2, description="Extra share of slots tried, so that rejected ones can be replaced."
-    )
-    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 256
-    quality: Quality = Quality()
-
-    @model_validator(mode="after")
-    def _different(self) -> Pairs:
-        if self.chosen == self.rejected:
-            raise problem("`chosen` and `rejected` must differ", "both sides are made alike", "change one side")
-        parts = round(self.count * (1 + self.spare)) // self.part_size
-        if parts > MOST_PARTS:
-            raise problem(
-                f"pairs may be made in {MOST_PARTS:,} parts",
-                f"`part_size` = {self.part_size:,} makes {parts:,}",
-                "raise it",
-            )
-        return self
-
-
-class ImportedPairs(Block):
-    """Published preference pairs, see `harness import pairs`; each cluster is either trained on or held out."""
-
-    imported: Name = Field(alias="import", description="Name of imported pairs.")
-    count: Count
-    heldout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="Share kept for `evaluate.code_pairs`.")
-    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 256
-    quality: Quality = Quality()
-
-
-def _pairs_tag(value: Any) -> str:
-    imported = "import" in value if isinstance(value, Mapping) else isinstance(value, ImportedPairs)
-    return ImportedPairs.__name__ if imported else Pairs.__name__
-
-
-AnyPairs = Annotated[
-    Annotated[Pairs, Tag("Pairs")] | Annotated[ImportedPairs, Tag("ImportedPairs")], Discriminator(_pairs_tag)
-]
 
 
 class ProblemCounts(Block):

@@ -41,6 +41,8 @@ STAGE_KINDS = (
     "corpus",
     "pairs",
     "split_pairs",
+    "judgements",
+    "consistent_part",
     "pair_quality",
     "pair_gate",
     "problems",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from harness.recipe.fields import MOST_TOKENS, PACKAGED_MODELS, Block, problem
+from harness.recipe.fields import MOST_TOKENS, PACKAGED_MODELS, Block, Name, problem
 
 Path = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")]
 
@@ -54,6 +55,13 @@ WRITER_PROMPT = (
 )
 
 
+JUDGE_PROMPT = (
+    "You are shown a task and two programs, A and B. Decide which one does the task better: a program that is correct "
+    "beats one that is not.\n\nTask:\n{prompt}\n\nProgram A:\n{first}\n\nProgram B:\n{second}\n\n"
+    "Answer with one letter, A or B. The better program is"
+)
+
+
 class Writer(Block):
     """A model and how it is asked for a text. All of it is identity, the engine too: each draws in its own way."""
 
@@ -86,21 +94,26 @@ class Describer(Writer):
         return self
 
 
-class ModelSide(Writer):
-    """A side written by a model from the description and the function's first line."""
+class CodeWriter(Writer):
+    """Writes code from a description and the function's first line."""
 
-    origin: Literal["model"] = Field(alias="from")
     prompt: str = Field(
         WRITER_PROMPT, max_length=20_000, description="{description} and {signature} stand for those parts."
     )
+
+    @model_validator(mode="after")
+    def _names_the_description(self) -> CodeWriter:
+        _holding(self.prompt, ("{description}",))
+        return self
+
+
+class ModelSide(CodeWriter):
+    """A side written by a model."""
+
+    origin: Literal["model"] = Field(alias="from")
     description_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="How much of the description the model is shown, from its beginning; below 1 it is clipped."
     )
-
-    @model_validator(mode="after")
-    def _names_the_description(self) -> ModelSide:
-        _holding(self.prompt, ("{description}",))
-        return self
 
 
 class DescriptionPrompt(Block):
@@ -109,3 +122,36 @@ class DescriptionPrompt(Block):
     origin: Literal["description"] = Field(alias="from")
     describer: Describer
     max_characters: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+
+
+class ModelJudge(Writer):
+    """A model that is asked which side is better, once with either side first; it answers with a letter."""
+
+    prompt: str = Field(
+        JUDGE_PROMPT, max_length=20_000, description="{prompt}, {first} and {second} stand for the task and the sides."
+    )
+    temperature: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = Field(8, description="The letter is at the beginning.")
+
+    @model_validator(mode="after")
+    def _names_both(self) -> ModelJudge:
+        _holding(self.prompt, ("{prompt}", "{first}", "{second}"))
+        return self
+
+
+class RewardModel(Block):
+    """An imported reward model, see `harness import checkpoint`, and how it reads a text."""
+
+    checkpoint: Name = Field(description="Name of an imported checkpoint.")
+    text: Literal["raw", "chat"] = Field("raw", description="`chat` renders texts by the checkpoint's chat template.")
+    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = Field(2_048, description="Of prompt and response.")
+
+
+def _judge_tag(value: Any) -> str:
+    named = "checkpoint" in value if isinstance(value, Mapping) else isinstance(value, RewardModel)
+    return RewardModel.__name__ if named else ModelJudge.__name__
+
+
+Judge = Annotated[
+    Annotated[ModelJudge, Tag("ModelJudge")] | Annotated[RewardModel, Tag("RewardModel")], Discriminator(_judge_tag)
+]

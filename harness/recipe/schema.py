@@ -22,12 +22,10 @@ from pydantic_core import PydanticCustomError
 
 from harness.recipe.blocks import (
     WSD,
-    AnyPairs,
     AnyTask,
     Evaluate,
     Finetune,
     Model,
-    Pairs,
     PoolTask,
     Pretrain,
     Seeds,
@@ -51,7 +49,8 @@ from harness.recipe.fields import (
     problem,
     refuse,
 )
-from harness.recipe.models import DescriptionPrompt, ModelSide
+from harness.recipe.models import DescriptionPrompt, ModelJudge, ModelSide
+from harness.recipe.pairs import AnyPairs, MadePairs
 
 
 class Experiment(Block):
@@ -290,12 +289,15 @@ def models_of(experiment: Experiment) -> Iterator[tuple[str, Any]]:
     if not isinstance(experiment.model, TinyModel):
         yield "model", experiment.model
     pairs, pool = experiment.pairs, experiment.evaluate.best_of_n.candidates
-    if isinstance(pairs, Pairs):
+    if isinstance(pairs, MadePairs):
         if isinstance(pairs.prompt, DescriptionPrompt):
             yield "pairs.prompt.describer.model", pairs.prompt.describer.model
-        for name, side in (("chosen", pairs.chosen), ("rejected", pairs.rejected)):
+        for name, side in pairs.sides.items():
             if isinstance(side, ModelSide):
                 yield f"pairs.{name}.model", side.model
+    for name, judge in pairs.judges.items():
+        if isinstance(judge, ModelJudge):
+            yield f"pairs.judges.{name}.model", judge.model
     if pool is not None and pool.writer is not None:
         yield "evaluate.best_of_n.candidates.writer.model", pool.writer.model
 
@@ -303,9 +305,8 @@ def models_of(experiment: Experiment) -> Iterator[tuple[str, Any]]:
 def plugin_kinds(experiment: Experiment) -> Sequence[tuple[str, str]]:
     """(path, `package.module:name`) of everything in the experiment that is not built in."""
     kinds = [(path, kind) for path, kind, _ in kinds_of(experiment)]
-    pairs = experiment.pairs
-    if isinstance(pairs, Pairs):
-        kinds += [("pairs.chosen.from", pairs.chosen.origin), ("pairs.rejected.from", pairs.rejected.origin)]
+    if isinstance(experiment.pairs, MadePairs):
+        kinds += [(f"pairs.{name}.from", side.origin) for name, side in experiment.pairs.sides.items()]
     return [(path, kind) for path, kind in kinds if ":" in kind]
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.plan.plan import Plan, baseline_of
-from harness.recipe.blocks import ImportedPairs, Model, TinyModel
+from harness.recipe.blocks import Model, TinyModel
 from harness.recipe.models import HubModel, PackagedModel
+from harness.recipe.pairs import MadePairs
 from harness.recipe.schema import Experiment
 from harness.report.board import AREA_LARGEST, AREA_SMALLEST, HEADLINE, Board
 from harness.report.comparison import Estimate
@@ -60,10 +61,10 @@ def _training(recipe: Experiment) -> str:
         f", first trained as a language model on {model.base.texts:,} texts" if isinstance(model, TinyModel) else ""
     )
     pairs = recipe.pairs
-    if isinstance(pairs, ImportedPairs):
-        told = f"the imported pairs {pairs.imported}"
+    if isinstance(pairs, MadePairs):
+        told = f"code pairs ({', '.join(f'{name}: {side.origin}' for name, side in pairs.sides.items())})"
     else:
-        told = f"code pairs (chosen: {pairs.chosen.origin}, rejected: {pairs.rejected.origin})"
+        told = f"the imported pairs {pairs.imported}"
     pmp = ""
     if recipe.pretrain is not None:
         loss, schedule = recipe.pretrain.loss, recipe.pretrain.schedule

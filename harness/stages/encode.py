@@ -10,15 +10,12 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from tokenizers import Tokenizer as BPETokenizer
-
 from harness.errors import DataError
 from harness.imports.chat import ChatTemplate
 from harness.stages.context import StageContext
+from harness.stages.end_tokens import end_token
+from harness.stages.tokenise import TextGroup, TokenGroup, chat, open_tokenizer, raw
 from harness.store.artifacts import Candidates, Corpus, ImportedCheckpoint, Pairs, Problems, Tokenizer, Tokens
-
-TextGroup = tuple[int, list[str]]
-BATCH = 1_000  # groups tokenised at once
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -31,12 +28,15 @@ def run(context: StageContext) -> dict[str, Any]:
         DataError: fewer groups fit than the recipe asks for.
     """
     spec = context.spec
-    tokenizer = BPETokenizer.from_file(str(context.input("tokenizer", Tokenizer).path))
-    tokenizer.no_padding()  # a published tokenizer may be set to either
-    tokenizer.no_truncation()
+    tokenizer = open_tokenizer(context.input("tokenizer", Tokenizer).path)
     counts: Counter[str] = Counter()
     limit = spec["limit"]
-    tokenised = _chat(context, tokenizer) if spec.get("text") == "chat" else _raw(context, tokenizer)
+    if spec["text"] == "chat":
+        checkpoint = context.input("tokenizer", ImportedCheckpoint)
+        tokenised = chat(tokenizer, ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer), _groups(context))
+    else:
+        end = end_token(tokenizer, context.input("tokenizer", Tokenizer), spec["end_token"])
+        tokenised = raw(tokenizer, _groups(context), end)
     encoded = _fitting(tokenised, spec["max_tokens"], spec["content"], counts)
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     Tokens(context.directory).write(_first(encoded, limit, counts), max(ids) + 1)
@@ -82,46 +82,7 @@ def _texts(context: StageContext) -> Iterator[TextGroup]:
                 yield index, ["", row["text"]]
 
 
-def _raw(context: StageContext, tokenizer: BPETokenizer) -> Iterator[tuple[int, list[list[int]]]]:
-    """Prompt and responses as they are, between the special tokens that the tokenizer puts around a text, if any."""
-    encoding = tokenizer.encode("a")
-    special = encoding.special_tokens_mask
-    first = special.index(0) if 0 in special else len(special)
-    last = len(special) - special[::-1].index(0) if 0 in special else len(special)
-    before, after = encoding.ids[:first], encoding.ids[last:]
-    for row, (prompt, *responses) in _tokenised(tokenizer, _groups(context)):
-        yield row, [[*before, *prompt], *([*response, *after] for response in responses)]
-
-
-def _chat(context: StageContext, tokenizer: BPETokenizer) -> Iterator[tuple[int, list[list[int]]]]:
-    """Prompt and responses through the model's own chat template, whose special tokens are all there are."""
-    checkpoint = context.input("tokenizer", ImportedCheckpoint)
-    template = ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer)
-
-    def rendered() -> Iterator[TextGroup]:
-        for row, (prompt, *responses) in _groups(context):
-            pairs = [template.render(prompt, response) for response in responses]
-            yield row, [pairs[0][0], *(response for _, response in pairs)]
-
-    return _tokenised(tokenizer, rendered())
-
-
-def _tokenised(tokenizer: BPETokenizer, groups: Iterator[TextGroup]) -> Iterator[tuple[int, list[list[int]]]]:
-    while batch := [group for _, group in zip(range(BATCH), groups, strict=False)]:
-        flat = [text for _, texts in batch for text in texts]
-        distinct = list(dict.fromkeys(flat))
-        ids = dict(
-            zip(
-                distinct, (item.ids for item in tokenizer.encode_batch(distinct, add_special_tokens=False)), strict=True
-            )
-        )
-        for row, texts in batch:
-            yield row, [ids[text] for text in texts]
-
-
-def _fitting(
-    groups: Iterator[tuple[int, list[list[int]]]], most: int, content: str, counts: Counter[str]
-) -> Iterator[tuple[int, list[list[int]]]]:
+def _fitting(groups: Iterator[TokenGroup], most: int, content: str, counts: Counter[str]) -> Iterator[TokenGroup]:
     for row, (prompt, *responses) in groups:
         longest = max(len(response) for response in responses)
         room = max(0, most - longest)
@@ -139,9 +100,7 @@ def _fitting(
         yield row, [prompt, *cut]
 
 
-def _first(
-    groups: Iterator[tuple[int, list[list[int]]]], limit: int | None, counts: Counter[str]
-) -> Iterator[tuple[int, list[list[int]]]]:
+def _first(groups: Iterator[TokenGroup], limit: int | None, counts: Counter[str]) -> Iterator[TokenGroup]:
     for row, (prompt, *responses) in groups:
         if limit is not None and counts["groups"] == limit:
             return

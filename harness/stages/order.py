@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 Order = NDArray[np.int64]
 
 
-def trunk_order(order: Mapping[str, Any], groups: int) -> Order:
+def trunk_order(order: Mapping[str, Any], groups: int, margins: NDArray[np.float64] | None = None) -> Order:
     """(groups,) rows of a PMP run: row order for seed 0, else the beginning of a permutation of `order["rows"]` rows.
 
     Fewer groups are a prefix of more, so that pair counts nest.
+
+    Args:
+        margins: (rows,) how clearly each row's sides differ in reward: then the smallest come first, or the largest,
+            as `order["first"]` says. NaN, which nobody scored, comes last, and equal ones stay in row order.
     """
+    if margins is not None:
+        keys = margins[: order["rows"]] * (1 if order["first"] == "hardest" else -1)
+        return np.argsort(keys, kind="stable")[:groups].astype(np.int64)
     if order["seed"] == 0:
         return np.arange(groups, dtype=np.int64)
     permutation = np.random.default_rng(order["seed"]).permutation(order["rows"])

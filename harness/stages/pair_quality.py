@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,10 @@ from harness.errors import DataError
 from harness.evaluation.consistency import consistency, estimate, overall
 from harness.evaluation.separability import LENGTH, NGRAMS, separability
 from harness.pairs.judging import Judgements as Answers
-from harness.pairs.static_judge import static_score
+from harness.pairs.static_judge import answers_of, static_scores
 from harness.pairs.surface import SIDES, Surface, distinct_ngrams, likeness
 from harness.stages.context import StageContext
+from harness.stages.drawn import drawn_rows
 from harness.store.artifacts import Judgements, PairQuality, Pairs
 
 FOLDS = 5
@@ -61,7 +61,7 @@ def run(context: StageContext) -> dict[str, Any]:
     total = pairs.count()
     if not total:
         raise DataError("quality needs pairs", "there are none", "loosen the corpus or the construction")
-    drawn = sorted(random.Random(spec["seed"]).sample(range(total), min(total, spec["most_pairs"])))
+    drawn = drawn_rows(total, spec["most_pairs"], spec["seed"])
     surface = Surface()
     rows = list(_add_all(context, pairs, surface, frozenset(drawn), total))
     sample = _sample(context, rows, drawn)
@@ -86,25 +86,13 @@ def _add_all(
 
 
 def _sample(context: StageContext, rows: list[dict[str, Any]], drawn: list[int]) -> Sample:
-    scores = {side: _static_scores(rows, side) for side in SIDES}
+    scores = {side: static_scores(rows, side) for side in SIDES}
     answers = {}
-    if "static" in context.spec["judges"]:
-        answers["static"] = _static_answers(scores)
+    if context.spec["static"]:
+        answers["static"] = answers_of(scores["chosen"], scores["rejected"])
     for name, table in context.inputs_like("judgements", Judgements):
         answers[name] = _answers(name, table, drawn)
     return Sample(rows=rows, numbers=drawn, scores=scores, answers=answers)
-
-
-def _static_scores(rows: Sequence[Mapping[str, Any]], side: str) -> Floats:
-    scores = [static_score(row[side], row["prompt"]) for row in rows]
-    return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
-
-
-def _static_answers(scores: Mapping[str, Floats]) -> Answers:
-    """A score knows no order, so both orders have one answer."""
-    difference = scores["chosen"] - scores["rejected"]
-    chosen = np.where(np.isnan(difference), np.nan, (difference > 0) + 0.5 * (difference == 0))
-    return Answers(chosen_first=chosen, rejected_first=chosen)
 
 
 def _answers(name: str, table: Judgements, drawn: Sequence[int]) -> Answers:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from harness.pairs.construct import Mutated, Reference, Side, Written, construct
+from harness.pairs.construct import LengthMatch, Mutated, Pair, Reference, Side, Written, construct
+from harness.pairs.properties import flipped
 from harness.stages.context import StageContext
 from harness.stages.functions import Functions
 from harness.stages.slot_descriptions import slot_descriptions
@@ -29,30 +30,39 @@ def run(context: StageContext) -> dict[str, Any]:
         chosen=_side(context, "chosen"),
         rejected=_side(context, "rejected"),
         descriptions=slot_descriptions(context),
+        match_length=LengthMatch(**spec["match_length"]) if "match_length" in spec else None,
     )
     written = _written(context)
-    rows = [
-        {
-            "id": f"{spec['split']}-{pair.slot}",
-            "cluster": pair.module,  # functions of one file are not independent
-            "prompt": pair.prompt,
-            "chosen": pair.chosen,
-            "rejected": pair.rejected,
-            "detail": "; ".join(pair.edits),
-            **{f"{side}_{name}": of[pair.slot][name] for side, of in written.items() for name in HOW_WRITTEN},
-        }
-        for pair in pairs
-    ]
+    rows = [_row(pair, spec["split"], written) for pair in pairs]
+    if "flip_rate" in spec:
+        rows = [flipped(row, rate=spec["flip_rate"], seed=spec["seed"]) for row in rows]
     more = {f"{side}_{name}": kind for side in written for name, kind in HOW_WRITTEN.items()}
     schema = pa.schema([*((name, pa.string()) for name in Pairs.columns), *more.items()])
     Pairs(context.directory).write_table(pa.Table.from_pylist(rows, schema=schema))
     return {"groups": len(rows), "counts": dict(sorted({**counts, "documents_unfit": functions.unfit}.items()))}
 
 
-def _written(context: StageContext) -> dict[str, dict[int, dict[str, Any]]]:
-    """Side -> slot -> what its model wrote, for the sides that models write."""
+def _row(pair: Pair, split: str, written: Mapping[str, Mapping[tuple[int, int], Mapping[str, Any]]]) -> dict[str, Any]:
+    row = {
+        "id": f"{split}-{pair.slot}",
+        "cluster": pair.module,  # functions of one file are not independent
+        "prompt": pair.prompt,
+        "chosen": pair.chosen,
+        "rejected": pair.rejected,
+        "detail": "; ".join(pair.edits),
+    }
+    for side, draft in zip(("chosen", "rejected"), pair.drafts, strict=True):
+        if side in written:
+            row |= {f"{side}_{name}": written[side][pair.slot, draft][name] for name in HOW_WRITTEN}
+    return row
+
+
+def _written(context: StageContext) -> dict[str, dict[tuple[int, int], dict[str, Any]]]:
+    """Side -> (slot, draft) -> what its model wrote, for the sides that models write."""
     sides = [name for name in ("chosen", "rejected") if context.spec[name]["from"] == "model"]
-    return {name: {row["slot"]: row for row in context.input(name, Writings).stream()} for name in sides}
+    return {
+        name: {(row["slot"], row["draft"]): row for row in context.input(name, Writings).stream()} for name in sides
+    }
 
 
 def _mutates(spec: Mapping[str, Any]) -> bool:
@@ -66,7 +76,9 @@ def _side(context: StageContext, name: str) -> Side:
     if spec["from"] == "mutation":
         return Mutated(kinds=tuple(spec["kinds"]), min_edits=spec["edits"][0], max_edits=spec["edits"][1])
     if spec["from"] == "model":
-        return Written(answers={row["slot"]: row["text"] for row in context.input(name, Writings).rows()})
+        rows = context.input(name, Writings).rows()
+        drafts = 1 + max((row["draft"] for row in rows), default=0)
+        return Written(answers={(row["slot"], row["draft"]): row["text"] for row in rows}, drafts=drafts)
     module, _, factory = spec["from"].partition(":")
     made: Side = getattr(importlib.import_module(module), factory)(**spec["options"])
     return made

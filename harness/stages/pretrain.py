@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.models.reward_model import RewardModel
 from harness.stages.context import StageContext
-from harness.stages.order import trunk_order
+from harness.stages.pair_order import pair_order
 from harness.stages.train import anneal, facts, run_training, settings_of, wsd
 from harness.store.artifacts import Checkpoint, Tokens, TrunkState
 from harness.training.checkpoints import TrainingState
@@ -30,11 +30,12 @@ def run(context: StageContext) -> dict[str, Any]:
         schedule = wsd(peak, warmup_steps=spec["warmup_steps"], decay_start=spec["start_step"], stop_step=stop)
     else:
         schedule = anneal(spec["schedule"], peak, stop)
+    tokens = context.input("tokens", Tokens).open(limit=context.inputs["tokens"].rows)
     result = run_training(
         context,
         model,
-        [context.input("tokens", Tokens).open(limit=context.inputs["tokens"].rows)],
-        trunk_order(spec["order"], stop * training["global_batch"]),
+        [tokens],
+        pair_order(context, tokens, stop * training["global_batch"]),
         settings=settings_of(training, schedule),
         stop_step=stop,
         state=state,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from harness.errors import MissingRequirement
+from harness.imports.chat import special_tokens
 from harness.models.fetch import fetch_packaged
 from harness.models.folder import take_model
 from harness.models.gguf import convert_gguf
@@ -25,7 +27,9 @@ def run(context: StageContext) -> dict[str, Any]:
         raise MissingRequirement(
             "a model must come with tokenizer.json", "this one does not", "convert its tokenizer with transformers"
         )
-    Tokenizer(context.directory).path.hardlink_to(tokenizer)
+    made = Tokenizer(context.directory)
+    made.path.hardlink_to(tokenizer)
+    made.special.write_text(json.dumps(special_tokens(model)) + "\n", encoding="utf-8")
     return facts | add_fresh_head(model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +11,12 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from harness.errors import DataError
 from harness.stages.context import StageContext
+from harness.stages.end_tokens import END_OF_CODE, END_OF_TEXT
 from harness.store.artifacts import Corpus, Problems, Tokenizer
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Train and save; no special tokens, since texts are scored at their last token."""
+    """Train and save, with tokens of their own for the ends that pairs may be given."""
     vocabulary = context.spec["vocabulary"]
     tokenizer = BPETokenizer(models.BPE())
     # Single digits, so that arithmetic is on digits and not on whatever numbers were frequent.
@@ -23,13 +25,18 @@ def run(context: StageContext) -> dict[str, Any]:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=vocabulary,
+        special_tokens=[END_OF_TEXT, END_OF_CODE],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(_texts(context), trainer)
     size = tokenizer.get_vocab_size()
     if size > vocabulary:
         raise DataError("`model.vocabulary` must hold every byte", f"{size} > {vocabulary}", "raise it")
-    tokenizer.save(str(Tokenizer(context.directory).path))
+    made = Tokenizer(context.directory)
+    tokenizer.save(str(made.path))
+    made.special.write_text(json.dumps({"eos_token": END_OF_TEXT}) + "\n", encoding="utf-8")
     return {"vocabulary": size}
 
 

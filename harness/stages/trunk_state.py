@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.models.reward_model import RewardModel
 from harness.stages.context import StageContext
-from harness.stages.order import trunk_order
+from harness.stages.pair_order import pair_order
 from harness.stages.train import facts, run_training, settings_of, wsd
 from harness.store.artifacts import Checkpoint, Tokens, TrunkState
 from harness.training.checkpoints import TrainingState
@@ -20,11 +20,12 @@ def run(context: StageContext) -> dict[str, Any]:
     spec = context.spec
     training = spec["training"]
     model, state = _start(context)
+    tokens = context.input("tokens", Tokens).open(limit=context.inputs["tokens"].rows)
     result = run_training(
         context,
         model,
-        [context.input("tokens", Tokens).open(limit=context.inputs["tokens"].rows)],
-        trunk_order(spec["order"], spec["step"] * training["global_batch"]),
+        [tokens],
+        pair_order(context, tokens, spec["step"] * training["global_batch"]),
         settings=settings_of(
             training,
             wsd(training["learning_rate"], warmup_steps=spec["warmup_steps"], decay_start=None, stop_step=spec["step"]),

@@ -28,7 +28,12 @@ def run(context: StageContext) -> dict[str, Any]:
             }
             prompts.append((slot, filled(spec["writer"]["prompt"], parts)))
     rows = write(
-        open_writer(context), prompts, sampling=sampling_of(context), seed=spec["seed"], purpose=f"{spec['split']} text"
+        open_writer(context),
+        prompts,
+        sampling=sampling_of(context),
+        seed=spec["seed"],
+        purpose=f"{spec['split']} text",
+        drafts=spec["drafts"],
     )
     Writings(context.directory).write(rows)
     return facts_of(rows)

@@ -71,10 +71,13 @@ class PairQuality(Artifact):
 
 
 class Writings(Table):
-    """Texts a model wrote, a row a construction slot. `finish_reason` is stop or length (cut at the most tokens)."""
+    """Texts a model wrote, a row a construction slot and draft.
+
+    `finish_reason` is stop or length (cut at the most tokens).
+    """
 
     file = "writings.parquet"
-    columns = ("slot", "text", "finish_reason", "prompt_tokens_cut", "tokens")
+    columns = ("slot", "draft", "text", "finish_reason", "prompt_tokens_cut", "tokens")
 
 
 class Candidates(Table):
@@ -136,11 +139,15 @@ class Comparison(Artifact):
 
 
 class Tokenizer(Artifact):
-    """A tokenizer in the `tokenizers` library's own JSON."""
+    """A tokenizer in the `tokenizers` library's own JSON, and its special tokens by role: `{"eos_token": "</s>"}`."""
 
     @property
     def path(self) -> Path:
         return self.directory / "tokenizer.json"
+
+    @property
+    def special(self) -> Path:
+        return self.directory / "special_tokens.json"
 
 
 class Checkpoint(Artifact):

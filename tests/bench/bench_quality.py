@@ -29,7 +29,7 @@ from harness.store.artifacts import Pairs
 HERE = Path(__file__).parent
 PACKAGES = ("stdlib", "numpy", "pandas", "scipy", "matplotlib", "networkx")
 SIZES = (5_000, 20_000)
-SPEC = {"judges": ["static"], "min_consistency": 0.7, "most_pairs": 2_000, "seed": 0}
+SPEC = {"static": True, "min_consistency": 0.7, "most_pairs": 2_000, "seed": 0}
 
 
 def make(folder: Path, count: int) -> None:

@@ -98,7 +98,7 @@ def encode(folder: Path, count: int) -> dict[str, float]:
     trainer = trainers.BpeTrainer(vocab_size=2048, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator((text for pair in texts() for text in pair), trainer)
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
-    spec = {"content": "pairs", "max_tokens": MAX_TOKENS, "limit": None}
+    spec = {"content": "pairs", "max_tokens": MAX_TOKENS, "limit": None, "text": "raw", "end_token": "none"}
     begun = time.perf_counter()
     inputs = {"tokenizer": folder / "tokenizer", "source": folder / "pairs"}
     result = encode.run(context(folder / "tokens", spec, inputs))

@@ -29,10 +29,20 @@ OUTSIDE = frozenset(
         "pretrained",
         "descriptions_part",
         "writings_part",
+        "judgements",
+        "consistent_part",
     }
 )
 HOSTILE = "</script><script>alert(1)</script>"
 WORDS = ("--licence", "MIT", "--source", "example.org/a b")
+IMPORTED_PAIRS = {
+    "import": "a-pairs",
+    "count": 40,
+    "heldout": 0.3,
+    "flip_rate": 0.1,
+    "end_token": "eos",
+    "order": {"checkpoint": "a-checkpoint", "first": "easiest"},
+}
 RECIPE: dict[str, Any] = {
     "extends": str(TINY),
     "name": "from-outside",
@@ -56,7 +66,7 @@ RECIPE: dict[str, Any] = {
     "ablations": {
         "axes": {
             "loss": None,
-            "pairs": {"made": {}, "imported": {"pairs": {"import": "a-pairs", "count": 40, "heldout": 0.3}}},
+            "pairs": {"made": {}, "imported": {"pairs": IMPORTED_PAIRS}},
         }
     },
 }
@@ -70,6 +80,9 @@ def written_by(model: Path) -> dict[str, Any]:
         "pairs.prompt": {"from": "description", "describer": {**writer, "max_tokens": 12}},
         "pairs.chosen": {"from": "model", **writer, "temperature": 0.2, "max_tokens": 16},
         "pairs.rejected": {"from": "model", **writer, "description_share": 0.5, "max_tokens": 16},
+        "pairs.judges": {"small": {**writer, "max_tokens": 4}, "rm": {"checkpoint": "a-checkpoint", "text": "chat"}},
+        "pairs.filter": {"min_agreement": 0.0},
+        "pairs.match_length": {"drafts": 2, "tolerance": 10.0},
     }
 
 

@@ -101,14 +101,28 @@ def test_a_slots_draw_depends_on_its_number_and_not_on_its_company() -> None:
         rows = write(Echo(), prompts, sampling=Sampling(), seed=5, purpose=purpose)
         return {row["slot"]: row["text"] for row in rows}
 
+    def drafted(drafts: int) -> list[str]:
+        rows = write(Echo(), [(0, "slot 0")], sampling=Sampling(), seed=5, purpose="train text", drafts=drafts)
+        assert [row["draft"] for row in rows] == list(range(drafts))
+        return [row["text"] for row in rows]
+
     whole = written([0, 1, 2, 3])
     assert written([2, 3]) | written([1, 0]) == whole
     assert len(set(whole.values())) == 4
     assert written([0], "heldout text") != {0: whole[0]}
+    assert drafted(3)[:1] == drafted(1) == [whole[0]]
+    assert len(set(drafted(3))) == 3
 
 
 def test_a_slot_without_a_text_has_no_side() -> None:
-    side = Written(answers={4: f"```\n{NORMAL}\n```", 5: "```\n```"})
-    assert side.text(function(), 4, random.Random(0)) == Text(text=NORMAL)
-    assert side.text(function(), 5, random.Random(0)) == Rejection(reason=NO_TEXT)
-    assert side.text(function(), 6, random.Random(0)) == Rejection(reason=NO_TEXT)
+    side = Written(answers={(4, 0): f"```\n{NORMAL}\n```", (5, 0): "```\n```"})
+    assert side.text(function(), 4, 0, random.Random(0)) == Text(text=NORMAL)
+    assert side.text(function(), 5, 0, random.Random(0)) == Rejection(reason=NO_TEXT)
+    assert side.text(function(), 6, 0, random.Random(0)) == Rejection(reason=NO_TEXT)
+
+
+def test_asked_again_a_slot_has_its_next_draft() -> None:
+    side = Written(answers={(4, 0): "```\n```", (4, 1): NORMAL}, drafts=2)
+    assert side.text(function(), 4, 0, random.Random(0)) == Rejection(reason=NO_TEXT)
+    assert side.text(function(), 4, 1, random.Random(0)) == Text(text=NORMAL, attempt=1)
+    assert side.text(function(), 4, 3, random.Random(0)) == Text(text=NORMAL, attempt=1)

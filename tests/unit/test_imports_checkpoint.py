@@ -79,7 +79,7 @@ def test_scores_are_those_of_transformers_on_the_same_tokens(
     facts = imported(folder, tmp_path / "imported")
     assert facts["family"] == family
     assert facts["chat"]
-    spec = {"content": "pairs", "max_tokens": 512, "limit": None} | ({"text": "chat"} if text == "chat" else {})
+    spec = {"content": "pairs", "max_tokens": 512, "limit": None, "text": text, "end_token": "none"}
     run(encode, tmp_path / "tokens", spec, tokenizer=tmp_path / "imported", source=pairs)
     how = HowToRun(row_tokens=256, rows_per_micro_batch=3)
     run(
@@ -100,7 +100,7 @@ def test_scores_are_those_of_transformers_on_the_same_tokens(
 def test_texts_become_the_tokens_their_publisher_would_give_them(tmp_path: Path, pairs: Path, text: str) -> None:
     folder = write_classifier(tmp_path / "published")
     imported(folder, tmp_path / "imported")
-    spec = {"content": "pairs", "max_tokens": 512, "limit": None} | ({"text": "chat"} if text == "chat" else {})
+    spec = {"content": "pairs", "max_tokens": 512, "limit": None, "text": text, "end_token": "none"}
     run(encode, tmp_path / "tokens", spec, tokenizer=tmp_path / "imported", source=pairs)
     theirs = PreTrainedTokenizerFast(
         tokenizer_file=str(folder / "tokenizer.json"), chat_template=TEMPLATE, bos_token="<s>", eos_token="<|end|>"
@@ -251,7 +251,7 @@ def test_a_template_that_cannot_be_used_is_told(tmp_path: Path, pairs: Path, tem
     folder = write_classifier(tmp_path / "published")
     edit("tokenizer_config.json", chat_template=template)(folder)
     imported(folder, tmp_path / "imported")
-    spec = {"content": "pairs", "max_tokens": 512, "limit": None, "text": "chat"}
+    spec = {"content": "pairs", "max_tokens": 512, "limit": None, "text": "chat", "end_token": "none"}
     with pytest.raises(HarnessError) as refused:
         run(encode, tmp_path / "tokens", spec, tokenizer=tmp_path / "imported", source=pairs)
     assert says in str(refused.value)

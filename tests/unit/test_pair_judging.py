@@ -23,6 +23,7 @@ from harness.pairs.judging import (
     ask_in_both_orders,
     letter,
 )
+from harness.recipe.models import JUDGE_PROMPT
 
 Floats = NDArray[np.float64]
 
@@ -152,14 +153,18 @@ class TinyScorer:
 def test_a_language_model_is_asked_in_both_orders(model: LlamaForCausalLM) -> None:
     generator = TinyGenerator(model)
     assert isinstance(generator, Generator)
-    found = ask_in_both_orders(GeneratorJudge(generator=generator), *sides(6, good=0.5), seed=0)
+    found = ask_in_both_orders(GeneratorJudge(generator=generator, template=JUDGE_PROMPT), *sides(6, good=0.5), seed=0)
     assert set(found.agreement.tolist()) <= {0.0, 0.5, 1.0}
     assert not np.isnan(found.agreement).any()
-    again = ask_in_both_orders(GeneratorJudge(generator=generator), *sides(6, good=0.5), seed=0)
+    again = ask_in_both_orders(GeneratorJudge(generator=generator, template=JUDGE_PROMPT), *sides(6, good=0.5), seed=0)
     np.testing.assert_array_equal(found.agreement, again.agreement)
     swapped_prompts, swapped_chosen, swapped_rejected = sides(6, good=0.5)
     swapped = ask_in_both_orders(
-        GeneratorJudge(generator=generator), swapped_prompts, swapped_rejected, swapped_chosen, seed=0
+        GeneratorJudge(generator=generator, template=JUDGE_PROMPT),
+        swapped_prompts,
+        swapped_rejected,
+        swapped_chosen,
+        seed=0,
     )
     np.testing.assert_array_equal(swapped.agreement, 1 - found.agreement)
     np.testing.assert_allclose(swapped.position_bias, found.position_bias)
@@ -168,14 +173,16 @@ def test_a_language_model_is_asked_in_both_orders(model: LlamaForCausalLM) -> No
 def test_a_reward_model_has_no_liking_for_places(model: LlamaForCausalLM) -> None:
     scorer = TinyScorer(model)
     assert isinstance(scorer, Scorer)
-    judge = ScorerJudge(scorer=scorer, encode=lambda text: TOKENIZER.encode(text).ids)
+
+    def encode(groups: Sequence[list[str]]) -> list[list[list[int]]]:
+        return [[TOKENIZER.encode(text).ids for text in group] for group in groups]
+
+    judge = ScorerJudge(scorer=scorer, encode=encode)
     prompts, chosen, rejected = sides(12, good=0.5)
     found = ask_in_both_orders(judge, prompts, chosen, rejected, seed=0)
     assert not found.position_bias.any()
-    encode = judge.encode
-    rewards = scorer.score(
-        [[np.array(encode(text)) for text in texts] for texts in zip(prompts, chosen, rejected, strict=True)]
-    )
+    groups = encode([list(texts) for texts in zip(prompts, chosen, rejected, strict=True)])
+    rewards = scorer.score([[np.array(ids) for ids in group] for group in groups])
     np.testing.assert_array_equal(found.agreement, [float(one > other) for one, other in rewards])
 
 

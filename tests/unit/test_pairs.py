@@ -17,7 +17,7 @@ import pytest
 from harness.corpus.normalise import normalise
 from harness.corpus.python_packages import Function, read_functions
 from harness.errors import DataError
-from harness.pairs.construct import ATTEMPTS, Mutated, Pair, Reference, Text, by_docstring, construct
+from harness.pairs.construct import ATTEMPTS, LengthMatch, Mutated, Pair, Reference, Text, by_docstring, construct
 from harness.pairs.mutate import Rejection
 
 
@@ -181,7 +181,7 @@ def test_identical_sides_are_counted_and_left_out(functions: list[Function]) -> 
 class Unreliable:
     """A side that has a text in half of its draws."""
 
-    def text(self, function: Function, slot: int, rng: random.Random) -> Text | Rejection:
+    def text(self, function: Function, slot: int, attempt: int, rng: random.Random) -> Text | Rejection:
         return Text(text=f"{function.source}  # wrong") if rng.random() < 0.5 else Rejection(reason="no_text")
 
 
@@ -192,6 +192,45 @@ def test_a_side_without_a_text_is_asked_again_and_then_counted(functions: list[F
     assert 5 <= counts["failed_no_text"] <= 55  # a sixteenth of 400 slots fails four times: 25, give or take 6 spreads
     assert counts["pairs"] == len(pairs) == 400 - counts["failed_no_text"]
     assert all(pair.rejected == pair.chosen + "  # wrong" for pair in pairs)
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Its drafts are longer than the function by so many characters."""
+
+    more: tuple[int, ...]
+
+    def text(self, function: Function, slot: int, attempt: int, rng: random.Random) -> Text | Rejection:
+        return Text(text=function.source + "#" * self.more[attempt], attempt=attempt)
+
+
+def matched(functions: list[Function], more: tuple[int, ...], tolerance: float) -> tuple[list[Pair], dict[str, int]]:
+    match = LengthMatch(drafts=len(more), tolerance=tolerance)
+    return construct(
+        functions,
+        start=0,
+        stop=6,
+        seed=0,
+        chosen=Reference(),
+        rejected=Padded(more),
+        descriptions=by_docstring(100),
+        match_length=match,
+    )
+
+
+def test_of_several_drafts_the_one_of_nearest_length_is_taken(functions: list[Function]) -> None:
+    pairs, _ = matched(functions, (400, 7, 3, 3), tolerance=1.0)
+    assert len(pairs) == 6
+    assert all(len(pair.rejected) - len(pair.chosen) == 3 for pair in pairs)
+    assert {pair.drafts for pair in pairs} == {(0, 2)}  # the first of equals
+    pairs, _ = matched(functions, (0, 5), tolerance=1.0)  # not the chosen text itself
+    assert all(len(pair.rejected) - len(pair.chosen) == 5 for pair in pairs)
+
+
+def test_without_a_draft_of_like_length_there_is_no_pair(functions: list[Function]) -> None:
+    pairs, counts = matched(functions, (9_000, 8_000), tolerance=0.2)
+    assert pairs == []
+    assert counts["failed_lengths_differ"] == 6
 
 
 def test_a_function_without_description_makes_no_pair() -> None:

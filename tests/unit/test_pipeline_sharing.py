@@ -61,6 +61,10 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "pairs.part_size": (40, ("pairs", *PAIRS)),
     "pairs.spare": (1.5, ("pairs",)),
     "pairs.max_tokens": (256, ("encode",)),
+    "pairs.match_length": ({"drafts": 3, "tolerance": 0.5}, PAIRS),
+    "pairs.flip_rate": (0.2, ("pairs_part",)),
+    "pairs.filter": ({"min_agreement": 0.6}, ("pairs_part",)),
+    "pairs.end_token": ("end_of_code", ("encode",)),
     "pairs.quality.min_consistency": (0.8, ()),  # checks are no outcomes: see test_pair_quality_plan.py
     "pairs.quality.on_fail": ("stop", ()),
     "pairs.quality.most_pairs": (500, ()),
@@ -121,6 +125,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
 ONE_CHOICE = {
     "model.source", "corpus.kind", "pairs.prompt.from", "pairs.chosen.from", "pairs.rejected.from",
     "pairs.quality.judges",
+    "pairs.judges", "pairs.order",  # models and imports, see test_pair_stages_plan.py
     "finetune.select.metric", "finetune.select.split", "evaluate.best_of_n.candidates.engine",
     "evaluate.best_of_n.candidates.options",  # of an engine of one's own only
     "evaluate.best_of_n.candidates.writer",  # of models only

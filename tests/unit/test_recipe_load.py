@@ -14,9 +14,9 @@ import pytest
 from harness.errors import MissingRequirement, ProblemList, RecipeError
 from harness.pairs.sites import KINDS
 from harness.plan.plan import Plan
-from harness.recipe.blocks import MUTATION_KINDS
 from harness.recipe.fields import TASKS
 from harness.recipe.load import MOST_PARENTS, LoadedRecipe, load_recipe
+from harness.recipe.pairs import MUTATION_KINDS
 from harness.tasks.registry import BUILT_IN
 
 ROOT = Path(__file__).parents[2]

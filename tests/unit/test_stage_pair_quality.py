@@ -59,7 +59,7 @@ def run(folder: Path, inputs: dict[str, Given], **spec: Any) -> dict[str, Any]:
     (folder / "quality").mkdir()
     events = EventLog(folder / "events.jsonl")
     context = StageContext(
-        spec={"judges": ["static"], "min_consistency": 0.7, "most_pairs": 2_000, "seed": 0, **spec},
+        spec={"static": True, "min_consistency": 0.7, "most_pairs": 2_000, "seed": 0, **spec},
         inputs=inputs,
         directory=folder / "quality",
         events=events,

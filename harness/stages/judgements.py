@@ -1,0 +1,81 @@
+"""judgements: what a model says of pairs, a set's drawn ones or all of a part: which side is the better one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.engines.transformers_engine import TransformersScorer
+from harness.imports.chat import ChatTemplate
+from harness.pairs.judging import GeneratorJudge, Judge, ScorerJudge, ask_in_both_orders
+from harness.stages.context import StageContext
+from harness.stages.drawn import drawn_rows
+from harness.stages.tokenise import chat, open_tokenizer, raw
+from harness.stages.writer import open_writer, sampling_of
+from harness.store.artifacts import ImportedCheckpoint, Judgements, Pairs
+
+BATCH = 256  # pairs asked about at once: it bounds memory and tells how far it is
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Ask about each pair in both orders; the result counts questions without an answer."""
+    spec = context.spec
+    pairs = context.input("pairs", Pairs)
+    drawn = drawn_rows(pairs.count(), spec["most_pairs"], spec["seed"])
+    wanted = frozenset(drawn)
+    texts = [row for number, row in enumerate(pairs.stream(["prompt", "chosen", "rejected"])) if number in wanted]
+    judge = _judge(context)
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(drawn), BATCH):
+        batch = texts[start : start + BATCH]
+        sides = ([row[name] for row in batch] for name in ("prompt", "chosen", "rejected"))
+        answers = ask_in_both_orders(judge, *sides, seed=spec["seed"])
+        numbers = drawn[start : start + BATCH]
+        found = zip(numbers, answers.chosen_first.tolist(), answers.rejected_first.tolist(), strict=True)
+        rows += [{"row": row, "chosen_first": straight, "rejected_first": swapped} for row, straight, swapped in found]
+        context.progress(len(rows), len(drawn), "pairs")
+    Judgements(context.directory).write(rows)
+    unanswered = sum(bool(np.isnan(row[order])) for row in rows for order in ("chosen_first", "rejected_first"))
+    return {"groups": len(rows), "unanswered": unanswered}
+
+
+def _judge(context: StageContext) -> Judge:
+    """A model asked in words, or an imported reward model; a warm worker has it already."""
+    spec = context.spec
+    if "writer" in spec:
+        sampling = sampling_of(context)
+        return GeneratorJudge(generator=open_writer(context), template=spec["writer"]["prompt"], sampling=sampling)
+    if "judge" not in context.held:
+        context.held["judge"] = _reward_judge(context)
+    judge: Judge = context.held["judge"]
+    return judge
+
+
+def _reward_judge(context: StageContext) -> ScorerJudge:
+    checkpoint = context.input("checkpoint", ImportedCheckpoint)
+    tokenizer = open_tokenizer(checkpoint.tokenizer)
+    reads = context.spec["reads"]
+    template = ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer) if reads["text"] == "chat" else None
+
+    def encode(groups: Sequence[list[str]]) -> list[list[list[int]]]:
+        numbered = enumerate(groups)
+        tokens = raw(tokenizer, numbered) if template is None else chat(tokenizer, template, numbered)
+        return [_cut(ids, reads["max_tokens"]) for _, ids in tokens]
+
+    scorer = TransformersScorer(
+        checkpoint.model,
+        precision="fp32",
+        row_tokens=context.how.row_tokens,
+        rows=context.how.rows_per_micro_batch,
+        device=context.how.device,
+    )
+    return ScorerJudge(scorer=scorer, encode=encode)
+
+
+def _cut(group: list[list[int]], most: int) -> list[list[int]]:
+    """A prompt that is too long loses its beginning, a response its end: as in `encode`."""
+    prompt, *responses = group
+    room = max(0, most - max(map(len, responses)))
+    return [prompt[max(0, len(prompt) - room) :], *(response[:most] for response in responses)]

@@ -1,0 +1,24 @@
+"""The order in which PMP reads its pairs: by the seed, or by how clearly a reward model tells their sides apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.stages.context import StageContext
+from harness.stages.order import Order, trunk_order
+from harness.store.artifacts import Scores
+from harness.store.tokens import TokenReader
+
+
+def pair_order(context: StageContext, tokens: TokenReader, groups: int) -> Order:
+    """(groups,) rows of the tokens, as `spec["order"]` asks, from the input `scores` where there is one."""
+    order = context.spec["order"]
+    if "scores" not in context.inputs:
+        return trunk_order(order, groups)
+    rewards: dict[int, dict[int, float]] = {}
+    for row in context.input("scores", Scores).stream():
+        rewards.setdefault(row["group"], {})[row["response"]] = row["score"]
+    nobody = {0: np.nan, 1: np.nan}
+    pairs = (rewards.get(row, nobody) for row in tokens.rows[: order["rows"]].tolist())
+    margins = np.array([pair[0] - pair[1] for pair in pairs], dtype=np.float64)
+    return trunk_order(order, groups, margins)
