@@ -22,7 +22,7 @@ ASSUMED_CHARACTERS_PER_TOKEN = 3.0
 ASSUMED_TOKENS_PER_RESPONSE = 60.0
 ASSUMED_FLOPS_PER_SECOND = 3.0e10  # one CPU thread on a tiny model
 ASSUMED_SECONDS = {"corpus": 15.0}  # reading and cleaning some ten thousand functions
-MOST_JUDGED = 2_000  # pairs, of imported ones that nobody has counted
+ASSUMED_IMPORTED_PAIRS = 2_000
 ASSUMED_OTHER_SECONDS = 0.5  # any other data or evaluation stage
 MODEL_INPUTS = ("base", "trunk", "start", "checkpoint", "model")  # on the way from a stage to the model it runs
 BACKWARD_FACTOR = 3.0  # forward plus twice that for the backward pass (Kaplan et al. 2020, section 2.1)
@@ -131,10 +131,17 @@ def _tokens_written(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
 def _texts_asked(stage: Stage) -> int:
     spec = stage.spec
     if stage.kind == "judgements":  # two a pair, one in either order
-        pairs = stage.inputs["pairs"].stage
-        made = int(pairs.spec["stop"]) - int(pairs.spec["start"]) if "stop" in pairs.spec else MOST_JUDGED
-        return 2 * (made if spec["most_pairs"] is None else int(spec["most_pairs"]))
+        slots = _slots(stage.inputs["pairs"].stage)
+        return 2 * (slots if spec["most_pairs"] is None else min(slots, int(spec["most_pairs"])))
     return (int(spec["stop"]) - int(spec["start"])) * int(spec.get("samples", spec.get("drafts", 1)))
+
+
+def _slots(pairs: Stage) -> int:
+    """Construction slots of pairs or of a part of them; of imported ones, which nobody has counted, an assumption."""
+    if pairs.kind == "pairs_part":
+        return int(pairs.spec["stop"]) - int(pairs.spec["start"])
+    inputs = [item.stage for item in pairs.inputs.values() if item.stage.kind in ("pairs_part", "consistent_part")]
+    return sum(map(_slots, inputs)) if inputs else ASSUMED_IMPORTED_PAIRS
 
 
 def _groups_read(stage: Stage) -> int:
