@@ -83,6 +83,7 @@ RECIPE: dict[str, Any] = {
         },
     },
     "pretrain": {
+        "epochs": 1,
         **OPTIMIZATION,
         "loss": LOSS,
         "schedule": {"kind": "wsd", "warmup_pairs": 16, "decay": 0.2, "allow_decay_inside_warmup": False},

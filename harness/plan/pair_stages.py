@@ -239,12 +239,18 @@ class PairStages(DataStages):
             end_token=experiment.pairs.end_token,
         )
 
-    def pair_order(self, experiment: Experiment, seed: int, pairs: int) -> tuple[dict[str, Any], dict[str, Input]]:
+    def pair_order(
+        self, experiment: Experiment, seed: int, pairs: int, epochs: int
+    ) -> tuple[dict[str, Any], dict[str, Input]]:
         """(spec of the order in which `pairs` pairs are read, what it is computed from)."""
         order: dict[str, Any] = {"seed": seed}
+        if epochs > 1:  # more pairs an epoch are other second epochs
+            order |= {"rows": pairs, "epochs": epochs}
         block = experiment.pairs.order
         if block is None:
-            if seed:  # seed 0 is row order, whose prefixes agree; others draw from the recipe's most rows
+            if (
+                seed and epochs == 1
+            ):  # seed 0 is row order, whose prefixes agree; others draw from the recipe's most rows
                 order["rows"] = self.rows[self.pair_key(experiment)]
             return order, {}
         checkpoint = self.imported("checkpoint", block.checkpoint)

@@ -24,21 +24,24 @@ class Steps:
     decay_start: int
     warmup: int
     batch: int
+    epochs: int
 
     @property
     def pairs(self) -> int:
-        return self.total * self.batch
+        """Different pairs read, each once an epoch."""
+        return self.total // self.epochs * self.batch
 
 
 def steps_of(pretrain: Pretrain, count: int) -> Steps:
-    """Whole global batches of `count` pairs, and the whole step at which the decay starts."""
-    batch = pretrain.global_batch
-    total = count // batch
+    """Whole global batches of `count` pairs an epoch, and the whole step at which the decay starts."""
+    batch, epochs = pretrain.global_batch, pretrain.epochs
+    total = count // batch * epochs
     schedule = pretrain.schedule
     if isinstance(schedule, WSD):
         decay = max(1, round(schedule.decay * total))
-        return Steps(total=total, decay_start=total - decay, warmup=-(-schedule.warmup_pairs // batch), batch=batch)
-    return Steps(total=total, decay_start=0, warmup=round(schedule.warmup * total), batch=batch)
+        warmup = -(-schedule.warmup_pairs // batch)
+        return Steps(total=total, decay_start=total - decay, warmup=warmup, batch=batch, epochs=epochs)
+    return Steps(total=total, decay_start=0, warmup=round(schedule.warmup * total), batch=batch, epochs=epochs)
 
 
 def training_spec(block: Optimization) -> dict[str, Any]:
@@ -115,13 +118,14 @@ class Pipeline(PairStages):
         key = ("pretrain", base.fingerprint, tokens.fingerprint, *asked)
         if key not in self._memory:
             steps = steps_of(block, experiment.pairs.count)
-            ordered, scores = self.pair_order(experiment, seed, steps.pairs)
+            ordered, scores = self.pair_order(experiment, seed, steps.pairs, block.epochs)
             spec = {"training": training_spec(block), "order": ordered}
             start: dict[str, Stage | Input] = {"base": base}
             if steps.decay_start:
                 start = {"trunk": self._trunk_state(block, steps, spec, base, tokens, scores)}
             inputs: dict[str, Stage | Input] = {**start, "tokens": self._prefix(tokens, ordered, steps.pairs), **scores}
             loss = block.loss
+            epochs = f" × {block.epochs} epochs" if block.epochs > 1 else ""
             self._memory[key] = self.graph.stage(
                 "pretrain",
                 {
@@ -133,7 +137,7 @@ class Pipeline(PairStages):
                     "warmup_steps": steps.warmup,
                 },
                 inputs,
-                label=f"pretrain rm={loss.rm:g} lm={loss.lm:g} n={steps.pairs:,} seed {seed}",
+                label=f"pretrain rm={loss.rm:g} lm={loss.lm:g} n={steps.pairs:,}{epochs} seed {seed}",
             )
         if experiment.pairs.quality.on_fail == "stop":
             self._hold_back(self._memory[key], self.pair_gate(experiment))
@@ -157,7 +161,7 @@ class Pipeline(PairStages):
     ) -> Stage:
         """The stable path at a step: names neither the decay nor the count, so that all counts share it."""
         spec = {**common, "schedule": {"kind": "trunk"}, "warmup_steps": steps.warmup, "step": steps.decay_start}
-        rows = steps.decay_start * steps.batch
+        rows = min(steps.decay_start * steps.batch, steps.pairs)
         inputs: dict[str, Stage | Input] = {
             "base": base,
             "tokens": self._prefix(tokens, common["order"], rows),

@@ -93,7 +93,7 @@ def _label(axis: str, value: Any) -> str:
 
 
 def _check(ablations: Ablations) -> None:
-    for axis, values in ablations.axes.items():
+    for axis, values in ablations.valued.items():
         if not values:
             raise RecipeError(f"axis `{axis}` must have values", "it has none", "add one or drop the axis")
         labels = Counter(name for name, _ in _axis_values(axis, values))
@@ -102,13 +102,13 @@ def _check(ablations: Ablations) -> None:
             raise RecipeError(f"axis `{axis}` must name a value once", f"it repeats {repeated[0]}", "drop the repeat")
     for exclusion in ablations.exclude:
         for axis, value in exclusion.items():
-            if axis not in ablations.axes:
+            if axis not in ablations.valued:
                 raise RecipeError(
                     "`exclude` must name axes",
-                    f"{axis!r} is none of {', '.join(ablations.axes) or 'no axes'}",
+                    f"{axis!r} is none of {', '.join(ablations.valued) or 'no axes'}",
                     "correct the name",
                 )
-            names = [name for name, _ in _axis_values(axis, ablations.axes[axis])]
+            names = [name for name, _ in _axis_values(axis, ablations.valued[axis])]
             if str(value) not in names and _label(axis, value) not in names:
                 raise RecipeError(
                     f"`exclude` must name values of axis `{axis}`",
@@ -116,17 +116,17 @@ def _check(ablations: Ablations) -> None:
                     "correct the value",
                 )
     if ablations.mode == "grid":  # before anything is left out: walking through them would take as long
-        size = math.prod(len(values) for values in ablations.axes.values())
+        size = math.prod(len(values) for values in ablations.valued.values())
         if size > MOST_SETTINGS:
             rule = f"a recipe may ask for {MOST_SETTINGS:,} settings"
             raise RecipeError(rule, f"its grid has {size:,}", "split the recipe")
-    if ablations.mode == "zip" and len({len(values) for values in ablations.axes.values()}) > 1:
-        lengths = ", ".join(f"{axis}: {len(values)}" for axis, values in ablations.axes.items())
+    if ablations.mode == "zip" and len({len(values) for values in ablations.valued.values()}) > 1:
+        lengths = ", ".join(f"{axis}: {len(values)}" for axis, values in ablations.valued.items())
         raise RecipeError("zipped axes must be equally long", lengths, "pad the shorter one or use mode: grid")
 
 
 def _combinations(ablations: Ablations) -> Iterator[tuple[tuple[str, tuple[Override, ...]], ...]]:
-    axes = [_axis_values(axis, values) for axis, values in ablations.axes.items()]
+    axes = [_axis_values(axis, values) for axis, values in ablations.valued.items()]
     if ablations.mode == "grid":
         yield from itertools.product(*axes)
     elif ablations.mode == "zip":
@@ -154,7 +154,7 @@ def points(ablations: Ablations) -> list[Point]:
     """
     _check(ablations)
     found: list[Point] = []
-    names = list(ablations.axes)
+    names = list(ablations.valued)
     if names:
         for combination in _combinations(ablations):
             values = {axis: label for axis, (label, _) in zip(names, combination, strict=True)}

@@ -197,6 +197,9 @@ AnyTask = Annotated[Annotated[Task, Tag("Task")] | Annotated[PoolTask, Tag("Pool
 class Pretrain(Optimization):
     """Preference-model pretraining on `pairs`."""
 
+    epochs: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        1, description="Times every pair is read, each time in another order."
+    )
     loss: Loss = Loss(rm=1.0, lm=1.0)
 
 

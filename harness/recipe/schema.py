@@ -6,6 +6,7 @@ experiment with its ablation axes, seeds and runtime. Every field's description 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -38,6 +39,7 @@ from harness.recipe.fields import (
     LOSSES,
     MOST_PARTS,
     MOST_TOKENS,
+    MOST_VARIANTS,
     STAGE_KINDS,
     TASKS,
     Block,
@@ -143,7 +145,7 @@ class Experiment(Block):
                 )
 
     def _branch_after_warmup(self, pretrain: Pretrain) -> Iterator[PydanticCustomError]:
-        steps = self.pairs.count // pretrain.global_batch
+        steps = self.pairs.count // pretrain.global_batch * pretrain.epochs
         if steps == 0:
             yield problem(
                 "`pairs.count` must fill a global batch",
@@ -173,9 +175,40 @@ class Inclusion(Block):
     overrides: dict[str, Any] = Field(alias="set")
 
 
+class Spaced(Block):
+    """Whole numbers a factor apart: `{first: 100_000, last: 28_000_000, factor: 1.189}`."""
+
+    first: Count
+    last: Count
+    factor: Annotated[float, Field(gt=1.0, le=1_000_000.0)]
+
+    @property
+    def values(self) -> list[int]:
+        """From `first` up to `last` at most, each once."""
+        steps = math.floor(math.log(self.last / self.first) / math.log(self.factor) + 1e-9)
+        return list(dict.fromkeys(round(self.first * self.factor**step) for step in range(steps + 1)))
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Spaced:
+        if self.last < self.first:
+            raise problem("`last` must not be below `first`", f"{self.last:,} < {self.first:,}", "swap them")
+        if math.log(self.last / self.first) / math.log(self.factor) > MOST_VARIANTS:
+            value = f"`factor: {self.factor}` makes more"
+            raise problem(f"an axis may have {MOST_VARIANTS:,} values", value, "raise it")
+        return self
+
+
+def _axis_tag(value: Any) -> str:
+    if isinstance(value, list):
+        return "listed"
+    return "Spaced" if isinstance(value, Spaced) or (isinstance(value, Mapping) and "factor" in value) else "named"
+
+
 Axis = Annotated[
-    Annotated[dict[Name, dict[str, Any]], Tag("named")] | Annotated[list[Any], Tag("listed")],
-    Discriminator(lambda value: "listed" if isinstance(value, list) else "named"),
+    Annotated[dict[Name, dict[str, Any]], Tag("named")]
+    | Annotated[Spaced, Tag("Spaced")]
+    | Annotated[list[Any], Tag("listed")],
+    Discriminator(_axis_tag),
 ]
 
 
@@ -188,7 +221,8 @@ def _nothing(value: Any) -> Any:
 
 
 class Ablations(Block):
-    """Axes: a named value is a set of overrides {path: value}; an axis named by a path may list plain values.
+    """Axes: a named value is a set of overrides {path: value}; an axis named by a path may list plain values, or say
+    whole numbers a factor apart.
 
     null in an axis's place drops the axis of an extended recipe, null for the whole block drops all of it.
     """
@@ -201,6 +235,11 @@ class Ablations(Block):
     exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = Field(
         (), description="Combinations left out: {axis: value name}, matched on every axis named."
     )
+
+    @property
+    def valued(self) -> dict[str, dict[str, dict[str, Any]] | list[Any]]:
+        """The axes with all their values."""
+        return {name: list(axis.values) if isinstance(axis, Spaced) else axis for name, axis in self.axes.items()}
 
 
 # ---------------------------------------------------------------------------------------------------- runtime

@@ -154,11 +154,16 @@ def _contamination(record: Record) -> str:
 
 
 def _construction(stage: Stage, statuses: Statuses) -> Facts | None:
-    parts = [statuses[item.stage.fingerprint].record for item in stage.inputs.values()]
+    parts = [item.stage for item in stage.inputs.values()]
     totals: Counter[str] = Counter()
-    for record in parts:
-        if record is not None:
-            totals.update(record.result["counts"])
+    for part in parts:
+        filtered = part.kind == "consistent_part"
+        record = statuses[part.fingerprint].record
+        if filtered and record is not None:
+            totals["inconsistent"] += record.result["dropped"]
+        made = statuses[part.inputs["pairs"].stage.fingerprint].record if filtered else record
+        if made is not None:
+            totals.update(made.result["counts"])
     slots = totals["slots"]
     names = {
         "slots": "slots tried",
@@ -172,6 +177,10 @@ def _construction(stage: Stage, statuses: Statuses) -> Facts | None:
         for reason, number in sorted(totals.items(), key=lambda item: -item[1])
         if reason.startswith("failed_")
     ]
+    if "flipped" in totals:
+        rows.append(("labels turned round on purpose", count(totals["flipped"]), share(totals["flipped"], slots)))
+    if "inconsistent" in totals:
+        rows.append(("dropped by the filter", count(totals["inconsistent"]), share(totals["inconsistent"], slots)))
     if totals["documents_unfit"]:
         unfit = totals["documents_unfit"] // len(parts)  # each part looked at the whole corpus
         rows.append(("documents left aside: no function", count(unfit), ""))

@@ -14,19 +14,23 @@ Order = NDArray[np.int64]
 def trunk_order(order: Mapping[str, Any], groups: int, margins: NDArray[np.float64] | None = None) -> Order:
     """(groups,) rows of a PMP run: row order for seed 0, else the beginning of a permutation of `order["rows"]` rows.
 
-    Fewer groups are a prefix of more, so that pair counts nest.
+    Fewer groups are a prefix of more, so that pair counts nest. With `order["epochs"]` the rows are read as many times,
+    after the first in a permutation of the seed and the epoch.
 
     Args:
         margins: (rows,) how clearly each row's sides differ in reward: then the smallest come first, or the largest,
-            as `order["first"]` says. NaN, which nobody scored, comes last, and equal ones stay in row order.
+            as `order["first"]` says, in every epoch. NaN (nobody scored it) comes last; equal ones stay in row order.
     """
+    seed, rows = order["seed"], order.get("rows", groups)
     if margins is not None:
-        keys = margins[: order["rows"]] * (1 if order["first"] == "hardest" else -1)
-        return np.argsort(keys, kind="stable")[:groups].astype(np.int64)
-    if order["seed"] == 0:
-        return np.arange(groups, dtype=np.int64)
-    permutation = np.random.default_rng(order["seed"]).permutation(order["rows"])
-    return permutation[:groups].astype(np.int64)
+        keys = margins[:rows] * (1 if order["first"] == "hardest" else -1)
+        first = np.argsort(keys, kind="stable")
+    else:
+        first = np.random.default_rng(seed).permutation(rows) if seed else np.arange(rows)
+    epochs = [first]
+    for epoch in range(1, order.get("epochs", 1)):
+        epochs.append(first if margins is not None else np.random.default_rng([seed, epoch]).permutation(rows))
+    return np.concatenate(epochs)[:groups].astype(np.int64)
 
 
 def subset_order(seed: int, sizes: Sequence[int], samples: int) -> Order:

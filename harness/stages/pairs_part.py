@@ -35,7 +35,9 @@ def run(context: StageContext) -> dict[str, Any]:
     written = _written(context)
     rows = [_row(pair, spec["split"], written) for pair in pairs]
     if "flip_rate" in spec:
-        rows = [flipped(row, rate=spec["flip_rate"], seed=spec["seed"]) for row in rows]
+        turned = [flipped(row, rate=spec["flip_rate"], seed=spec["seed"]) for row in rows]
+        counts["flipped"] = sum(row["chosen"] != other["chosen"] for row, other in zip(rows, turned, strict=True))
+        rows = turned
     more = {f"{side}_{name}": kind for side in written for name, kind in HOW_WRITTEN.items()}
     schema = pa.schema([*((name, pa.string()) for name in Pairs.columns), *more.items()])
     Pairs(context.directory).write_table(pa.Table.from_pylist(rows, schema=schema))

@@ -159,3 +159,25 @@ def test_ends_share_everything_but_the_tokens(recipe: dict[str, Any], planned: M
 def test_a_reference_has_no_drafts(recipe: dict[str, Any], planned: MakePlan) -> None:
     recipe["pairs"] |= {"chosen": {"from": "mutation"}, "rejected": {"from": "reference"}, "match_length": {}}
     assert "`match_length` needs a rejected side with several drafts" in refused(planned, recipe)
+
+
+def test_epochs_read_the_same_pairs_more_often(recipe: dict[str, Any], planned: MakePlan) -> None:
+    """1 epoch over many pairs and several over few take as many steps; only the former share a trunk."""
+    recipe["pretrain"]["schedule"]["allow_decay_inside_warmup"] = True
+    arms = {
+        "many": {"pairs.count": 320},
+        "few": {"pairs.count": 80, "pretrain.epochs": 4},
+        "fewest": {"pairs.count": 80},
+    }
+    recipe["ablations"] = {"axes": {"arm": arms}}
+    recipe["seeds"] = {"pretrain": 1, "finetune": 1}
+    plan = planned(recipe)
+    by_name = {setting.name: setting.variants[0].pretrained for setting in plan.settings}
+    many, few, fewest = (by_name[name] for name in ("many", "few", "fewest"))
+    assert many is not None
+    assert few is not None
+    assert fewest is not None
+    assert many.spec["stop_step"] == few.spec["stop_step"] == 4 * fewest.spec["stop_step"]
+    assert few.inputs["tokens"].rows == fewest.inputs["tokens"].rows == 80
+    assert few.spec["order"] == {"seed": 0, "rows": 80, "epochs": 4}
+    assert few.inputs["trunk"].stage is not many.inputs["trunk"].stage

@@ -88,6 +88,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "pretrain.schedule.decay": (0.4, PMP),
     "pretrain.schedule.allow_decay_inside_warmup": (True, ()),
     "pretrain.global_batch": (16, PMP),
+    "pretrain.epochs": (2, PMP),
     "pretrain.precision": ("bf16", PMP),
     "pretrain.weight_decay": (0.2, PMP),
     "pretrain.clip_norm": (2.0, PMP),

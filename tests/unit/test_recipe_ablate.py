@@ -56,6 +56,21 @@ def test_grid_is_the_product_in_order_of_axes() -> None:
     assert found[3].overrides[1].origin == ("ablations", "axes", "pairs.count", "1")
 
 
+def test_counts_a_factor_apart() -> None:
+    """The paper's curve: checkpoints a factor 2^(1/4) apart; the last is reached where it is a whole power away."""
+    spaced = {"first": 100_000, "last": 1_600_000, "factor": 2**0.25}
+    [*counts] = [point.overrides[0].value for point in points_of(axes={"pairs.count": spaced})]
+    assert len(counts) == 17
+    assert counts[::4] == [100_000, 200_000, 400_000, 800_000, 1_600_000]
+    assert all(abs(more / fewer / 2**0.25 - 1) < 1e-4 for fewer, more in itertools.pairwise(counts))
+    assert names_of(axes={"pairs.count": {"first": 1, "last": 5, "factor": 1.3}}) == [
+        f"count={count}" for count in (1, 2, 3, 4, 5)
+    ]  # small ones round together
+    assert names_of(axes={"pairs.count": {"first": 10, "last": 25, "factor": 2.0}}) == ["count=10", "count=20"]
+    with pytest.raises(ValueError, match="must not be below"):
+        Ablations.model_validate({"axes": {"pairs.count": {"first": 10, "last": 5, "factor": 2.0}}})
+
+
 def test_zip_goes_through_axes_together() -> None:
     axes = {"loss": LOSSES, "pairs.count": [10, 20, 30], "finetune.head": ["carry", "reinit", "linear_probe"]}
     assert names_of(mode="zip", axes=axes) == [
