@@ -210,7 +210,7 @@ def test_unknown_imports_are_told_with_everything_else_that_is_missing(
 ) -> None:
     recipe = outside.plan.loaded.path
     absent = ["--set", "corpus.packages=[email, unittest, logging, http, nosuch]"]
-    for workdir, unknown in ((tmp_path / "empty", 4), (outside.workdir, 0)):
+    for workdir, unknown in ((tmp_path / "empty", 6), (outside.workdir, 0)):
         capfd.readouterr()
         assert run_command(["plan", str(recipe), "--workdir", str(workdir), *absent]) == 2
         lines = capfd.readouterr().err.splitlines()
