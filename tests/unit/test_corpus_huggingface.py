@@ -15,9 +15,9 @@ from pydantic import TypeAdapter
 from harness.corpus.huggingface import read_huggingface
 from harness.corpus.read import read_documents
 from harness.errors import DataError, MissingRequirement
+from harness.plan.corpus_stages import part_specs
 from harness.plan.sources import corpus_looks, resolve_corpus
 from harness.recipe.corpus import CorpusSource, HuggingFace
-from harness.recipe.schema import identity_of
 
 BLOCK: TypeAdapter[CorpusSource] = TypeAdapter(CorpusSource)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -31,8 +31,13 @@ def block(**changes: Any) -> HuggingFace:
     return made
 
 
+def specs(made: HuggingFace) -> list[dict[str, Any]]:
+    return json.loads(json.dumps(list(part_specs(made))))
+
+
 def spec(made: HuggingFace) -> dict[str, Any]:
-    return json.loads(json.dumps({**identity_of(made), **resolve_corpus(made), "seed": 0}))
+    (only,) = specs(made)
+    return only
 
 
 def test_only_a_full_commit_is_resolved() -> None:
