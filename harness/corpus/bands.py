@@ -69,7 +69,7 @@ class BandIndex:
         slots = self._first(keys)
         while len(waiting):
             free = self._texts[slots] == _FREE
-            # Of several keys that want one slot the last written has it; the others go on with those that found it taken.
+            # Of several keys that want one slot the last written has it; the others go on with who found it taken.
             self._texts[slots[free]] = waiting[free]
             won = free.copy()
             won[free] = self._texts[slots[free]] == waiting[free]

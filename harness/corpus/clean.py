@@ -128,9 +128,7 @@ class Copies:
                 new.append(place)
         repeated = self._near.copies([shingles[place] for place in new])
         kept = [place for place, earlier in zip(new, repeated, strict=True) if earlier is None]
-        self._counts.update(
-            kept=len(kept), exact_duplicate=len(keys) - len(new), near_duplicate=len(new) - len(kept)
-        )
+        self._counts.update(kept=len(kept), exact_duplicate=len(keys) - len(new), near_duplicate=len(new) - len(kept))
         return kept
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from harness.corpus.document import Document
@@ -55,7 +54,7 @@ class ProblemIndex:
         self._problems: list[Problem] = []
         self._grams: list[int] = []  # of each problem
         self._holders: dict[str, list[int]] = {}
-        self._neighbours: dict[int, set[tuple[str, str]]] = {}  # of two words in n-grams of each length
+        self._threes: dict[int, set[tuple[str, ...]]] = {}  # successive words in n-grams of each length
         self.checked: Counter[str] = Counter()
         self.too_short = 0
         for problem in problems:
@@ -67,7 +66,7 @@ class ProblemIndex:
         if length < min(n, FEWEST_WORDS):
             self.too_short += 1
             return
-        self._neighbours.setdefault(length, set()).update(pairwise(words))
+        self._threes.setdefault(length, set()).update(_threes(words, 1))
         grams = _grams(words, length)
         for gram in grams:
             self._holders.setdefault(gram, []).append(len(self._problems))
@@ -79,12 +78,12 @@ class ProblemIndex:
         """The problems that the description and text of a document, read on, hold more than the threshold of."""
         words = _words(f"{document.description}\n{document.text}")
         shared: Counter[int] = Counter()
-        for length, neighbours in self._neighbours.items():
-            # Every n-gram of the document holds one of the neighbours that stand n - 1 apart: mostly none is of a problem.
-            step = length - 1
-            if not neighbours.isdisjoint(zip(words[::step], words[1::step], strict=False)):
-                for gram in _grams(words, length) & self._holders.keys():
-                    shared.update(self._holders[gram])
+        for length, threes in self._threes.items():
+            # Every n-gram holds three words that begin at a multiple of n - 2, and mostly none are a problem's.
+            if threes.isdisjoint(_threes(words, length - 2)):
+                continue
+            for gram in _grams(words, length) & self._holders.keys():
+                shared.update(self._holders[gram])
         return [
             Hit(problem=self._problems[index], shared=count, grams=self._grams[index])
             for index, count in sorted(shared.items())
@@ -149,6 +148,11 @@ def contamination_of(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
+
+
+def _threes(words: Sequence[str], step: int) -> Iterator[tuple[str, ...]]:
+    """Three successive words at every so manyth place."""
+    return zip(words[::step], words[1::step], words[2::step], strict=False)
 
 
 def _grams(words: list[str], length: int) -> set[str]:

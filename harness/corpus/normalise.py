@@ -22,8 +22,8 @@ _LISTING = re.compile(
     r"\s*(>>> |:\w+[^:\n]*:(?!`)|\.\. \w+"
     r"|(Args|Arguments|Parameters|Params|Returns?|Yields|Raises|Examples?|Notes?|See Also|References)(:|\s*$))"
 )
-# How an f-string begins in printed code; it may begin so inside another string too.
-_FORMATTED = re.compile(r"\bf['\"]")
+# How an f-string begins in printed code; other strings may hold or end in that too.
+_FORMATTED = ("f'", 'f"')
 _UNDERLINE = re.compile(r"\s*[-=~]{3,}\s*$")
 
 
@@ -102,7 +102,7 @@ def prints_alike(function: FunctionNode, printed: str) -> bool:
     if ast.get_docstring(function, clean=False) is not None:
         return False
     try:
-        return _FORMATTED.search(printed) is None or normalise(printed) == printed
+        return not any(begin in printed for begin in _FORMATTED) or normalise(printed) == printed
     except SyntaxError:
         return False
 

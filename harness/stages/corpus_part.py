@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
 
 from harness.corpus.clean import Bounds, fit, text_key
 from harness.corpus.decontaminate import Contamination, Problem, ProblemIndex
-from harness.corpus.document import Document
 from harness.corpus.huggingface import resolved_commit
 from harness.corpus.near import shingle_hashes
 from harness.corpus.read import read_documents
@@ -20,6 +20,7 @@ from harness.store.artifacts import Candidates, Corpus, CorpusPart, PoolSplits, 
 from harness.store.tables import ROW_GROUP
 
 JUDGED_BY = ("dev", "test")  # splits of problems that no document may hold
+_COLUMNS = attrgetter(*Corpus.columns[1:])
 _SCHEMA = pa.schema(
     [*((name, pa.string()) for name in Corpus.columns[1:]), ("key", pa.uint64()), ("shingles", pa.binary())]
 )
@@ -40,8 +41,9 @@ def run(context: StageContext) -> dict[str, Any]:
     part = CorpusPart(context.directory)
     written = 0
     with part.adding(_SCHEMA, plain=("key", "shingles")) as add:
-        while batch := list(islice(documents, ROW_GROUP)):
-            add(_rows(batch))
+        rows = map(_COLUMNS, documents)  # without the parsed functions, which are much larger
+        while batch := list(islice(rows, ROW_GROUP)):
+            add(_table(batch))
             written += len(batch)
     facts = {
         "read": dict(sorted(read.items())),
@@ -53,13 +55,11 @@ def run(context: StageContext) -> dict[str, Any]:
     return {"documents": written, **facts}
 
 
-def _rows(documents: Iterable[Document]) -> pa.Table:
-    batch = list(documents)
-    columns: list[list[Any]] = [[getattr(document, name) for document in batch] for name in Corpus.columns[1:]]
-    texts = [document.text for document in batch]
-    columns.append([text_key(text) for text in texts])
-    columns.append([hashes.tobytes() for hashes in shingle_hashes(texts)])
-    return pa.table(columns, schema=_SCHEMA)
+def _table(rows: Sequence[tuple[str, ...]]) -> pa.Table:
+    *others, texts = zip(*rows, strict=True)
+    keys = [text_key(text) for text in texts]
+    shingles = [hashes.tobytes() for hashes in shingle_hashes(texts)]
+    return pa.table([*others, texts, keys, shingles], schema=_SCHEMA)
 
 
 def _bounds(spec: Mapping[str, Any]) -> Bounds:

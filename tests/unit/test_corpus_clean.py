@@ -152,7 +152,9 @@ def test_what_is_contaminated_is_asked_only_of_what_may_be_kept(cleaned: Clean) 
         asked.append(document.text)
         return document.text == OTHER
 
-    kept, counts = cleaned([function("def f():\n    g()"), function(LONG), function(OTHER)], is_contaminated=is_contaminated)
+    kept, counts = cleaned(
+        [function("def f():\n    g()"), function(LONG), function(OTHER)], is_contaminated=is_contaminated
+    )
     assert [document.text for document in kept] == [LONG]
     assert asked == [LONG, OTHER]
     assert counts["contaminated"] == 1
