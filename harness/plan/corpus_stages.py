@@ -29,12 +29,15 @@ MOST_PARTS = 50_000  # beyond it parts are larger: inputs of a stage are few eno
 _OF_ALL = ("heldout", "base", "near_duplicate", "decontaminate", "packages", "paths", "data_files")
 
 
-def corpus_stage(graph: Graph, block: CorpusSource, problems: Mapping[str, Stage], seed: int) -> Stage:
+def corpus_stage(
+    graph: Graph, block: CorpusSource, problems: Mapping[str, Stage], seed: int, *, part_bytes: int = PART_BYTES
+) -> Stage:
     """The stage of a corpus's cleaned documents.
 
     Args:
         problems: what no document may hold, by input name; empty where nothing is decontaminated.
         seed: the data seed.
+        part_bytes: see `part_specs`.
 
     Raises:
         MissingRequirement: something the source needs is not installed, not there or not readable.
@@ -44,7 +47,7 @@ def corpus_stage(graph: Graph, block: CorpusSource, problems: Mapping[str, Stage
         f"part-{number:05d}": graph.stage(
             "corpus_part", spec, problems, label=f"corpus part {number + 1}", affinity=f"corpus:{affinity}"
         )
-        for number, spec in enumerate(part_specs(block))
+        for number, spec in enumerate(part_specs(block, part_bytes=part_bytes))
     }
     spec = {**identity_of(block), **sources.resolve_corpus(block), "seed": seed}
     return graph.stage("corpus", spec, parts, label="corpus")

@@ -44,7 +44,8 @@ def run(context: StageContext) -> dict[str, Any]:
     )
     with copies, Corpus(context.directory).adding(schema) as add:
         for batch in (batch for part in parts for batch in part.batches()):
-            kept = batch.take(copies.left(batch["key"].to_pylist(), _shingles(batch["shingles"])))
+            left = copies.left(batch["key"].to_pylist(), _shingles(batch["shingles"]))
+            kept = batch.take(pa.array(left, pa.int32()))
             for cluster in kept["cluster"].unique().to_pylist():
                 split_of.setdefault(cluster, _split(spec, cluster))
             chosen = pa.array([split_of[cluster] for cluster in kept["cluster"].to_pylist()], pa.string())

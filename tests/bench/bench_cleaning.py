@@ -10,8 +10,8 @@ record, so digests of inputs and records are in the time; starting the workers a
 - `copies`: finding copies alone, of made-up texts with random shingles, at a size where the index is far beyond any
   cache; memory is what the process grew by.
 
-Rates are of all functions read, a wall second, and a processor second of the workers; only the latter mean anything on a
-machine with other work. Beside it stands how long 28 million functions would take on 16 cores: reading is divided,
+Rates are of all functions read, a wall second, and a processor second of the workers; on a machine with other work
+only the latter say much. Beside it stands how long 28 million functions would take on 16 cores: reading is divided,
 gathering (finding copies, writing) is one process after it.
 """
 
@@ -56,7 +56,18 @@ SHINGLES = 55  # of a function of 243 characters
 FILES = 28_000_000
 CORES = 16
 WORKERS = 2
-PACKAGES = ("stdlib", "numpy", "pandas", "scipy", "matplotlib", "networkx", "sympy", "sklearn", "transformers", "mlflow")
+PACKAGES = (
+    "stdlib",
+    "numpy",
+    "pandas",
+    "scipy",
+    "matplotlib",
+    "networkx",
+    "sympy",
+    "sklearn",
+    "transformers",
+    "mlflow",
+)
 _NAME = re.compile(r"\b[a-z_]{3,}\b")
 _KEYWORDS = {"def", "for", "not", "and", "return", "while", "else", "elif", "yield", "self", "None", "raise", "try",
              "except", "with", "from", "import", "lambda", "pass", "break", "continue", "global", "nonlocal", "del",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from harness.corpus.decontaminate import EXAMPLES, Contamination, Problem, ProblemIndex, contamination_of
+from harness.corpus.decontaminate import EXAMPLES, FEWEST_WORDS, Contamination, Problem, ProblemIndex, contamination_of
 from harness.corpus.document import Document
 from harness.corpus.python_packages import read_functions
 
@@ -87,3 +89,41 @@ def test_code_of_installed_packages_holds_none_and_no_problems_find_nothing() ->
 @pytest.mark.parametrize("text", ["", "?!", "word"])
 def test_texts_without_enough_words(text: str) -> None:
     assert not contamination().holds_a_problem(document(text, description=""))
+
+
+@pytest.mark.parametrize("n", [3, 4, 7, 13])
+def test_the_quick_look_passes_nothing_over(n: int) -> None:
+    """Against all n-grams of both texts, on texts of so few different words that many are shared."""
+    chance = random.Random(n)
+
+    def words(count: int) -> list[str]:
+        return chance.choices(["one", "two", "three", "four", "five"], k=count)
+
+    problems = [words(chance.randrange(3, 40)) for _ in range(30)]
+    index = ProblemIndex(
+        [Problem(task="t", id=str(k), text=" ".join(of)) for k, of in enumerate(problems)], n=n, threshold=0
+    )
+    for _ in range(300):
+        text = words(chance.randrange(30))
+        hit = {int(hit.problem.id) for hit in index.hits(document(" ".join(text), description=""))}
+        assert hit == {k for k, of in enumerate(problems) if shared(of, text, n)}
+
+
+def shared(problem: list[str], text: list[str], n: int) -> bool:
+    length = min(n, len(problem))
+    if length < min(n, FEWEST_WORDS):
+        return False
+    grams = {tuple(problem[start : start + length]) for start in range(len(problem) - length + 1)}
+    return any(tuple(text[start : start + length]) in grams for start in range(len(text) - length + 1))
+
+
+def test_parts_are_counted_as_one() -> None:
+    index = ProblemIndex([FAR, PROBLEM], n=13, threshold=0.0)
+    whole, parts = Contamination(index), [Contamination(index), Contamination(index), Contamination(index)]
+    for number in range(8):
+        found = document(f"{number} {PROBLEM.text if number % 3 else FAR.text}")
+        assert whole.holds_a_problem(found)
+        assert parts[number // 4].holds_a_problem(found)
+    told = contamination_of([part.counted() for part in parts])
+    assert told == contamination_of([whole.counted()])
+    assert (told["documents"], told["problems"], len(told["examples"])) == (8, 2, EXAMPLES)
