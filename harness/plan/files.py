@@ -225,7 +225,9 @@ def _together(members: Sequence[SourceFile]) -> tuple[int, str]:
     size = sum(size for _, size, _ in digests)
     if members[0].root == members[0].path:
         return size, digests[0][2]
-    return size, hashlib.sha256("".join(f"{name}\0{sha}\n" for name, _, sha in digests).encode()).hexdigest()
+    return size, hashlib.sha256(
+        "".join(f"{name}\0{sha}\n" for name, _, sha in digests).encode("utf-8", "surrogateescape")
+    ).hexdigest()
 
 
 def file_bytes(file: SourceFile) -> int:
