@@ -75,6 +75,16 @@ def test_rows_are_streamed_from_files_of_a_dataset(tmp_path: Path) -> None:
 
 
 @with_datasets
+def test_files_named_one_by_one_are_read_apart(tmp_path: Path) -> None:
+    names = [str(tmp_path / f"part-{part}.jsonl") for part in (0, 1)]
+    for name in names:
+        Path(name).write_text("".join(json.dumps({"code": f"{name} {row}"}) + "\n" for row in range(3)))
+    found = [list(read_documents(one, Counter())) for one in specs(block(id="json", data_files=names))]
+    assert [[one.text for one in part] for part in found] == [[f"{name} {row}" for row in range(3)] for name in names]
+    assert [one.cluster for part in found for one in part] == [f"{name}:{row}" for name in names for row in range(3)]
+
+
+@with_datasets
 def test_what_the_hub_lacks_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"answer": "42"}\n')
     made = block(id="json", data_files=[f"{tmp_path}/a.jsonl"])
