@@ -42,10 +42,13 @@ def corpus_stage(
     Raises:
         MissingRequirement: something the source needs is not installed, not there or not readable.
     """
-    affinity = fingerprint({name: stage.fingerprint for name, stage in problems.items()})
+    check: dict[str, Any] = {name: stage.fingerprint for name, stage in problems.items()}
+    if block.decontaminate is not None:
+        check |= {"n": block.decontaminate.n, "threshold": block.decontaminate.threshold}
+    affinity = f"corpus:{fingerprint(check)}"  # a worker holds the problems as they are looked for
     parts = {
         f"part-{number:05d}": graph.stage(
-            "corpus_part", spec, problems, label=f"corpus part {number + 1}", affinity=f"corpus:{affinity}"
+            "corpus_part", spec, problems, label=f"corpus part {number + 1}", affinity=affinity
         )
         for number, spec in enumerate(part_specs(block, part_bytes=part_bytes))
     }

@@ -109,6 +109,8 @@ def test_what_is_added_reads_nothing_else_again(repositories: Path) -> None:
         assert parts({**block, **other}, graph) == after
     for other in ({"min_characters": 90}, {"decontaminate": {"n": 9}}, {"decontaminate": None}):
         assert not set(parts({**block, **other}, graph)) & set(after)
+    checked = [{}, {"decontaminate": {"n": 9}}, {"decontaminate": {"threshold": 0.5}}, {"decontaminate": None}]
+    assert len({stage.affinity for other in checked for stage in parts({**block, **other}, graph)}) == 4
     packages = {"kind": "python_packages", "packages": ["email", "json"], "heldout": ["json"], "base": ["email"]}
     assert parts({**packages, "packages": ["email", "json", "xml"]}, graph)[:2] == parts(packages, graph)
 
