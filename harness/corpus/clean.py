@@ -1,7 +1,8 @@
 """Choose the documents worth learning from: readable, long enough, doing something, and each of them once.
 
-Order is kept and the first of several copies wins, so a corpus that grows at its end keeps what it had. Every document
-read is either kept or counted under the one reason it was dropped for. Documents pass through one batch at a time.
+What a document is worth by itself is judged where it is read, which may be in many places at once; copies are found by
+whoever sees all documents in their order. The first of several copies wins, so a corpus that grows at its end keeps
+what it had. Every document read is either kept or counted under the one reason it was dropped for.
 """
 
 from __future__ import annotations
@@ -9,33 +10,32 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from harness.corpus.document import Document
-from harness.corpus.near import NearDuplicates
-from harness.corpus.normalise import FunctionNode, compiles, describe, parse_function, print_function
+from harness.corpus.near import Hashes, NearDuplicates
+from harness.corpus.normalise import FunctionNode, compiles, describe, prints_alike
 
-# Reasons a document is dropped for, in the order they are looked at; keys of the counts beside "read" and "kept".
-REASONS = (
+# Reasons a document is dropped for by itself, in the order they are looked at.
+ALONE = (
     "not_text",
     "language",
     "licence",
     "description_short",
     "too_short",
     "too_long",
-    "unparsable",
     "not_normalised",
     "trivial_empty",
     "trivial_raise",
     "trivial_constant",
+    "unparsable",
     "contaminated",
-    "exact_duplicate",
-    "near_duplicate",
 )
-
-BATCH = 1_000  # documents compared at once
+# Reasons that lie in earlier documents. All of them are keys of the counts beside "read" and "kept".
+COPIED = ("exact_duplicate", "near_duplicate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,53 +55,81 @@ class Bounds:
     licences: Collection[str] | None = None
 
 
-def clean(
+def fit(
     documents: Iterable[Document],
     *,
     bounds: Bounds,
     is_contaminated: Callable[[Document], bool],
-    near_duplicate_threshold: float,
-    seed: int,
-    scratch: Path,
     counts: Counter[str],
 ) -> Iterator[Document]:
-    """Drop what is unreadable, out of bounds, trivial, contaminated or there already.
+    """The documents that nothing is wrong with by themselves, in order.
 
     Args:
-        documents: functions among them already normalised.
-        is_contaminated: asked of each document that nothing else is wrong with by itself.
-        near_duplicate_threshold, seed, scratch: see `NearDuplicates`.
-        counts: "read", "kept" and each of `REASONS` are added to it; read is the sum of all others.
+        documents: functions among them with the `node` their text was printed from.
+        is_contaminated: asked of each document that nothing else is wrong with.
+        counts: "read" and each of `ALONE` are added to it.
     """
-    counts.update(dict.fromkeys(("read", "kept", *REASONS), 0))
-    singles = _singles(documents, bounds, is_contaminated, counts)
-    with NearDuplicates(threshold=near_duplicate_threshold, seed=seed, scratch=scratch) as near:
-        while batch := [document for _, document in zip(range(BATCH), singles, strict=False)]:
-            for document, copy in zip(batch, near.copies([document.text for document in batch]), strict=True):
-                counts["kept" if copy is None else "near_duplicate"] += 1
-                if copy is None:
-                    yield document
-
-
-def _singles(
-    documents: Iterable[Document], bounds: Bounds, is_contaminated: Callable[[Document], bool], counts: Counter[str]
-) -> Iterator[Document]:
-    """The documents that may be kept, exact copies left out. Holds eight bytes of digest a document."""
-    seen = set[int]()
+    counts.update(dict.fromkeys(("read", *ALONE), 0))
     for document in documents:
         counts["read"] += 1
         reason = _reason_alone(document, bounds)
         if reason is None and is_contaminated(document):
             reason = "contaminated"
         if reason is None:
-            digest = hashlib.blake2b(document.text.encode(), digest_size=8).digest()
-            key = int.from_bytes(digest, "little")
-            if key not in seen:
-                seen.add(key)
-                yield document
-                continue
-            reason = "exact_duplicate"
-        counts[reason] += 1
+            yield document
+        else:
+            counts[reason] += 1
+
+
+def text_key(text: str) -> int:
+    """64 bits that tell a text from all others."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+class Copies:
+    """Leaves out what repeats an earlier document. A context manager: finding near copies has a file open.
+
+    Its memory is what grows with a corpus: some sixty bytes for each different text and the index of near copies.
+
+    Args:
+        near_duplicate_threshold, seed, scratch: see `NearDuplicates`.
+        counts: "kept" and each of `COPIED` are added to it.
+    """
+
+    def __init__(self, *, near_duplicate_threshold: float, seed: int, scratch: Path, counts: Counter[str]) -> None:
+        self._near = NearDuplicates(threshold=near_duplicate_threshold, seed=seed, scratch=scratch)
+        self._counts = counts
+        self._seen: set[int] = set()
+        counts.update(dict.fromkeys(("kept", *COPIED), 0))
+
+    def __enter__(self) -> Copies:
+        self._near.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._near.__exit__(kind, error, traceback)
+
+    def left(self, keys: Sequence[int], shingles: Sequence[Hashes]) -> list[int]:
+        """Which of the next documents repeat none before them.
+
+        Args:
+            keys: `text_key` of each.
+            shingles: `shingle_hashes` of each.
+
+        Returns:
+            Places in the batch, ascending.
+        """
+        new = []
+        for place, key in enumerate(keys):
+            if key not in self._seen:
+                self._seen.add(key)
+                new.append(place)
+        repeated = self._near.copies([shingles[place] for place in new])
+        kept = [place for place, earlier in zip(new, repeated, strict=True) if earlier is None]
+        self._counts.update(kept=len(kept), exact_duplicate=len(keys) - len(new), near_duplicate=len(new) - len(kept))
+        return kept
 
 
 def _reason_alone(document: Document, bounds: Bounds) -> str | None:
@@ -118,7 +146,7 @@ def _reason_alone(document: Document, bounds: Bounds) -> str | None:
         return "too_short"
     if len(document.text) > bounds.max_characters:
         return "too_long"
-    return _function_reason(document.text) if document.unit == "function" else None
+    return None if document.node is None else _function_reason(document.node, document.text)
 
 
 def _is_text(document: Document) -> bool:
@@ -135,15 +163,10 @@ def _is_allowed(licence: str, allowed: Collection[str]) -> bool:
     return bool(named) and all(name in allowed for name in named)
 
 
-def _function_reason(source: str) -> str | None:
-    try:
-        node = parse_function(source)
-        printed = print_function(node)
-    except SyntaxError:
-        return "unparsable"
-    if printed != source:
+def _function_reason(node: FunctionNode, printed: str) -> str | None:
+    if not prints_alike(node, printed):
         return "not_normalised"
-    return _trivial(node) or (None if compiles(source) else "unparsable")
+    return _trivial(node) or (None if compiles(printed) else "unparsable")
 
 
 def _trivial(function: FunctionNode) -> str | None:

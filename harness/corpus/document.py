@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from harness.corpus.normalise import normalise, parse_quietly
+from harness.corpus.normalise import FunctionNode, parse_function, parse_quietly, print_function
 from harness.corpus.python_packages import functions_of
 from harness.recipe.corpus import PYTHON
 
@@ -22,7 +22,10 @@ _PARAGRAPH_END = re.compile(r"\n[ \t]*\n\s*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A row of the corpus before it has a split; what the fields mean is told by `harness.store.artifacts.Corpus`."""
+    """A row of the corpus before it has a split; what the fields mean is told by `harness.store.artifacts.Corpus`.
+
+    `node` is what the text of a function was printed from, so that nobody parses it again.
+    """
 
     cluster: str
     path: str
@@ -32,6 +35,7 @@ class Document:
     licence: str = ""
     description: str
     text: str
+    node: FunctionNode | None = field(default=None, compare=False, repr=False)
 
 
 def unpack(document: Document, *, chunk_characters: int | None, counts: Counter[str]) -> Iterator[Document]:
@@ -50,7 +54,8 @@ def unpack(document: Document, *, chunk_characters: int | None, counts: Counter[
         return
     if document.language == PYTHON:
         try:
-            yield replace(document, unit="function", text=normalise(document.text))
+            node = parse_function(document.text)
+            yield replace(document, unit="function", text=print_function(node), node=node)
             return
         except SyntaxError:
             pass  # more or less than one function: a document like any other
@@ -83,8 +88,15 @@ def _functions(document: Document, counts: Counter[str]) -> Iterator[Document]:
     except SyntaxError:
         counts["unparsable_files"] += 1
         return
-    for name, docstring, source in functions_of(tree, counts):
-        yield replace(document, unit="function", name=name, description=docstring, text=source)
+    for found in functions_of(tree, counts):
+        yield replace(
+            document,
+            unit="function",
+            name=found.name,
+            description=found.docstring,
+            text=found.source,
+            node=found.node,
+        )
 
 
 def _pieces(text: str, characters: int | None) -> Iterator[str]:

@@ -13,6 +13,8 @@ from harness.plan.sources import needs_hub
 def read_huggingface(spec: Mapping[str, Any], columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(place, row) of every row of a split, in the dataset's order, downloaded as they are read.
 
+    A row's place is its number in the split, or in the file where only one is read.
+
     Args:
         spec: `id`, `revision`, `configuration`, `data_files` and `split` of the recipe's block.
         columns: those read; others are not decoded where the format allows it.
@@ -51,8 +53,9 @@ def read_huggingface(spec: Mapping[str, Any], columns: Sequence[str]) -> Iterato
             f"{spec['id']} has no {', '.join(missing)} but {', '.join(sorted(first))}",
             "correct `corpus.columns`",
         )
+    place = spec["data_files"][0] if spec["data_files"] and len(spec["data_files"]) == 1 else spec["split"]
     for number, row in enumerate(itertools.chain([first], rows)):
-        yield f"{spec['split']}:{number}", {name: row[name] for name in columns}
+        yield f"{place}:{number}", {name: row[name] for name in columns}
 
 
 def resolved_commit(spec: Mapping[str, Any]) -> str:

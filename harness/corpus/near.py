@@ -1,6 +1,7 @@
-"""Near duplicates: candidates by MinHash, the decision exact, memory a kilobyte or two a kept text.
+"""Near duplicates: candidates by MinHash, the decision exact, memory a few hundred bytes a kept text.
 
 Only the index of sketches is held; what the exact decision needs, the texts' hashed shingles, lies in a scratch file.
+Hashing shingles is most of the work and needs the text alone, so it is done apart from comparing.
 
 Source: Broder, "On the resemblance and containment of documents" (1997).
 """
@@ -11,13 +12,19 @@ import os
 import re
 import tempfile
 from array import array
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
-from rensa import RMinHash, RMinHashLSH
+from rensa import RMinHash
+
+from harness.corpus.bands import BandIndex
+
+Hashes = NDArray[np.uint64]
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _SHINGLE_TOKENS = 3
@@ -26,10 +33,19 @@ _PERMUTATIONS = 128
 _RECALL_AT_THRESHOLD = 0.99
 # Candidates compared with one text at most: a corpus of half-alike texts must not take quadratic time.
 _MOST_CANDIDATES = 256
+# Odd numbers that spread bits (from splitmix64): keys of bands must differ in their high bits.
+_SPREAD = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_BATCH = 1_000  # texts compared at once
+
+
+def shingle_hashes(texts: Sequence[str]) -> list[Hashes]:
+    """The 64-bit hashes of each text's distinct shingles: what near copies are found by."""
+    hashed = RMinHash.hash_token_sets([_shingles(text) for text in texts])
+    return [np.array(own, np.uint64) for own in hashed]
 
 
 class NearDuplicates:
-    """Says of texts, one batch after another, which earlier one each repeats. A context manager: it has a file open.
+    """Says of texts, one after another, which earlier one each repeats. A context manager: it has a file open.
 
     Args:
         threshold: least Jaccard similarity, in (0, 1], of the sets of three-token shingles (as 64-bit hashes).
@@ -43,8 +59,8 @@ class NearDuplicates:
             raise ValueError(f"threshold must be in (0, 1], not {threshold}")
         self._threshold = threshold
         self._seed = seed
-        self._index = RMinHashLSH(threshold, *_sketch(threshold))
-        self._permutations = _sketch(threshold)[0]
+        self._permutations, self._bands = _sketch(threshold)
+        self._index = BandIndex(_MOST_CANDIDATES)
         self._scratch = scratch
         self._ends = array("q", [0])  # of each kept text's shingles in the file
         self._numbers = array("q")  # of each kept text among all
@@ -59,34 +75,75 @@ class NearDuplicates:
     ) -> None:
         self._file.close()
 
-    def copies(self, texts: Sequence[str]) -> list[int | None]:
-        """For each text the number (from 0, of all texts ever given) of the kept one it repeats; None: it is kept."""
-        shingles = [_shingles(text) for text in texts]
-        sketches = RMinHash.from_token_sets(shingles, self._permutations, self._seed)
-        hashed = RMinHash.hash_token_sets(shingles)
-        return [
-            self._copy(sketch, np.unique(np.array(own, np.uint64)))
-            for sketch, own in zip(sketches, hashed, strict=True)
-        ]
+    def copies(self, shingles: Sequence[Hashes]) -> list[int | None]:
+        """For each text the number (from 0, of all texts ever given) of the kept one it repeats; None: it is kept.
 
-    def _copy(self, sketch: RMinHash, own: NDArray[np.uint64]) -> int | None:
-        number = self._seen
-        self._seen += 1
-        for candidate in sorted(self._index.query(sketch))[:_MOST_CANDIDATES]:
+        Args:
+            shingles: `shingle_hashes` of the texts.
+        """
+        batches = (shingles[start : start + _BATCH] for start in range(0, len(shingles), _BATCH))
+        return list(chain.from_iterable(map(self._copies, batches)))
+
+    def _copies(self, shingles: Sequence[Hashes]) -> list[int | None]:
+        keys = self._keys(shingles)
+        earlier: dict[int, list[int]] = defaultdict(list)  # row -> kept texts of earlier batches
+        for place, text in zip(*(found.tolist() for found in self._index.find(keys.ravel())), strict=True):
+            earlier[place // self._bands].append(text)
+        among: dict[int, list[int]] = defaultdict(list)  # key -> kept texts of this batch
+        repeated = set(_repeated(keys))
+        rows = []
+        found: list[int | None] = []
+        for row, own in enumerate(shingles):
+            shared = [key for key in keys[row].tolist() if key in repeated]
+            candidates = {*earlier.get(row, ()), *chain.from_iterable(among[key] for key in shared)}
+            copied = self._first_copied(own, sorted(candidates)[:_MOST_CANDIDATES])
+            found.append(copied)
+            if copied is None:
+                for key in shared:
+                    among[key].append(len(self._numbers))
+                rows.append(row)
+                self._keep(own)
+            self._seen += 1
+        kept = np.arange(len(self._numbers) - len(rows), len(self._numbers), dtype=np.int32)
+        self._index.add(keys[rows].ravel(), np.repeat(kept, self._bands))
+        return found
+
+    def _first_copied(self, own: Hashes, candidates: Sequence[int]) -> int | None:
+        for candidate in candidates:
             other = self._shingles_of(candidate)
             shared = len(np.intersect1d(own, other, assume_unique=True))
             if shared >= self._threshold * (len(own) + len(other) - shared):
-                earlier: int = self._numbers[candidate]
-                return earlier
-        self._index.insert(len(self._numbers), sketch)
-        self._numbers.append(number)
-        os.write(self._file.fileno(), own.tobytes())
-        self._ends.append(self._ends[-1] + own.nbytes)
+                return self._numbers[candidate]
         return None
 
-    def _shingles_of(self, candidate: int) -> NDArray[np.uint64]:
+    def _keep(self, own: Hashes) -> None:
+        self._numbers.append(self._seen)
+        os.write(self._file.fileno(), own.tobytes())
+        self._ends.append(self._ends[-1] + own.nbytes)
+
+    def _shingles_of(self, candidate: int) -> Hashes:
         start, end = self._ends[candidate : candidate + 2]
         return np.frombuffer(os.pread(self._file.fileno(), end - start, start), np.uint64)
+
+    def _keys(self, shingles: Sequence[Hashes]) -> Hashes:
+        """A key a text and band, (texts, bands): texts that agree on a band of their sketches have the same one."""
+        ends = np.cumsum([0, *map(len, shingles)], dtype=np.uint64)
+        sketches = RMinHash.digest_matrix_from_flat_token_hashes(
+            np.concatenate(shingles), ends, self._permutations, self._seed
+        )
+        digests = np.array(sketches.to_rows(), np.uint64).reshape(len(shingles), self._bands, -1)
+        keys = np.broadcast_to(np.arange(1, self._bands + 1, dtype=np.uint64), digests.shape[:2])
+        for row in range(digests.shape[2]):
+            keys = (keys ^ digests[:, :, row]) * _SPREAD[0]
+            keys = (keys ^ (keys >> np.uint64(31))) * _SPREAD[1]
+        return keys
+
+
+def _repeated(keys: Hashes) -> list[int]:
+    """The keys that stand more than once in a batch."""
+    ordered = np.sort(keys, axis=None)
+    found: list[int] = ordered[1:][ordered[1:] == ordered[:-1]].tolist()
+    return found
 
 
 def _shingles(text: str) -> list[str]:

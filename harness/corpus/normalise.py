@@ -22,6 +22,8 @@ _LISTING = re.compile(
     r"\s*(>>> |:\w+[^:\n]*:(?!`)|\.\. \w+"
     r"|(Args|Arguments|Parameters|Params|Returns?|Yields|Raises|Examples?|Notes?|See Also|References)(:|\s*$))"
 )
+# How an f-string begins in printed code; other strings may hold or end in that too.
+_FORMATTED = ("f'", 'f"')
 _UNDERLINE = re.compile(r"\s*[-=~]{3,}\s*$")
 
 
@@ -89,6 +91,20 @@ def normalise(source: str) -> str:
         SyntaxError: the source is not exactly one function that can be parsed and printed.
     """
     return print_function(parse_function(source))
+
+
+def prints_alike(function: FunctionNode, printed: str) -> bool:
+    """Whether normalising a function's printed text once more gives the same text.
+
+    Python prints what it parses, so it does, but for a second string after the docstring, which would be taken for one,
+    and for what it may do to f-strings. Only where these are is it printed again.
+    """
+    if ast.get_docstring(function, clean=False) is not None:
+        return False
+    try:
+        return not any(begin in printed for begin in _FORMATTED) or normalise(printed) == printed
+    except SyntaxError:
+        return False
 
 
 def describe(docstring: str, characters: int) -> str:

@@ -42,6 +42,16 @@ class Function:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A documented function as parsed: its qualified name, and `node`, from which `source` was printed."""
+
+    name: str
+    docstring: str
+    source: str
+    node: FunctionNode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _File:
     package: str
     module: str
@@ -49,7 +59,14 @@ class _File:
 
 
 def read_functions(packages: Sequence[str], *, counts: Counter[str] | None = None) -> Iterator[Function]:
-    """Every documented function of the packages, in order of package, path and line.
+    """Every documented function of the packages, in order of package, path and line; see `read_parsed`."""
+    return (function for function, _ in read_parsed(packages, counts=counts))
+
+
+def read_parsed(
+    packages: Sequence[str], *, counts: Counter[str] | None = None
+) -> Iterator[tuple[Function, FunctionNode]]:
+    """Every documented function of the packages with what it was printed from.
 
     Args:
         packages: names as `harness.plan.sources.resolve_versions` takes them; a repeated name is read once.
@@ -70,18 +87,19 @@ def read_functions(packages: Sequence[str], *, counts: Counter[str] | None = Non
             except SyntaxError:
                 tally["unparsable_files"] += 1
                 continue
-            for name, docstring, source in functions_of(tree, tally):
-                yield Function(
+            for found in functions_of(tree, tally):
+                function = Function(
                     package=file.package,
                     module=file.module,
-                    qualified_name=name,
-                    docstring=docstring,
-                    source=source,
+                    qualified_name=found.name,
+                    docstring=found.docstring,
+                    source=found.source,
                 )
+                yield function, found.node
 
 
-def functions_of(tree: ast.Module, tally: Counter[str]) -> Iterator[tuple[str, str, str]]:
-    """(qualified name, docstring, normalised source) of every documented function of a file, in order of line.
+def functions_of(tree: ast.Module, tally: Counter[str]) -> Iterator[Found]:
+    """Every documented function of a file, in order of line.
 
     Args:
         tree: is changed by it: docstrings and decorators are taken out.
@@ -98,7 +116,7 @@ def functions_of(tree: ast.Module, tally: Counter[str]) -> Iterator[tuple[str, s
             tally["unparsable_functions"] += 1
             continue
         tally["functions"] += 1
-        yield prefix + node.name, docstring, source
+        yield Found(name=prefix + node.name, docstring=docstring, source=source, node=node)
 
 
 def _definitions(body: Sequence[ast.stmt], prefix: str) -> Iterator[tuple[str, FunctionNode]]:

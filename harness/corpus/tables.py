@@ -12,7 +12,7 @@ import pyarrow.parquet
 
 from harness.corpus.document import Document
 from harness.errors import DataError
-from harness.plan.files import LONGEST_LINE, SourceFile, open_lines
+from harness.plan.files import LONGEST_LINE, SourceFile, column_bytes, open_lines
 from harness.recipe.corpus import Columns
 
 Row = Mapping[str, Any]
@@ -61,7 +61,7 @@ def _value(row: Row, column: str | None) -> str:
 def read_parquet(
     files: Sequence[SourceFile], columns: Sequence[str], counts: Counter[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) of every row, in order.
+    """(place, row) of every row, in order; of a file with `groups` set, of these row groups.
 
     Args:
         counts: "rows_too_large": those of row groups whose rows are huge on average, which are not decoded at all.
@@ -73,9 +73,11 @@ def read_parquet(
         number = 0
         try:
             with pyarrow.parquet.ParquetFile(file.path) as parquet:
-                for group in range(parquet.num_row_groups):
+                first, stop = file.groups or (0, parquet.num_row_groups)
+                number = sum(parquet.metadata.row_group(group).num_rows for group in range(first))
+                for group in range(first, stop):
                     rows = parquet.metadata.row_group(group).num_rows
-                    mean = _bytes_of(parquet.metadata.row_group(group), columns) // max(1, rows)
+                    mean = column_bytes(parquet.metadata.row_group(group), columns) // max(1, rows)
                     if mean > LONGEST_LINE:
                         counts["rows_too_large"] += rows
                         counts["rows"] += rows
@@ -126,12 +128,6 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
-
-
-def _bytes_of(group: Any, columns: Sequence[str]) -> int:
-    """Uncompressed bytes of some columns of a row group, nested ones with all they hold."""
-    chunks = (group.column(index) for index in range(group.num_columns))
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
 
 
 def _damaged(file: SourceFile, number: int, error: Exception) -> DataError:

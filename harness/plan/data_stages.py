@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from harness.plan import sources
+from harness.plan.corpus_stages import corpus_stage
 from harness.plan.graph import Graph, Stage
 from harness.plan.imports import NO_IMPORTS, STAGE_OF, Imports
 from harness.plan.model_sources import resolve_model
@@ -68,15 +69,14 @@ class DataStages:
         block = experiment.corpus
         key = ("corpus", self._corpus_key(experiment))
         if key not in self._memory:
-            spec = {**identity_of(block), **sources.resolve_corpus(block), "seed": self.data_seed}
-            inputs: dict[str, Stage] = {}
+            problems: dict[str, Stage] = {}
             for name, task in experiment.tasks.items() if block.decontaminate is not None else ():
                 if isinstance(task, PoolTask):
-                    inputs[f"splits-{name}"] = self.problems(name, task)
-                    inputs[f"pool-{name}"] = self.imported("pool", task.imported)
+                    problems[f"splits-{name}"] = self.problems(name, task)
+                    problems[f"pool-{name}"] = self.imported("pool", task.imported)
                 else:
-                    inputs[f"problems-{name}"] = self.problems(name, task)
-            self._memory[key] = self.graph.stage("corpus", spec, inputs, label="corpus")
+                    problems[f"problems-{name}"] = self.problems(name, task)
+            self._memory[key] = corpus_stage(self.graph, block, problems, self.data_seed)
         return self._memory[key]
 
     def pretrained(self, model: PackagedModel | FolderModel | GgufModel | HubModel) -> Stage:

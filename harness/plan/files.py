@@ -1,7 +1,7 @@
 """Which local files a corpus is read from, so that a plan can make what is in them part of an identity.
 
-Files are listed, digested and, where a table's columns are to be there, looked into at their beginning. The stage that
-reads them lists them again by the same rules and stops where they are no longer those of the plan.
+Files are listed, digested and, where a table's columns are to be there, looked into at their beginning. Whoever reads
+them is told their names, digests them again and stops where they are no longer those of the plan.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from harness.errors import MissingRequirement
+from harness.errors import DataError, MissingRequirement
 from harness.recipe.corpus import LANGUAGES
 
 # What a folder given to a kind of corpus is searched for.
@@ -38,12 +39,21 @@ class SourceFile:
         root: the match of a pattern it belongs to: a repository's folder, or the file's own name.
         name: its path with the root's name before it, with forward slashes.
         cluster: the name of the root, or of the folder around a file that was matched itself.
+        groups: row groups of a Parquet file to read, from the first to before the second number. None: all.
     """
 
     root: Path
     path: Path
     name: str
     cluster: str
+    groups: tuple[int, int] | None = None
+
+    @classmethod
+    def below(cls, root: Path, path: Path) -> SourceFile:
+        """A file that is, or lies below, the match of a pattern."""
+        name = path.relative_to(root.parent).as_posix()
+        cluster = root.resolve().name if root.is_dir() else root.resolve().parent.name
+        return cls(root=root, path=path, name=name, cluster=cluster)
 
 
 def endings_of(languages: Sequence[str]) -> tuple[str, ...]:
@@ -68,9 +78,7 @@ def find_files(patterns: Sequence[str], endings: Sequence[str]) -> list[SourceFi
             root = Path(match)
             for path in _below(root, tuple(endings), outright=not glob.has_magic(pattern)):
                 matched = True
-                name = path.relative_to(root.parent).as_posix()
-                cluster = root.resolve().name if root.is_dir() else root.resolve().parent.name
-                found.setdefault(path.resolve(), SourceFile(root=root, path=path, name=name, cluster=cluster))
+                found.setdefault(path.resolve(), SourceFile.below(root, path))
         if len(found) == before and not matched:
             raise MissingRequirement(
                 "every path of the corpus must lead to files",
@@ -93,17 +101,79 @@ def listing(files: Sequence[SourceFile]) -> list[dict[str, Any]]:
         matches.setdefault(file.root, []).append(file)
     entries = []
     for root, members in matches.items():
-        digests = [(file.name, *_size_and_digest(file.path)) for file in members]
-        digest = hashlib.sha256("".join(f"{name}\0{sha}\n" for name, _, sha in digests).encode()).hexdigest()
-        entries.append(
-            {
-                "name": root.name,
-                "files": len(members),
-                "bytes": sum(size for _, size, _ in digests),
-                "sha256": digests[0][2] if root == members[0].path else digest,
-            }
-        )
+        size, digest = _together(members)
+        entries.append({"name": root.name, "files": len(members), "bytes": size, "sha256": digest})
     return entries
+
+
+def named(files: Sequence[SourceFile]) -> list[dict[str, Any]]:
+    """Some of a corpus's files as identity and so that they are found again without looking for them.
+
+    Raises:
+        MissingRequirement: a file cannot be read.
+    """
+    entries = []
+    for (root, groups), together in groupby(files, key=lambda file: (file.root, file.groups)):
+        members = list(together)
+        size, digest = _together(members)
+        entry = {
+            "root": str(root),
+            "names": [file.path.relative_to(root).as_posix() for file in members],
+            "bytes": size,
+            "sha256": digest,
+        }
+        entries.append(entry if groups is None else {**entry, "groups": list(groups)})
+    return entries
+
+
+def files_named(entries: Sequence[Mapping[str, Any]]) -> list[SourceFile]:
+    """The files of `named`.
+
+    Raises:
+        DataError: they are not there any more, or something else is in them.
+    """
+    files: list[SourceFile] = []
+    changed: list[str] = []
+    for entry in entries:
+        root = Path(entry["root"])
+        members = [SourceFile.below(root, root / name) for name in entry["names"]]
+        try:
+            as_planned = _together(members)[1] == entry["sha256"]
+        except MissingRequirement:
+            as_planned = False
+        if not as_planned:
+            changed.append(root.name)
+        groups = tuple(entry["groups"]) if "groups" in entry else None
+        files += [replace(file, groups=groups) for file in members]
+    if changed:
+        raise DataError(
+            "the files of the corpus must stay as they were when planned",
+            f"changed: {', '.join(changed[:5])}",
+            "run again, which plans anew",
+        )
+    return files
+
+
+def row_group_bytes(file: SourceFile, columns: Sequence[str]) -> list[int]:
+    """Uncompressed bytes of some columns in each row group of a Parquet file, from its end alone.
+
+    Raises:
+        MissingRequirement: it cannot be read as such.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        metadata = pyarrow.parquet.read_metadata(file.path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(file.name, str(error).splitlines()[0]) from error
+    return [column_bytes(metadata.row_group(number), columns) for number in range(metadata.num_row_groups)]
+
+
+def column_bytes(group: Any, columns: Sequence[str]) -> int:
+    """Uncompressed bytes of some columns of a row group's metadata, nested ones with all they hold."""
+    chunks = (group.column(index) for index in range(group.num_columns))
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
 
 
 def check_columns(file: SourceFile, kind: str, columns: Mapping[str, str]) -> None:
@@ -147,6 +217,26 @@ def _below(root: Path, endings: tuple[str, ...], *, outright: bool) -> Iterator[
         folders[:] = sorted(name for name in folders if name not in _SKIPPED and not name.startswith("."))
         paths = (Path(folder, name) for name in sorted(names) if name.endswith(endings))
         yield from (path for path in paths if path.is_file())
+
+
+def _together(members: Sequence[SourceFile]) -> tuple[int, str]:
+    """(bytes, SHA-256) of files of one match: the file's own where it is the match, else of names and digests."""
+    digests = [(file.name, *_size_and_digest(file.path)) for file in members]
+    size = sum(size for _, size, _ in digests)
+    if members[0].root == members[0].path:
+        return size, digests[0][2]
+    return size, hashlib.sha256(
+        "".join(f"{name}\0{sha}\n" for name, _, sha in digests).encode("utf-8", "surrogateescape")
+    ).hexdigest()
+
+
+def file_bytes(file: SourceFile) -> int:
+    """Size of a file.
+
+    Raises:
+        MissingRequirement: it is not there.
+    """
+    return _size_and_digest(file.path)[0]
 
 
 def _size_and_digest(path: Path) -> tuple[int, str]:

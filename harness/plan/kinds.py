@@ -101,7 +101,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "stages/pairs_part.py",
             ),
         ),
-        "corpus": Kind(code_version=2, sources=("corpus", "stages/corpus.py")),
+        "corpus_part": Kind(code_version=1, sources=("corpus", "stages/corpus_part.py")),
+        "corpus": Kind(
+            code_version=3,
+            sources=("corpus", "stages/corpus.py"),
+        ),
         "pairs": Kind(code_version=1, sources=("stages/gather.py", "stages/pairs.py")),
         "split_pairs": Kind(code_version=1, sources=(*_DEALT, "pairs/properties.py", "stages/split_pairs.py")),
         "judgements": Kind(

@@ -38,6 +38,7 @@ STAGE_KINDS = (
     "descriptions_part",
     "writings_part",
     "pairs_part",
+    "corpus_part",
     "corpus",
     "pairs",
     "split_pairs",

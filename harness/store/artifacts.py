@@ -5,10 +5,12 @@ How tables and tokens lie on disk is in `tables` and `tokens`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from harness.store.record import write_json
 from harness.store.tables import Artifact as Artifact
 from harness.store.tables import Table as Table
 from harness.store.tables import TextTable as TextTable
@@ -29,6 +31,23 @@ class Corpus(TextTable):
 
     file = "corpus.parquet"
     columns = ("split", "cluster", "path", "name", "unit", "language", "licence", "description", "text")
+
+
+class CorpusPart(Table):
+    """Documents of a part of a corpus that may be kept, and `facts` about all that were read.
+
+    `key` tells a text from others, `shingles` are 64-bit hashes of its shingles: what copies are found by.
+    """
+
+    file = "part.parquet"
+    columns = (*Corpus.columns[1:], "key", "shingles")
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        write_json(self.directory / "facts.json", facts)
+
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self.directory / "facts.json").read_bytes())
+        return facts
 
 
 class Problems(Table):

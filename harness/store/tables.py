@@ -90,6 +90,38 @@ class Table(Artifact):
         for batch in self.batches(columns):
             yield from batch.to_pylist()
 
+    @contextmanager
+    def adding(self, schema: pa.Schema, *, plain: Sequence[str] = ()) -> Iterator[Callable[[pa.Table], None]]:
+        """What takes some rows after others; the file is complete when the block is left.
+
+        Its row groups do not depend on how many rows come at once; one of them is held at most.
+
+        Args:
+            schema: begins with `columns`.
+            plain: columns neither packed nor put into a dictionary, because nothing in them repeats.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        assert tuple(schema.names) == self.columns, schema.names
+        held = schema.empty_table()
+        packed = [name for name in schema.names if name not in plain]
+        codecs = {name: "NONE" if name in plain else "zstd" for name in schema.names}
+        path = self.directory / self.file
+        with pyarrow.parquet.ParquetWriter(path, schema, compression=codecs, use_dictionary=packed) as file:
+
+            def add(rows: pa.Table) -> None:
+                nonlocal held
+                held = pa.concat_tables([held, rows])
+                whole = len(held) // ROW_GROUP * ROW_GROUP
+                if whole:
+                    file.write_table(held.slice(0, whole), row_group_size=ROW_GROUP)
+                    held = held.slice(whole)
+
+            yield add
+            if len(held):
+                file.write_table(held)
+
     def link_parts(self, parts: Iterable[Table]) -> None:
         """Make this table of the files of others, in the order given.
 
@@ -116,15 +148,14 @@ class TextTable(Table):
     def writer(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         """What takes one row after another; the file is complete when the block is left."""
         import pyarrow as pa
-        import pyarrow.parquet
 
         schema = pa.schema([(name, pa.string()) for name in self.columns])
         held: list[Mapping[str, Any]] = []
-        with pyarrow.parquet.ParquetWriter(self.directory / self.file, schema, compression="zstd") as file:
+        with self.adding(schema) as add_rows:
 
             def flush() -> None:
                 columns = [[row[name] for row in held] for name in self.columns]
-                file.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
+                add_rows(pa.table(columns, schema=schema))
                 held.clear()
 
             def add(row: Mapping[str, Any]) -> None:

@@ -1,46 +1,73 @@
-"""How fast cleaning is, by hand: `python tests/bench/bench_cleaning.py` writes tests/bench/results/cleaning.json.
+"""How fast a corpus is made, by hand: `python tests/bench/bench_cleaning.py` writes tests/bench/results/cleaning.json.
 
-The corpus are functions of installed packages, told apart by renamed variables and numbers, with one in ten an exact
-and one in ten a near copy. One process; rates are of processor seconds, so that a busy machine does not show.
-Measured: normalised functions through exact and near deduplication
-alone, and a Parquet file of raw functions through the whole corpus stage (parse, print, bounds, decontamination,
-deduplication, split, write).
+End to end, with two worker processes of one thread, as `harness run` does it: the planned stages are run from lease to
+record, so digests of inputs and records are in the time; starting the workers and making the problems are not.
+
+- `table`: a Parquet file of functions in normal form with their docstrings, checked against 600 problems. They are
+  functions of installed packages, told apart by renaming most of their names at random, with one in ten an exact and
+  one in ten a near copy (another name).
+- `packages`: the very files of installed packages, where every line is parsed, documented or not.
+- `copies`: finding copies alone, of made-up texts with random shingles, at a size where the index is far beyond any
+  cache; memory is what the process grew by.
+
+Rates are of all functions read, a wall second, and a processor second of the workers; on a machine with other work
+only the latter say much. Beside it stands how long 28 million functions would take on 16 cores: reading is divided,
+gathering (finding copies, writing) is one process after it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import random
 import re
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from harness.corpus.clean import Bounds, clean
-from harness.corpus.document import Document
-from harness.corpus.near import NearDuplicates
+from harness.corpus.clean import Copies
 from harness.corpus.python_packages import read_functions
-from harness.events import EventLog
-from harness.plan.sources import resolve_corpus
-from harness.recipe.corpus import Parquet
-from harness.recipe.schema import identity_of
-from harness.stages import corpus
-from harness.stages.context import Given, StageContext
-from harness.store.artifacts import Problems
-from harness.tasks.registry import load_task
+from harness.execution.executor import Outcome
+from harness.execution.local import LocalExecutor
+from harness.execution.runner import Runner, how_of
+from harness.plan.corpus_stages import corpus_stage
+from harness.plan.graph import Graph, Stage
+from harness.plan.kinds import module_of
+from harness.plan.pipeline import task_source
+from harness.recipe.corpus import CorpusSource, Parquet, PythonPackages
+from harness.recipe.schema import Runtime
+from harness.store.store import Store
 
 HERE = Path(__file__).parent
-FUNCTIONS = 50_000
+FUNCTIONS = 150_000
+TEXTS = 1_000_000
+SHINGLES = 55  # of a function of 243 characters
 FILES = 28_000_000
 CORES = 16
+WORKERS = 2
+PACKAGES = (
+    "stdlib",
+    "numpy",
+    "pandas",
+    "scipy",
+    "matplotlib",
+    "networkx",
+    "sympy",
+    "sklearn",
+    "transformers",
+    "mlflow",
+)
 _NAME = re.compile(r"\b[a-z_]{3,}\b")
 _KEYWORDS = {"def", "for", "not", "and", "return", "while", "else", "elif", "yield", "self", "None", "raise", "try",
              "except", "with", "from", "import", "lambda", "pass", "break", "continue", "global", "nonlocal", "del",
@@ -73,100 +100,152 @@ def synthesised(count: int) -> list[tuple[str, str]]:
     return made
 
 
-def document(docstring: str, source: str) -> Document:
-    return Document(
-        cluster="c", path="p", name="f", unit="function", language="python", description=docstring, text=source
-    )
+class Silent:
+    """A listener of a run that has nothing to say."""
+
+    def started(self, task: Any) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+    def tick(self) -> None: ...
 
 
-def deduplication(functions: list[tuple[str, str]], folder: Path) -> dict[str, Any]:
-    """Exact and near deduplication of texts, nothing else."""
-    begun = time.perf_counter()
-    texts = list(dict.fromkeys(source for _, source in functions))
-    copies: list[int | None] = []
-    with NearDuplicates(threshold=0.8, seed=0, scratch=folder) as near:
-        for start in range(0, len(texts), 1_000):
-            copies += near.copies(texts[start : start + 1_000])
-    near_copies = sum(copy is not None for copy in copies)
-    return {"seconds": time.perf_counter() - begun, "exact": len(functions) - len(texts), "near": near_copies}
+def end_to_end(block: CorpusSource, folder: Path) -> dict[str, Any]:
+    """Plan a corpus, run its stages, and say what they took."""
+    graph = Graph()
+    task = {"task": "gsm_symbolic", "options": {}, "seed": 0, "source": task_source("gsm_symbolic")}
+    counts = {"base": 0, "finetune": 0, "dev": 100, "test": 500}
+    problems = graph.stage("problems", {**task, "problems": counts}, label="problems")
+    planned = time.perf_counter()
+    corpus = corpus_stage(graph, block, {"problems-sums": problems}, 0)
+    planned = time.perf_counter() - planned
+    stages = [stage for stage in graph.in_order([corpus]) if stage is not problems]
+    store = Store(folder / "store")
+    store.create()
+    preload = ("reasoning_gym", *(module_of(kind) for kind in ("problems", "corpus_part", "corpus")))
+    executor = LocalExecutor(slots=WORKERS, threads=1, gpus=(), preload=preload)
+    runner = Runner(store, executor, Silent(), how_of(Runtime()))
+    try:
+        assert not runner.run([problems], [problems]).failed
+        begun = time.perf_counter()
+        summary = runner.run(stages, [problems, *stages])
+        wall = time.perf_counter() - begun
+        processor = sum(map(processor_seconds, {outcome.worker for outcome in summary.computed}))
+    finally:
+        executor.close()
+    assert not summary.failed, summary.failed
+    return {"planning_seconds": round(planned, 2), **told(store, stages, wall, processor)}
 
 
-def cleaning(functions: list[tuple[str, str]], folder: Path) -> dict[str, Any]:
-    """What the corpus stage does with functions that are in normal form: parse, bounds, exact and near duplicates."""
-    counts: Counter[str] = Counter()
-    begun = time.perf_counter()
-    for _ in clean(
-        (document(*one) for one in functions),
-        bounds=Bounds(min_characters=80, max_characters=600, min_description_characters=20),
-        is_contaminated=lambda document: False,
-        near_duplicate_threshold=0.8,
-        seed=0,
-        scratch=folder,
-        counts=counts,
-    ):
-        pass
-    return {"seconds": time.perf_counter() - begun, **{name: count for name, count in counts.items() if count}}
-
-
-def whole_stage(functions: list[tuple[str, str]], folder: Path) -> dict[str, Any]:
-    """The corpus stage on a Parquet file of functions, checked against the problems of a task."""
-    table = pa.table({"doc": [docstring for docstring, _ in functions], "code": [source for _, source in functions]})
-    pyarrow.parquet.write_table(table, folder / "functions.parquet", compression="zstd")
-    (folder / "problems").mkdir()
-    problems = load_task("gsm_symbolic").problems({"dev": 100, "test": 500}, seed=0, options={})
-    Problems(folder / "problems").write(
-        [
-            {name: getattr(problem, name) for name in ("id", "cluster", "split", "prompt", "answer", "solution")}
-            | {"text": "", "metadata": "{}"}
-            for problem in problems
-        ]
-    )
-    columns = {"text": "code", "description": "doc"}
-    paths = [str(folder / "functions.parquet")]
-    block = Parquet.model_validate({"kind": "parquet", "paths": paths, "columns": columns, "language": "python"})
-    (folder / "corpus").mkdir()
-    events = EventLog(folder / "events.jsonl")
-    context = StageContext(
-        spec={**identity_of(block), **resolve_corpus(block), "seed": 0},
-        inputs={"problems-sums": Given(directory=folder / "problems")},
-        directory=folder / "corpus",
-        events=events,
-    )
-    begun = time.perf_counter()
-    result = corpus.run(context)
-    seconds = time.perf_counter() - begun
-    events.close()
+def told(store: Store, stages: list[Stage], wall: float, processor: float) -> dict[str, Any]:
+    """What the records say, and rates."""
+    records = {stage: store.record(stage.kind, stage.fingerprint) for stage in stages}
+    facts = {stage: store.run_facts(record) for stage, record in records.items() if record is not None}
+    *parts, corpus = stages
+    gathering = facts[corpus]["seconds"]
+    gathered = records[corpus]
+    assert gathered is not None
+    cleaning: Mapping[str, int] = gathered.result["cleaning"]
+    read = cleaning["read"]
     return {
-        "seconds": seconds,
-        "kept": result["cleaning"]["kept"],
-        "contamination": result["contamination"]["documents"],
+        "parts": len(parts),
+        "counts": {name: count for name, count in cleaning.items() if count},
+        "seconds": round(wall, 2),
+        "functions_per_second": round(read / wall),
+        "processor_seconds": round(processor, 2),
+        "functions_per_processor_second": round(read / processor),
+        "gathering_seconds": gathering,
+        "gathering_share_of_wall": round(gathering / wall, 3),
+        "microseconds_a_function": {
+            "reading": round(1e6 * (processor - gathering) / read, 1),
+            "gathering": round(1e6 * gathering / read, 1),
+        },
+        "peak_bytes": {
+            "part": max(facts[part]["peak_memory_bytes"] for part in parts),
+            "gathering": facts[corpus]["peak_memory_bytes"],
+        },
+        "stored_bytes": {
+            "parts": sum(size for part in parts for _, size in getattr(records[part], "files", {}).values()),
+            "corpus": sum(size for _, size in gathered.files.values()),
+        },
     }
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system seconds of a living process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def table(folder: Path, count: int) -> dict[str, Any]:
+    functions = synthesised(count)
+    rows = pa.table({"doc": [docstring for docstring, _ in functions], "code": [source for _, source in functions]})
+    path = folder / "functions.parquet"
+    pyarrow.parquet.write_table(rows, path, compression="zstd", row_group_size=10_000)
+    columns = {"text": "code", "description": "doc"}
+    block = {"kind": "parquet", "paths": [str(path)], "columns": columns, "language": "python"}
+    mean = round(sum(len(source) for _, source in functions) / count)
+    return {"functions": count, "mean_characters": mean, **end_to_end(Parquet.model_validate(block), folder)}
+
+
+def packages(folder: Path) -> dict[str, Any]:
+    block = {"kind": "python_packages", "packages": list(PACKAGES), "heldout": ["networkx"], "base": ["numpy"]}
+    return {"packages": list(PACKAGES), **end_to_end(PythonPackages.model_validate(block), folder)}
+
+
+def copies(folder: Path, count: int) -> dict[str, Any]:
+    """Finding copies among random texts; run in a process of its own, for its memory."""
+    chance = np.random.default_rng(0)
+    with Copies(near_duplicate_threshold=0.8, seed=0, scratch=folder, counts=Counter()) as found:
+        before = resident()
+        begun = time.process_time()
+        for start in range(0, count, 1_000):
+            shingles = list(chance.integers(0, 2**64, size=(1_000, SHINGLES), dtype=np.uint64))
+            assert len(found.left(range(start, start + 1_000), shingles)) == 1_000
+        seconds = time.process_time() - begun
+        grown = resident() - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return {
+        "texts": count,
+        "microseconds_a_text": round(1e6 * seconds / count, 1),
+        "bytes_a_text": round(grown / count),
+        "peak_bytes_a_text": round(peak / count),
+    }
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else FUNCTIONS
-    functions = synthesised(count)
+    if sys.argv[1:2] == ["copies"]:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(copies(Path(folder), TEXTS)))  # noqa: T201
+        return
     result: dict[str, Any] = {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "functions": count,
-        "mean_characters": round(sum(len(source) for _, source in functions) / count),
+        "workers": WORKERS,
+        "load_before": [round(load, 2) for load in os.getloadavg()],
         "target_functions_per_second": 5_000,
     }
-    for name, measure in {"deduplication": deduplication, "cleaning": cleaning, "whole_stage": whole_stage}.items():
-        processor = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        result["table"] = table(Path(folder), int(sys.argv[1]) if len(sys.argv) > 1 else FUNCTIONS)
+    if len(sys.argv) == 1:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(functions, Path(folder))
-        found["processor_seconds"] = time.process_time() - processor
-        found["functions_per_processor_second"] = round(count / found["processor_seconds"])
-        result[name] = {key: round(value, 2) for key, value in found.items()}
-    result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    rate = result["whole_stage"]["functions_per_processor_second"]
+            result["packages"] = packages(Path(folder))
+        command = [sys.executable, __file__, "copies"]
+        result["copies"] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    cost = result["table"]["microseconds_a_function"]
+    reading, gathering = (FILES * cost[name] / 1e6 / 3_600 for name in ("reading", "gathering"))
     result["projected_hours"] = {
         "functions": FILES,
-        "one core, as the stage runs": round(FILES / rate / 3_600, 2),
-        f"{CORES} cores, if sources are divided and nothing else limits": round(FILES / rate / 3_600 / CORES, 2),
+        "cores": CORES,
+        "reading, divided": round(reading / CORES, 2),
+        "gathering, one process": round(gathering, 2),
+        "together": round(reading / CORES + gathering, 2),
     }
+    result["load_after"] = [round(load, 2) for load in os.getloadavg()]
     if len(sys.argv) == 1:
         (HERE / "results" / "cleaning.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))  # noqa: T201

@@ -22,6 +22,7 @@ from harness.store.artifacts import (
     Checkpoint,
     Comparison,
     Corpus,
+    CorpusPart,
     ImportedCheckpoint,
     Judgements,
     PairQuality,
@@ -134,6 +135,11 @@ def pair_quality(directory: Path, exact: bool) -> Summary:
     return {"numbers": content["numbers"], "examples": digest(content["examples"])}
 
 
+def corpus_part(directory: Path, exact: bool) -> Summary:
+    rows = [{**row, "shingles": row["shingles"].hex()} for row in CorpusPart(directory).rows()]
+    return {"rows": len(rows), "digest": digest(rows)}
+
+
 def nothing(directory: Path, exact: bool) -> Summary:
     """Of a stage that hands nothing on."""
     return {}
@@ -144,6 +150,7 @@ SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
     "imported_pairs": table(Pairs),
     "imported_pool": table(Candidates),
     "imported_scores": table(CandidateScores),
+    "corpus_part": corpus_part,
     "corpus": table(Corpus),
     "pretrained": checkpoint,
     "descriptions_part": table(Writings),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from harness.corpus.decontaminate import EXAMPLES, Contamination, Problem
+from harness.corpus.decontaminate import EXAMPLES, FEWEST_WORDS, Contamination, Problem, ProblemIndex, contamination_of
 from harness.corpus.document import Document
 from harness.corpus.python_packages import read_functions
 
@@ -22,7 +24,7 @@ def document(text: str, description: str = "A description.") -> Document:
 
 
 def contamination(*problems: Problem, n: int = 13, threshold: float = 0.0) -> Contamination:
-    return Contamination(problems or (FAR, PROBLEM), n=n, threshold=threshold)
+    return Contamination(ProblemIndex(problems or (FAR, PROBLEM), n=n, threshold=threshold))
 
 
 def test_a_planted_copy_and_a_planted_near_copy_are_found() -> None:
@@ -31,7 +33,7 @@ def test_a_planted_copy_and_a_planted_near_copy_are_found() -> None:
     assert checked.holds_a_problem(document(f"Something before. {PROMPT}\n{SOLUTION} And after."))
     assert checked.holds_a_problem(document(f"data = ['{near}']"))
     assert not checked.holds_a_problem(document("Anna picks apples, and her brother picks 23 pears on Tuesday."))
-    found = checked.result()
+    found = contamination_of([checked.counted()])
     assert (found["documents"], found["problems"], found["checked"]) == (2, 1, {"logic": 1, "sums": 1})
     assert [(one["problem"], one["task"], one["document"]) for one in found["examples"]] == [
         ("sums-1", "sums", "repo/a.py f")
@@ -63,8 +65,8 @@ def test_shorter_n_grams_find_more() -> None:
 def test_short_problems_are_looked_for_whole_and_very_short_ones_are_counted() -> None:
     whole = Problem(task="t", id="whole", text="How many of the nine boxes are still empty now?")
     checked = contamination(whole, Problem(task="t", id="tiny", text="What is 2 + 2?"))
-    assert checked.result()["too_short"] == 1
-    assert checked.result()["checked"] == {"t": 1}
+    assert contamination_of([checked.counted()])["too_short"] == 1
+    assert contamination_of([checked.counted()])["checked"] == {"t": 1}
     assert checked.holds_a_problem(document(f"Well: {whole.text} Say it."))
     assert not checked.holds_a_problem(document("How many of the nine boxes are still full now? What is 2 + 2?"))
 
@@ -72,18 +74,56 @@ def test_short_problems_are_looked_for_whole_and_very_short_ones_are_counted() -
 def test_few_examples_are_kept_and_all_hits_counted() -> None:
     checked = contamination()
     assert all(checked.holds_a_problem(document(f"{number} {PROBLEM.text}")) for number in range(EXAMPLES + 4))
-    assert checked.result()["documents"] == EXAMPLES + 4
-    assert len(checked.result()["examples"]) == EXAMPLES
+    assert contamination_of([checked.counted()])["documents"] == EXAMPLES + 4
+    assert len(contamination_of([checked.counted()])["examples"]) == EXAMPLES
 
 
 def test_code_of_installed_packages_holds_none_and_no_problems_find_nothing() -> None:
     documents = [document(f.source, f.docstring) for f in read_functions(["email", "json"])]
     assert not any(contamination().holds_a_problem(one) for one in documents)
-    nothing = Contamination([], n=13, threshold=0.0)
+    nothing = Contamination(ProblemIndex([], n=13, threshold=0.0))
     assert not nothing.holds_a_problem(document(PROBLEM.text))
-    assert nothing.result()["checked"] == {}
+    assert contamination_of([nothing.counted()])["checked"] == {}
 
 
 @pytest.mark.parametrize("text", ["", "?!", "word"])
 def test_texts_without_enough_words(text: str) -> None:
     assert not contamination().holds_a_problem(document(text, description=""))
+
+
+@pytest.mark.parametrize("n", [3, 4, 7, 13])
+def test_the_quick_look_passes_nothing_over(n: int) -> None:
+    """Against all n-grams of both texts, on texts of so few different words that many are shared."""
+    chance = random.Random(n)
+
+    def words(count: int) -> list[str]:
+        return chance.choices(["one", "two", "three", "four", "five"], k=count)
+
+    problems = [words(chance.randrange(3, 40)) for _ in range(30)]
+    index = ProblemIndex(
+        [Problem(task="t", id=str(k), text=" ".join(of)) for k, of in enumerate(problems)], n=n, threshold=0
+    )
+    for _ in range(300):
+        text = words(chance.randrange(30))
+        hit = {int(hit.problem.id) for hit in index.hits(document(" ".join(text), description=""))}
+        assert hit == {k for k, of in enumerate(problems) if shared(of, text, n)}
+
+
+def shared(problem: list[str], text: list[str], n: int) -> bool:
+    length = min(n, len(problem))
+    if length < min(n, FEWEST_WORDS):
+        return False
+    grams = {tuple(problem[start : start + length]) for start in range(len(problem) - length + 1)}
+    return any(tuple(text[start : start + length]) in grams for start in range(len(text) - length + 1))
+
+
+def test_parts_are_counted_as_one() -> None:
+    index = ProblemIndex([FAR, PROBLEM], n=13, threshold=0.0)
+    whole, parts = Contamination(index), [Contamination(index), Contamination(index), Contamination(index)]
+    for number in range(8):
+        found = document(f"{number} {PROBLEM.text if number % 3 else FAR.text}")
+        assert whole.holds_a_problem(found)
+        assert parts[number // 4].holds_a_problem(found)
+    told = contamination_of([part.counted() for part in parts])
+    assert told == contamination_of([whole.counted()])
+    assert (told["documents"], told["problems"], len(told["examples"])) == (8, 2, EXAMPLES)

@@ -16,7 +16,17 @@ import pytest
 from harness.corpus.files import read_files
 from harness.corpus.tables import documents_of_rows, read_json_lines, read_parquet
 from harness.errors import DataError, MissingRequirement
-from harness.plan.files import JSON_LINES, LONGEST_LINE, PARQUET, check_columns, endings_of, find_files, listing
+from harness.plan.files import (
+    JSON_LINES,
+    LONGEST_LINE,
+    PARQUET,
+    check_columns,
+    endings_of,
+    files_named,
+    find_files,
+    listing,
+    named,
+)
 from harness.recipe.corpus import LANGUAGES, Columns
 
 PYTHON = endings_of(["python"])
@@ -103,6 +113,19 @@ def test_a_single_file_has_its_own_digest(repositories: Path) -> None:
     (entry,) = listing(find_files([f"{repositories}/two/z.py"], PYTHON))
     digest = hashlib.sha256(b"y = 2\n").hexdigest()
     assert entry == {"name": "z.py", "files": 1, "bytes": 6, "sha256": digest}
+
+
+def test_files_are_found_again_by_name_and_must_be_as_they_were(repositories: Path) -> None:
+    (repositories / "one" / os.fsdecode(b"caf\xe9.py")).write_text("no = 'text'\n")
+    files = find_files([f"{repositories}/*", f"{repositories}/two/readme.md"], PYTHON)
+    entries = json.loads(json.dumps(named(files)))
+    assert [entry["names"] for entry in entries] == [["caf\udce9.py", "src/a.py"], ["z.py", "a/b/c.py"], ["."]]
+    (repositories / "two" / "y.py").write_text("of no plan\n")
+    assert files_named(entries) == files
+    (repositories / "two" / "a" / "b" / "c.py").write_text("z = 4 \n")
+    (repositories / "one" / "src" / "a.py").unlink()
+    with pytest.raises(DataError, match="changed: one, two; run again"):
+        files_named(entries)
 
 
 def test_files_are_read_by_language_and_those_too_large_are_not(repositories: Path) -> None:

@@ -15,9 +15,9 @@ from pydantic import TypeAdapter
 from harness.corpus.huggingface import read_huggingface
 from harness.corpus.read import read_documents
 from harness.errors import DataError, MissingRequirement
+from harness.plan.corpus_stages import part_specs
 from harness.plan.sources import corpus_looks, resolve_corpus
 from harness.recipe.corpus import CorpusSource, HuggingFace
-from harness.recipe.schema import identity_of
 
 BLOCK: TypeAdapter[CorpusSource] = TypeAdapter(CorpusSource)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -31,8 +31,13 @@ def block(**changes: Any) -> HuggingFace:
     return made
 
 
+def specs(made: HuggingFace) -> list[dict[str, Any]]:
+    return json.loads(json.dumps(list(part_specs(made))))
+
+
 def spec(made: HuggingFace) -> dict[str, Any]:
-    return json.loads(json.dumps({**identity_of(made), **resolve_corpus(made), "seed": 0}))
+    (only,) = specs(made)
+    return only
 
 
 def test_only_a_full_commit_is_resolved() -> None:
@@ -67,6 +72,16 @@ def test_rows_are_streamed_from_files_of_a_dataset(tmp_path: Path) -> None:
         (row["question"], row["answer"], row["site"]) for row in rows[:20]
     ]
     assert counts == {"rows": 20}
+
+
+@with_datasets
+def test_files_named_one_by_one_are_read_apart(tmp_path: Path) -> None:
+    names = [str(tmp_path / f"part-{part}.jsonl") for part in (0, 1)]
+    for name in names:
+        Path(name).write_text("".join(json.dumps({"code": f"{name} {row}"}) + "\n" for row in range(3)))
+    found = [list(read_documents(one, Counter())) for one in specs(block(id="json", data_files=names))]
+    assert [[one.text for one in part] for part in found] == [[f"{name} {row}" for row in range(3)] for name in names]
+    assert [one.cluster for part in found for one in part] == [f"{name}:{row}" for name in names for row in range(3)]
 
 
 @with_datasets

@@ -6,8 +6,8 @@ import ast
 
 import pytest
 
-from harness.corpus.normalise import compiles, describe, normalise
-from harness.corpus.python_packages import read_functions
+from harness.corpus.normalise import compiles, describe, normalise, parse_function, print_function, prints_alike
+from harness.corpus.python_packages import read_functions, read_parsed
 
 
 def test_formatting_comments_decorators_and_docstring_leave_no_trace() -> None:
@@ -84,3 +84,27 @@ def test_a_description_ends_where_lists_begin(docstring: str, description: str) 
 )
 def test_a_description_is_clipped_by_paragraph_then_by_word(characters: int, description: str) -> None:
     assert describe("First one here.\n\nSecond.", characters) == description
+
+
+def test_only_what_may_print_otherwise_is_printed_again() -> None:
+    """The quick answer is that of printing every function of some packages twice."""
+    functions = list(read_parsed(["email", "logging", "unittest", "typing", "inspect"]))
+    assert len(functions) > 300
+    for function, node in functions:
+        assert prints_alike(node, function.source) == (normalise(function.source) == function.source)
+
+
+@pytest.mark.parametrize(
+    ("source", "alike"),
+    [
+        ("def f(a):\n    'One.'\n    'Two.'\n    return a", False),
+        ("def f(a):\n    'One.'\n    a = 'Two.'\n    return a", True),
+        ("def f(a):\n    'One.'\n    return f'{a!r:>{10}} of {\"it\"}'", True),
+        ("def f(a):\n    return 'that is it of' + 'f' + a", True),
+        ("async def f(a):\n    u'One.'\n    'Two.'\n    return await a", False),
+    ],
+)
+def test_whether_a_printed_function_prints_alike(source: str, alike: bool) -> None:
+    node = parse_function(source)
+    printed = print_function(node)
+    assert prints_alike(node, printed) == (normalise(printed) == printed) == alike

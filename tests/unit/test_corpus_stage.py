@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,12 +18,13 @@ from pydantic import TypeAdapter
 
 from harness.errors import DataError
 from harness.events import EventLog
+from harness.plan.corpus_stages import PART_BYTES, part_specs
 from harness.plan.sources import resolve_corpus
 from harness.recipe.corpus import CorpusSource
 from harness.recipe.schema import identity_of
-from harness.stages import corpus, pairs_part
+from harness.stages import corpus, corpus_part, pairs_part
 from harness.stages.context import Given, StageContext
-from harness.store.artifacts import Corpus, Pairs, Problems
+from harness.store.artifacts import Corpus, CorpusPart, Pairs, Problems
 
 ROOT = Path(__file__).parents[2]
 BLOCK: TypeAdapter[CorpusSource] = TypeAdapter(CorpusSource)
@@ -52,6 +55,18 @@ def prose(number: int, words: int = 30) -> str:
     return " ".join(f"{WORDS[(number * 7 + place * place) % 10]}{number * 31 % 97}" for place in range(words))
 
 
+def planned(block: CorpusSource, part_bytes: int = PART_BYTES) -> list[dict[str, Any]]:
+    """What the parts are asked, as it comes out of a record."""
+    specs: list[dict[str, Any]] = json.loads(json.dumps(list(part_specs(block, part_bytes=part_bytes))))
+    return specs
+
+
+def emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
 @pytest.fixture
 def events(tmp_path: Path) -> Iterator[EventLog]:
     log = EventLog(tmp_path / "events.jsonl")
@@ -61,23 +76,25 @@ def events(tmp_path: Path) -> Iterator[EventLog]:
 
 @pytest.fixture
 def run(tmp_path: Path, events: EventLog) -> Run:
-    """Plan a block and run its stage; the artifact lies in `corpus`, the problems' in `problems`."""
+    """Plan a block and run its stages; the artifact lies in `corpus`, the problems' in `problems`."""
     problems = tmp_path / "problems"
     problems.mkdir()
     Problems(problems).write([PROBLEM, {**PROBLEM, "id": "sums-8", "split": "base", "prompt": prose(999)}])
 
-    def run(block: dict[str, Any], *, plan: dict[str, Any] | None = None) -> dict[str, Any]:
+    def run(
+        block: dict[str, Any], *, plan: list[dict[str, Any]] | None = None, part_bytes: int = PART_BYTES
+    ) -> dict[str, Any]:
         parsed = BLOCK.validate_python(block)
-        spec = plan or json.loads(json.dumps({**identity_of(parsed), **resolve_corpus(parsed), "seed": 1}))
-        folder = tmp_path / "corpus"
-        folder.mkdir(exist_ok=True)
-        context = StageContext(
-            spec=spec,
-            inputs={"problems-sums": Given(directory=problems)} if parsed.decontaminate else {},
-            directory=folder,
-            events=events,
-        )
-        return corpus.run(context)
+        judged = {"problems-sums": Given(directory=problems)} if parsed.decontaminate else {}
+        parts = {}
+        for number, spec in enumerate(plan or planned(parsed, part_bytes)):
+            folder = emptied(tmp_path / "parts" / str(number))
+            corpus_part.run(StageContext(spec=spec, inputs=judged, directory=folder, events=events))
+            parts[f"part-{number:05d}"] = Given(directory=folder)
+        spec = json.loads(json.dumps({**identity_of(parsed), **resolve_corpus(parsed), "seed": 1}))
+        folder = emptied(tmp_path / "corpus")
+        result = corpus.run(StageContext(spec=spec, inputs=parts, directory=folder, events=events))
+        return {**result, "parts": len(parts)}
 
     return run
 
@@ -215,6 +232,85 @@ def test_a_planted_problem_is_dropped_and_told(run: Run, repositories: Path, tmp
     assert run({**block, "decontaminate": {"n": 13, "threshold": 0.9}})["cleaning"]["contaminated"] == 1
 
 
+def without_parts(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if name != "parts"}
+
+
+@pytest.mark.parametrize("kind", ["files", "parquet", "jsonl"])
+def test_how_a_corpus_is_cut_changes_nothing_in_it(run: Run, tmp_path: Path, kind: str) -> None:
+    """Copies, near copies and planted problems lie in several parts; some parts hold nothing that may be kept."""
+    chance = random.Random(0)
+    texts: list[str] = []
+    for number in range(240):
+        draw = chance.random()
+        if number > 20 and draw < 0.4:
+            text = texts[chance.randrange(len(texts))]
+            texts.append(text if draw < 0.2 else text.replace("total", "sum", 1))
+        elif draw < 0.45:
+            texts.append(f"Well.\n\nIt goes: {PROBLEM['prompt']} {PROBLEM['solution']} {number}")
+        elif draw < 0.5 or 100 <= number < 130:
+            texts.append("x = 1")
+        else:
+            texts.append(READABLE.format(name=f"f{number}", docstring=f"Say {prose(number, 6)}.", number=number))
+    block: dict[str, Any] = {**FILES, "min_description_characters": 0, "near_duplicate": 0.8}
+    if kind == "files":
+        for number, text in enumerate(texts):
+            path = tmp_path / "data" / f"repository{number % 30:02}" / f"{number}.{'txt' if 'goes' in text else 'py'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        block |= {"paths": [f"{tmp_path}/data/*"], "languages": ["python", "text"]}
+    else:
+        (tmp_path / "data").mkdir()
+        block |= {"kind": kind, "paths": [f"{tmp_path}/data"], "columns": {"text": "text"}, "language": "python"}
+        for start in range(0, len(texts), 80):
+            path = tmp_path / "data" / f"{start:03}.{kind}"
+            if kind == "parquet":
+                pyarrow.parquet.write_table(pa.table({"text": texts[start : start + 80]}), path, row_group_size=9)
+            else:
+                path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[start : start + 80]))
+    whole = run(block)
+    expected = rows(tmp_path)
+    written = (tmp_path / "corpus" / "corpus.parquet").read_bytes()
+    assert whole["parts"] == 1
+    for reason in ("exact_duplicate", "near_duplicate", "contaminated") if kind == "files" else ("exact_duplicate",):
+        assert whole["cleaning"][reason] >= 5
+    cuts = set()
+    for part_bytes in (1, 700, 3_000, 20_000):
+        found = run(block, part_bytes=part_bytes)
+        assert without_parts(found) == without_parts(whole)
+        assert rows(tmp_path) == expected
+        assert (tmp_path / "corpus" / "corpus.parquet").read_bytes() == written
+        cuts.add(found["parts"])
+    assert max(cuts) == {"files": 240, "parquet": 27, "jsonl": 3}[kind]
+    assert len(cuts) > 2 or kind == "jsonl"
+
+
+def test_packages_read_apart_are_packages_read_together(run: Run, tmp_path: Path) -> None:
+    packages = ["json", "email", "logging", "json"]
+    block = {"kind": "python_packages", "packages": packages, "heldout": ["json"], "base": ["logging"]}
+    apart = run(block)
+    expected = rows(tmp_path)
+    first, *_ = planned(BLOCK.validate_python(block))
+    together = run(block, plan=[{**first, "packages": packages}])
+    assert (apart["parts"], together["parts"]) == (3, 1)
+    assert without_parts(apart) == without_parts(together)
+    assert rows(tmp_path) == expected
+    assert {row["cluster"] for row in expected} == set(packages)
+
+
+def test_a_warm_worker_reads_the_problems_once(repositories: Path, tmp_path: Path, events: EventLog) -> None:
+    block = BLOCK.validate_python({**FILES, "paths": [f"{repositories}/*"], "languages": ["text"]})
+    (tmp_path / "asked").mkdir()
+    Problems(tmp_path / "asked").write([PROBLEM])
+    held: dict[str, Any] = {}
+    for number, spec in enumerate(planned(block, 1)[:2]):
+        folder = emptied(tmp_path / "parts" / str(number))
+        given = {"problems-sums": Given(directory=tmp_path / "asked")}
+        corpus_part.run(StageContext(spec=spec, inputs=given, directory=folder, events=events, held=held))
+        shutil.rmtree(tmp_path / "asked", ignore_errors=True)
+        assert CorpusPart(folder).facts()["contamination"]["checked"] == {"sums": 1}
+
+
 def test_a_corpus_without_anything_usable(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "short"}) + "\n")
     with pytest.raises(DataError, match=r"none of 1 was kept \(description short 1\); widen the bounds") as caught:
@@ -232,15 +328,18 @@ def test_one_repository_cannot_be_split(run: Run, repositories: Path) -> None:
 
 def test_files_that_changed_since_they_were_planned(run: Run, repositories: Path) -> None:
     block = BLOCK.validate_python({**FILES, "paths": [f"{repositories}/*"], "languages": ["text"]})
-    plan = {**identity_of(block), **resolve_corpus(block), "seed": 1}
-    (repositories / "repository7" / "c.txt").write_text("Something else.\n")
-    with pytest.raises(DataError, match="changed: repository7; run again"):
-        run({**FILES, "paths": [f"{repositories}/*"], "languages": ["text"]}, plan=plan)
+    asked = {**FILES, "paths": [f"{repositories}/*"], "languages": ["text"]}
+    plan = planned(block)
+    before = run(asked, plan=plan)
     (repositories / "one-more").mkdir()
     (repositories / "one-more" / "c.txt").write_text("Something else.\n")
-    (repositories / "repository7" / "c.txt").write_text(f"What is {prose(7, 4)} for?\n\n{prose(47)}\n")
-    with pytest.raises(DataError, match="there are more"):
-        run({**FILES, "paths": [f"{repositories}/*"], "languages": ["text"]}, plan=plan)
+    assert run(asked, plan=plan) == before, "what was not planned is not read"
+    (repositories / "repository7" / "c.txt").write_text("Something else.\n")
+    with pytest.raises(DataError, match="changed: repository7; run again"):
+        run(asked, plan=plan)
+    (repositories / "repository7" / "c.txt").unlink()
+    with pytest.raises(DataError, match="changed: repository7; run again"):
+        run(asked, plan=plan)
 
 
 def test_mutations_are_made_of_functions_alone_and_the_rest_is_counted(
@@ -276,32 +375,40 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from harness.events import EventLog
-from harness.plan.sources import resolve_corpus
+from harness.plan.corpus_stages import part_specs
 from harness.recipe.corpus import JsonLines
 from harness.recipe.schema import identity_of
-from harness.stages import corpus
-from harness.stages.context import StageContext
+from harness.stages import corpus, corpus_part
+from harness.stages.context import Given, StageContext
 folder = Path(sys.argv[1])
 block = JsonLines.model_validate(dict(
-    kind="jsonl", paths=[str(folder / "a.jsonl")], columns={"text": "text"}, decontaminate=None,
+    kind="jsonl", paths=[str(folder / "texts")], columns={"text": "text"}, decontaminate=None,
     min_characters=80, max_characters=3000, min_description_characters=0, near_duplicate=0.9))
+events = EventLog(folder / "e")
+parts = {}
+for number, spec in enumerate(part_specs(block, part_bytes=1)):
+    parts[f"part-{number:05d}"] = Given(directory=folder / f"part-{number}")
+    (folder / f"part-{number}").mkdir()
+    corpus_part.run(StageContext(spec=spec, inputs={}, directory=folder / f"part-{number}", events=events))
 (folder / "corpus").mkdir()
-spec = {**identity_of(block), **resolve_corpus(block), "seed": 0}
-result = corpus.run(StageContext(spec=spec, inputs={}, directory=folder / "corpus", events=EventLog(folder / "e")))
+spec = {**identity_of(block), "seed": 0}
+result = corpus.run(StageContext(spec=spec, inputs=parts, directory=folder / "corpus", events=events))
 print(result["cleaning"]["kept"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
 def test_memory_grows_by_what_finds_copies_and_not_by_the_text(tmp_path: Path) -> None:
-    """Of 2.6 kB of text with 330 shingles a document, two kilobytes of sketch and digest stay in memory."""
+    """Of 2.6 kB of text with 330 shingles a document, some hundred bytes of keys stay in memory."""
     few, many = 6_000, 20_000
     peaks = []
     for count in (few, many):
         folder = tmp_path / str(count)
         folder.mkdir()
-        with (folder / "a.jsonl").open("w") as file:
-            for number in range(count):
-                text = " ".join(f"{number * 7919 % 100_003:x}{place}" for place in range(330))
+        for number in range(count):
+            text = " ".join(f"{number * 7919 % 100_003:x}{place}" for place in range(330))
+            path = folder / "texts" / f"{number // 2_000:02}.jsonl"
+            path.parent.mkdir(exist_ok=True)
+            with path.open("a") as file:
                 file.write(json.dumps({"text": text}) + "\n")
         told = subprocess.run(
             [sys.executable, "-c", MEASURE, str(folder)], cwd=ROOT, check=True, capture_output=True, text=True
@@ -310,4 +417,4 @@ def test_memory_grows_by_what_finds_copies_and_not_by_the_text(tmp_path: Path) -
         assert kept == count
         peaks.append(peak)
     grown = (peaks[1] - peaks[0]) / (many - few)
-    assert grown < 4_000, f"{grown:.0f} bytes a document; texts and shingles held would be 30,000"
+    assert grown < 1_000, f"{grown:.0f} bytes a document; texts and shingles held would be 30,000"

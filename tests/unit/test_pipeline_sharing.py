@@ -21,6 +21,7 @@ Role = tuple[str, ...]
 # Every leaf of an experiment: another value, and the kinds of stages whose own choices or inputs it changes. All that
 # reads those changes with them; nothing else may.
 DATA = ("corpus",)
+READING = ("corpus", "corpus_part")
 PAIRS = ("pairs_part",)
 HELDOUT_AND_TRAIN = ("pairs",)
 PMP = ("trunk_state", "pretrain")
@@ -46,12 +47,12 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "corpus.packages": (["email", "logging", "http", "json", "xml"], DATA),
     "corpus.heldout": (["json"], DATA),
     "corpus.base": (["json"], DATA),
-    "corpus.min_characters": (90, DATA),
-    "corpus.max_characters": (500, DATA),
-    "corpus.min_docstring_characters": (30, DATA),
+    "corpus.min_characters": (90, READING),
+    "corpus.max_characters": (500, READING),
+    "corpus.min_docstring_characters": (30, READING),
     "corpus.near_duplicate": (0.7, DATA),
-    "corpus.decontaminate.n": (8, DATA),
-    "corpus.decontaminate.threshold": (0.5, DATA),
+    "corpus.decontaminate.n": (8, READING),
+    "corpus.decontaminate.threshold": (0.5, READING),
     "corpus.decontaminate.on_hit": ("fail", DATA),
     "pairs.count": (320, TRAINED_PAIRS),
     "pairs.prompt.max_characters": (100, PAIRS),

@@ -169,7 +169,7 @@ def test_a_setting_and_a_reference_of_one_name_do_not_mix(tmp_path: Any) -> None
 def test_status_tells_done_failed_waiting_stopped_and_stale(tmp_path: Any) -> None:
     plan, store = quickstart(), Store(tmp_path)
     base, tokenizer = first(plan, "base"), first(plan, "tokenizer")
-    fill(plan, store, wanted=lambda stage: stage.kind in ("corpus", "problems"))
+    fill(plan, store, wanted=lambda stage: stage.kind in ("corpus_part", "corpus", "problems"))
     publish(store, tokenizer, stale=True)
     fail(store, base, "TrainingDiverged: it ran away")
     fail(store, first(plan, "candidates_part"), "TrainingStopped: asked to stop")

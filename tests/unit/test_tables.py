@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
@@ -42,6 +43,25 @@ def test_a_table_comes_back_whole_streamed_and_by_number(tmp_path: Path, count: 
     for index in (-1, count):
         with pytest.raises(IndexError):
             reader[index]
+
+
+@pytest.mark.parametrize("sizes", [[], [3], [ROW_GROUP + 1, 2, ROW_GROUP - 3], [700] * 5, [2 * ROW_GROUP + 7]])
+def test_row_groups_do_not_depend_on_how_rows_come(tmp_path: Path, sizes: list[int]) -> None:
+    schema = pa.schema([(name, pa.string()) for name in Pairs.columns])
+    made = Pairs(tmp_path)
+    written = 0
+    with made.adding(schema, plain=("detail",)) as add:
+        for size in sizes:
+            add(pa.Table.from_pylist(rows(size, written), schema=schema))
+            written += size
+    assert made.rows() == rows(written)
+    metadata = pyarrow.parquet.read_metadata(tmp_path / Pairs.file)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    assert [group.num_rows for group in groups] == [
+        min(ROW_GROUP, written - start) for start in range(0, written, ROW_GROUP)
+    ]
+    for group in groups:
+        assert [group.column(place).compression for place in (0, 5)] == ["ZSTD", "UNCOMPRESSED"]
 
 
 def test_a_written_table_is_zstd_with_its_columns_in_order(tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""The stages a corpus is made by: parts, which read and judge documents one by one, and the stage that gathers them.
+
+How a corpus is cut follows from what a plan may look at: names of packages, sizes of files, the ends of Parquet files.
+What is gathered does not depend on the cut. A part's identity names what it reads and what it is judged by, not the
+rest of the corpus, so another package or file is read without reading the others again.
+"""
+
+from __future__ import annotations
+
+import glob
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.plan import sources
+from harness.plan.files import SourceFile, file_bytes, named, row_group_bytes
+from harness.plan.graph import Graph, Stage
+from harness.recipe.corpus import CorpusSource, Files, HuggingFace, JsonLines, Parquet, PythonPackages
+from harness.recipe.schema import identity_of
+from harness.store.identity import fingerprint
+
+# What a part reads, unpacked, as far as a plan can tell: some ten seconds of work, so that starting it costs little and
+# a small corpus still is a part or two.
+PART_BYTES = 16 << 20
+MOST_PARTS = 50_000  # beyond it parts are larger: inputs of a stage are few enough to plan
+
+# Of a corpus block, what documents are judged by together, or what says where they are.
+_OF_ALL = ("heldout", "base", "near_duplicate", "decontaminate", "packages", "paths", "data_files")
+
+
+def corpus_stage(
+    graph: Graph, block: CorpusSource, problems: Mapping[str, Stage], seed: int, *, part_bytes: int = PART_BYTES
+) -> Stage:
+    """The stage of a corpus's cleaned documents.
+
+    Args:
+        problems: what no document may hold, by input name; empty where nothing is decontaminated.
+        seed: the data seed.
+        part_bytes: see `part_specs`.
+
+    Raises:
+        MissingRequirement: something the source needs is not installed, not there or not readable.
+    """
+    check: dict[str, Any] = {name: stage.fingerprint for name, stage in problems.items()}
+    if block.decontaminate is not None:
+        check |= {"n": block.decontaminate.n, "threshold": block.decontaminate.threshold}
+    affinity = f"corpus:{fingerprint(check)}"  # a worker holds the problems as they are looked for
+    parts = {
+        f"part-{number:05d}": graph.stage(
+            "corpus_part", spec, problems, label=f"corpus part {number + 1}", affinity=affinity
+        )
+        for number, spec in enumerate(part_specs(block, part_bytes=part_bytes))
+    }
+    spec = {**identity_of(block), **sources.resolve_corpus(block), "seed": seed}
+    return graph.stage("corpus", spec, parts, label="corpus")
+
+
+def part_specs(block: CorpusSource, *, part_bytes: int = PART_BYTES) -> Iterator[dict[str, Any]]:
+    """What each part reads and by what it judges a document, in the order of the corpus.
+
+    Args:
+        part_bytes: what a part reads, unpacked; one file or row group is never cut.
+    """
+    judged = {key: value for key, value in identity_of(block).items() if key not in _OF_ALL}
+    if isinstance(block, PythonPackages):
+        judged["min_description_characters"] = judged.pop("min_docstring_characters")
+    check = block.decontaminate
+    judged["decontaminate"] = None if check is None else {"n": check.n, "threshold": check.threshold}
+    judged["python"] = platform.python_version()  # the normal form of code is that of the Python that prints it
+    for read in _cut(block, part_bytes):
+        yield {**judged, **read}
+
+
+def _cut(block: CorpusSource, part_bytes: int) -> Iterator[dict[str, Any]]:
+    if isinstance(block, PythonPackages):
+        for package, version in sources.resolve_versions(block.packages).items():
+            yield {"packages": [package], "versions": {package: version}}
+    elif isinstance(block, HuggingFace):
+        for files in _hub_files(block):
+            yield {"data_files": files, "commit": block.commit}
+    else:
+        for part in _by_size(_pieces(block), part_bytes):
+            yield {"files": named(part)}
+
+
+def _hub_files(block: HuggingFace) -> Iterator[list[str] | None]:
+    """Files named one by one are a part each; what patterns stand for only the hub knows."""
+    files = block.data_files
+    if files is None or block.rows is not None or any(glob.has_magic(file) for file in files):
+        yield None if files is None else list(files)
+    else:
+        yield from ([file] for file in files)
+
+
+def _pieces(block: Files | Parquet | JsonLines) -> list[tuple[SourceFile, int]]:
+    """(what is not cut further, its bytes), in order. Where only so many rows are read, that is everything."""
+    files = sources.corpus_files(block)
+    if not isinstance(block, Files) and block.rows is not None:
+        return [(file, 0) for file in files]
+    if isinstance(block, Parquet):
+        columns = list(block.columns.by_purpose.values())
+        return [piece for file in files for piece in _row_groups(file, row_group_bytes(file, columns))]
+    return [(file, file_bytes(file)) for file in files]
+
+
+def _row_groups(file: SourceFile, sizes: Iterable[int]) -> list[tuple[SourceFile, int]]:
+    found = [(replace(file, groups=(number, number + 1)), size) for number, size in enumerate(sizes)]
+    return found or [(file, 0)]
+
+
+def _by_size(pieces: list[tuple[SourceFile, int]], part_bytes: int) -> Iterator[list[SourceFile]]:
+    """Successive pieces of together `part_bytes` or a little more."""
+    enough = max(part_bytes, sum(size for _, size in pieces) // MOST_PARTS)
+    part: list[SourceFile] = []
+    held = 0
+    for piece, size in pieces:
+        if part and piece.groups and part[-1].path == piece.path and part[-1].groups:
+            part[-1] = replace(piece, groups=(part[-1].groups[0], piece.groups[1]))
+        else:
+            part.append(piece)
+        held += size
+        if held >= enough:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part

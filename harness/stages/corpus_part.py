@@ -1,0 +1,116 @@
+"""corpus_part: documents of a part of a source, judged one by one. What copies are found by is worked out here too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from operator import attrgetter
+from typing import Any
+
+import pyarrow as pa
+
+from harness.corpus.clean import Bounds, fit, text_key
+from harness.corpus.decontaminate import Contamination, Problem, ProblemIndex
+from harness.corpus.huggingface import resolved_commit
+from harness.corpus.near import shingle_hashes
+from harness.corpus.read import read_documents
+from harness.stages.context import StageContext
+from harness.store.artifacts import Candidates, Corpus, CorpusPart, PoolSplits, Problems
+from harness.store.tables import ROW_GROUP
+
+JUDGED_BY = ("dev", "test")  # splits of problems that no document may hold
+_COLUMNS = attrgetter(*Corpus.columns[1:])
+_SCHEMA = pa.schema(
+    [*((name, pa.string()) for name in Corpus.columns[1:]), ("key", pa.uint64()), ("shingles", pa.binary())]
+)
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Read, judge and write; the result counts what may be kept and why the rest was not."""
+    spec = context.spec
+    read: Counter[str] = Counter()
+    cleaning: Counter[str] = Counter()
+    contamination = None if spec["decontaminate"] is None else Contamination(_problem_index(context))
+    documents = fit(
+        read_documents(spec, read),
+        bounds=_bounds(spec),
+        is_contaminated=lambda document: contamination is not None and contamination.holds_a_problem(document),
+        counts=cleaning,
+    )
+    part = CorpusPart(context.directory)
+    written = 0
+    with part.adding(_SCHEMA, plain=("key", "shingles")) as add:
+        rows = map(_COLUMNS, documents)  # without the parsed functions, which are much larger
+        while batch := list(islice(rows, ROW_GROUP)):
+            add(_table(batch))
+            written += len(batch)
+    facts = {
+        "read": dict(sorted(read.items())),
+        "cleaning": dict(sorted(cleaning.items())),
+        "contamination": None if contamination is None else contamination.counted(),
+        **_commit(context),
+    }
+    part.write_facts(facts)
+    return {"documents": written, **facts}
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> pa.Table:
+    *others, texts = zip(*rows, strict=True)
+    keys = [text_key(text) for text in texts]
+    shingles = [hashes.tobytes() for hashes in shingle_hashes(texts)]
+    return pa.table([*others, texts, keys, shingles], schema=_SCHEMA)
+
+
+def _bounds(spec: Mapping[str, Any]) -> Bounds:
+    return Bounds(
+        min_characters=spec["min_characters"],
+        max_characters=spec["max_characters"],
+        min_description_characters=spec["min_description_characters"],
+        languages=_lower(spec.get("languages")),
+        licences=_lower(spec.get("licences")),
+    )
+
+
+def _lower(names: Iterable[str] | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(name.lower() for name in names)
+
+
+def _problem_index(context: StageContext) -> ProblemIndex:
+    """The problems no document may hold, by their n-grams; a warm worker has them already."""
+    if "problems" not in context.held:
+        check = context.spec["decontaminate"]
+        problems = chain(_problems(context), _questions(context))
+        context.held["problems"] = ProblemIndex(problems, n=check["n"], threshold=check["threshold"])
+    index: ProblemIndex = context.held["problems"]
+    return index
+
+
+def _problems(context: StageContext) -> Iterator[Problem]:
+    """Evaluation problems of tasks, with their solutions."""
+    for task, artifact in context.inputs_like("problems", Problems):
+        for row in artifact.stream(["id", "split", "prompt", "solution"]):
+            if row["split"] in JUDGED_BY:
+                yield Problem(task=task, id=row["id"], text=f"{row['prompt']}\n{row['solution']}")
+
+
+def _questions(context: StageContext) -> Iterator[Problem]:
+    """Evaluation problems of imported pools: their questions, for a pool has no solution of its own."""
+    for task, pool in context.inputs_like("pool", Candidates):
+        splits = context.input(f"splits-{task}", PoolSplits)
+        judged = {row["problem"] for row in splits.stream() if row["split"] in JUDGED_BY}
+        for row in pool.stream(["problem", "prompt", "index"]):
+            if row["index"] == 0 and row["problem"] in judged:
+                yield Problem(task=task, id=row["problem"], text=row["prompt"])
+
+
+def _commit(context: StageContext) -> dict[str, str]:
+    """What the hub's revision was when it was read: a fact of the record, not of the identity."""
+    spec = context.spec
+    if spec["kind"] != "huggingface":
+        return {}
+    if spec["commit"] != "unresolved":
+        return {"commit": spec["commit"]}
+    commit = resolved_commit(spec)
+    context.warn(f"`corpus.revision: {spec['revision']}` may mean other data tomorrow; it is {commit} now")
+    return {"commit": commit}
