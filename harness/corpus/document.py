@@ -38,7 +38,9 @@ class Document:
     node: FunctionNode | None = field(default=None, compare=False, repr=False)
 
 
-def unpack(document: Document, *, chunk_characters: int | None, counts: Counter[str]) -> Iterator[Document]:
+def unpack(
+    document: Document, *, chunk_characters: int | None, counts: Counter[str], undocumented: bool = False
+) -> Iterator[Document]:
     """The documents a text consists of.
 
     Python with a description is one function in normal form if it is one, else a document; Python without is a file
@@ -48,9 +50,10 @@ def unpack(document: Document, *, chunk_characters: int | None, counts: Counter[
         document: as a source gives it; an empty description means that it has none of its own.
         chunk_characters: greatest length of a piece, cut at line ends; None cuts nothing.
         counts: "unparsable_files" and "unparsable_functions" are added to it.
+        undocumented: of a file of functions those without a docstring too.
     """
     if document.language == PYTHON and not document.description:
-        yield from _functions(document, counts)
+        yield from _functions(document, counts, undocumented)
         return
     if document.language == PYTHON:
         try:
@@ -80,7 +83,7 @@ def leading_description(text: str, language: str) -> tuple[str, str]:
     return _COMMENT_SIGNS.sub("", found.group(1)).strip(), text[found.end() :].strip("\n")
 
 
-def _functions(document: Document, counts: Counter[str]) -> Iterator[Document]:
+def _functions(document: Document, counts: Counter[str], undocumented: bool) -> Iterator[Document]:
     if "def " not in document.text:
         return
     try:
@@ -88,7 +91,7 @@ def _functions(document: Document, counts: Counter[str]) -> Iterator[Document]:
     except SyntaxError:
         counts["unparsable_files"] += 1
         return
-    for found in functions_of(tree, counts):
+    for found in functions_of(tree, counts, undocumented=undocumented):
         yield replace(
             document,
             unit="function",

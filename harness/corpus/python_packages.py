@@ -30,7 +30,7 @@ class Function:
         package: what it is split by: the name asked for, or the top-level module for the standard library.
         module: dotted name of its module.
         qualified_name: "Class.method" or "function".
-        docstring: cleaned, never empty.
+        docstring: cleaned; empty only where undocumented functions were asked for.
         source: normalised text (`harness.corpus.normalise`), without docstring and decorators.
     """
 
@@ -64,13 +64,14 @@ def read_functions(packages: Sequence[str], *, counts: Counter[str] | None = Non
 
 
 def read_parsed(
-    packages: Sequence[str], *, counts: Counter[str] | None = None
+    packages: Sequence[str], *, counts: Counter[str] | None = None, undocumented: bool = False
 ) -> Iterator[tuple[Function, FunctionNode]]:
     """Every documented function of the packages with what it was printed from.
 
     Args:
         packages: names as `harness.plan.sources.resolve_versions` takes them; a repeated name is read once.
         counts: if given, "files", "functions", "unparsable_files" and "unparsable_functions" are added to it.
+        undocumented: functions without a docstring too.
 
     Raises:
         MissingRequirement: naming every package that is not installed.
@@ -87,7 +88,7 @@ def read_parsed(
             except SyntaxError:
                 tally["unparsable_files"] += 1
                 continue
-            for found in functions_of(tree, tally):
+            for found in functions_of(tree, tally, undocumented=undocumented):
                 function = Function(
                     package=file.package,
                     module=file.module,
@@ -98,16 +99,17 @@ def read_parsed(
                 yield function, found.node
 
 
-def functions_of(tree: ast.Module, tally: Counter[str]) -> Iterator[Found]:
+def functions_of(tree: ast.Module, tally: Counter[str], *, undocumented: bool = False) -> Iterator[Found]:
     """Every documented function of a file, in order of line.
 
     Args:
         tree: is changed by it: docstrings and decorators are taken out.
         tally: "functions" and "unparsable_functions" are added to it.
+        undocumented: functions without a docstring too; theirs is empty.
     """
     for prefix, node in _definitions(tree.body, ""):
-        docstring = ast.get_docstring(node)
-        if not docstring:
+        docstring = ast.get_docstring(node) or ""
+        if not docstring and not undocumented:
             continue
         strip(node)
         try:

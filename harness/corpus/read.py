@@ -26,8 +26,9 @@ def read_documents(spec: Mapping[str, Any], counts: Counter[str]) -> Iterator[Do
     Raises:
         MissingRequirement, DataError: what the source needs is not there, is damaged, or is not what was planned.
     """
+    undocumented = spec["min_description_characters"] == 0
     if spec["kind"] == "python_packages":
-        for function, node in read_parsed(spec["packages"], counts=counts):
+        for function, node in read_parsed(spec["packages"], counts=counts, undocumented=undocumented):
             yield Document(
                 cluster=function.package,
                 path=function.module,
@@ -40,7 +41,7 @@ def read_documents(spec: Mapping[str, Any], counts: Counter[str]) -> Iterator[Do
             )
         return
     for document in _whole_documents(spec, counts):
-        yield from unpack(document, chunk_characters=spec["chunk_characters"], counts=counts)
+        yield from unpack(document, chunk_characters=spec["chunk_characters"], counts=counts, undocumented=undocumented)
 
 
 def _whole_documents(spec: Mapping[str, Any], counts: Counter[str]) -> Iterator[Document]:

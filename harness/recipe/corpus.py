@@ -88,13 +88,15 @@ class CorpusBlock(Block):
 
 
 class PythonPackages(CorpusBlock):
-    """Functions with docstrings from installed Python code; the packages' versions are identity."""
+    """Functions of installed Python code; the packages' versions are identity."""
 
     kind: Literal["python_packages"]
     packages: Names = Field(description='Import names; "stdlib" is the standard library, a package per module.')
     heldout: Names = Field(description="Packages kept for judging pair accuracy, never trained on.")
     base: Names = Field(description="Packages that only the base language model reads.")
-    min_docstring_characters: Annotated[int, Field(ge=1, le=100_000)] = 20
+    min_docstring_characters: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        20, description="0 keeps functions without one too, for descriptions that a model writes."
+    )
 
     def _contradictions(self) -> Iterator[PydanticCustomError]:
         both = sorted(set(self.heldout) & set(self.base))

@@ -207,6 +207,30 @@ def test_python_files_in_a_table_are_their_functions(run: Run, tmp_path: Path) -
     assert result["read"] == {"functions": 60, "rows": 30}
 
 
+def test_functions_without_a_docstring_are_kept_where_models_describe(run: Run, tmp_path: Path) -> None:
+    block = {
+        "kind": "python_packages",
+        "packages": ["json", "email", "logging"],
+        "heldout": ["json"],
+        "base": ["logging"],
+    }
+    documented = run(block)
+    few = rows(tmp_path)
+    everything = run({**block, "min_docstring_characters": 0})
+    many = rows(tmp_path)
+    texts = {row["text"] for row in many}
+    assert {row["text"] for row in few} < texts
+    assert documented["read"]["functions"] < everything["read"]["functions"]
+    assert {bool(row["description"]) for row in many} == {True, False}
+    folder = tmp_path / "repositories" / "bare"
+    for number in range(12):
+        (folder / str(number)).mkdir(parents=True)
+        code = READABLE.format(name=f"f{number}", docstring="", number=number).replace('    """"""\n', "")
+        (folder / str(number) / "a.py").write_text(code)
+    bare = {**FILES, "paths": [f"{folder}/*"], "near_duplicate": 1.0, "min_description_characters": 0}
+    assert run(bare)["units"] == {"function": 12}
+
+
 def test_a_planted_problem_is_dropped_and_told(run: Run, repositories: Path, tmp_path: Path) -> None:
     planted = repositories / "repository3" / "planted.txt"
     planted.write_text(f"A text with a question in it.\n\nIt goes: {PROBLEM['prompt']} {PROBLEM['solution']}\n")
