@@ -85,11 +85,17 @@ class Batch:
     longest: int
     tokens: int
 
-    def mask(self) -> torch.Tensor:
-        """Who sees whom: bool (rows, 1, query tokens, key tokens). Every token sees itself, so no row of it is
-        empty."""
+    def mask(self, window: int | None = None) -> torch.Tensor:
+        """Who sees whom: bool (rows, 1, query tokens, key tokens). Every token sees itself, so no row of it is empty.
+
+        Args:
+            window: tokens a sliding-window layer sees, the query's own included. Distance counts in a token's own
+                sequence, where a response follows its prompt at once, and not in the row.
+        """
         query, key = self.segments[:, :, None], self.segments[:, None, :]
         visible = (key == query) | (key == self.prompts[:, :, None])
+        if window is not None:
+            visible &= self.position_ids[:, :, None] - self.position_ids[:, None, :] < window
         return visible.tril_().unsqueeze(1)
 
 

@@ -20,6 +20,7 @@ from torch.nn.utils import skip_init
 from transformers import AutoConfig, PreTrainedModel
 
 from harness.errors import CorruptArtifact, RecipeError
+from harness.models.attention import attention_masks, attention_to_load, require_attention, suits_flex_attention
 from harness.models.losses import lm_cross_entropy_sum
 from harness.models.packing import Batch
 from harness.models.sources import load_causal_model, without_dropout
@@ -95,6 +96,14 @@ class RewardModel(nn.Module):
             lm_loss=self._lm_loss(hidden, batch) if lm_loss else None,
         )
 
+    def use_attention_of(self, device: torch.device | str) -> None:
+        """Switches to FlexAttention on a GPU and away from it elsewhere; results differ by rounding only."""
+        configuration, flex = self.backbone.config, "flex_attention"
+        if suits_flex_attention(configuration, device) and self.backbone._supports_flex_attn:
+            self.backbone.set_attn_implementation(flex)
+        elif configuration._attn_implementation == flex:
+            self.backbone.set_attn_implementation(attention_to_load(configuration) or "sdpa")
+
     def save(self, directory: Path) -> None:
         """Writes the backbone as an ordinary transformers checkpoint (safetensors), and the head beside it."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -139,29 +148,14 @@ class RewardModel(nn.Module):
 
     def _hidden_states(self, batch: Batch) -> torch.Tensor:
         """Last hidden states, (rows · tokens, hidden)."""
-        window = _attention_window(self.backbone)
-        if window is not None and batch.longest > window:
-            raise RecipeError(
-                "sequences must fit the model's sliding attention window",
-                f"one has {batch.longest} tokens and the window {window}",
-                "lower `max_tokens`",
-            )
         output = self.backbone.base_model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
-            attention_mask=self._attention_mask(batch),
+            attention_mask=attention_masks(batch, self.backbone.config, self.backbone.dtype),
             use_cache=False,
         )
         hidden: torch.Tensor = output.last_hidden_state.flatten(0, 1)
         return hidden
-
-    def _attention_mask(self, batch: Batch) -> torch.Tensor:
-        """Boolean for SDPA; eager attention *adds* its mask to the scores, so it gets 0 and the lowest number."""
-        visible = batch.mask()
-        if self.backbone.config._attn_implementation != "eager":
-            return visible
-        dtype = self.backbone.dtype
-        return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)
 
     def _rewards(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
         last = hidden[batch.score_index].to(self.head.weight.dtype)
@@ -206,23 +200,9 @@ def autocast(device: torch.device | str, precision: Precision) -> torch.autocast
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def _attention_window(backbone: PreTrainedModel) -> int | None:
-    """The sliding window of a model some of whose layers have one: a ready-made mask overrides it."""
-    configuration = backbone.config.get_text_config()
-    window: int | None = getattr(configuration, "sliding_window", None)
-    layer_types = getattr(configuration, "layer_types", None)
-    if window is None or (layer_types is not None and "sliding_attention" not in layer_types):
-        return None
-    return window
-
-
 def _require_supported(backbone: PreTrainedModel) -> None:
     configuration = backbone.config.get_text_config()
-    if backbone.config._attn_implementation not in ("sdpa", "eager"):
-        raise RecipeError(
-            "packed rows need attention that takes a mask (sdpa or eager)",
-            f"the model uses {backbone.config._attn_implementation}",
-        )
+    require_attention(backbone.config)
     for name in ("logits_scaling", "logit_scale"):  # Granite, Cohere: a factor outside the LM head's weights
         if getattr(configuration, name, 1.0) not in (None, 1.0):
             raise RecipeError(f"models with `{name}` are not supported", f"it is {getattr(configuration, name)}")

@@ -44,6 +44,7 @@ def score_groups(
         For each of `rows` the scores of its responses, float64 (responses,).
     """
     model = model.to(device).eval()
+    model.use_attention_of(device)
     scores: list[NDArray[np.float64]] = []
     for start in range(0, len(rows), GROUPS_PACKED_TOGETHER):
         window = [tokens.group(int(row)) for row in rows[start : start + GROUPS_PACKED_TOGETHER]]

@@ -137,6 +137,7 @@ def train(
     monitor = state.monitor if state is not None else Monitor()
 
     accelerator = _accelerator(runtime.device)
+    model.use_attention_of(accelerator.device)
     parameters = select_parameters(model, settings.loss, frozen_backbone=settings.frozen_backbone)
     prepared, optimizer = accelerator.prepare(model.train(), new_optimizer(parameters, settings.optimizer))
     if state is not None:
