@@ -21,7 +21,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from harness.errors import CorruptArtifact, RecipeError
 from harness.models.attention import attention_masks, attention_to_load, require_attention, suits_flex_attention
-from harness.models.losses import lm_cross_entropy_sum
+from harness.models.losses import LmNormalization, lm_cross_entropy_sum
 from harness.models.packing import Batch
 from harness.models.sources import load_causal_model, without_dropout
 from harness.plan.model_sources import FAMILIES, shape_of
@@ -37,7 +37,7 @@ DEFAULT_HEAD_SPREAD = 0.02
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
     """Of one batch. `rewards`: fp32 (responses,), in the order of `Batch.responses`. `lm_loss`: scalar, the sum of the
-    cross-entropies of all LM targets. What was not asked for is None."""
+    cross-entropies of all LM targets, or of their means over each response. What was not asked for is None."""
 
     rewards: torch.Tensor | None
     lm_loss: torch.Tensor | None
@@ -80,7 +80,7 @@ class RewardModel(nn.Module):
             self.head.weight.copy_(weight)
         self.has_head = False
 
-    def forward(self, batch: Batch, *, rewards: bool, lm_loss: bool) -> Outputs:
+    def forward(self, batch: Batch, *, rewards: bool, lm_loss: LmNormalization | None) -> Outputs:
         """Rewards and LM loss of a batch.
 
         The LM loss is part of the forward so that a wrapper that gathers sharded weights sees the LM head used here.
@@ -88,12 +88,12 @@ class RewardModel(nn.Module):
         Args:
             batch: packed rows on the model's device.
             rewards: whether to apply the reward head.
-            lm_loss: whether to apply the LM head, at the LM targets only.
+            lm_loss: what to sum of the LM head's losses, at the LM targets only; None applies no LM head.
         """
         hidden = self._hidden_states(batch)
         return Outputs(
             rewards=self._rewards(hidden, batch) if rewards else None,
-            lm_loss=self._lm_loss(hidden, batch) if lm_loss else None,
+            lm_loss=self._lm_loss(hidden, batch, lm_loss) if lm_loss is not None else None,
         )
 
     def use_attention_of(self, device: torch.device | str) -> None:
@@ -162,7 +162,7 @@ class RewardModel(nn.Module):
         with torch.autocast(last.device.type, enabled=False):
             return functional.linear(last, self.head.weight).squeeze(-1)
 
-    def _lm_loss(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _lm_loss(self, hidden: torch.Tensor, batch: Batch, normalization: LmNormalization) -> torch.Tensor:
         lm_head = self.backbone.get_output_embeddings()
         return lm_cross_entropy_sum(
             hidden[batch.lm_index],
@@ -170,6 +170,7 @@ class RewardModel(nn.Module):
             lm_head.weight,
             lm_head.bias,
             softcap=getattr(self.backbone.config.get_text_config(), "final_logit_softcapping", None),
+            position_weights=1 / batch.lm_lengths.double() if normalization == "sequence" else None,
         )
 
 

@@ -58,8 +58,10 @@ def plain_loss(model: RewardModel, groups: Groups, loss: LossWeights) -> torch.T
     preference, lm_losses, targets = [], [], 0
     for prompt, *responses in groups:
         rewards, losses = zip(*(alone(model, prompt, response) for response in responses), strict=True)
-        lm_losses.append(losses[0])
-        targets += len(responses[0]) - (1 if len(prompt) == 0 else 0)
+        count = len(responses[0]) - (1 if len(prompt) == 0 else 0)
+        if count:
+            lm_losses.append(losses[0] if loss.lm_normalization == "token" else losses[0] / count)
+            targets += count if loss.lm_normalization == "token" else 1
         if len(responses) == 2:
             preference.append(-functional.logsigmoid(rewards[0] - rewards[1] - loss.margin))
     total = torch.zeros((), dtype=model.head.weight.dtype)

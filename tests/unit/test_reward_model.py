@@ -11,11 +11,12 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from harness.errors import CorruptArtifact, DataError, MissingRequirement
-from harness.models.losses import LossWeights
-from harness.models.packing import collate, pack
+from harness.models.losses import LossWeights, bradley_terry_sum
+from harness.models.packing import collate, lm_target_count, pack
 from harness.models.reward_model import DESCRIPTION_FILE, HEAD_FILE, RewardModel
 from harness.models.scoring import score_groups
 from harness.models.sources import load_causal_model, without_dropout
+from harness.training.gradients import accumulate_gradients
 from tests.toys.families import VOCABULARY, family_model
 from tests.toys.unpacked import Memory, gradients, packed_result, plain_loss, random_groups
 
@@ -60,13 +61,15 @@ def test_loss_weight_zero_computes_nothing() -> None:
 
     only_lm = packed_result(model, groups, LossWeights(rm=0, lm=1), row_tokens=50, rows=1)
     assert (only_lm.loss_rm, only_lm.chosen.size) == (None, 0)
-    assert only_lm.tokens == sum(prompt + first for prompt, first, *_ in lengths), "rejected responses are not packed"
+    assert only_lm.work.tokens == sum(prompt + first for prompt, first, *_ in lengths), (
+        "rejected responses are not packed"
+    )
     assert "head.weight" not in gradients(model)
     assert only_lm.loss == pytest.approx(plain_loss(model, groups, LossWeights(rm=0, lm=1)).item(), rel=1e-5)
 
     only_rm = packed_result(model, groups, LossWeights(rm=1, lm=0), row_tokens=50, rows=1)
     assert only_rm.loss_lm is None
-    assert only_rm.tokens == sum(sum(parts) for parts in lengths if len(parts) == 3), "texts are not packed"
+    assert only_rm.work.tokens == sum(sum(parts) for parts in lengths if len(parts) == 3), "texts are not packed"
     assert "backbone.lm_head.weight" not in gradients(model)
     assert only_rm.loss == pytest.approx(plain_loss(model, groups, LossWeights(rm=1, lm=0)).item(), rel=1e-5)
 
@@ -168,5 +171,22 @@ def test_bf16_moves_scores_only_a_little_and_keeps_the_head_in_fp32() -> None:
     assert 0 < np.abs(exact - rounded).max() < 0.1 * np.abs(exact).max()
     batch = collate(pack(groups, 64))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        outputs = model(batch, rewards=True, lm_loss=True)
+        outputs = model(batch, rewards=True, lm_loss="token")
     assert (outputs.rewards.dtype, outputs.lm_loss.dtype) == (torch.float32, torch.float32)
+
+
+def test_weights_cast_once_a_step_give_the_bits_of_weights_cast_every_time() -> None:
+    once, each = family_model("llama"), family_model("llama")
+    groups = random_groups(np.random.default_rng(10), 8, responses=(2,))
+    loss = LossWeights(rm=1, lm=1)
+    targets = sum(map(lm_target_count, groups))
+    accumulate_gradients(once, groups, loss=loss, row_tokens=50, rows_per_micro_batch=1, precision="bf16")
+    for row in pack(groups, 50):
+        batch = collate([row])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outputs = each(batch, rewards=True, lm_loss="token")
+        second = np.flatnonzero(batch.responses[:, 1])
+        pair_loss = bradley_terry_sum(outputs.rewards[second - 1], outputs.rewards[second])
+        torch.autograd.backward([pair_loss / len(groups) + outputs.lm_loss / targets])
+    expected = gradients(each)
+    assert all(torch.equal(gradient, expected[name]) for name, gradient in gradients(once).items())
