@@ -68,9 +68,11 @@ def family_configuration(family: str, *, tie: bool = False, vocabulary: int = VO
     )
 
 
-def family_model(family: str, *, tie: bool = False, seed: int = 0, attention: str | None = None) -> RewardModel:
+def family_model(
+    family: str, *, tie: bool = False, seed: int = 0, attention: str | None = None, vocabulary: int = VOCABULARY
+) -> RewardModel:
     """Fresh weights are so small that attention is nearly uniform: enlarged, a leak or a wrong position shows."""
-    configuration = family_configuration(family, tie=tie)
+    configuration = family_configuration(family, tie=tie, vocabulary=vocabulary)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         backbone: PreTrainedModel = AutoModelForCausalLM.from_config(
