@@ -26,7 +26,7 @@ OPTIMIZATION: dict[str, Any] = {
     "clip_norm": 1.0,
     "betas": [0.9, 0.95],
 }
-LOSS: dict[str, Any] = {"rm": 1.0, "lm": 1.0, "margin": 0.0, "kind": "bradley_terry"}
+LOSS: dict[str, Any] = {"rm": 1.0, "lm": 1.0, "lm_normalization": "token", "margin": 0.0, "kind": "bradley_terry"}
 RECIPE: dict[str, Any] = {
     "name": "small",
     "model": {

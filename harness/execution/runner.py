@@ -71,6 +71,7 @@ def how_of(runtime: Runtime) -> dict[str, Any]:
         "rows_per_micro_batch": runtime.rows_per_micro_batch,
         "checkpoint_seconds": runtime.checkpoint_seconds,
         "log_every": runtime.log_every,
+        "loss_balance_every": runtime.loss_balance_every,
         "tensor_parallel": runtime.tensor_parallel,
     }
 

@@ -6,10 +6,12 @@ never changes the result. This file knows tensors only: no models, no batches.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,9 +23,13 @@ from harness.errors import RecipeError
 
 PairLoss = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 
-LM_CHUNK_POSITIONS = 1024
-"""Positions whose logits exist at once: 1024 x 152k tokens (Qwen2) in fp32 are 0.6 GB, a whole batch would be tens of
-GB."""
+LmNormalization = Literal["token", "sequence"]
+"""What the LM loss is the mean of: all predicted tokens of a global batch, or its responses' own means."""
+
+POSITIONS_AT_ONCE = 512
+VOCABULARY_AT_ONCE = 4096
+"""Logits exist for so many positions and tokens of the vocabulary at once: 8 MB in fp32, which caches hold. All logits
+of 8,000 positions and Qwen2's 152,000 tokens would be 5 GB, several times over with their gradients."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +38,15 @@ class LossWeights:
 
     Attributes:
         rm: weight of the Bradley-Terry loss, mean over the pairs of a global batch.
-        lm: weight of the language-model loss, mean over the tokens of the chosen responses of a global batch.
+        lm: weight of the language-model loss on the chosen responses of a global batch.
+        lm_normalization: "token": every token of the chosen responses counts alike; "sequence": every response does.
         margin: what the chosen reward must lead by: -log sigmoid(r_chosen - r_rejected - margin).
         pair_loss: (chosen, rejected, margin) -> sum of the pairs' losses; a recipe may bring its own.
     """
 
     rm: float
     lm: float
+    lm_normalization: LmNormalization = "token"
     margin: float = 0.0
     pair_loss: PairLoss = field(default_factory=lambda: bradley_terry_sum)
 
@@ -62,25 +70,82 @@ def lm_cross_entropy_sum(
     bias: torch.Tensor | None = None,
     *,
     softcap: float | None = None,
-    chunk_positions: int = LM_CHUNK_POSITIONS,
+    position_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Sum of -log p(label), without ever holding logits of more than `chunk_positions` positions.
+    """Sum of -w · log p(label), without ever holding logits of more than a few positions and tokens of the vocabulary.
 
-    Gradients are computed with the loss, chunk by chunk (as in Liger Kernel's fused linear cross-entropy), so the
-    logits are made once only. Runs under autocast; sums, softmax and gradient accumulation are fp32 or better.
+    Forward keeps one number a position, the logarithm of the softmax' denominator, and backward makes the logits again
+    (Wijmans et al. 2024, arXiv 2411.09009): a fourth matrix product, but next to no memory and no second copy of the
+    head's gradient. Runs under autocast; sums and softmax are fp32 or better.
+
+    On a GPU, Liger Kernel's fused loss takes its place where it is installed and no position has a weight.
 
     Args:
         hidden: (positions, hidden), output of the backbone.
         labels: int64 (positions,).
         weight, bias: of the LM head, (vocabulary, hidden) and (vocabulary,).
         softcap: logits become softcap · tanh(logits / softcap) (Gemma 2).
-        chunk_positions: positions of a chunk.
+        position_weights: (positions,); None is 1 everywhere.
     """
-    total: torch.Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, labels, softcap, chunk_positions)  # type: ignore[no-untyped-call]
+    liger = _liger_loss() if hidden.is_cuda and position_weights is None and len(labels) else None
+    if liger is not None:
+        fused: torch.Tensor = liger(
+            hidden, weight, labels, bias=bias, reduction="sum", softcap=softcap, accum_dtype=torch.float32
+        )
+        return fused
+    exact = torch.promote_types(hidden.dtype, torch.float32)
+    weights = None if position_weights is None else position_weights.to(exact)
+    total: torch.Tensor = _TiledCrossEntropy.apply(hidden, weight, bias, labels, softcap, weights)  # type: ignore[no-untyped-call]
     return total
 
 
-class _ChunkedCrossEntropy(torch.autograd.Function):
+@functools.cache
+def _liger_loss() -> Callable[..., torch.Tensor] | None:
+    """Liger's kernels are written in Triton, so they are a GPU's business and an extra of their own."""
+    try:
+        functional_forms = importlib.import_module("liger_kernel.transformers.functional")
+    except ImportError:
+        return None
+    loss: Callable[..., torch.Tensor] = functional_forms.liger_fused_linear_cross_entropy
+    return loss
+
+
+class _Logits:
+    """Tiles of the logits: one slice of the vocabulary, and of it some positions at a time."""
+
+    def __init__(
+        self, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, softcap: float | None
+    ) -> None:
+        device = hidden.device.type
+        lowered = torch.is_autocast_enabled(device)
+        self.precision = torch.get_autocast_dtype(device) if lowered else hidden.dtype
+        self.exact = torch.promote_types(hidden.dtype, torch.float32)
+        self.hidden, self.weight, self.bias, self.softcap = hidden.to(self.precision), weight, bias, softcap
+
+    def slices(self) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor | None]]:
+        """Each slice of the vocabulary with its weights and biases, in the precision of matrix products."""
+        for start in range(0, len(self.weight), VOCABULARY_AT_ONCE):
+            part = slice(start, min(start + VOCABULARY_AT_ONCE, len(self.weight)))
+            bias = None if self.bias is None else self.bias[part].to(self.precision)
+            yield part, self.weight[part].to(self.precision), bias
+
+    def chunks(self) -> Iterator[slice]:
+        for start in range(0, len(self.hidden), POSITIONS_AT_ONCE):
+            yield slice(start, start + POSITIONS_AT_ONCE)
+
+    def tile(self, chunk: slice, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """Logits of a chunk, after the cap."""
+        logits = functional.linear(self.hidden[chunk], weight, bias).to(self.exact)
+        return logits if self.softcap is None else logits.div_(self.softcap).tanh_().mul_(self.softcap)
+
+
+def _targets(labels: torch.Tensor, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions whose label lies in a slice of the vocabulary, and where in it."""
+    (rows,) = torch.nonzero((labels >= part.start) & (labels < part.stop), as_tuple=True)
+    return rows, labels[rows] - part.start
+
+
+class _TiledCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -89,47 +154,57 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         bias: torch.Tensor | None,
         labels: torch.Tensor,
         softcap: float | None,
-        chunk_positions: int,
+        position_weights: torch.Tensor | None,
     ) -> torch.Tensor:
-        exact = torch.promote_types(hidden.dtype, torch.float32)
-        total = torch.zeros((), dtype=exact, device=hidden.device)
-        needs_gradient = any(ctx.needs_input_grad[:3])
-        gradient_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        gradient_weight = torch.zeros_like(weight, dtype=exact) if ctx.needs_input_grad[1] else None
-        gradient_bias = torch.zeros_like(bias, dtype=exact) if bias is not None and ctx.needs_input_grad[2] else None
-        for start in range(0, len(labels), chunk_positions):
-            chunk = slice(start, start + chunk_positions)
-            target = labels[chunk, None]
-            logits = functional.linear(hidden[chunk], weight, bias).to(exact)
-            if softcap is not None:
-                logits = torch.tanh(logits / softcap) * softcap
-            log_probabilities = functional.log_softmax(logits, dim=-1)
-            total -= log_probabilities.gather(1, target).sum()
-            if not needs_gradient:
-                continue
-            # d(loss)/d(logits) = softmax - one-hot
-            gradient = log_probabilities.exp_()
-            gradient.scatter_add_(1, target, torch.full_like(target, -1, dtype=exact))
-            if softcap is not None:
-                gradient.mul_(1 - (logits / softcap).square_())
-            if gradient_hidden is not None:
-                gradient_hidden[chunk] = torch.mm(gradient, weight.to(exact))
-            if gradient_weight is not None:
-                gradient_weight += torch.mm(gradient.t(), hidden[chunk].to(exact))
-            if gradient_bias is not None:
-                gradient_bias += gradient.sum(0)
-        ctx.save_for_backward(gradient_hidden, gradient_weight, gradient_bias)
-        ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
-        return total
+        logits = _Logits(hidden, weight, bias, softcap)
+        log_sums = torch.full(labels.shape, -torch.inf, dtype=logits.exact, device=hidden.device)
+        right = torch.zeros_like(log_sums)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for part, part_weight, part_bias in logits.slices():
+                for chunk in logits.chunks():
+                    tile = logits.tile(chunk, part_weight, part_bias)
+                    rows, columns = _targets(labels[chunk], part)
+                    right[chunk][rows] = tile[rows, columns]
+                    log_sums[chunk] = torch.logaddexp(log_sums[chunk], tile.logsumexp(1))
+        ctx.save_for_backward(hidden, weight, bias, labels, log_sums, position_weights)
+        ctx.logits = logits
+        losses = log_sums - right
+        return losses.sum() if position_weights is None else losses @ position_weights
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_total: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        scaled = (
-            None if saved is None else (saved * gradient_total).to(dtype)
-            for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        )
-        return (*scaled, None, None, None)
+        hidden, weight, bias, labels, log_sums, position_weights = ctx.saved_tensors
+        logits: _Logits = ctx.logits
+        scale = gradient_total if position_weights is None else (position_weights * gradient_total)[:, None]
+        wanted = ctx.needs_input_grad
+        of_hidden = torch.zeros_like(hidden, dtype=logits.exact) if wanted[0] else None
+        of_weight = torch.empty_like(weight) if wanted[1] else None
+        of_bias = torch.empty_like(bias) if bias is not None and wanted[2] else None
+        with torch.autocast(hidden.device.type, enabled=False):
+            for part, part_weight, part_bias in logits.slices():
+                gradients = torch.empty(
+                    len(labels), len(part_weight), dtype=logits.precision, device=hidden.device
+                )  # bf16 under autocast, as the products below take it
+                for chunk in logits.chunks():
+                    tile = logits.tile(chunk, part_weight, part_bias)
+                    slope = None if logits.softcap is None else 1 - (tile / logits.softcap).square_()
+                    # d(loss)/d(logits) = softmax - one-hot
+                    gradient = tile.sub_(log_sums[chunk, None]).exp_()
+                    rows, columns = _targets(labels[chunk], part)
+                    gradient[rows, columns] -= 1
+                    if slope is not None:
+                        gradient.mul_(slope)
+                    gradient.mul_(scale if scale.ndim == 0 else scale[chunk])
+                    gradients[chunk] = gradient
+                if of_hidden is not None:
+                    of_hidden += gradients @ part_weight
+                if of_weight is not None:
+                    of_weight[part] = gradients.t() @ logits.hidden
+                if of_bias is not None:
+                    of_bias[part] = gradients.sum(0, dtype=logits.exact)
+        of_hidden = None if of_hidden is None else of_hidden.to(hidden.dtype)
+        return of_hidden, of_weight, of_bias, None, None, None
 
 
 def pair_statistics(chosen: NDArray[np.float64], rejected: NDArray[np.float64]) -> Mapping[str, float]:

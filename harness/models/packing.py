@@ -46,6 +46,7 @@ class Row:
         score_positions: int64 (responses,): the response's last token; for an empty response its prompt's.
         lm_positions: int64 (targets,): where the next token of a response 0 is predicted.
         lm_labels: int64 (targets,): that next token.
+        lm_lengths: int64 (targets,): how many targets the same response has.
     """
 
     input_ids: NDArray[np.int64]
@@ -56,6 +57,7 @@ class Row:
     score_positions: NDArray[np.int64]
     lm_positions: NDArray[np.int64]
     lm_labels: NDArray[np.int64]
+    lm_lengths: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -69,7 +71,8 @@ class Batch:
         input_ids, position_ids, segments, prompts: int64 (rows, tokens), see `Row`; a pad is a segment of its own.
         score_index: int64 (responses,), flat position of each response's reward.
         responses: int64 (responses, 2) on the CPU: (group, response) of each score.
-        lm_index, lm_labels: int64 (targets,), flat position that predicts, token that is right.
+        lm_index, lm_labels, lm_lengths: int64 (targets,), flat position that predicts, token that is right, targets of
+            the same response.
         longest: length of the longest single sequence (prompt + response).
         tokens: tokens that are not padding.
     """
@@ -82,14 +85,21 @@ class Batch:
     responses: NDArray[np.int64]
     lm_index: torch.Tensor
     lm_labels: torch.Tensor
+    lm_lengths: torch.Tensor
     longest: int
     tokens: int
 
-    def mask(self) -> torch.Tensor:
-        """Who sees whom: bool (rows, 1, query tokens, key tokens). Every token sees itself, so no row of it is
-        empty."""
+    def mask(self, window: int | None = None) -> torch.Tensor:
+        """Who sees whom: bool (rows, 1, query tokens, key tokens). Every token sees itself, so no row of it is empty.
+
+        Args:
+            window: tokens a sliding-window layer sees, the query's own included. Distance counts in a token's own
+                sequence, where a response follows its prompt at once, and not in the row.
+        """
         query, key = self.segments[:, :, None], self.segments[:, None, :]
         visible = (key == query) | (key == self.prompts[:, :, None])
+        if window is not None:
+            visible &= self.position_ids[:, :, None] - self.position_ids[:, None, :] < window
         return visible.tril_().unsqueeze(1)
 
 
@@ -147,10 +157,11 @@ def collate(rows: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
         planes[:, place, : len(row)] = (row.input_ids, row.position_ids, row.segments, row.prompts)
     input_ids, position_ids, segments, prompts = torch.from_numpy(planes).to(device).unbind(0)
 
+    def joined(values: list[NDArray[np.int64]]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate(values)).to(device)
+
     def flat(positions: list[NDArray[np.int64]]) -> torch.Tensor:
-        return torch.from_numpy(np.concatenate([place * width + values for place, values in enumerate(positions)])).to(
-            device
-        )
+        return joined([place * width + values for place, values in enumerate(positions)])
 
     return Batch(
         input_ids=input_ids,
@@ -160,7 +171,8 @@ def collate(rows: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
         score_index=flat([row.score_positions for row in rows]),
         responses=np.concatenate([row.spans[:, :2] for row in rows]),
         lm_index=flat([row.lm_positions for row in rows]),
-        lm_labels=torch.from_numpy(np.concatenate([row.lm_labels for row in rows])).to(device),
+        lm_labels=joined([row.lm_labels for row in rows]),
+        lm_lengths=joined([row.lm_lengths for row in rows]),
         longest=int(planes[1].max()) + 1,
         tokens=sum(len(row) for row in rows),
     )
@@ -175,6 +187,7 @@ def _lay_out(groups: Sequence[Group], numbers: Sequence[int]) -> Row:
     score_positions: list[int] = []
     lm_positions: list[NDArray[np.int64]] = []
     lm_labels: list[NDArray[np.integer]] = []
+    lm_lengths: list[NDArray[np.int64]] = []
     end = 0
     for number in numbers:
         prompt, *responses = groups[number]
@@ -190,10 +203,12 @@ def _lay_out(groups: Sequence[Group], numbers: Sequence[int]) -> Row:
             spans.append((number, place - 1, start, end))
             score_positions.append(end - 1 if len(part) else last_of_prompt)
             if place == 1:
-                untargeted = len(part) - lm_target_count(groups[number])
+                targets = lm_target_count(groups[number])
+                untargeted = len(part) - targets
                 predictors = np.arange(start - 1, end - 1, dtype=np.int64)
                 lm_positions.append(predictors[untargeted:])
                 lm_labels.append(part[untargeted:])
+                lm_lengths.append(np.full(targets, targets, dtype=np.int64))
     lengths = np.array([len(part) for part in parts])
     starts = np.cumsum(lengths) - lengths
     return Row(
@@ -205,4 +220,5 @@ def _lay_out(groups: Sequence[Group], numbers: Sequence[int]) -> Row:
         score_positions=np.array(score_positions, dtype=np.int64),
         lm_positions=np.concatenate(lm_positions),
         lm_labels=np.concatenate(lm_labels).astype(np.int64),
+        lm_lengths=np.concatenate(lm_lengths),
     )

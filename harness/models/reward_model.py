@@ -20,7 +20,8 @@ from torch.nn.utils import skip_init
 from transformers import AutoConfig, PreTrainedModel
 
 from harness.errors import CorruptArtifact, RecipeError
-from harness.models.losses import lm_cross_entropy_sum
+from harness.models.attention import attention_masks, attention_to_load, require_attention, suits_flex_attention
+from harness.models.losses import LmNormalization, lm_cross_entropy_sum
 from harness.models.packing import Batch
 from harness.models.sources import load_causal_model, without_dropout
 from harness.plan.model_sources import FAMILIES, shape_of
@@ -36,7 +37,7 @@ DEFAULT_HEAD_SPREAD = 0.02
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
     """Of one batch. `rewards`: fp32 (responses,), in the order of `Batch.responses`. `lm_loss`: scalar, the sum of the
-    cross-entropies of all LM targets. What was not asked for is None."""
+    cross-entropies of all LM targets, or of their means over each response. What was not asked for is None."""
 
     rewards: torch.Tensor | None
     lm_loss: torch.Tensor | None
@@ -79,7 +80,7 @@ class RewardModel(nn.Module):
             self.head.weight.copy_(weight)
         self.has_head = False
 
-    def forward(self, batch: Batch, *, rewards: bool, lm_loss: bool) -> Outputs:
+    def forward(self, batch: Batch, *, rewards: bool, lm_loss: LmNormalization | None) -> Outputs:
         """Rewards and LM loss of a batch.
 
         The LM loss is part of the forward so that a wrapper that gathers sharded weights sees the LM head used here.
@@ -87,13 +88,21 @@ class RewardModel(nn.Module):
         Args:
             batch: packed rows on the model's device.
             rewards: whether to apply the reward head.
-            lm_loss: whether to apply the LM head, at the LM targets only.
+            lm_loss: what to sum of the LM head's losses, at the LM targets only; None applies no LM head.
         """
         hidden = self._hidden_states(batch)
         return Outputs(
             rewards=self._rewards(hidden, batch) if rewards else None,
-            lm_loss=self._lm_loss(hidden, batch) if lm_loss else None,
+            lm_loss=self._lm_loss(hidden, batch, lm_loss) if lm_loss is not None else None,
         )
+
+    def use_attention_of(self, device: torch.device | str) -> None:
+        """Switches to FlexAttention on a GPU and away from it elsewhere; results differ by rounding only."""
+        configuration, flex = self.backbone.config, "flex_attention"
+        if suits_flex_attention(configuration, device) and self.backbone._supports_flex_attn:
+            self.backbone.set_attn_implementation(flex)
+        elif configuration._attn_implementation == flex:
+            self.backbone.set_attn_implementation(attention_to_load(configuration) or "sdpa")
 
     def save(self, directory: Path) -> None:
         """Writes the backbone as an ordinary transformers checkpoint (safetensors), and the head beside it."""
@@ -139,36 +148,21 @@ class RewardModel(nn.Module):
 
     def _hidden_states(self, batch: Batch) -> torch.Tensor:
         """Last hidden states, (rows · tokens, hidden)."""
-        window = _attention_window(self.backbone)
-        if window is not None and batch.longest > window:
-            raise RecipeError(
-                "sequences must fit the model's sliding attention window",
-                f"one has {batch.longest} tokens and the window {window}",
-                "lower `max_tokens`",
-            )
         output = self.backbone.base_model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
-            attention_mask=self._attention_mask(batch),
+            attention_mask=attention_masks(batch, self.backbone.config, self.backbone.dtype),
             use_cache=False,
         )
         hidden: torch.Tensor = output.last_hidden_state.flatten(0, 1)
         return hidden
-
-    def _attention_mask(self, batch: Batch) -> torch.Tensor:
-        """Boolean for SDPA; eager attention *adds* its mask to the scores, so it gets 0 and the lowest number."""
-        visible = batch.mask()
-        if self.backbone.config._attn_implementation != "eager":
-            return visible
-        dtype = self.backbone.dtype
-        return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)
 
     def _rewards(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
         last = hidden[batch.score_index].to(self.head.weight.dtype)
         with torch.autocast(last.device.type, enabled=False):
             return functional.linear(last, self.head.weight).squeeze(-1)
 
-    def _lm_loss(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _lm_loss(self, hidden: torch.Tensor, batch: Batch, normalization: LmNormalization) -> torch.Tensor:
         lm_head = self.backbone.get_output_embeddings()
         return lm_cross_entropy_sum(
             hidden[batch.lm_index],
@@ -176,6 +170,7 @@ class RewardModel(nn.Module):
             lm_head.weight,
             lm_head.bias,
             softcap=getattr(self.backbone.config.get_text_config(), "final_logit_softcapping", None),
+            position_weights=1 / batch.lm_lengths.double() if normalization == "sequence" else None,
         )
 
 
@@ -206,23 +201,9 @@ def autocast(device: torch.device | str, precision: Precision) -> torch.autocast
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def _attention_window(backbone: PreTrainedModel) -> int | None:
-    """The sliding window of a model some of whose layers have one: a ready-made mask overrides it."""
-    configuration = backbone.config.get_text_config()
-    window: int | None = getattr(configuration, "sliding_window", None)
-    layer_types = getattr(configuration, "layer_types", None)
-    if window is None or (layer_types is not None and "sliding_attention" not in layer_types):
-        return None
-    return window
-
-
 def _require_supported(backbone: PreTrainedModel) -> None:
     configuration = backbone.config.get_text_config()
-    if backbone.config._attn_implementation not in ("sdpa", "eager"):
-        raise RecipeError(
-            "packed rows need attention that takes a mask (sdpa or eager)",
-            f"the model uses {backbone.config._attn_implementation}",
-        )
+    require_attention(backbone.config)
     for name in ("logits_scaling", "logit_scale"):  # Granite, Cohere: a factor outside the LM head's weights
         if getattr(configuration, name, 1.0) not in (None, 1.0):
             raise RecipeError(f"models with `{name}` are not supported", f"it is {getattr(configuration, name)}")

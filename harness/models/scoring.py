@@ -44,6 +44,7 @@ def score_groups(
         For each of `rows` the scores of its responses, float64 (responses,).
     """
     model = model.to(device).eval()
+    model.use_attention_of(device)
     scores: list[NDArray[np.float64]] = []
     for start in range(0, len(rows), GROUPS_PACKED_TOGETHER):
         window = [tokens.group(int(row)) for row in rows[start : start + GROUPS_PACKED_TOGETHER]]
@@ -69,7 +70,7 @@ def _score_window(
     packed = pack(pieces, row_tokens)
     for start in range(0, len(packed), rows_per_micro_batch):
         batch = collate(packed[start : start + rows_per_micro_batch], device)
-        rewards = model(batch, rewards=True, lm_loss=False).rewards.double().cpu().numpy()
+        rewards = model(batch, rewards=True, lm_loss=None).rewards.double().cpu().numpy()
         for (piece_number, response), reward in zip(batch.responses, rewards, strict=True):
             number, stands_for = owners[piece_number]
             scores[number][stands_for[response]] = reward

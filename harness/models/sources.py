@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from harness.errors import CorruptArtifact, MissingRequirement, RecipeError
+from harness.models.attention import attention_to_load
 from harness.models.folder import require_model
 
 Family = Literal["llama", "qwen2"]
@@ -97,7 +98,7 @@ def load_causal_model(
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
             dtype=dtype,
-            attn_implementation=_attention_for(configuration),
+            attn_implementation=attention_to_load(configuration),
             output_loading_info=True,
         )
     except SafetensorError as error:
@@ -180,8 +181,3 @@ def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
         if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0
     return model
-
-
-def _attention_for(configuration: PreTrainedConfig) -> str | None:
-    """Eager where scores are soft-capped, which the SDPA path ignores; else the library's choice."""
-    return "eager" if getattr(configuration, "attn_logit_softcapping", None) else None

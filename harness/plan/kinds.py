@@ -73,6 +73,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "models/hub.py",
                 "models/perplexity.py",
                 "models/reward_model.py",
+                "models/attention.py",
                 "models/losses.py",
                 "models/packing.py",
                 "imports/chat.py",

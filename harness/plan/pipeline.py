@@ -50,9 +50,11 @@ def training_spec(block: Optimization) -> dict[str, Any]:
     keys = ("learning_rate", "global_batch", "precision", "weight_decay", "clip_norm", "betas")
     chosen = {key: spec[key] for key in keys}
     if "loss" in spec:
-        chosen["loss"] = spec["loss"]
+        chosen["loss"] = dict(spec["loss"])
+        if not spec["loss"]["lm"] or spec["loss"]["lm_normalization"] == "token":
+            del chosen["loss"]["lm_normalization"]  # the default, or of no use
         if not spec["loss"]["rm"]:  # then nothing of the pair loss is used
-            chosen["loss"] = {**spec["loss"], "margin": 0.0, "kind": "bradley_terry"}
+            chosen["loss"] |= {"margin": 0.0, "kind": "bradley_terry"}
         elif ":" in spec["loss"]["kind"]:
             chosen["loss_source"] = sources.plugin_digest(spec["loss"]["kind"])
     return chosen

@@ -73,6 +73,9 @@ class Loss(Block):
 
     rm: NotNegative = Field(1.0, description="Weight of the Bradley-Terry loss on chosen against rejected.")
     lm: NotNegative = Field(0.0, description="Weight of the language-model loss on the chosen response.")
+    lm_normalization: Literal["token", "sequence"] = Field(
+        "token", description="What counts alike in the language-model loss: every token, or every chosen response."
+    )
     margin: NotNegative = Field(0.0, description="Subtracted from the reward difference inside the sigmoid.")
     kind: Kind = "bradley_terry"
 

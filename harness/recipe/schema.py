@@ -273,6 +273,9 @@ class Runtime(Block):
     checkpoint_seconds: NotNegative = Field(60.0, description="Training is resumable to the last such point.")
     log_every: Count = Field(10, description="Training steps between two points of a curve.")
     keep: dict[StageKind, Keep] = Field(default_factory=dict, description="What `gc` leaves of a stage kind.")
+    loss_balance_every: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        200, description="Training steps between two measurements of each loss's own gradient; 0 makes none."
+    )
     stale_code: Literal["keep", "rerun"] = Field(
         "keep", description="What to do where a stage's source changed at the same code version."
     )

@@ -40,6 +40,7 @@ class HowToRun:
     rows_per_micro_batch: int = 4
     checkpoint_seconds: float = 60.0
     log_every: int = 10
+    loss_balance_every: int = 0
     source_path: str = ""
     tensor_parallel: int = 1
     imported: Mapping[str, str] = field(default_factory=dict)

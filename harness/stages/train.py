@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,17 @@ from harness.training.schedules import Constant, Cosine, Linear, Schedule, Wsd
 
 def loss_weights(loss: Mapping[str, Any]) -> LossWeights:
     """The losses of a spec; a pair loss of one's own is imported here, inside the stage, and nowhere else."""
+    weights = LossWeights(
+        rm=loss["rm"],
+        lm=loss["lm"],
+        lm_normalization=loss.get("lm_normalization", "token"),
+        margin=loss["margin"],
+    )
     kind = loss.get("kind", "bradley_terry")
     if ":" not in kind:
-        return LossWeights(rm=loss["rm"], lm=loss["lm"], margin=loss["margin"])
+        return weights
     module, _, name = kind.partition(":")
-    pair_loss = getattr(importlib.import_module(module), name)
-    return LossWeights(rm=loss["rm"], lm=loss["lm"], margin=loss["margin"], pair_loss=pair_loss)
+    return replace(weights, pair_loss=getattr(importlib.import_module(module), name))
 
 
 def anneal(schedule: Mapping[str, Any], peak: float, steps: int) -> Schedule:
@@ -87,6 +93,7 @@ def run_training(
             row_tokens=context.how.row_tokens,
             rows_per_micro_batch=context.how.rows_per_micro_batch,
             log_every=context.how.log_every,
+            loss_balance_every=context.how.loss_balance_every,
         ),
         stop_step=stop_step,
         emit=context.emit,

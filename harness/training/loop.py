@@ -7,6 +7,7 @@ no files but its own resume point and writes no others: events go to `emit`, res
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from harness.errors import CorruptArtifact, DataError, MissingRequirement, RecipeError, TrainingStopped
-from harness.events import Event, Metrics, Progress
+from harness.events import Event, Metrics, Progress, Warned
 from harness.models.losses import LossWeights, pair_statistics
 from harness.models.packing import Group, GroupSource
 from harness.models.reward_model import Precision, RewardModel
 from harness.training.checkpoints import MODEL_FOLDER, ResumePoint, TrainingState
-from harness.training.gradients import BatchResult, accumulate_gradients
-from harness.training.monitor import Monitor, require_finite
+from harness.training.gradients import BatchResult, accumulate_gradients, loss_gradient_norms
+from harness.training.monitor import Monitor, dominance, require_finite
 from harness.training.optimizer import (
     AdamWSettings,
     new_optimizer,
@@ -32,6 +33,7 @@ from harness.training.optimizer import (
     select_parameters,
 )
 from harness.training.schedules import Schedule, learning_rate
+from harness.training.speed import TrainingCost, Work, matmul_peak
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +67,15 @@ class TrainingRuntime:
         row_tokens: budget of a packed row.
         rows_per_micro_batch: rows of one forward and backward pass.
         log_every: steps between metrics; the last step is always logged.
+        loss_balance_every: steps between measurements of each loss's own gradient, where there are two losses; 0 makes
+            none. One costs about as much as two steps, and its step is logged.
     """
 
     device: str = "cpu"
     row_tokens: int
     rows_per_micro_batch: int
     log_every: int = 10
+    loss_balance_every: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +142,24 @@ def train(
     monitor = state.monitor if state is not None else Monitor()
 
     accelerator = _accelerator(runtime.device)
+    model.use_attention_of(accelerator.device)
     parameters = select_parameters(model, settings.loss, frozen_backbone=settings.frozen_backbone)
     prepared, optimizer = accelerator.prepare(model.train(), new_optimizer(parameters, settings.optimizer))
     if state is not None:
         restore_optimizer(optimizer, parameters, state.optimizer)
-    clock = _Clock(tokens=monitor.tokens)
+    accumulate = functools.partial(
+        accumulate_gradients,
+        row_tokens=runtime.row_tokens,
+        rows_per_micro_batch=runtime.rows_per_micro_batch,
+        device=accelerator.device,
+        precision=settings.precision,
+        backward=accelerator.backward,
+    )
+    clock = _Clock(
+        cost=TrainingCost.of(model, frozen_backbone=settings.frozen_backbone),
+        peak=matmul_peak(accelerator.device.type, settings.precision),
+    )
+    warned = False
 
     def current() -> TrainingState:
         return TrainingState(step=step, optimizer=optimizer_tensors(optimizer, parameters), monitor=monitor)
@@ -150,31 +168,30 @@ def train(
         batch = pairs_of[step * settings.global_batch : (step + 1) * settings.global_batch]
         groups: list[Group] = [sources[source].group(index) for source, index in batch.tolist()]
         optimizer.zero_grad()
-        result = accumulate_gradients(
-            prepared,
-            groups,
-            loss=settings.loss,
-            row_tokens=runtime.row_tokens,
-            rows_per_micro_batch=runtime.rows_per_micro_batch,
-            device=accelerator.device,
-            precision=settings.precision,
-            backward=accelerator.backward,
-        )
+        balance: dict[str, float] = {}
+        if runtime.loss_balance_every and (step + 1) % runtime.loss_balance_every == 0:
+            balance = loss_gradient_norms(
+                prepared, parameters.values(), groups, loss=settings.loss, accumulate=accumulate
+            )
+        result = accumulate(prepared, groups, loss=settings.loss)
         limit = settings.optimizer.clip_norm
         norm = accelerator.clip_grad_norm_(parameters.values(), float("inf") if limit is None else limit)
         rate = learning_rate(settings.schedule, step)
-        values = {**_step_values(result), "grad_norm": float(norm), "learning_rate": rate}
+        values = {**_step_values(result), "grad_norm": float(norm), **balance, "learning_rate": rate}
         require_finite(step + 1, values)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
         step += 1
         model.has_head = model.has_head or len(result.chosen) > 0
-        monitor.observe(_smoothed_values(values), tokens=result.tokens, groups=len(groups))
+        monitor.observe(_smoothed_values(values), tokens=result.work.tokens, groups=len(groups))
         monitor.require_stable(step, settings.schedule.warmup_steps)
-        if step % runtime.log_every == 0 or step == stop_step:
-            speed = clock.tokens_per_second(monitor.tokens)
-            emit(Metrics(step=step, values={**values, "tokens_per_second": speed}))
+        clock.count(result.work)
+        if balance and not warned and step > settings.schedule.warmup_steps and (message := dominance(balance)):
+            emit(Warned(message=f"at step {step} {message}"))
+            warned = True  # once a run: the curves tell the rest
+        if step % runtime.log_every == 0 or step == stop_step or balance:
+            emit(Metrics(step=step, values={**values, **clock.speeds()}))
             emit(Progress(done=step, total=stop_step, unit="steps"))
         stop = should_stop()
         if resume is not None and (stop or clock.save_is_due(resume.every_seconds)):
@@ -208,17 +225,27 @@ def _accelerator(device: str) -> Accelerator:
 
 
 class _Clock:
-    """Wall time since the last log and the last save."""
+    """Work and wall time since the last log, wall time since the last save."""
 
-    def __init__(self, tokens: int) -> None:
-        self._tokens = tokens
+    def __init__(self, *, cost: TrainingCost, peak: float) -> None:
+        self._cost, self._peak = cost, peak
+        self._tokens, self._flop = 0, 0.0
         self._logged = self._saved = time.monotonic()
 
-    def tokens_per_second(self, tokens: int) -> float:
+    def count(self, work: Work) -> None:
+        self._tokens += work.tokens
+        self._flop += self._cost.flop(work)
+
+    def speeds(self) -> dict[str, float]:
         now = time.monotonic()
-        speed = (tokens - self._tokens) / max(now - self._logged, 1e-9)
-        self._tokens, self._logged = tokens, now
-        return speed
+        seconds = max(now - self._logged, 1e-9)
+        speeds = {
+            "tokens_per_second": self._tokens / seconds,
+            "flop_per_second": self._flop / seconds,
+            "matmul_peak_share": self._flop / seconds / self._peak,
+        }
+        self._tokens, self._flop, self._logged = 0, 0.0, now
+        return speeds
 
     def save_is_due(self, every_seconds: float) -> bool:
         now = time.monotonic()

@@ -29,6 +29,9 @@ update: near 0.69 for a fresh Bradley-Terry head, near ln(vocabulary), 8 to 12, 
 does not reach the bound and a blown-up training does at once. The offset keeps a training that starts near loss 0 from
 failing over a small rise."""
 
+DOMINANCE = 10.0
+"""One loss dominates where its weighted gradient is so many times the other's: the other then hardly moves anything."""
+
 
 @dataclass(kw_only=True)
 class Monitor:
@@ -83,6 +86,22 @@ class Monitor:
             "weights": self.weights,
             "first": self.first,
         }
+
+
+def dominance(values: Mapping[str, float]) -> str | None:
+    """A line on the loss that dominates by its gradient, if one does.
+
+    Args:
+        values: `grad_norm_rm` and `grad_norm_lm` among them.
+    """
+    rm, lm = values["grad_norm_rm"], values["grad_norm_lm"]
+    if max(rm, lm) <= DOMINANCE * min(rm, lm):
+        return None
+    larger, smaller = ("RM", "LM") if rm > lm else ("LM", "RM")
+    return (
+        f"the {larger} loss dominates: weighted gradient norms are {rm:.3g} (RM) and {lm:.3g} (LM), more than"
+        f" {DOMINANCE:g} to 1; raise the weight of the {smaller} loss or lower the other's"
+    )
 
 
 def require_finite(step: int, values: Mapping[str, float]) -> None:

@@ -10,7 +10,14 @@ import torch
 from torch.nn import functional
 
 from harness.errors import RecipeError
-from harness.models.losses import LossWeights, bradley_terry_sum, lm_cross_entropy_sum, pair_statistics
+from harness.models.losses import (
+    POSITIONS_AT_ONCE,
+    VOCABULARY_AT_ONCE,
+    LossWeights,
+    bradley_terry_sum,
+    lm_cross_entropy_sum,
+    pair_statistics,
+)
 
 
 def test_bradley_terry_is_minus_log_of_the_preference_probability() -> None:
@@ -30,33 +37,44 @@ def test_bradley_terry_stays_finite_for_extreme_rewards() -> None:
 
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("chunk_positions", [1, 7, 20, 1000])
-def test_chunked_cross_entropy_equals_the_plain_one(
-    softcap: float | None, with_bias: bool, chunk_positions: int
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("positions", [1, POSITIONS_AT_ONCE, POSITIONS_AT_ONCE + 88])
+@pytest.mark.parametrize("vocabulary", [33, VOCABULARY_AT_ONCE, VOCABULARY_AT_ONCE + 5])
+def test_tiled_cross_entropy_equals_the_plain_one(
+    softcap: float | None, with_bias: bool, weighted: bool, positions: int, vocabulary: int
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    hidden, weight = (torch.randn(size, 8, dtype=torch.float64, generator=generator) for size in (20, 33))
-    labels = torch.randint(33, (20,), generator=generator)
+    hidden, weight = (
+        torch.randn(size, 4, dtype=torch.float64, generator=generator) for size in (positions, vocabulary)
+    )
+    labels = torch.randint(vocabulary, (positions,), generator=generator)
+    labels[0] = vocabulary - 1
     inputs = [hidden, weight]
     if with_bias:
-        inputs.append(torch.randn(33, dtype=torch.float64, generator=generator))
+        inputs.append(torch.randn(vocabulary, dtype=torch.float64, generator=generator))
     for tensor in inputs:
         tensor.requires_grad_()
     logits = functional.linear(*inputs)
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
-    plain = functional.cross_entropy(logits, labels, reduction="sum")
-    chunked = lm_cross_entropy_sum(
-        hidden, labels, weight, inputs[2] if with_bias else None, softcap=softcap, chunk_positions=chunk_positions
+    weights = torch.rand(positions, dtype=torch.float64, generator=generator) if weighted else torch.ones(positions)
+    plain = functional.cross_entropy(logits, labels, reduction="none") @ weights.double()
+    tiled = lm_cross_entropy_sum(
+        hidden,
+        labels,
+        weight,
+        inputs[2] if with_bias else None,
+        softcap=softcap,
+        position_weights=weights if weighted else None,
     )
-    torch.testing.assert_close(chunked, plain, rtol=1e-12, atol=0)
+    torch.testing.assert_close(tiled, plain, rtol=1e-12, atol=0)
     for ours, theirs in zip(
-        torch.autograd.grad(chunked * 0.3, inputs), torch.autograd.grad(plain * 0.3, inputs), strict=True
+        torch.autograd.grad(tiled * 0.3, inputs), torch.autograd.grad(plain * 0.3, inputs), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-def test_chunked_cross_entropy_gives_gradients_only_where_asked() -> None:
+def test_tiled_cross_entropy_gives_gradients_only_where_asked() -> None:
     hidden = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
     weight = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
     labels = torch.tensor([0, 1, 2, 3, 5])
@@ -67,20 +85,20 @@ def test_chunked_cross_entropy_gives_gradients_only_where_asked() -> None:
         assert not lm_cross_entropy_sum(hidden, labels, weight).requires_grad
 
 
-def test_chunked_cross_entropy_of_no_positions_is_zero() -> None:
+def test_tiled_cross_entropy_of_no_positions_is_zero() -> None:
     hidden = torch.empty(0, 4, requires_grad=True)
     loss = lm_cross_entropy_sum(hidden, torch.empty(0, dtype=torch.int64), torch.ones(6, 4))
     torch.autograd.backward([loss])
     assert loss.item() == 0.0
 
 
-def test_chunked_cross_entropy_accumulates_in_fp32_under_bf16_autocast() -> None:
+def test_tiled_cross_entropy_sums_in_fp32_under_bf16_autocast() -> None:
     generator = torch.Generator().manual_seed(0)
     hidden, weight = (torch.randn(size, 16, generator=generator, requires_grad=True) for size in (64, 50))
     labels = torch.randint(50, (64,), generator=generator)
     exact = functional.cross_entropy(hidden @ weight.t(), labels, reduction="sum")
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = lm_cross_entropy_sum(hidden, labels, weight, chunk_positions=10)
+        rounded = lm_cross_entropy_sum(hidden, labels, weight)
     assert rounded.dtype == torch.float32
     assert rounded.item() == pytest.approx(exact.item(), rel=0.02)
     for ours, theirs in zip(

@@ -90,6 +90,22 @@ def test_a_token_sees_exactly_what_it_would_see_alone(groups: list[list[np.ndarr
 
 @settings(max_examples=60, deadline=None)
 @given(groups_of_tokens(), st.integers(1, 60))
+def test_a_window_reaches_back_along_a_tokens_own_sequence(groups: list[list[np.ndarray]], row_tokens: int) -> None:
+    visible = {
+        ids[place]: set(ids[max(0, place - 3) : place + 1])
+        for ids in sequences(groups).values()
+        for place in range(len(ids))
+    }
+    batch = collate(pack(groups, row_tokens))
+    for number, row in enumerate(pack(groups, row_tokens)):
+        written = batch.input_ids[number].numpy()
+        for place in range(len(row)):
+            seen = np.flatnonzero(batch.mask(window=4)[number, 0, place].numpy())
+            assert set(written[seen]) == visible[int(written[place])]
+
+
+@settings(max_examples=60, deadline=None)
+@given(groups_of_tokens(), st.integers(1, 60))
 def test_scores_and_targets_are_where_they_belong(groups: list[list[np.ndarray]], row_tokens: int) -> None:
     alone = sequences(groups)
     batch = collate(pack(groups, row_tokens))

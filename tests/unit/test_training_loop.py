@@ -22,7 +22,7 @@ from harness.errors import (
     TrainingDiverged,
     TrainingStopped,
 )
-from harness.events import Event, Metrics, Progress
+from harness.events import Event, Metrics, Progress, Warned
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
 from harness.models.sources import tiny_model
@@ -42,6 +42,7 @@ SETTINGS = TrainingSettings(
     loss=LossWeights(rm=1.0, lm=1.0),
     optimizer=AdamWSettings(weight_decay=0.1, clip_norm=0.5),
 )
+SPEEDS = {"tokens_per_second", "flop_per_second", "matmul_peak_share"}
 RUNTIME = TrainingRuntime(row_tokens=64, rows_per_micro_batch=2, log_every=3)
 
 
@@ -115,7 +116,7 @@ def digests(directory: Path) -> dict[str, str]:
 def without_speed(event: Event) -> dict[str, float] | None:
     if not isinstance(event, Metrics):
         return None
-    return {name: value for name, value in event.values.items() if name != "tokens_per_second"} | {"step": event.step}
+    return {name: value for name, value in event.values.items() if name not in SPEEDS} | {"step": event.step}
 
 
 @pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])
@@ -195,13 +196,42 @@ def test_metrics_tell_what_happened() -> None:
     assert [(event.done, event.total) for event in events if isinstance(event, Progress)] == [(3, 8), (6, 8), (8, 8)]
     names = {"loss", "loss_rm", "loss_lm", "accuracy", "margin", "reward_mean", "reward_std", "learning_rate"}
     for event in metrics:
-        assert set(event.values) == names | {"grad_norm", "tokens_per_second"}
+        assert set(event.values) == names | {"grad_norm"} | SPEEDS
         assert event.values["loss"] == pytest.approx(event.values["loss_rm"] + event.values["loss_lm"])
         assert event.values["learning_rate"] == learning_rate(SETTINGS.schedule, event.step - 1)
-        assert event.values["tokens_per_second"] > 0
+        assert all(event.values[name] > 0 for name in SPEEDS)
     data = pairs()
     assert (result.steps, result.groups) == (STEPS, STEPS * GLOBAL_BATCH)
     assert result.tokens == sum(sum(map(len, data.group(int(index)))) for index in ORDER)
+
+
+def test_each_losss_gradient_is_measured_outside_the_step() -> None:
+    plain, measured, events = build(), build(), []
+    run(plain)
+    run(measured, runtime=replace(RUNTIME, loss_balance_every=4), emit=events.append)
+    assert_same_bits(weights(measured), weights(plain))
+    points = {event.step: event.values for event in events if isinstance(event, Metrics)}
+    assert sorted(points) == [3, 4, 6, 8]
+    assert [step for step, values in points.items() if "grad_norm_rm" in values] == [4, 8]
+    # the same step with one loss alone has that loss's gradient
+    for name, loss in [("grad_norm_rm", LossWeights(rm=1, lm=0)), ("grad_norm_lm", LossWeights(rm=0, lm=1))]:
+        model, alone = build(), []
+        at_start = replace(SETTINGS, schedule=Constant(peak=1e-30))
+        run(model, settings=at_start, runtime=replace(RUNTIME, loss_balance_every=1), stop=1, emit=alone.append)
+        (found,) = [event.values[name] for event in alone if isinstance(event, Metrics)]
+        run(build(), settings=replace(at_start, loss=loss), stop=1, emit=alone.append)
+        assert found == pytest.approx(alone[-2].values["grad_norm"], rel=1e-5)
+
+
+def test_a_loss_that_dominates_is_told_once() -> None:
+    events: list[Event] = []
+    lopsided = replace(SETTINGS, loss=LossWeights(rm=1e-6, lm=1.0))
+    run(build(), settings=lopsided, runtime=replace(RUNTIME, loss_balance_every=1), emit=events.append)
+    (warning,) = [event for event in events if isinstance(event, Warned)]
+    assert "step 3 the LM loss dominates" in warning.message
+    events.clear()
+    run(build(), runtime=replace(RUNTIME, loss_balance_every=1), emit=events.append)
+    assert not [event for event in events if isinstance(event, Warned)]
 
 
 def test_training_learns() -> None:
