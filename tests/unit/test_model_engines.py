@@ -312,6 +312,19 @@ def test_a_dead_engine_is_started_once_more_and_then_told(model: Path) -> None:
 
 @pytest.mark.vllm
 @no_vllm
+def test_what_went_wrong_is_told_and_not_only_that_it_did(tmp_path: Path) -> None:
+    model = save_small_model(tmp_path / "model")
+    save_file({"nobody.knows": torch.zeros(2)}, model / "more.safetensors")
+    runtime = VllmRuntime(cache_gb=1)
+    with (
+        VllmGenerator(str(model), prompt_format="raw", dtype="fp32", runtime=runtime) as engine,
+        pytest.raises(StageError, match="no module or parameter named"),
+    ):
+        engine.generate([ask("x")])
+
+
+@pytest.mark.vllm
+@no_vllm
 def test_problems_of_the_worker_are_told_as_they_are(tmp_path: Path) -> None:
     model = save_small_model(tmp_path / "model", chat=None)
     with (
