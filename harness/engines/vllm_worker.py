@@ -26,6 +26,7 @@ from harness.errors import HarnessError, MissingRequirement
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 SEED = 0  # of the engine; every request brings its own
+TOKENS_A_STEP = 4096  # of prompts, where there is no GPU
 
 
 class Server(Protocol):
@@ -149,9 +150,16 @@ def _start(llm: type[Any], model: str, settings: Mapping[str, Any], on_gpu: bool
         seed=SEED,
         disable_log_stats=True,
         load_format="safetensors",
-        **({"gpu_memory_utilization": settings["gpu_memory"]} if on_gpu else {}),
+        **({"gpu_memory_utilization": settings["gpu_memory"]} if on_gpu else _whole_prompts(more)),
         **more,
     )
+
+
+def _whole_prompts(more: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings under which no prompt is read in two steps: the engine then takes back a draw of the request's own
+    source, which on CPUs fails ("CPU Generator does not use offset")."""
+    longest = more.get("max_model_len", 0)
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(longest, TOKENS_A_STEP)}
 
 
 def _read_lines(lines: queue.SimpleQueue[str]) -> None:

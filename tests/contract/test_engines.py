@@ -194,6 +194,15 @@ def test_max_tokens_cuts_off(engine: Engine, requests: list[Request], completion
     assert sum(cut.finish_reason == "length" for cut in made) > len(made) / 2
 
 
+def test_more_than_fits_one_step(engine: Engine) -> None:
+    """Engines that serve several requests at once read their prompts in steps of some thousand tokens."""
+    longest = max(engine.prompts, key=len)
+    asked = [Request(id=str(seed), prompt=longest, seed=seed, sampling=engine.sampling) for seed in range(150)]
+    made = engine.generator.generate(asked)
+    assert [completion.id for completion in made] == [request.id for request in asked]
+    assert_same(engine.generator.generate(asked[70:75]), made[70:75])
+
+
 def test_nothing_asked(engine: Engine) -> None:
     assert engine.generator.generate([]) == []
 

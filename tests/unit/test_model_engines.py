@@ -25,6 +25,7 @@ from harness.engines.sampling import draw
 from harness.engines.transformers_engine import TransformersGenerator, TransformersScorer
 from harness.engines.vllm_engine import VllmGenerator, VllmScorer
 from harness.engines.vllm_process import VllmRuntime
+from harness.engines.vllm_worker import TOKENS_A_STEP
 from harness.errors import CorruptArtifact, DataError, HarnessError, MissingRequirement, RecipeError, StageError
 from harness.models.export import export_classifier
 from harness.models.reward_model import RewardModel
@@ -308,6 +309,18 @@ def test_a_dead_engine_is_started_once_more_and_then_told(model: Path) -> None:
         killer.join()
         assert "died 2 times" in str(caught.value)
         assert engine.process.pid is None
+
+
+@pytest.mark.vllm
+@no_vllm
+def test_more_prompts_than_one_step_reads(model: Path) -> None:
+    """None is read in two steps, after which vLLM would take back a draw: on CPUs that ends the engine."""
+    runtime = VllmRuntime(cache_gb=1)
+    asked = [ask(f"{number} {'The quick brown fox ' * 4}", seed=number, max_tokens=3) for number in range(150)]
+    with VllmGenerator(str(model), prompt_format="raw", dtype="fp32", runtime=runtime) as engine:
+        made = engine.generate(asked)
+        assert sum(completion.metadata["prompt_tokens"] for completion in made) > 2 * TOKENS_A_STEP
+        assert engine.generate(asked[60:65]) == made[60:65]
 
 
 @pytest.mark.vllm
