@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 Texts = NDArray[np.int32]
+Places = NDArray[np.int64]
 
 _FEWEST_SLOTS = 1 << 16
 _MOST_TAKEN = 0.8
@@ -21,13 +22,10 @@ _FREE = -1
 class BandIndex:
     """Texts by key. Texts are numbers below 2^31; keys must be well mixed, since their high bits are the address.
 
-    Args:
-        most: texts found for one key at most, the earliest ones. More are not stored, or keys that very many texts
-            have would take quadratic time.
+    A key's texts are found one after another: who adds must see to it that no key has very many.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._allocate(_FEWEST_SLOTS)
 
     def _allocate(self, slots: int) -> None:
@@ -36,10 +34,18 @@ class BandIndex:
         self._shift = np.uint64(64 - (slots.bit_length() - 1))
         self._taken = 0
 
-    def find(self, keys: Keys) -> tuple[NDArray[np.int64], Texts]:
-        """(place in `keys`, text) of every text stored with one of the keys, in no order."""
-        places: list[NDArray[np.int64]] = []
-        found: list[Texts] = []
+    def find(self, keys: Keys) -> tuple[Places, Texts, Places]:
+        """What is stored with keys, and where one more could be.
+
+        Returns:
+            (place in `keys`, text) of every text stored with one of them, in no order; and of each key the address to
+            `add` it at, good until something else is added.
+        """
+        while self._taken + len(keys) > _MOST_TAKEN * len(self._texts):
+            self._grow()
+        places = [np.empty(0, np.int64)]
+        found = [np.empty(0, np.int32)]
+        free = np.empty(len(keys), np.int64)
         waiting = np.arange(len(keys))
         slots = self._first(keys)
         while len(waiting):
@@ -49,24 +55,14 @@ class BandIndex:
             if hit.any():
                 places.append(waiting[hit])
                 found.append(texts[hit])
+            free[waiting[~taken]] = slots[~taken]
             waiting, slots = waiting[taken], self._next(slots[taken])
-        if not places:
-            return np.empty(0, np.int64), np.empty(0, np.int32)
-        return np.concatenate(places), np.concatenate(found)
+        return np.concatenate(places), np.concatenate(found), free
 
-    def add(self, keys: Keys, texts: Texts) -> None:
-        """Store a text with each key; texts must not fall from one call to the next."""
-        places, _ = self.find(keys)
-        if len(places):
-            full = np.bincount(places, minlength=len(keys)) >= self._most
-            keys, texts = keys[~full], texts[~full]
-        while self._taken + len(keys) > _MOST_TAKEN * len(self._texts):
-            self._grow()
-        self._store(keys, texts)
-
-    def _store(self, keys: Keys, texts: Texts) -> None:
+    def add(self, keys: Keys, texts: Texts, free: Places) -> None:
+        """Store a text with each key, all of which were last looked for together; `free` is from there."""
         waiting = np.arange(len(keys), dtype=np.int32)
-        slots = self._first(keys)
+        slots = free
         while len(waiting):
             free = self._texts[slots] == _FREE
             # Of several keys that want one slot the last written has it; the others go on with who found it taken.
@@ -84,10 +80,11 @@ class BandIndex:
         for start in range(0, len(texts), _MOVED_AT_ONCE):
             moved = texts[start : start + _MOVED_AT_ONCE]
             taken = moved != _FREE
-            self._store(keys[start : start + _MOVED_AT_ONCE][taken], moved[taken])
+            held = keys[start : start + _MOVED_AT_ONCE][taken]
+            self.add(held, moved[taken], self._first(held))
 
-    def _first(self, keys: Keys) -> NDArray[np.int64]:
+    def _first(self, keys: Keys) -> Places:
         return (keys >> self._shift).astype(np.int64)
 
-    def _next(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _next(self, slots: Places) -> Places:
         return (slots + 1) & (len(self._texts) - 1)

@@ -31,7 +31,8 @@ _SHINGLE_TOKENS = 3
 _PERMUTATIONS = 128
 # The bands are the most selective ones that still let this share of pairs at the threshold meet.
 _RECALL_AT_THRESHOLD = 0.99
-# Candidates compared with one text at most: a corpus of half-alike texts must not take quadratic time.
+# Candidates compared with one text at most, and earlier texts kept for one key: a corpus of half-alike texts must not
+# take quadratic time.
 _MOST_CANDIDATES = 256
 # Odd numbers that spread bits (from splitmix64): keys of bands must differ in their high bits.
 _SPREAD = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -39,9 +40,9 @@ _BATCH = 1_000  # texts compared at once
 
 
 def shingle_hashes(texts: Sequence[str]) -> list[Hashes]:
-    """The 64-bit hashes of each text's distinct shingles: what near copies are found by."""
+    """The 64-bit hashes of each text's distinct shingles, ascending: what near copies are found by."""
     hashed = RMinHash.hash_token_sets([_shingles(text) for text in texts])
-    return [np.array(own, np.uint64) for own in hashed]
+    return [np.sort(np.array(own, np.uint64)) for own in hashed]
 
 
 class NearDuplicates:
@@ -60,7 +61,7 @@ class NearDuplicates:
         self._threshold = threshold
         self._seed = seed
         self._permutations, self._bands = _sketch(threshold)
-        self._index = BandIndex(_MOST_CANDIDATES)
+        self._index = BandIndex()
         self._scratch = scratch
         self._ends = array("q", [0])  # of each kept text's shingles in the file
         self._numbers = array("q")  # of each kept text among all
@@ -86,8 +87,9 @@ class NearDuplicates:
 
     def _copies(self, shingles: Sequence[Hashes]) -> list[int | None]:
         keys = self._keys(shingles)
+        places, texts, free = self._index.find(keys.ravel())
         earlier: dict[int, list[int]] = defaultdict(list)  # row -> kept texts of earlier batches
-        for place, text in zip(*(found.tolist() for found in self._index.find(keys.ravel())), strict=True):
+        for place, text in zip(places.tolist(), texts.tolist(), strict=True):
             earlier[place // self._bands].append(text)
         among: dict[int, list[int]] = defaultdict(list)  # key -> kept texts of this batch
         repeated = set(_repeated(keys))
@@ -104,15 +106,21 @@ class NearDuplicates:
                 rows.append(row)
                 self._keep(own)
             self._seen += 1
+        new = (np.bincount(places, minlength=keys.size) < _MOST_CANDIDATES).reshape(keys.shape)[rows].ravel()
         kept = np.arange(len(self._numbers) - len(rows), len(self._numbers), dtype=np.int32)
-        self._index.add(keys[rows].ravel(), np.repeat(kept, self._bands))
+        where = free.reshape(keys.shape)[rows].ravel()
+        self._index.add(keys[rows].ravel()[new], np.repeat(kept, self._bands)[new], where[new])
         return found
 
     def _first_copied(self, own: Hashes, candidates: Sequence[int]) -> int | None:
         for candidate in candidates:
+            fewer, more = sorted((len(own), (self._ends[candidate + 1] - self._ends[candidate]) // own.itemsize))
+            if fewer < self._threshold * more:
+                continue  # even if it held all of the smaller one
             other = self._shingles_of(candidate)
-            shared = len(np.intersect1d(own, other, assume_unique=True))
-            if shared >= self._threshold * (len(own) + len(other) - shared):
+            places = np.minimum(own.searchsorted(other), len(own) - 1)
+            shared = np.count_nonzero(own[places] == other)
+            if shared >= self._threshold * (fewer + more - shared):
                 return self._numbers[candidate]
         return None
 

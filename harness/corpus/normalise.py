@@ -58,7 +58,7 @@ def parse_function(source: str) -> FunctionNode:
     Raises:
         SyntaxError: the source is not exactly one parsable function.
     """
-    body = parse_quietly(textwrap.dedent(source)).body
+    body = parse_quietly(textwrap.dedent(source) if source[:1].isspace() else source).body
     if len(body) != 1 or not isinstance(body[0], FunctionNode):
         raise SyntaxError("not exactly one function")
     strip(body[0])
