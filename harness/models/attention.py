@@ -1,19 +1,26 @@
-"""What of attention depends on packed rows: which implementation a model may use, and the mask that it is given.
+"""What of attention depends on packed rows: which implementation a model may use, and what it is given.
 
 The library makes masks for whole rows; ours say who sees whom inside a group, so they are handed over ready-made (a
 four-dimensional mask passes through transformers as it is). Three implementations take one: SDPA a boolean, eager
-attention one it can add, FlexAttention a block mask that is never written out in full. This file must not know about
-losses, heads or training.
+attention one it can add, FlexAttention a block mask that is never written out in full.
+
+SDPA with a mask computes all of a row's square, hidden or not. So its rows are cut into pieces (`PIECES`): prompts among
+themselves, each response to its prompt and itself. This file must not know about losses, heads or training.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
-from transformers import PreTrainedConfig
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from harness.errors import RecipeError
-from harness.models.packing import Batch
+from harness.models.packing import Batch, Piece
 
 WINDOW_BY_LAYER = ("qwen2", "qwen3", "gemma2", "gemma3", "gemma3_text")
 """Model types that choose between a full and a sliding mask layer by layer, and so take both."""
@@ -23,6 +30,12 @@ WINDOW_THROUGHOUT = ("mistral",)
 
 SMALLEST_FLEX_HEAD = 16
 """FlexAttention's kernels multiply blocks of at least so many channels."""
+
+PIECES = "sdpa_pieces"
+"""Our attention's name in transformers: SDPA, but piece by piece where it is given the pieces of packed rows."""
+
+HANDS_ON = ("llama", "qwen2", "qwen3", "gemma3_text", "mistral")
+"""Model types known to hand what they are given on to attention, down all layers, and their layers' windows with it."""
 
 Mask = torch.Tensor | BlockMask
 
@@ -45,7 +58,7 @@ def require_attention(configuration: PreTrainedConfig) -> None:
     """
     text = configuration.get_text_config()
     implementation = configuration._attn_implementation
-    if implementation not in ("sdpa", "eager", "flex_attention"):
+    if implementation not in ("sdpa", PIECES, "eager", "flex_attention"):
         raise RecipeError(
             "packed rows need attention that takes a mask (sdpa, eager or flex_attention)",
             f"the model uses {implementation}",
@@ -60,8 +73,14 @@ def require_attention(configuration: PreTrainedConfig) -> None:
         raise RecipeError("a preference model must be a decoder", "this one's attention looks ahead")
 
 
-def attention_masks(batch: Batch, configuration: PreTrainedConfig, dtype: torch.dtype) -> Mask | dict[str, Mask]:
-    """The mask of a batch, or the masks by kind of layer, as the model's forward takes them.
+def attention_of_rows(configuration: PreTrainedConfig) -> str:
+    """The implementation for packed rows, given the one that is set: in SDPA's place ours, where the model suits it."""
+    implementation: str = configuration._attn_implementation
+    return PIECES if implementation == "sdpa" and configuration.model_type in HANDS_ON else implementation
+
+
+def attention_arguments(batch: Batch, configuration: PreTrainedConfig, dtype: torch.dtype) -> dict[str, Any]:
+    """What a model's forward takes so that each token of a batch sees what it would see alone.
 
     Args:
         batch: on the model's device.
@@ -73,16 +92,25 @@ def attention_masks(batch: Batch, configuration: PreTrainedConfig, dtype: torch.
     """
     text = configuration.get_text_config()
     implementation = configuration._attn_implementation
-    full = _mask(batch, None, implementation, dtype)
     window = _window(text)
-    if window is None:
-        return full
-    # Within its window a sliding layer sees what a full one does.
-    reaching = full if batch.longest <= window else _mask(batch, window, implementation, dtype)
-    if text.model_type in WINDOW_BY_LAYER:
-        return {"full_attention": full, "sliding_attention": reaching}
-    if text.model_type in WINDOW_THROUGHOUT or batch.longest <= window:
-        return reaching
+    reaches = window is None or batch.longest <= window  # then a sliding layer sees what a full one does
+    by_layer = window is not None and text.model_type in WINDOW_BY_LAYER
+    if implementation == PIECES:
+        # a mask keeps the library from making one; nobody looks at it
+        ignored = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device)
+        masks = {width: [piece.mask(width) for piece in batch.pieces] for width in {None, window}}
+        return {
+            "attention_mask": {"full_attention": ignored, "sliding_attention": ignored} if by_layer else ignored,
+            "pieces": batch.pieces,
+            "places": batch.places,
+            "piece_masks": masks,
+        }
+    if by_layer:
+        full = _mask(batch, None, implementation, dtype)
+        sliding = full if reaches else _mask(batch, window, implementation, dtype)
+        return {"attention_mask": {"full_attention": full, "sliding_attention": sliding}}
+    if reaches or text.model_type in WINDOW_THROUGHOUT:
+        return {"attention_mask": _mask(batch, None if reaches else window, implementation, dtype)}
     raise RecipeError(
         "sequences must fit the sliding attention window of a model that is not known to take a mask",
         f"one has {batch.longest} tokens and the window of {text.model_type} {window}",
@@ -90,11 +118,51 @@ def attention_masks(batch: Batch, configuration: PreTrainedConfig, dtype: torch.
     )
 
 
+def _attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    pieces: tuple[Piece, ...] | None = None,
+    places: torch.Tensor | None = None,
+    piece_masks: Mapping[int | None, Sequence[torch.Tensor]] | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """SDPA, (rows, heads, tokens, size) to (rows, tokens, heads, size); of packed rows piece by piece.
+
+    Args:
+        pieces, places: see `Batch`.
+        piece_masks: the pieces' masks by sliding window; a layer without one has None.
+    """
+    if pieces is None or places is None or piece_masks is None:
+        plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return plain
+    rows, _, tokens, size = query.shape
+    queries, keys, values = (tensor.transpose(1, 2).reshape(rows * tokens, -1) for tensor in (query, key, value))
+
+    def laid_out(tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        # index_select, not indexing: its backward adds row by row, the other's sorts first
+        return tensor.index_select(0, index.flatten()).view(*index.shape, -1, size).transpose(1, 2)
+
+    mixed = []
+    for piece, mask in zip(pieces, piece_masks[options.get("sliding_window")], strict=True):
+        parts = (laid_out(queries, piece.queries), laid_out(keys, piece.keys), laid_out(values, piece.keys))
+        output, _ = sdpa_attention_forward(module, *parts, mask, **options)
+        mixed.append(output.reshape(piece.queries.numel(), -1))
+    return torch.cat(mixed).index_select(0, places).view(rows, tokens, -1, size), None
+
+
+AttentionInterface.register(PIECES, _attend)
+AttentionMaskInterface.register(PIECES, sdpa_mask)
+
+
 def _mask(batch: Batch, window: int | None, implementation: str, dtype: torch.dtype) -> Mask:
     if implementation == "flex_attention":
         return block_mask(batch, window)
     visible = batch.mask(window)
-    if implementation == "sdpa":
+    if implementation in ("sdpa", PIECES):
         return visible
     return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)
 

@@ -9,9 +9,9 @@ training, scoring and the LM loss. This file must not know models or losses.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,12 @@ from numpy.typing import NDArray
 
 PAD_MULTIPLE = 8
 """Batches are padded to a multiple of this many tokens: what GPU attention kernels ask of a mask's row stride."""
+
+AFTER_ALL = 2**40
+"""A position beyond all sequences."""
+
+MOST_PADDED = 1.25
+"""Most that pieces of attention computed together may grow by padding: it is work, but so is starting another call."""
 
 Group = Sequence[NDArray[np.integer]]
 """[prompt, response 0, ..., response k-1], token ids; the prompt may be empty."""
@@ -43,6 +49,8 @@ class Row:
         prompts: for each token the segment of its group's prompt (for a prompt token, its own).
         spans: int64 (responses, 4): group, response, first token, end. Groups are numbered as they were given to
             `pack`.
+        parts: int64 (parts, 4): of every prompt and response that is not empty first token and end, first token and end
+            of what it sees before itself: of a response its prompt, of a prompt nothing.
         score_positions: int64 (responses,): the response's last token; for an empty response its prompt's.
         lm_positions: int64 (targets,): where the next token of a response 0 is predicted.
         lm_labels: int64 (targets,): that next token.
@@ -54,6 +62,7 @@ class Row:
     segments: NDArray[np.int64]
     prompts: NDArray[np.int64]
     spans: NDArray[np.int64]
+    parts: NDArray[np.int64]
     score_positions: NDArray[np.int64]
     lm_positions: NDArray[np.int64]
     lm_labels: NDArray[np.int64]
@@ -64,11 +73,54 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Attention of some prompts, or of some responses to their prompts and themselves, of about the same size.
+
+    Attributes:
+        queries, keys: int64 (parts, tokens), flat positions; pads repeat a part's first token.
+        query_positions, key_positions: int64 (parts, tokens), places in the token's own sequence. Pads among the keys
+            lie after all, so that nobody sees them; pads among the queries see what the part's first token sees.
+    """
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    query_positions: torch.Tensor
+    key_positions: torch.Tensor
+
+    @classmethod
+    def of(cls, parts: NDArray[np.int64], positions: NDArray[np.int64], device: torch.device | str) -> Self:
+        """From rows of `Row.parts` and all tokens' positions."""
+        own = [np.arange(start, end) for start, end in parts[:, :2]]
+        seen = [np.concatenate([np.arange(*before), itself]) for before, itself in zip(parts[:, 2:], own, strict=True)]
+        queries, keys = (_rectangle(ranges, fill=-1) for ranges in (own, seen))
+        first = parts[:, :1]
+
+        def moved(plane: NDArray[np.int64]) -> torch.Tensor:
+            return torch.from_numpy(plane).to(device)
+
+        return cls(
+            queries=moved(np.where(queries < 0, first, queries)),
+            keys=moved(np.where(keys < 0, first, keys)),
+            query_positions=moved(np.where(queries < 0, positions[first], positions[queries])),
+            key_positions=moved(np.where(keys < 0, AFTER_ALL, positions[keys])),
+        )
+
+    def mask(self, window: int | None = None) -> torch.Tensor:
+        """Who sees whom: bool (parts, 1, query tokens, key tokens), see `Batch.mask`."""
+        distance = self.query_positions[:, :, None] - self.key_positions[:, None, :]
+        visible = distance >= 0 if window is None else (distance >= 0) & (distance < window)
+        return visible.unsqueeze(1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Rows of one forward pass, padded on the right. Indices point into the flattened (rows · tokens).
 
     Attributes:
         input_ids, position_ids, segments, prompts: int64 (rows, tokens), see `Row`; a pad is a segment of its own.
+        pieces: the rows' attention, cut into prompts and responses.
+        places: int64 (rows · tokens,): where each token is among the flattened and joined queries of `pieces`; 0 for a
+            pad, which is in none.
         score_index: int64 (responses,), flat position of each response's reward.
         responses: int64 (responses, 2) on the CPU: (group, response) of each score.
         lm_index, lm_labels, lm_lengths: int64 (targets,), flat position that predicts, token that is right, targets of
@@ -81,6 +133,8 @@ class Batch:
     position_ids: torch.Tensor
     segments: torch.Tensor
     prompts: torch.Tensor
+    pieces: tuple[Piece, ...]
+    places: torch.Tensor
     score_index: torch.Tensor
     responses: NDArray[np.int64]
     lm_index: torch.Tensor
@@ -163,11 +217,19 @@ def collate(rows: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
     def flat(positions: list[NDArray[np.int64]]) -> torch.Tensor:
         return joined([place * width + values for place, values in enumerate(positions)])
 
+    parts = np.concatenate([row.parts + place * width for place, row in enumerate(rows)])
+    pieces = [Piece.of(some, planes[1].ravel(), device) for some in _alike(parts)]
+    queries = torch.cat([piece.queries.flatten() for piece in pieces])
+    places = torch.zeros(len(rows) * width, dtype=torch.int64, device=device)
+    places[queries.flip(0)] = torch.arange(len(queries), device=device).flip(0)
+
     return Batch(
         input_ids=input_ids,
         position_ids=position_ids,
         segments=segments,
         prompts=prompts,
+        pieces=tuple(pieces),
+        places=places,
         score_index=flat([row.score_positions for row in rows]),
         responses=np.concatenate([row.spans[:, :2] for row in rows]),
         lm_index=flat([row.lm_positions for row in rows]),
@@ -178,12 +240,37 @@ def collate(rows: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
     )
 
 
+def _alike(parts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Rows of `Row.parts` that are of about the same size together, largest first."""
+    queries = parts[:, 1] - parts[:, 0]
+    keys = queries + parts[:, 3] - parts[:, 2]
+    some: list[int] = []
+    for part in np.lexsort((queries, keys))[::-1]:
+        grown = [*some, int(part)]
+        rectangle = len(grown) * queries[grown].max() * keys[grown].max()
+        if some and rectangle > MOST_PADDED * (queries[grown] * keys[grown]).sum():
+            yield parts[some]
+            grown = [int(part)]
+        some = grown
+    if some:
+        yield parts[some]
+
+
+def _rectangle(ranges: Sequence[NDArray[np.int64]], *, fill: int) -> NDArray[np.int64]:
+    """Ranges one under another, filled up on the right."""
+    rectangle = np.full((len(ranges), max(map(len, ranges))), fill, dtype=np.int64)
+    for row, values in zip(rectangle, ranges, strict=True):
+        row[: len(values)] = values
+    return rectangle
+
+
 def _lay_out(groups: Sequence[Group], numbers: Sequence[int]) -> Row:
     """One row of the groups with these numbers, in this order."""
     parts: list[NDArray[np.integer]] = []
     first_positions: list[int] = []
     prompt_segments: list[int] = []
     spans: list[tuple[int, int, int, int]] = []
+    cut: list[tuple[int, int, int, int]] = []
     score_positions: list[int] = []
     lm_positions: list[NDArray[np.int64]] = []
     lm_labels: list[NDArray[np.integer]] = []
@@ -198,10 +285,12 @@ def _lay_out(groups: Sequence[Group], numbers: Sequence[int]) -> Row:
             first_positions.append(0 if place == 0 else len(prompt))
             start, end = end, end + len(part)
             if place == 0:
-                last_of_prompt = end - 1
+                prompt_start, prompt_end = start, end
+                cut.append((start, end, start, start))
                 continue
             spans.append((number, place - 1, start, end))
-            score_positions.append(end - 1 if len(part) else last_of_prompt)
+            cut.append((start, end, prompt_start, prompt_end))
+            score_positions.append(end - 1 if len(part) else prompt_end - 1)
             if place == 1:
                 targets = lm_target_count(groups[number])
                 untargeted = len(part) - targets
@@ -217,6 +306,7 @@ def _lay_out(groups: Sequence[Group], numbers: Sequence[int]) -> Row:
         segments=np.repeat(np.arange(len(parts)), lengths),
         prompts=np.repeat(np.array(prompt_segments), lengths),
         spans=np.array(spans, dtype=np.int64),
+        parts=np.array([part for part in cut if part[0] < part[1]], dtype=np.int64),
         score_positions=np.array(score_positions, dtype=np.int64),
         lm_positions=np.concatenate(lm_positions),
         lm_labels=np.concatenate(lm_labels).astype(np.int64),

@@ -20,7 +20,13 @@ from torch.nn.utils import skip_init
 from transformers import AutoConfig, PreTrainedModel
 
 from harness.errors import CorruptArtifact, RecipeError
-from harness.models.attention import attention_masks, attention_to_load, require_attention, suits_flex_attention
+from harness.models.attention import (
+    attention_arguments,
+    attention_of_rows,
+    attention_to_load,
+    require_attention,
+    suits_flex_attention,
+)
 from harness.models.losses import LmNormalization, lm_cross_entropy_sum
 from harness.models.packing import Batch
 from harness.models.sources import load_causal_model, without_dropout
@@ -63,6 +69,7 @@ class RewardModel(nn.Module):
         super().__init__()
         _require_supported(backbone)
         self.backbone = without_dropout(backbone)
+        self.use_attention_of(backbone.device)
         hidden_size = backbone.config.get_text_config().hidden_size
         # skip_init: the usual constructor would draw from the process's random state
         self.head: nn.Linear = skip_init(  # type: ignore[no-untyped-call]
@@ -97,12 +104,13 @@ class RewardModel(nn.Module):
         )
 
     def use_attention_of(self, device: torch.device | str) -> None:
-        """Switches to FlexAttention on a GPU and away from it elsewhere; results differ by rounding only."""
+        """Switches to the attention that suits a device; results differ by rounding only."""
         configuration, flex = self.backbone.config, "flex_attention"
         if suits_flex_attention(configuration, device) and self.backbone._supports_flex_attn:
             self.backbone.set_attn_implementation(flex)
         elif configuration._attn_implementation == flex:
             self.backbone.set_attn_implementation(attention_to_load(configuration) or "sdpa")
+        self.backbone.set_attn_implementation(attention_of_rows(configuration))
 
     def save(self, directory: Path) -> None:
         """Writes the backbone as an ordinary transformers checkpoint (safetensors), and the head beside it."""
@@ -151,8 +159,8 @@ class RewardModel(nn.Module):
         output = self.backbone.base_model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
-            attention_mask=attention_masks(batch, self.backbone.config, self.backbone.dtype),
             use_cache=False,
+            **attention_arguments(batch, self.backbone.config, self.backbone.dtype),
         )
         hidden: torch.Tensor = output.last_hidden_state.flatten(0, 1)
         return hidden

@@ -31,9 +31,9 @@ WINDOW = 9
 ALTERNATING = ["sliding_attention", "full_attention"]
 
 
-def _configurations() -> dict[str, tuple[type[PreTrainedConfig], dict[str, object]]]:
-    windowed = {"use_sliding_window": True, "sliding_window": WINDOW, "layer_types": ALTERNATING}
-    gemma = {"head_dim": 8, "sliding_window": WINDOW, "layer_types": ALTERNATING, "query_pre_attn_scalar": 8}
+def _configurations(window: int) -> dict[str, tuple[type[PreTrainedConfig], dict[str, object]]]:
+    windowed = {"use_sliding_window": True, "sliding_window": window, "layer_types": ALTERNATING}
+    gemma = {"head_dim": 8, "sliding_window": window, "layer_types": ALTERNATING, "query_pre_attn_scalar": 8}
     return {
         "llama": (LlamaConfig, {}),
         "qwen2": (Qwen2Config, {}),
@@ -42,16 +42,18 @@ def _configurations() -> dict[str, tuple[type[PreTrainedConfig], dict[str, objec
         "qwen3-window": (Qwen3Config, {"head_dim": 8, **windowed}),
         "gemma2": (Gemma2Config, {**gemma, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}),
         "gemma3": (Gemma3TextConfig, gemma),
-        "mistral": (MistralConfig, {"sliding_window": WINDOW}),
+        "mistral": (MistralConfig, {"sliding_window": window}),
     }
 
 
-FAMILIES = tuple(_configurations())
+FAMILIES = tuple(_configurations(WINDOW))
 
 
-def family_configuration(family: str, *, tie: bool = False, vocabulary: int = VOCABULARY) -> PreTrainedConfig:
+def family_configuration(
+    family: str, *, tie: bool = False, vocabulary: int = VOCABULARY, window: int = WINDOW
+) -> PreTrainedConfig:
     """Two layers, 32 wide. No token has a special role."""
-    configuration_class, options = _configurations()[family]
+    configuration_class, options = _configurations(window)[family]
     return configuration_class(
         vocab_size=vocabulary,
         hidden_size=32,
@@ -69,10 +71,10 @@ def family_configuration(family: str, *, tie: bool = False, vocabulary: int = VO
 
 
 def family_model(
-    family: str, *, tie: bool = False, seed: int = 0, attention: str | None = None, vocabulary: int = VOCABULARY
+    family: str, *, tie: bool = False, seed: int = 0, attention: str | None = None, **sizes: int
 ) -> RewardModel:
     """Fresh weights are so small that attention is nearly uniform: enlarged, a leak or a wrong position shows."""
-    configuration = family_configuration(family, tie=tie, vocabulary=vocabulary)
+    configuration = family_configuration(family, tie=tie, **sizes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         backbone: PreTrainedModel = AutoModelForCausalLM.from_config(

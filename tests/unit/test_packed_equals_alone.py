@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, Cohere2Config
 
 from harness.errors import RecipeError
-from harness.models.attention import block_mask
+from harness.models.attention import PIECES, block_mask
 from harness.models.losses import LossWeights
 from harness.models.packing import collate, pack
 from harness.models.reward_model import RewardModel
@@ -111,8 +111,7 @@ def test_scores(family: str, double: bool, groups: Groups) -> None:
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ("llama", "qwen2", "qwen3")])
 def test_the_window_of_these_models_matters(family: str) -> None:
-    narrow, wide = family_model(family), family_model(family)
-    wide.backbone.config.sliding_window = 100
+    narrow, wide = family_model(family), family_model(family, window=100)
     groups = random_groups(np.random.default_rng(0), 20, responses=(2,), longest=LONGEST)
     scores = [
         np.concatenate(score_groups(model, Memory(groups), range(20), row_tokens=100)) for model in (narrow, wide)
@@ -133,7 +132,7 @@ def test_flex_attention_computes_the_same_forward(family: str) -> None:
     assert (found.rewards - expected.rewards).abs().max() <= 1e-5 * expected.rewards.abs().max()
     assert found.lm_loss.item() == pytest.approx(expected.lm_loss.item(), rel=1e-5)
     model.use_attention_of("cpu")
-    assert model.backbone.config._attn_implementation == ("eager" if family == "gemma2" else "sdpa")
+    assert model.backbone.config._attn_implementation == ("eager" if family == "gemma2" else PIECES)
 
 
 @pytest.mark.parametrize("window", [None, 1, 4, 30])

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -121,6 +122,28 @@ def test_scores_and_targets_are_where_they_belong(groups: list[list[np.ndarray]]
         wanted += [(ids[place - 1], ids[place]) for place in range(max(len(group[0]), 1), len(ids))]
     assert predicted == sorted(wanted)
     assert sum(map(lm_target_count, groups)) == len(wanted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(groups_of_tokens(), st.integers(1, 60), st.sampled_from([None, 1, 4]))
+def test_pieces_of_attention_are_the_mask(groups: list[list[np.ndarray]], row_tokens: int, window: int | None) -> None:
+    batch = collate(pack(groups, row_tokens))
+    rows, tokens = batch.input_ids.shape
+    expected = batch.mask(window)
+    seen = torch.zeros(rows * tokens, rows * tokens, dtype=torch.bool)
+    queries = torch.cat([piece.queries.flatten() for piece in batch.pieces])
+    for piece in batch.pieces:
+        visible = piece.mask(window)
+        assert visible.any(-1).all(), "no query may see nothing: its softmax would be undefined"
+        for part, query, key in visible[:, 0].nonzero().tolist():
+            seen[piece.queries[part, query], piece.keys[part, key]] = True
+    for row in range(rows):
+        real = batch.segments[row] >= 0
+        own = seen[row * tokens : (row + 1) * tokens]
+        assert int(own.sum()) == int(expected[row, 0][real].sum())
+        assert torch.equal(own[:, row * tokens : (row + 1) * tokens][real], expected[row, 0][real])
+        flat = torch.arange(row * tokens, (row + 1) * tokens)
+        assert torch.equal(queries[batch.places[flat[real]]], flat[real])
 
 
 def test_spans_name_the_tokens_of_each_response() -> None:
