@@ -14,6 +14,7 @@ from typing import Any
 from harness.corpus.document import Document
 
 _WORD = re.compile(r"\w+")
+_ASCII_WORDS = bytes(code if _WORD.fullmatch(chr(code)) else ord(" ") for code in range(128)).ljust(256)
 # A problem of fewer words than n is looked for as a whole, but not one so short that ordinary text may hold it.
 FEWEST_WORDS = 8
 EXAMPLES = 5
@@ -147,6 +148,8 @@ def contamination_of(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _words(text: str) -> list[str]:
+    if text.isascii():  # the same three times as fast: every document's words are looked at
+        return text.lower().encode().translate(_ASCII_WORDS).decode().split()
     return _WORD.findall(text.lower())
 
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
-from harness.corpus.decontaminate import EXAMPLES, FEWEST_WORDS, Contamination, Problem, ProblemIndex, contamination_of
+from harness.corpus.decontaminate import (
+    EXAMPLES,
+    FEWEST_WORDS,
+    Contamination,
+    Problem,
+    ProblemIndex,
+    _words,
+    contamination_of,
+)
 from harness.corpus.document import Document
 from harness.corpus.python_packages import read_functions
 
@@ -127,3 +136,9 @@ def test_parts_are_counted_as_one() -> None:
     told = contamination_of([part.counted() for part in parts])
     assert told == contamination_of([whole.counted()])
     assert (told["documents"], told["problems"], len(told["examples"])) == (8, 2, EXAMPLES)
+
+
+def test_words_of_plain_text_are_those_of_any_text() -> None:
+    plain = "".join(map(chr, range(128))) + " One_two: THREE-4 (five)\tsix\n'seven' \x1c eight"
+    assert _words(plain) == _words(f"{plain} \u00e9")[:-1] == re.findall(r"\w+", plain.lower())
+    assert _words("\u00c9t\u00e9 d'or, 3\u00b2") == ["\u00e9t\u00e9", "d", "or", "3\u00b2"]
