@@ -4,8 +4,8 @@ The library makes masks for whole rows; ours say who sees whom inside a group, s
 four-dimensional mask passes through transformers as it is). Three implementations take one: SDPA a boolean, eager
 attention one it can add, FlexAttention a block mask that is never written out in full.
 
-SDPA with a mask computes all of a row's square, hidden or not. So its rows are cut into pieces (`PIECES`): prompts among
-themselves, each response to its prompt and itself. This file must not know about losses, heads or training.
+SDPA with a mask computes the whole square of a row, hidden or not. So rows are cut into pieces (`PIECES`): the prompts
+by themselves, each response with its prompt and itself. This file must not know about losses, heads or training.
 """
 
 from __future__ import annotations
