@@ -17,7 +17,7 @@ from types import TracebackType
 
 from harness.corpus.document import Document
 from harness.corpus.near import Hashes, NearDuplicates
-from harness.corpus.normalise import FunctionNode, compiles, describe, prints_alike
+from harness.corpus.normalise import FunctionNode, compiles, describes, prints_alike
 
 # Reasons a document is dropped for by itself, in the order they are looked at.
 ALONE = (
@@ -140,7 +140,7 @@ def _reason_alone(document: Document, bounds: Bounds) -> str | None:
         return "language"
     if bounds.licences is not None and not _is_allowed(document.licence, bounds.licences):
         return "licence"
-    if len(describe(document.description, len(document.description))) < bounds.min_description_characters:
+    if not describes(document.description, bounds.min_description_characters):
         return "description_short"
     if len(document.text) < bounds.min_characters:
         return "too_short"

@@ -8,11 +8,12 @@ Source: Broder, "On the resemblance and containment of documents" (1997).
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tempfile
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -29,7 +30,8 @@ Hashes = NDArray[np.uint64]
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _SHINGLE_TOKENS = 3
 _PERMUTATIONS = 128
-# The bands are the most selective ones that still let this share of pairs at the threshold meet.
+# The bands, and how many of them two texts must share, are the most selective ones that still let this share of pairs
+# at the threshold meet.
 _RECALL_AT_THRESHOLD = 0.99
 # Candidates compared with one text at most, and earlier texts kept for one key: a corpus of half-alike texts must not
 # take quadratic time.
@@ -61,9 +63,11 @@ class NearDuplicates:
         self._threshold = threshold
         self._seed = seed
         self._permutations, self._bands = _sketch(threshold)
+        self._fewest = _fewest_shared(threshold ** (self._permutations // self._bands), self._bands)
         self._index = BandIndex()
         self._scratch = scratch
         self._ends = array("q", [0])  # of each kept text's shingles in the file
+        self._unwritten: list[Hashes] = []  # the last ones', not there yet
         self._numbers = array("q")  # of each kept text among all
         self._seen = 0
 
@@ -97,7 +101,8 @@ class NearDuplicates:
         found: list[int | None] = []
         for row, own in enumerate(shingles):
             shared = [key for key in keys[row].tolist() if key in repeated]
-            candidates = {*earlier.get(row, ()), *chain.from_iterable(among[key] for key in shared)}
+            met = Counter(chain(earlier.get(row, ()), *(among[key] for key in shared)))
+            candidates = [text for text, bands in met.items() if bands >= self._fewest]
             copied = self._first_copied(own, sorted(candidates)[:_MOST_CANDIDATES])
             found.append(copied)
             if copied is None:
@@ -106,6 +111,8 @@ class NearDuplicates:
                 rows.append(row)
                 self._keep(own)
             self._seen += 1
+        os.write(self._file.fileno(), b"".join(own.tobytes() for own in self._unwritten))
+        self._unwritten.clear()
         new = (np.bincount(places, minlength=keys.size) < _MOST_CANDIDATES).reshape(keys.shape)[rows].ravel()
         kept = np.arange(len(self._numbers) - len(rows), len(self._numbers), dtype=np.int32)
         where = free.reshape(keys.shape)[rows].ravel()
@@ -126,10 +133,13 @@ class NearDuplicates:
 
     def _keep(self, own: Hashes) -> None:
         self._numbers.append(self._seen)
-        os.write(self._file.fileno(), own.tobytes())
+        self._unwritten.append(own)
         self._ends.append(self._ends[-1] + own.nbytes)
 
     def _shingles_of(self, candidate: int) -> Hashes:
+        unwritten = candidate - len(self._numbers)
+        if unwritten >= -len(self._unwritten):
+            return self._unwritten[unwritten]
         start, end = self._ends[candidate : candidate + 2]
         return np.frombuffer(os.pread(self._file.fileno(), end - start, start), np.uint64)
 
@@ -161,6 +171,16 @@ def _shingles(text: str) -> list[str]:
         return [" ".join(tokens)]
     runs = zip(*(tokens[offset:] for offset in range(_SHINGLE_TOKENS)), strict=False)
     return list(dict.fromkeys(map(" ".join, runs)))
+
+
+def _fewest_shared(chance: float, bands: int) -> int:
+    """Of how many bands a pair at the threshold shares at least that many often enough; each is shared by `chance`."""
+    missed = 0.0
+    for shared in range(bands):
+        missed += math.comb(bands, shared) * chance**shared * (1.0 - chance) ** (bands - shared)
+        if missed > 1.0 - _RECALL_AT_THRESHOLD:
+            return max(1, shared)
+    return bands
 
 
 def _sketch(threshold: float) -> tuple[int, int]:

@@ -22,8 +22,10 @@ _LISTING = re.compile(
     r"\s*(>>> |:\w+[^:\n]*:(?!`)|\.\. \w+"
     r"|(Args|Arguments|Parameters|Params|Returns?|Yields|Raises|Examples?|Notes?|See Also|References)(:|\s*$))"
 )
-# How an f-string begins in printed code; other strings may hold or end in that too.
+# What printed code has wherever an f-string is, and what it has where the printer had to choose quotes or escapes.
+# Other strings may have both.
 _FORMATTED = ("f'", 'f"')
+_CHOSEN = ('"', "\\")
 _UNDERLINE = re.compile(r"\s*[-=~]{3,}\s*$")
 
 
@@ -97,12 +99,14 @@ def prints_alike(function: FunctionNode, printed: str) -> bool:
     """Whether normalising a function's printed text once more gives the same text.
 
     Python prints what it parses, so it does, but for a second string after the docstring, which would be taken for one,
-    and for what it may do to f-strings. Only where these are is it printed again.
+    and for what it may do to quotes and escapes in f-strings. Only where these are is it printed again.
     """
     if ast.get_docstring(function, clean=False) is not None:
         return False
+    if not (any(sign in printed for sign in _FORMATTED) and any(sign in printed for sign in _CHOSEN)):
+        return True
     try:
-        return not any(begin in printed for begin in _FORMATTED) or normalise(printed) == printed
+        return normalise(printed) == printed
     except SyntaxError:
         return False
 
@@ -125,6 +129,15 @@ def describe(docstring: str, characters: int) -> str:
     if end <= 0:
         end = max(text.rfind(" ", 0, characters + 1), text.rfind("\n", 0, characters + 1))
     return text[: end if end > 0 else characters].rstrip()
+
+
+def describes(docstring: str, characters: int) -> bool:
+    """Whether `describe` leaves at least so many characters of a docstring; its first line mostly tells."""
+    lines = docstring.strip().splitlines()
+    stays = lines and not _LISTING.match(lines[0]) and not any(_UNDERLINE.match(line) for line in lines[:2])
+    if stays and len(lines[0].rstrip()) >= characters:
+        return True
+    return len(describe(docstring, len(docstring))) >= characters
 
 
 def _description_lines(lines: Sequence[str]) -> list[str]:

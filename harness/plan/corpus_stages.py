@@ -22,7 +22,7 @@ from harness.store.identity import fingerprint
 
 # What a part reads, unpacked, as far as a plan can tell: some seconds of work, so that starting it costs little and
 # a small corpus still is a part or two.
-PART_BYTES = 8 << 20
+PART_BYTES = 4 << 20
 MOST_PARTS = 50_000  # beyond it parts are larger: inputs of a stage are few enough to plan
 
 # Of a corpus block, what documents are judged by together, or what says where they are.

@@ -126,11 +126,13 @@ def end_to_end(block: CorpusSource, folder: Path) -> dict[str, Any]:
     executor = LocalExecutor(slots=WORKERS, threads=1, gpus=(), preload=preload)
     runner = Runner(store, executor, Silent(), how_of(Runtime()))
     try:
-        assert not runner.run([problems], [problems]).failed
+        first = runner.run([problems], [problems])
+        spent = {outcome.worker: processor_seconds(outcome.worker) for outcome in first.computed}
         begun = time.perf_counter()
         summary = runner.run(stages, [problems, *stages])
         wall = time.perf_counter() - begun
-        processor = sum(map(processor_seconds, {outcome.worker for outcome in summary.computed}))
+        workers = {outcome.worker for outcome in summary.computed}
+        processor = sum(processor_seconds(worker) - spent.get(worker, 0.0) for worker in workers)
     finally:
         executor.close()
     assert not summary.failed, summary.failed
@@ -181,7 +183,7 @@ def table(folder: Path, count: int) -> dict[str, Any]:
     functions = synthesised(count)
     rows = pa.table({"doc": [docstring for docstring, _ in functions], "code": [source for _, source in functions]})
     path = folder / "functions.parquet"
-    pyarrow.parquet.write_table(rows, path, compression="zstd", row_group_size=10_000)
+    pyarrow.parquet.write_table(rows, path, compression="zstd", row_group_size=5_000)
     columns = {"text": "code", "description": "doc"}
     block = {"kind": "parquet", "paths": [str(path)], "columns": columns, "language": "python"}
     mean = round(sum(len(source) for _, source in functions) / count)

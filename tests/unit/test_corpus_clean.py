@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.corpus.clean import ALONE, COPIED, Bounds, Copies, fit, text_key
 from harness.corpus.document import Document
-from harness.corpus.near import NearDuplicates, shingle_hashes
+from harness.corpus.near import NearDuplicates, _fewest_shared, _sketch, shingle_hashes
 from harness.corpus.normalise import parse_function
 from harness.corpus.python_packages import read_functions
 
@@ -218,3 +219,15 @@ def test_near_duplicates_agree_with_brute_force(threshold: float, batch: int, tm
 def test_a_threshold_out_of_range_raises(threshold: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="threshold"):
         NearDuplicates(threshold=threshold, seed=0, scratch=tmp_path)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
+def test_pairs_at_the_threshold_share_enough_bands(threshold: float) -> None:
+    """Drawn, row by row, as sketches of such pairs agree."""
+    permutations, bands = _sketch(threshold)
+    rows = permutations // bands
+    agree = np.random.default_rng(0).random((20_000, bands, rows)) < threshold
+    shared = agree.all(axis=2).sum(axis=1)
+    fewest = _fewest_shared(threshold**rows, bands)
+    assert (shared >= fewest).mean() >= 0.99 - 0.002
+    assert fewest == bands or (shared > fewest).mean() < 0.99 + 0.002

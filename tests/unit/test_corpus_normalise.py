@@ -6,7 +6,15 @@ import ast
 
 import pytest
 
-from harness.corpus.normalise import compiles, describe, normalise, parse_function, print_function, prints_alike
+from harness.corpus.normalise import (
+    compiles,
+    describe,
+    describes,
+    normalise,
+    parse_function,
+    print_function,
+    prints_alike,
+)
 from harness.corpus.python_packages import read_functions, read_parsed
 
 
@@ -84,6 +92,26 @@ def test_a_description_ends_where_lists_begin(docstring: str, description: str) 
 )
 def test_a_description_is_clipped_by_paragraph_then_by_word(characters: int, description: str) -> None:
     assert describe("First one here.\n\nSecond.", characters) == description
+
+
+@pytest.mark.parametrize("characters", [0, 1, 8, 20, 60])
+def test_whether_a_description_is_long_enough_is_told_as_by_describing(characters: int) -> None:
+    docstrings = [function.docstring for function in read_functions(["email", "statistics", "logging", "unittest"])]
+    docstrings += [
+        "",
+        " \n",
+        "\n      \n  A line.\n  ======\n",
+        "Args: a long list of things\n",
+        "Head\n----\nMore of it.",
+    ]
+    docstrings += [
+        "\x0c\x0cA page\x0cArgs: that are listed",
+        "  >>> a_doctest_of_some_length()",
+        "-----\nAfter a rule.",
+    ]
+    docstrings += [f"\n\t{docstring}\t" for docstring in docstrings]
+    for docstring in docstrings:
+        assert describes(docstring, characters) == (len(describe(docstring, len(docstring))) >= characters), docstring
 
 
 def test_only_what_may_print_otherwise_is_printed_again() -> None:
