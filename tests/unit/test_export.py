@@ -74,6 +74,7 @@ def test_plain_transformers_gives_our_scores(tmp_path: Path, family: str, tie: b
     assert torch.equal(language(ids).logits, model.backbone(ids).logits)
 
 
+@pytest.mark.trl
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_trl_gives_our_scores(tmp_path: Path, family: str) -> None:
