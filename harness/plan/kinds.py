@@ -142,14 +142,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "pool_candidates": Kind(code_version=1, sources=("stages/pool_rows.py", "stages/pool_candidates.py")),
         "tokenizer": Kind(code_version=1, sources=("stages/tokenizer.py",)),
         "encode": Kind(code_version=1, sources=("imports/chat.py", "stages/encode.py")),
-        "base": Kind(code_version=1, sources=(*_TRAINING, "stages/base.py"), trains=True, accelerated=True),
+        "base": Kind(code_version=2, sources=(*_TRAINING, "stages/base.py"), trains=True, accelerated=True),
         "trunk_state": Kind(
-            code_version=1, sources=(*_TRAINING, "stages/trunk_state.py"), trains=True, accelerated=True
+            code_version=2, sources=(*_TRAINING, "stages/trunk_state.py"), trains=True, accelerated=True
         ),
-        "pretrain": Kind(code_version=1, sources=(*_TRAINING, "stages/pretrain.py"), trains=True, accelerated=True),
-        "finetune": Kind(code_version=1, sources=(*_TRAINING, "stages/finetune.py"), trains=True, accelerated=True),
+        "pretrain": Kind(code_version=2, sources=(*_TRAINING, "stages/pretrain.py"), trains=True, accelerated=True),
+        "finetune": Kind(code_version=2, sources=(*_TRAINING, "stages/finetune.py"), trains=True, accelerated=True),
         "score": Kind(
-            code_version=1, sources=("models", "stages/score.py", "stages/write_scores.py"), accelerated=True
+            code_version=2, sources=("models", "stages/score.py", "stages/write_scores.py"), accelerated=True
         ),
         "shallow_score": Kind(
             code_version=1,

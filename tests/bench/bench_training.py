@@ -206,7 +206,8 @@ def trl_step(grouped: bool) -> Callable[[Pairs, Any], Result]:
             for prompt, chosen, rejected in pairs
         ]
         # everything else, gradient checkpointing above all, stays at TRL's defaults
-        ours = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"} if grouped else {}
+        by_length = {"train_sampling_strategy": "group_by_length", "remove_unused_columns": False}
+        ours = {"gradient_checkpointing": False, **by_length} if grouped else {}
         watch, tokens = StepClock(), [0]
         with tempfile.TemporaryDirectory() as folder:
             arguments = trl.RewardConfig(
