@@ -57,8 +57,8 @@ LENGTHS: dict[str, dict[str, Any]] = {
 }
 MICRO_BATCHES: dict[str, dict[str, list[Any]]] = {
     # ours: row budget and rows; the others: pairs
-    "long": {"ours": [(1, 4), (1, 8)], "ours-rm": [(1, 4), (1, 8)], "others": [1, 4]},
-    "short": {"ours": [(256, 8), (256, 16), (512, 8)], "ours-rm": [(256, 8), (256, 16)], "others": [8, 16]},
+    "long": {"ours": [(1, 1), (1, 2)], "ours-rm": [(1, 1), (1, 2)], "others": [1, 2]},
+    "short": {"ours": [(256, 2), (256, 4)], "ours-rm": [(256, 2), (256, 4)], "others": [2, 4]},
 }
 COMPARED = (("ours", "padded"), ("ours-rm", "trl-grouped"), ("ours-rm", "trl-default"), ("ours", "trl-default"))
 TRAINERS = ("ours", "ours-rm", "padded", "trl-grouped", "trl-default")
