@@ -11,7 +11,7 @@ from harness.errors import RecipeError
 from harness.plan.kinds import KINDS
 from harness.recipe.blocks import ImportedRow, PoolTask
 from harness.recipe.load import LoadedRecipe, Setting
-from harness.recipe.models import RewardModel
+from harness.recipe.models import ImportedRewardModel
 from harness.recipe.pairs import ImportedPairs
 from harness.recipe.schema import Experiment
 from harness.store.store import Store
@@ -120,13 +120,13 @@ def _chat_problems(path: str, checkpoint: str, imports: Imports) -> Iterator[Pro
         yield f"{path}.text", rule, f"{checkpoint!r} came without one", "use `text: raw`"
 
 
-def _reward_models(experiment: Experiment) -> Iterator[tuple[str, RewardModel]]:
+def _reward_models(experiment: Experiment) -> Iterator[tuple[str, ImportedRewardModel]]:
     """(path in the recipe, reward model) of those that look at pairs."""
     pairs = experiment.pairs
     if pairs.order is not None:
         yield "pairs.order", pairs.order
     for name, judge in pairs.judges.items():
-        if isinstance(judge, RewardModel):
+        if isinstance(judge, ImportedRewardModel):
             yield f"pairs.judges.{name}", judge
 
 

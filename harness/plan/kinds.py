@@ -177,14 +177,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             code_version=2,
             sources=("imports/chat.py", "stages/end_tokens.py", "stages/tokenise.py", "stages/encode.py"),
         ),
-        "base": Kind(code_version=1, sources=(*_TRAINING, "stages/base.py"), trains=True, accelerated=True),
+        "base": Kind(code_version=2, sources=(*_TRAINING, "stages/base.py"), trains=True, accelerated=True),
         "trunk_state": Kind(
-            code_version=1, sources=(*_TRAINING, "stages/trunk_state.py"), trains=True, accelerated=True
+            code_version=2, sources=(*_TRAINING, "stages/trunk_state.py"), trains=True, accelerated=True
         ),
-        "pretrain": Kind(code_version=1, sources=(*_TRAINING, "stages/pretrain.py"), trains=True, accelerated=True),
-        "finetune": Kind(code_version=1, sources=(*_TRAINING, "stages/finetune.py"), trains=True, accelerated=True),
+        "pretrain": Kind(code_version=2, sources=(*_TRAINING, "stages/pretrain.py"), trains=True, accelerated=True),
+        "finetune": Kind(code_version=2, sources=(*_TRAINING, "stages/finetune.py"), trains=True, accelerated=True),
         "score": Kind(
-            code_version=1, sources=("models", "stages/score.py", "stages/write_scores.py"), accelerated=True
+            code_version=2, sources=("models", "stages/score.py", "stages/write_scores.py"), accelerated=True
         ),
         "shallow_score": Kind(
             code_version=1,

@@ -38,7 +38,7 @@ class PairStages(DataStages):
         pairs = experiment.pairs
         made = [str(pairs.max_tokens), str(pairs.flip_rate)]
         if pairs.filter is not None:
-            made += [self._text(pairs.filter), *(f"{name}={self._judge_text(pairs, name)}" for name in pairs.judges)]
+            made += [self._text(pairs.filter), *(f"{name}={self._text(pairs.judges[name])}" for name in pairs.judges)]
         if isinstance(pairs, MadePairs):
             made += [str(pairs.part_size), str(pairs.spare), self._text(pairs.prompt)]
             made += [f"{name}={self._text(side)}" for name, side in pairs.sides.items()]
@@ -46,9 +46,6 @@ class PairStages(DataStages):
         else:
             made += [pairs.imported, str(pairs.heldout)]
         return "|".join([self._corpus_key(experiment), self._text(experiment.model), *made])
-
-    def _judge_text(self, pairs: PairProperties, name: str) -> str:
-        return self._text(pairs.judges[name])
 
     def pairs(self, experiment: Experiment, split: str, count: int) -> Stage:
         """At least `count` pairs of a split, as far as their sides could be had."""
@@ -182,7 +179,7 @@ class PairStages(DataStages):
         """What the training pairs are worth. Read by no training, so that looking changes nothing trained."""
         pairs = experiment.pairs
         block = pairs.quality
-        judges = [f"{name}={self._judge_text(pairs, name)}" for name in self._asked(pairs, block.judges)]
+        judges = [f"{name}={self._text(pairs.judges[name])}" for name in self._asked(pairs, block.judges)]
         key = ("pair_quality", self.pair_key(experiment), self._text(block), *judges)
         if key not in self._memory:
             made = self.pairs(experiment, TRAIN, self.rows[self.pair_key(experiment)])

@@ -139,7 +139,7 @@ class ModelJudge(Writer):
         return self
 
 
-class RewardModel(Block):
+class ImportedRewardModel(Block):
     """An imported reward model, see `harness import checkpoint`, and how it reads a text."""
 
     checkpoint: Name = Field(description="Name of an imported checkpoint.")
@@ -148,10 +148,11 @@ class RewardModel(Block):
 
 
 def _judge_tag(value: Any) -> str:
-    named = "checkpoint" in value if isinstance(value, Mapping) else isinstance(value, RewardModel)
-    return RewardModel.__name__ if named else ModelJudge.__name__
+    named = "checkpoint" in value if isinstance(value, Mapping) else isinstance(value, ImportedRewardModel)
+    return ImportedRewardModel.__name__ if named else ModelJudge.__name__
 
 
 Judge = Annotated[
-    Annotated[ModelJudge, Tag("ModelJudge")] | Annotated[RewardModel, Tag("RewardModel")], Discriminator(_judge_tag)
+    Annotated[ModelJudge, Tag("ModelJudge")] | Annotated[ImportedRewardModel, Tag("ImportedRewardModel")],
+    Discriminator(_judge_tag),
 ]

@@ -23,7 +23,7 @@ from harness.recipe.fields import (
     problem,
     refuse,
 )
-from harness.recipe.models import CodeWriter, DescriptionPrompt, Judge, ModelSide, RewardModel
+from harness.recipe.models import CodeWriter, DescriptionPrompt, ImportedRewardModel, Judge, ModelSide
 
 
 class DocstringPrompt(Block):
@@ -137,7 +137,7 @@ class LengthMatch(Block):
     )
 
 
-class DifficultyOrder(RewardModel):
+class DifficultyOrder(ImportedRewardModel):
     """Pairs in order of how clearly a given reward model tells their sides apart, instead of an order by the seed."""
 
     first: Literal["hardest", "easiest"] = "easiest"

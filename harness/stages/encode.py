@@ -14,7 +14,7 @@ from harness.errors import DataError
 from harness.imports.chat import ChatTemplate
 from harness.stages.context import StageContext
 from harness.stages.end_tokens import end_token
-from harness.stages.tokenise import TextGroup, TokenGroup, chat, open_tokenizer, raw
+from harness.stages.tokenise import TextGroup, TokenGroup, chat, cut, open_tokenizer, raw
 from harness.store.artifacts import Candidates, Corpus, ImportedCheckpoint, Pairs, Problems, Tokenizer, Tokens
 
 
@@ -84,20 +84,14 @@ def _texts(context: StageContext) -> Iterator[TextGroup]:
 
 def _fitting(groups: Iterator[TokenGroup], most: int, content: str, counts: Counter[str]) -> Iterator[TokenGroup]:
     for row, (prompt, *responses) in groups:
-        longest = max(len(response) for response in responses)
-        room = max(0, most - longest)
-        if len(prompt) > room:
-            if content == "pairs" and longest >= most:
-                counts["too_long_dropped"] += 1
-                continue
-            counts["prompts_cut"] += 1
-            prompt = prompt[len(prompt) - room :]
-        elif content == "pairs" and longest > most:
+        # A pair keeps something of its prompt, and its responses whole.
+        if content == "pairs" and max(map(len, responses)) + bool(prompt) > most:
             counts["too_long_dropped"] += 1
             continue
-        cut = [response[:most] for response in responses]
-        counts["responses_cut"] += sum(len(old) != len(new) for old, new in zip(responses, cut, strict=True))
-        yield row, [prompt, *cut]
+        fitting = cut(prompt, responses, most)
+        counts["prompts_cut"] += len(fitting[0]) < len(prompt)
+        counts["responses_cut"] += sum(len(old) != len(new) for old, new in zip(responses, fitting[1:], strict=True))
+        yield row, fitting
 
 
 def _first(groups: Iterator[TokenGroup], limit: int | None, counts: Counter[str]) -> Iterator[TokenGroup]:

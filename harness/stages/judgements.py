@@ -12,7 +12,7 @@ from harness.imports.chat import ChatTemplate
 from harness.pairs.judging import GeneratorJudge, Judge, ScorerJudge, ask_in_both_orders
 from harness.stages.context import StageContext
 from harness.stages.drawn import drawn_rows
-from harness.stages.tokenise import chat, open_tokenizer, raw
+from harness.stages.tokenise import chat, cut, open_tokenizer, raw
 from harness.stages.writer import open_writer, sampling_of
 from harness.store.artifacts import ImportedCheckpoint, Judgements, Pairs
 
@@ -62,7 +62,7 @@ def _reward_judge(context: StageContext) -> ScorerJudge:
     def encode(groups: Sequence[list[str]]) -> list[list[list[int]]]:
         numbered = enumerate(groups)
         tokens = raw(tokenizer, numbered) if template is None else chat(tokenizer, template, numbered)
-        return [_cut(ids, reads["max_tokens"]) for _, ids in tokens]
+        return [cut(prompt, responses, reads["max_tokens"]) for _, (prompt, *responses) in tokens]
 
     scorer = TransformersScorer(
         checkpoint.model,
@@ -72,10 +72,3 @@ def _reward_judge(context: StageContext) -> ScorerJudge:
         device=context.how.device,
     )
     return ScorerJudge(scorer=scorer, encode=encode)
-
-
-def _cut(group: list[list[int]], most: int) -> list[list[int]]:
-    """A prompt that is too long loses its beginning, a response its end: as in `encode`."""
-    prompt, *responses = group
-    room = max(0, most - max(map(len, responses)))
-    return [prompt[max(0, len(prompt) - room) :], *(response[:most] for response in responses)]

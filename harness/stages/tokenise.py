@@ -61,6 +61,12 @@ def chat(tokenizer: BPETokenizer, template: ChatTemplate, groups: Iterator[TextG
     return _tokenised(tokenizer, rendered())
 
 
+def cut(prompt: list[int], responses: Sequence[list[int]], most: int) -> list[list[int]]:
+    """The group, at most `most` tokens with each response: a prompt loses its beginning, then a response its end."""
+    room = max(0, most - max(map(len, responses)))
+    return [prompt[max(0, len(prompt) - room) :], *(response[:most] for response in responses)]
+
+
 def _tokenised(tokenizer: BPETokenizer, groups: Iterator[TextGroup]) -> Iterator[TokenGroup]:
     while batch := list(islice(groups, BATCH)):
         distinct = list(dict.fromkeys(text for _, texts in batch for text in texts))

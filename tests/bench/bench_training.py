@@ -57,8 +57,8 @@ LENGTHS: dict[str, dict[str, Any]] = {
 }
 MICRO_BATCHES: dict[str, dict[str, list[Any]]] = {
     # ours: row budget and rows; the others: pairs
-    "long": {"ours": [(1, 4), (1, 8)], "ours-rm": [(1, 4), (1, 8)], "others": [1, 4]},
-    "short": {"ours": [(256, 8), (256, 16), (512, 8)], "ours-rm": [(256, 8), (256, 16)], "others": [8, 16]},
+    "long": {"ours": [(1, 1), (1, 2)], "ours-rm": [(1, 1), (1, 2)], "others": [1, 2]},
+    "short": {"ours": [(256, 2), (256, 4)], "ours-rm": [(256, 2), (256, 4)], "others": [2, 4]},
 }
 COMPARED = (("ours", "padded"), ("ours-rm", "trl-grouped"), ("ours-rm", "trl-default"), ("ours", "trl-default"))
 TRAINERS = ("ours", "ours-rm", "padded", "trl-grouped", "trl-default")
@@ -206,7 +206,8 @@ def trl_step(grouped: bool) -> Callable[[Pairs, Any], Result]:
             for prompt, chosen, rejected in pairs
         ]
         # everything else, gradient checkpointing above all, stays at TRL's defaults
-        ours = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"} if grouped else {}
+        by_length = {"train_sampling_strategy": "group_by_length", "remove_unused_columns": False}
+        ours = {"gradient_checkpointing": False, **by_length} if grouped else {}
         watch, tokens = StepClock(), [0]
         with tempfile.TemporaryDirectory() as folder:
             arguments = trl.RewardConfig(

@@ -50,24 +50,22 @@ FAMILIES = tuple(_configurations(WINDOW))
 
 
 def family_configuration(
-    family: str, *, tie: bool = False, vocabulary: int = VOCABULARY, window: int = WINDOW
+    family: str, *, tie: bool = False, vocabulary: int = VOCABULARY, window: int = WINDOW, **sizes: int
 ) -> PreTrainedConfig:
-    """Two layers, 32 wide. No token has a special role."""
+    """Two layers, 32 wide unless `sizes` say otherwise. No token has a special role."""
     configuration_class, options = _configurations(window)[family]
-    return configuration_class(
-        vocab_size=vocabulary,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=128,
-        tie_word_embeddings=tie,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=None,
-        **options,
-    )
+    plain = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "max_position_embeddings": 128,
+        "tie_word_embeddings": tie,
+    }
+    no_special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    return configuration_class(**{**plain, **no_special, **options, **sizes})
 
 
 def family_model(
