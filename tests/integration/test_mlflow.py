@@ -21,6 +21,7 @@ from harness.cli.report import report_on
 from harness.cli.tracking_worker import Worker
 from harness.cli.workspace import Workspace
 from harness.events import EventLog, Metrics, read_events
+from harness.plan.kinds import KINDS
 from harness.plan.plan import make_plan
 from harness.recipe.load import load_recipe
 from harness.report.status import look
@@ -148,7 +149,7 @@ def test_parameters_tags_and_files_say_what_was_run(shown: Runs) -> None:
     assert setting["params"]["pretrain.loss.rm"] == "1.0"
     assert setting["params"]["tasks.logic.problems.test"] == "8"
     assert setting["tags"]["axis.loss"] == "rm+lm"
-    assert setting["tags"]["code.finetune"] == "1"
+    assert setting["tags"]["code.finetune"] == str(KINDS["finetune"].code_version)
     assert setting["tags"]["environment.torch"].startswith("2.")
     assert setting["tags"]["harness.compared"] == "yes"
     assert sorted(setting["files"]) == ["recipe.yaml", "report.md", "stages.csv"]
