@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.corpus.python_packages import read_functions
-from harness.pairs.construct import Mutated, Reference, construct
+from harness.pairs.construct import Mutated, Reference, by_docstring, construct
 
 HERE = Path(__file__).parent
 SLOTS = 10_000  # a process
@@ -33,7 +33,7 @@ def make(start: int) -> dict[str, float]:
         seed=0,
         chosen=Reference(),
         rejected=Mutated(),
-        description_characters=200,
+        descriptions=by_docstring(200),
     )
     return {
         "pairs": counts["pairs"],

@@ -14,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.corpus.clean import clean
 from harness.corpus.python_packages import read_functions
 from harness.events import EventLog
-from harness.pairs.construct import Mutated, Reference, construct
+from harness.pairs.construct import Mutated, Reference, by_docstring, construct
 from harness.pairs.surface import Surface
 from harness.stages import pair_quality
 from harness.stages.context import Given, StageContext
@@ -32,15 +32,13 @@ SIZES = (5_000, 20_000)
 SPEC = {"static": True, "min_consistency": 0.7, "most_pairs": 2_000, "seed": 0}
 
 
-def make(folder: Path, count: int) -> None:
+def make(folder: Path, count: int, packages: Sequence[str] = PACKAGES) -> None:
     """Write so many mutation pairs."""
-    functions, _ = clean(
-        read_functions(PACKAGES), min_characters=80, max_characters=600, min_docstring_characters=20,
-        near_duplicate_threshold=0.8, seed=0,
-    )  # fmt: skip
+    fit = [f for f in read_functions(packages) if 80 <= len(f.source) <= 600 and len(f.docstring) >= 20]
+    functions = list({f.source: f for f in fit}.values())
     pairs, _ = construct(
         functions, start=0, stop=round(1.2 * count), seed=0, chosen=Reference(), rejected=Mutated(),
-        description_characters=200,
+        descriptions=by_docstring(200),
     )  # fmt: skip
     rows = [
         {

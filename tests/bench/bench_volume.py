@@ -28,11 +28,11 @@ MAX_TOKENS = 256
 def texts() -> list[tuple[str, str, str]]:
     """(prompt, chosen, rejected) of mutated standard-library functions of the quickstart's lengths."""
     from harness.corpus.python_packages import read_functions
-    from harness.pairs.construct import Mutated, Reference, construct
+    from harness.pairs.construct import Mutated, Reference, by_docstring, construct
 
     functions = [f for f in read_functions(["stdlib"]) if 80 <= len(f.source) <= 600 and len(f.docstring) >= 20]
     pairs, _ = construct(
-        functions, start=0, stop=2_000, seed=0, chosen=Reference(), rejected=Mutated(), description_characters=200
+        functions, start=0, stop=2_000, seed=0, chosen=Reference(), rejected=Mutated(), descriptions=by_docstring(200)
     )
     return [(pair.prompt, pair.chosen, pair.rejected) for pair in pairs]
 

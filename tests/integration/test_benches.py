@@ -1,0 +1,40 @@
+"""The benches of tests/bench still run: each is started at a size that takes seconds, and writes no result."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[1] / "bench"
+
+
+@pytest.mark.parametrize("path", sorted(BENCH.glob("bench_*.py")), ids=lambda path: path.stem)
+def test_a_bench_can_be_imported(path: Path) -> None:
+    assert importlib.import_module(f"tests.bench.{path.stem}").__doc__
+
+
+def test_mutation_pairs_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.bench import bench_mutation
+
+    monkeypatch.setattr(bench_mutation, "SLOTS", 20)
+    found = bench_mutation.make(0)
+    assert 10 < found["pairs"] <= found["slots"] == 20
+
+
+def test_pair_quality_is_measured(tmp_path: Path) -> None:
+    from tests.bench import bench_quality
+
+    bench_quality.make(tmp_path, 30, packages=("json", "email"))
+    assert bench_quality.measure(tmp_path)["pairs"] == 30
+
+
+def test_pairs_in_volume_go_through_every_step() -> None:
+    told = subprocess.run([sys.executable, BENCH / "bench_volume.py", "500"], check=True, capture_output=True, text=True)
+    (size,) = json.loads(told.stdout)["sizes"]
+    assert size["pairs"] == 500
+    assert size["read"]["pairs_read"] == size["encode"]["pairs_that_fit"] > 400
