@@ -42,9 +42,9 @@ from harness.execution.executor import Outcome
 from harness.execution.local import LocalExecutor
 from harness.execution.runner import Runner, how_of
 from harness.plan.corpus_stages import corpus_stage
+from harness.plan.data_stages import task_source
 from harness.plan.graph import Graph, Stage
 from harness.plan.kinds import module_of
-from harness.plan.data_stages import task_source
 from harness.recipe.corpus import CorpusSource, Parquet, PythonPackages
 from harness.recipe.schema import Runtime
 from harness.store.store import Store

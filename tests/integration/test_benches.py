@@ -34,7 +34,9 @@ def test_pair_quality_is_measured(tmp_path: Path) -> None:
 
 
 def test_pairs_in_volume_go_through_every_step() -> None:
-    told = subprocess.run([sys.executable, BENCH / "bench_volume.py", "500"], check=True, capture_output=True, text=True)
+    told = subprocess.run(
+        [sys.executable, BENCH / "bench_volume.py", "500"], check=True, capture_output=True, text=True
+    )
     (size,) = json.loads(told.stdout)["sizes"]
     assert size["pairs"] == 500
     assert size["read"]["pairs_read"] == size["encode"]["pairs_that_fit"] > 400
