@@ -21,7 +21,8 @@ from harness.plan.model_sources import resolve_model
 from harness.plan.sources import corpus_looks, plugin_digest
 from harness.recipe.blocks import PoolTask, Task
 from harness.recipe.load import LoadedRecipe, Setting
-from harness.recipe.schema import Recipe, Runtime, models_of, plugin_kinds
+from harness.recipe.runtime import Runtime
+from harness.recipe.schema import Recipe, models_of, plugin_kinds
 from harness.store.store import Store
 from harness.tasks.registry import BUILT_IN
 from harness.tasks.splits import share_problem, wrong_options

@@ -13,7 +13,7 @@ from harness.execution.runner import Runner, Summary, how_of
 from harness.plan.cost import estimate
 from harness.plan.graph import Stage
 from harness.plan.kinds import module_of
-from harness.recipe.schema import Runtime
+from harness.recipe.runtime import Runtime
 from harness.store.store import Store
 
 

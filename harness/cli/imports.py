@@ -17,7 +17,7 @@ from harness.imports.files import content_digest
 from harness.plan.graph import Graph
 from harness.plan.imports import STAGE_OF, imports_of
 from harness.recipe.fields import NAME_PATTERN
-from harness.recipe.schema import Runtime
+from harness.recipe.runtime import Runtime
 from harness.store.record import Record
 from harness.store.store import Store
 

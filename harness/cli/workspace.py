@@ -15,7 +15,7 @@ from harness.plan.imports import NO_IMPORTS, import_problems, imports_of
 from harness.plan.plan import Plan, Work, make_plan, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.recipe.lock import read_lock
-from harness.recipe.schema import Runtime
+from harness.recipe.runtime import Runtime
 from harness.store.store import Store
 
 STORE = "store"

@@ -30,6 +30,10 @@ class AskedTask:
     device: str
     threads: int
 
+    def in_full(self) -> dict[str, Any]:
+        """For a process that has nothing else."""
+        return {**self.as_json(), "identity": self.task.identity}
+
     def as_json(self) -> dict[str, Any]:
         """For `run.json`; the identity stands in the record beside it."""
         task = {name: value for name, value in asdict(self.task).items() if name not in (*NOT_KEPT, "identity")}
@@ -38,7 +42,7 @@ class AskedTask:
 
 def write_asked(asked: AskedTask, directory: Path) -> None:
     """Keep what an attempt was asked while it is unfinished."""
-    write_json(directory / TASK, {**asked.as_json(), "identity": asked.task.identity})
+    write_json(directory / TASK, asked.in_full())
 
 
 def read_asked(store: Store, kind: str, fingerprint: str) -> AskedTask | None:
@@ -54,6 +58,11 @@ def read_asked(store: Store, kind: str, fingerprint: str) -> AskedTask | None:
         return _asked({**run["task"], "identity": record["identity"]}, store) if "task" in run else None
     asked = _read(store.partial(kind, fingerprint) / TASK)
     return None if asked is None else _asked(asked, store)
+
+
+def asked_from(path: Path, store: Store) -> AskedTask:
+    """What a file of `write_asked`'s form asks; its directory keeps it while a stage runs in several processes."""
+    return _asked(json.loads(path.read_bytes()), store)
 
 
 def _asked(data: Mapping[str, Any], store: Store) -> AskedTask:

@@ -12,7 +12,7 @@ from harness.execution.frontier import Frontier
 from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS, module_of, source_digest
 from harness.plan.plan import trunk_of
-from harness.recipe.schema import Runtime
+from harness.recipe.runtime import Runtime
 from harness.store.store import Snapshot, Store
 
 POLL_SECONDS = 0.2
@@ -57,11 +57,18 @@ def make_task(stage: Stage, store: Store, how: Mapping[str, Any], *, this_code: 
         trunk=trunk_of(stage.identity) if stage.kind == "trunk_state" else "",
         affinity=stage.affinity,
         accelerated=kind.accelerated,
-        gpus=int(how.get("tensor_parallel", 1)) if "writer" in stage.spec else 1,
+        gpus=_gpus(stage, how),
         resumable=kind.trains,
         this_code=this_code,
         how={**how, "source_path": stage.source_path} if stage.source_path else dict(how),
     )
+
+
+def _gpus(stage: Stage, how: Mapping[str, Any]) -> int:
+    """GPUs of this machine that a stage uses, if it uses any: a model that writes, or a training, may have several."""
+    if "writer" in stage.spec:
+        return int(how.get("tensor_parallel", 1))
+    return int(how.get("processes", 1)) if KINDS[stage.kind].trains else 1
 
 
 def how_of(runtime: Runtime) -> dict[str, Any]:
@@ -73,6 +80,7 @@ def how_of(runtime: Runtime) -> dict[str, Any]:
         "log_every": runtime.log_every,
         "loss_balance_every": runtime.loss_balance_every,
         "tensor_parallel": runtime.tensor_parallel,
+        **runtime.training.model_dump(),
     }
 
 

@@ -23,6 +23,7 @@ from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError,
 from harness.events import EventLog, Failed, Finished, Started, read_events
 from harness.execution.asked import AskedTask, write_asked
 from harness.execution.executor import Outcome, Task
+from harness.execution.ranks import RANKS, processes_of, run_on_ranks
 from harness.stages.context import Given, HowToRun, StageContext
 from harness.store.artifacts import TrunkState
 from harness.store.identity import SHORT
@@ -123,9 +124,14 @@ def _build(
     asked = AskedTask(task=task, device=device, threads=threads)
     try:
         write_asked(asked, building.directory)
-        module = importlib.import_module(task.module)
-        prepare_libraries(threads)  # after the import: libraries that are loaded now are told themselves
-        result: Mapping[str, Any] = module.run(context)
+        if _is_spread(task):
+            events.close()  # the processes write them meanwhile
+            result: Mapping[str, Any] = run_on_ranks(building.directory, asked, should_stop=stop)
+            events = EventLog(events_path)
+        else:
+            module = importlib.import_module(task.module)
+            prepare_libraries(threads)  # after the import: libraries that are loaded now are told themselves
+            result = module.run(context)
         events.emit(Finished())
     except BaseException as error:
         if isinstance(error, HarnessError):
@@ -138,6 +144,7 @@ def _build(
     finally:
         with contextlib.suppress(OSError):  # every event was flushed when it was emitted
             events.close()
+    shutil.rmtree(building.directory / RANKS, ignore_errors=True)
     _drop_resume(building.directory)
     (building.directory / TASK).unlink()
     building.publish(
@@ -155,6 +162,11 @@ def _build(
             "task": asked.as_json(),
         },
     )
+
+
+def _is_spread(task: Task) -> bool:
+    """Whether several processes compute it: trainings, if they are to."""
+    return task.resumable and processes_of(task.how) > 1
 
 
 def stage_context(
@@ -243,6 +255,7 @@ def _environment(task: Task, device: str, threads: int) -> dict[str, Any]:
     environment: dict[str, Any] = {
         "device": device,
         "threads": threads,
+        **({"processes": processes_of(task.how)} if _is_spread(task) else {}),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "libraries": {name: importlib.metadata.version(name) for name in loaded},

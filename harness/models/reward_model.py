@@ -30,6 +30,7 @@ from harness.models.attention import (
 from harness.models.losses import LmNormalization, lm_cross_entropy_sum
 from harness.models.packing import Batch
 from harness.models.sources import load_causal_model, without_dropout
+from harness.models.spread import assign, is_main, wait_for_all, whole, whole_weights
 from harness.plan.model_sources import FAMILIES, shape_of
 
 Precision = Literal["fp32", "bf16"]
@@ -112,12 +113,33 @@ class RewardModel(nn.Module):
             self.backbone.set_attn_implementation(attention_to_load(configuration) or "sdpa")
         self.backbone.set_attn_implementation(attention_of_rows(configuration))
 
+    def layers(self) -> list[nn.Module]:
+        """The backbone's repeated blocks, first to last: what is gathered, recomputed or compiled as one."""
+        names = self.backbone._no_split_modules or ()
+        return [module for module in self.backbone.modules() if type(module).__name__ in names]
+
+    def compute_layers(self, *, again: bool, compiled: bool) -> None:
+        """How training computes the layers: `again` in the backward pass, to keep only what goes into each of them, and
+        `compiled`, each by itself."""
+        if again:
+            self.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+        if compiled:
+            for layer in self.layers():
+                layer.compile()
+
     def save(self, directory: Path) -> None:
-        """Writes the backbone as an ordinary transformers checkpoint (safetensors), and the head beside it."""
-        directory.mkdir(parents=True, exist_ok=True)
-        self.backbone.save_pretrained(directory)
-        save_file({"weight": self.head.weight.detach().contiguous()}, directory / HEAD_FILE)
-        (directory / DESCRIPTION_FILE).write_text(json.dumps({"has_head": self.has_head}) + "\n", encoding="utf-8")
+        """Writes the backbone as an ordinary transformers checkpoint (safetensors), and the head beside it.
+
+        Processes that hold the weights together all call it; one of them writes.
+        """
+        weights = whole_weights(self.backbone)
+        head = whole(self.head.weight.detach())
+        if is_main():
+            directory.mkdir(parents=True, exist_ok=True)
+            self.backbone.save_pretrained(directory, state_dict=weights)
+            save_file({"weight": head.contiguous()}, directory / HEAD_FILE)
+            (directory / DESCRIPTION_FILE).write_text(json.dumps({"has_head": self.has_head}) + "\n", encoding="utf-8")
+        wait_for_all()
 
     @classmethod
     def load(cls, directory: Path, *, trust_remote_code: bool = False, dtype: torch.dtype = torch.float32) -> Self:
@@ -134,7 +156,9 @@ class RewardModel(nn.Module):
     def restore(self, directory: Path) -> None:
         """Takes over, in place, the weights that `save` wrote for a model of the same configuration."""
         saved = type(self.backbone).from_pretrained(directory, use_safetensors=True, dtype=self.backbone.dtype)
-        self.backbone.load_state_dict(saved.state_dict())
+        weights = dict(saved.named_parameters())
+        for name, weight in self.backbone.named_parameters():
+            assign(weight, weights[name])
         self._load_head(directory)
 
     def _load_head(self, directory: Path) -> None:
@@ -150,8 +174,7 @@ class RewardModel(nn.Module):
                 "the reward head must fit the backbone",
                 f"its shape is {tuple(weight.shape)} instead of {tuple(self.head.weight.shape)}",
             )
-        with torch.no_grad():
-            self.head.weight.copy_(weight)
+        assign(self.head.weight, weight)
         self.has_head = has_head
 
     def _hidden_states(self, batch: Batch) -> torch.Tensor:
@@ -204,9 +227,14 @@ def add_fresh_head(directory: Path) -> dict[str, Any]:
     return {"parameters": count, "model_type": configuration.model_type, **shape}
 
 
-def autocast(device: torch.device | str, precision: Precision) -> torch.autocast:
-    """Matrix products in bf16 over fp32 weights, or everything in the weights' own precision."""
-    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
+def autocast(device: torch.device | str, precision: Precision, *, keep_cast: bool = True) -> torch.autocast:
+    """Matrix products in bf16 over fp32 weights, or everything in the weights' own precision.
+
+    Args:
+        keep_cast: weights are cast once within it and their bf16 copies kept, and not anew at every use.
+    """
+    kind = torch.device(device).type
+    return torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=keep_cast)
 
 
 def _require_supported(backbone: PreTrainedModel) -> None:

@@ -18,7 +18,8 @@ from harness.recipe.blocks import ImportedRow
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits
-from harness.recipe.schema import Experiment, Runtime
+from harness.recipe.runtime import Runtime
+from harness.recipe.schema import Experiment
 from harness.store.identity import fingerprint
 from harness.store.store import Snapshot, Store
 

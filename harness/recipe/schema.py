@@ -15,7 +15,6 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
-    StringConstraints,
     Tag,
     model_validator,
 )
@@ -38,21 +37,18 @@ from harness.recipe.fields import (
     ENGINES,
     LOSSES,
     MOST_PARTS,
-    MOST_TOKENS,
     MOST_VARIANTS,
-    STAGE_KINDS,
     TASKS,
     Block,
     Count,
     Name,
-    NotNegative,
-    Positive,
     as_tuple,
     problem,
     refuse,
 )
 from harness.recipe.models import DescriptionPrompt, ModelJudge, ModelSide
 from harness.recipe.pairs import AnyPairs, MadePairs
+from harness.recipe.runtime import Runtime
 
 
 class Experiment(Block):
@@ -240,50 +236,6 @@ class Ablations(Block):
     def valued(self) -> dict[str, dict[str, dict[str, Any]] | list[Any]]:
         """The axes with all their values."""
         return {name: list(axis.values) if isinstance(axis, Spaced) else axis for name, axis in self.axes.items()}
-
-
-# ---------------------------------------------------------------------------------------------------- runtime
-
-
-class Budget(Block):
-    hours: Positive | None = Field(None, description="Refuse to start if the plan's estimate is above this.")
-    stages: Count | None = None
-
-
-Keep = Literal["state", "weights", "record"]
-StageKind = Literal[STAGE_KINDS]  # type: ignore[valid-type]
-
-
-class Runtime(Block):
-    """How to run; never part of any identity."""
-
-    executor: Literal["local"] = "local"
-    workdir: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")] = Field(
-        "workdir", description="Relative to where `harness` is called."
-    )
-    slots: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="Stages at once. Default: one a GPU, else one a core."
-    )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    tensor_parallel: Annotated[int, Field(ge=1, le=64)] = Field(
-        1, description="GPUs that share a model which writes texts."
-    )
-    row_tokens: Annotated[int, Field(ge=16, le=MOST_TOKENS)] = Field(256, description="Token budget of a packed row.")
-    rows_per_micro_batch: Annotated[int, Field(ge=1, le=65_536)] = 4
-    checkpoint_seconds: NotNegative = Field(60.0, description="Training is resumable to the last such point.")
-    log_every: Count = Field(10, description="Training steps between two points of a curve.")
-    keep: dict[StageKind, Keep] = Field(default_factory=dict, description="What `gc` leaves of a stage kind.")
-    loss_balance_every: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        200, description="Training steps between two measurements of each loss's own gradient; 0 makes none."
-    )
-    stale_code: Literal["keep", "rerun"] = Field(
-        "keep", description="What to do where a stage's source changed at the same code version."
-    )
-    budget: Budget = Budget()
-    tracking: Literal["mlflow", "none"] = "mlflow"
-    tracking_uri: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,2048}$")] | None = Field(
-        None, description="An MLflow tracking URI. Default: an sqlite database in the workdir."
-    )
 
 
 class Recipe(Experiment):

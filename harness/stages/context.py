@@ -6,10 +6,10 @@ executor, no tracker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from harness.events import Event, EventLog, Progress, Warned
 from harness.store.artifacts import Artifact, TrunkState
@@ -31,6 +31,9 @@ class HowToRun:
     """Runtime choices a stage may use; none of them changes a result beyond its last bits.
 
     Attributes:
+        processes, nodes, launch, rendezvous: in how many processes a training runs and how they are started; each of
+            them sees the same values.
+        sharing, activation_checkpointing, compile: see `harness.training.loop.TrainingRuntime`.
         source_path: where a stage that takes a model from outside finds it; its digest is identity.
         imported: what only an import is told: the `path` to read, and its `name`, `licence` and `source`.
     """
@@ -43,6 +46,13 @@ class HowToRun:
     loss_balance_every: int = 0
     source_path: str = ""
     tensor_parallel: int = 1
+    processes: int = 1
+    nodes: int = 1
+    launch: Sequence[str] = ()
+    rendezvous: str | None = None
+    sharing: Literal["ddp", "fsdp"] = "ddp"
+    activation_checkpointing: bool = False
+    compile: bool = False
     imported: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.models.reward_model import RewardModel
 from harness.models.scoring import score_groups
+from harness.models.spread import is_main
 from harness.stages.context import StageContext
 from harness.stages.order import subset_order
 from harness.stages.train import anneal, facts, run_training, settings_of, whole_steps
@@ -78,7 +79,8 @@ def _run_and_select(
         if all(accuracy > earlier for earlier in history.values()):
             model.save(context.resume / BEST / str(stop))
         history[str(stop)] = accuracy
-        write_json(history_path, history)
+        if is_main():
+            write_json(history_path, history)
         resume.save(state, model)
     assert result is not None
     best = max(history, key=lambda step: (history[step], -int(step)))

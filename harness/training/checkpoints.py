@@ -2,32 +2,40 @@
 random state.
 
     <folder>/
-      model/                  what `RewardModel.save` writes: a trunk state is a usable checkpoint as it stands
-      optimizer.safetensors   "<moment>/<parameter>": every moment and update count of the optimizer
-      state.json              step, running statistics
+      model/          what `RewardModel.save` writes: a trunk state is a usable checkpoint as it stands
+      optimizer/      "<moment>/<parameter>": every moment and update count of the optimizer, by torch's distributed
+                      checkpoint in safetensors: every process writes its part, any number of processes reads them
+      state.json      step, running statistics
 
 Training draws nothing at random (no dropout; order and head are fixed beforehand) and the learning rate is a function
-of the step, so this is all there is: the same step reached by any route gives the same bytes.
+of the step, so this is all there is: the same step reached by any route gives the same bytes. Processes that train
+together save and load together; what one of them writes for all is there for all when the call returns.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import torch
-from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load as load_parts
+from torch.distributed.checkpoint.state_dict_saver import save as save_parts
 
 from harness.errors import CorruptArtifact
 from harness.models.reward_model import RewardModel
+from harness.models.spread import is_main, wait_for_all, world_size
 from harness.training.monitor import Monitor
 
 MODEL_FOLDER = "model"
-OPTIMIZER_FILE = "optimizer.safetensors"
+OPTIMIZER_FOLDER = "optimizer"
 STATE_FILE = "state.json"
 PARTIAL_SUFFIX = ".partial"
 
@@ -38,7 +46,7 @@ class TrainingState:
 
     Attributes:
         step: updates made so far = the next step to run.
-        optimizer: tensors by "<moment>/<parameter>".
+        optimizer: tensors by "<moment>/<parameter>", or the folder they were saved to.
         monitor: running statistics.
 
     Of a training in memory these are its own, not copies (moments take twice the room of the weights): training on
@@ -46,18 +54,30 @@ class TrainingState:
     """
 
     step: int
-    optimizer: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor] | Path
     monitor: Monitor
 
     def save(self, directory: Path, model: RewardModel) -> None:
-        """Writes state and weights to a folder that must not exist yet; it appears complete or not at all."""
+        """Writes a training's state and weights to a folder that must not exist yet; it appears complete or not at
+        all."""
+        assert isinstance(self.optimizer, dict), "a state that was loaded lies in a folder already"
         partial = directory.with_name(directory.name + PARTIAL_SUFFIX)
-        shutil.rmtree(partial, ignore_errors=True)
+        if is_main():
+            shutil.rmtree(partial, ignore_errors=True)
+            (partial / OPTIMIZER_FOLDER).mkdir(parents=True)
+        wait_for_all()
         model.save(partial / MODEL_FOLDER)
-        save_file({name: tensor.contiguous() for name, tensor in self.optimizer.items()}, partial / OPTIMIZER_FILE)
-        content = {"step": self.step, "monitor": self.monitor.as_json()}
-        (partial / STATE_FILE).write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
-        partial.rename(directory)
+        writer = HuggingFaceStorageWriter(str(partial / OPTIMIZER_FOLDER), save_distributed=True)
+        with _alone_or_together() as alone:
+            save_parts(_with_a_dimension(self.optimizer), storage_writer=writer, no_dist=alone)
+        wait_for_all()
+        if is_main():
+            for path in (partial / OPTIMIZER_FOLDER).iterdir():
+                _sort_metadata(path)
+            content = {"step": self.step, "monitor": self.monitor.as_json()}
+            (partial / STATE_FILE).write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
+            partial.rename(directory)
+        wait_for_all()
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -68,10 +88,69 @@ class TrainingState:
         """
         try:
             content = json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))
-            optimizer = load_file(directory / OPTIMIZER_FILE)
-            return cls(step=content["step"], optimizer=optimizer, monitor=Monitor(**content["monitor"]))
+            state = cls(
+                step=content["step"],
+                optimizer=directory / OPTIMIZER_FOLDER,
+                monitor=Monitor(**content["monitor"]),
+            )
         except (FileNotFoundError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise CorruptArtifact("a training state must be complete", f"{directory} is not: {error}") from error
+        if not (directory / OPTIMIZER_FOLDER).is_dir():
+            raise CorruptArtifact("a training state must be complete", f"{directory} lacks its {OPTIMIZER_FOLDER}")
+        return state
+
+    def restore_optimizer(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Puts the moments back, in place.
+
+        Args:
+            tensors: of a new optimizer, by "<moment>/<parameter>"; where the model is sharded, sharded like it.
+
+        Raises:
+            CorruptArtifact: the state's are not those of these parameters.
+        """
+        if isinstance(self.optimizer, dict):
+            _require_same(self.optimizer.keys(), tensors.keys())
+            for name, tensor in tensors.items():
+                tensor.copy_(self.optimizer[name])
+            return
+        reader = HuggingFaceStorageReader(str(self.optimizer))
+        _require_same(reader.read_metadata().state_dict_metadata.keys(), tensors.keys())
+        with _alone_or_together() as alone:
+            load_parts(_with_a_dimension(tensors), storage_reader=reader, no_dist=alone)
+
+
+@contextlib.contextmanager
+def _alone_or_together() -> Iterator[bool]:
+    """Whether this process saves and loads alone; that torch warns of it, as of a mistake, is left out."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield world_size() == 1
+
+
+def _sort_metadata(path: Path) -> None:
+    """Puts the entries of a safetensors file's metadata in order, in place: they are written in a random one, and the
+    same state must have the same bytes."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+        assert len(text) == size, path
+        file.seek(8)
+        file.write(text)
+
+
+def _with_a_dimension(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Views of the tensors, single numbers as vectors: safetensors gives no slices of what has no dimension."""
+    return {name: tensor if tensor.ndim else tensor.view(1) for name, tensor in tensors.items()}
+
+
+def _require_same(saved: Set[str], needed: Set[str]) -> None:
+    if saved != needed:
+        raise CorruptArtifact(
+            "a training goes on with the loss weights and the model it began with",
+            f"moments differ in {sorted(saved ^ needed)[:3]}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +176,10 @@ class ResumePoint:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         state.save(self.directory / f"step-{state.step}", model)
-        for _, folder in others:
-            shutil.rmtree(folder)
+        if is_main():
+            for _, folder in others:
+                shutil.rmtree(folder)
+        wait_for_all()
 
     def _found(self) -> list[tuple[int, Path]]:
         folders = self.directory.iterdir() if self.directory.exists() else ()

@@ -1,4 +1,4 @@
-"""Loss and gradient of one global batch, however it is cut into rows and micro-batches.
+"""Loss and gradient of one global batch, however it is cut into rows and micro-batches and dealt to processes.
 
 Normalisers (pairs, target tokens) are counted over the whole global batch before anything is computed, so every
 micro-batch adds exactly its share. This file must not know about optimizers, schedules or files.
@@ -16,8 +16,10 @@ from torch import nn
 
 from harness.errors import DataError
 from harness.models.losses import LossWeights
-from harness.models.packing import Batch, Group, collate, lm_target_count, pack
+from harness.models.packing import Batch, Group, Row, collate, group_tokens, lm_target_count, pack
 from harness.models.reward_model import Outputs, Precision, autocast
+from harness.models.spread import whole
+from harness.training.parallel import Parallel
 from harness.training.speed import Work, sights
 
 
@@ -47,27 +49,28 @@ def accumulate_gradients(
     loss: LossWeights,
     row_tokens: int,
     rows_per_micro_batch: int,
-    device: torch.device | str = "cpu",
     precision: Precision = "fp32",
-    backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
+    parallel: Parallel | None = None,
+    exchange: bool = True,
 ) -> BatchResult:
     """Adds the gradient of a global batch's loss to the model's parameters.
 
     What carries no weight is not computed: without RM loss the rejected responses are left out of the rows, without LM
-        loss
-    groups that are not pairs are.
+    loss groups that are not pairs are.
 
     Args:
-        model: a RewardModel, or a wrapper with its forward.
-        groups: the global batch: pairs [prompt, chosen, rejected] and texts [prompt, text].
+        model: a RewardModel, or what `Parallel.spread` made of it.
+        groups: the global batch, the same in every process: pairs [prompt, chosen, rejected] and texts [prompt, text].
         loss: weights of the two losses.
-        row_tokens, rows_per_micro_batch, device: runtime choices that change results by rounding only.
+        row_tokens, rows_per_micro_batch: runtime choices that change results by rounding only.
         precision: of the matrix products.
-        backward: how to differentiate a scalar.
+        parallel: who computes it, and where; by default this process, on the CPU.
+        exchange: whether every process gets the whole batch's gradient, or its own rows' alone.
 
     Raises:
         DataError: a group has more than two responses, or the batch has nothing to learn from.
     """
+    parallel = parallel or Parallel.on("cpu")
     used = [group for group in map(_needed(loss), groups) if group is not None]
     pairs = sum(len(group) == 3 for group in used) if loss.rm else 0
     # what the LM losses are divided by: targets, or responses that have one
@@ -79,30 +82,35 @@ def accumulate_gradients(
             f"one of {len(groups)} groups has neither",
             "check the loss weights against the data",
         )
-    rows = pack(used, row_tokens)
+    rows = pack(used, parallel.row_budget([group_tokens(group) for group in used], row_tokens))
+    micro_batches = parallel.micro_batches(rows, rows_per_micro_batch)
     rm_sums: list[torch.Tensor] = []
     lm_sums: list[torch.Tensor] = []
     pair_rewards: list[torch.Tensor] = []
     # One autocast around the whole step: it keeps the weights it has cast, so they are cast once and not in every
-    # micro-batch. Losses and backward are outside it.
-    with autocast(device, precision):
-        for start in range(0, len(rows), rows_per_micro_batch):
-            batch = collate(rows[start : start + rows_per_micro_batch], device)
-            outputs: Outputs = model(batch, rewards=pairs > 0, lm_loss=loss.lm_normalization if targets else None)
-            with autocast(device, "fp32"):
-                terms: list[torch.Tensor] = []
-                if outputs.rewards is not None:
-                    chosen, rejected = _pair_rewards(outputs.rewards, batch)
-                    rm_sums.append(loss.pair_loss(chosen, rejected, loss.margin))
-                    pair_rewards.append(torch.stack([chosen, rejected]).detach())
-                    terms.append(rm_sums[-1] * (loss.rm / pairs))
-                if outputs.lm_loss is not None:
-                    lm_sums.append(outputs.lm_loss)
-                    terms.append(lm_sums[-1] * (loss.lm / targets))
-                backward(torch.stack(terms).sum())
-    loss_rm = _mean(rm_sums, pairs)
-    loss_lm = _mean(lm_sums, targets)
-    rewards = torch.cat(pair_rewards, dim=1).double().cpu().numpy() if pair_rewards else np.empty((2, 0))
+    # micro-batch (but not sharded weights: to keep what was gathered is what they are sharded against). Losses and
+    # backward are outside it.
+    with autocast(parallel.device, precision, keep_cast=not parallel.shards):
+        for number, micro_batch in enumerate(micro_batches):
+            batch = collate(micro_batch.rows, parallel.device)
+            last = number == len(micro_batches) - 1
+            with parallel.exchanging(model, exchange and last):
+                outputs: Outputs = model(batch, rewards=pairs > 0, lm_loss=loss.lm_normalization if targets else None)
+                with autocast(parallel.device, "fp32"):
+                    terms: list[torch.Tensor] = []
+                    if outputs.rewards is not None:
+                        chosen, rejected = _pair_rewards(outputs.rewards, batch)
+                        rm_sums.append(loss.pair_loss(chosen, rejected, loss.margin) * micro_batch.weight)
+                        if micro_batch.weight:
+                            pair_rewards.append(torch.stack([chosen, rejected]).detach())
+                        terms.append(rm_sums[-1] * (loss.rm / pairs))
+                    if outputs.lm_loss is not None:
+                        lm_sums.append(outputs.lm_loss * micro_batch.weight)
+                        terms.append(lm_sums[-1] * (loss.lm / targets))
+                    parallel.backward(torch.stack(terms).sum())
+    rm_total, lm_total, rewards = _everywhere(parallel, rows, rm_sums, lm_sums, pair_rewards, pairs)
+    loss_rm = rm_total / pairs if pairs else None
+    loss_lm = lm_total / targets if targets else None
     return BatchResult(
         loss=loss.rm * (loss_rm or 0.0) + loss.lm * (loss_lm or 0.0),
         loss_rm=loss_rm,
@@ -124,6 +132,7 @@ def loss_gradient_norms(
     *,
     loss: LossWeights,
     accumulate: Callable[..., BatchResult],
+    parallel: Parallel,
 ) -> dict[str, float]:
     """Norm of each loss's own weighted gradient on a global batch, by the name it is logged under.
 
@@ -141,9 +150,11 @@ def loss_gradient_norms(
     moved = list(parameters)
     norms: dict[str, float] = {}
     for name, alone in (("grad_norm_rm", replace(loss, lm=0.0)), ("grad_norm_lm", replace(loss, rm=0.0))):
-        accumulate(model, groups, loss=alone)
+        # Exchanged afterwards: what exchanges during the backward pass waits for every weight, and one loss has not all
+        accumulate(model, groups, loss=alone, exchange=False)
+        parallel.exchange(moved, model)
         gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
-        norms[name] = float(torch.nn.utils.get_total_norm(gradients))
+        norms[name] = float(whole(torch.nn.utils.get_total_norm(gradients)))
         for parameter in moved:
             parameter.grad = None
     return norms
@@ -168,6 +179,23 @@ def _pair_rewards(rewards: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, to
     return rewards[second - 1], rewards[second]
 
 
-def _mean(sums: Sequence[torch.Tensor], count: int) -> float | None:
-    """Mean of a loss from its micro-batches' sums, added in double precision."""
-    return float(torch.stack(list(sums)).detach().double().sum()) / count if count else None
+def _everywhere(
+    parallel: Parallel,
+    rows: Sequence[Row],
+    rm_sums: Sequence[torch.Tensor],
+    lm_sums: Sequence[torch.Tensor],
+    pair_rewards: Sequence[torch.Tensor],
+    pairs: int,
+) -> tuple[float, float, NDArray[np.float64]]:
+    """Sums of the losses and (2, pairs) rewards over all processes, from this one's micro-batches; added in double
+    precision."""
+    here = np.zeros(2 + 2 * pairs)
+    for place, sums in enumerate((rm_sums, lm_sums)):
+        if sums:
+            here[place] = float(torch.stack(list(sums)).detach().double().sum())
+    if pair_rewards:
+        mine = torch.cat(list(pair_rewards), dim=1).double().cpu().numpy()
+        first = parallel.before_mine([int((row.spans[:, 1] == 1).sum()) for row in rows])
+        here[2:].reshape(2, pairs)[:, first : first + mine.shape[1]] = mine
+    everywhere = parallel.sum(here)
+    return float(everywhere[0]), float(everywhere[1]), everywhere[2:].reshape(2, pairs)

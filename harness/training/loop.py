@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
+from torch.nn.utils import clip_grad_norm_
 
-from harness.errors import CorruptArtifact, DataError, MissingRequirement, RecipeError, TrainingStopped
+from harness.errors import CorruptArtifact, DataError, RecipeError, TrainingStopped
 from harness.events import Event, Metrics, Progress, Warned
 from harness.models.losses import LossWeights, pair_statistics
 from harness.models.packing import Group, GroupSource
 from harness.models.reward_model import Precision, RewardModel
+from harness.models.spread import whole, world_size
 from harness.training.checkpoints import MODEL_FOLDER, ResumePoint, TrainingState
 from harness.training.gradients import BatchResult, accumulate_gradients, loss_gradient_norms
 from harness.training.monitor import Monitor, dominance, require_finite
@@ -29,9 +29,10 @@ from harness.training.optimizer import (
     AdamWSettings,
     new_optimizer,
     optimizer_tensors,
-    restore_optimizer,
     select_parameters,
+    selected_parameters,
 )
+from harness.training.parallel import Parallel, Sharing
 from harness.training.schedules import Schedule, learning_rate
 from harness.training.speed import TrainingCost, Work, matmul_peak
 
@@ -64,6 +65,9 @@ class TrainingRuntime:
 
     Attributes:
         device: "cpu" or "cuda".
+        sharing: what of the weights each of several processes holds.
+        activation_checkpointing: keep each layer's input alone and compute the rest again in the backward pass.
+        compile: each layer by torch.compile.
         row_tokens: budget of a packed row.
         rows_per_micro_batch: rows of one forward and backward pass.
         log_every: steps between metrics; the last step is always logged.
@@ -72,6 +76,9 @@ class TrainingRuntime:
     """
 
     device: str = "cpu"
+    sharing: Sharing = "ddp"
+    activation_checkpointing: bool = False
+    compile: bool = False
     row_tokens: int
     rows_per_micro_batch: int
     log_every: int = 10
@@ -141,24 +148,24 @@ def train(
         raise CorruptArtifact("a state must not lie past the training's end", f"{step} is after {stop_step}")
     monitor = state.monitor if state is not None else Monitor()
 
-    accelerator = _accelerator(runtime.device)
-    model.use_attention_of(accelerator.device)
-    parameters = select_parameters(model, settings.loss, frozen_backbone=settings.frozen_backbone)
-    prepared, optimizer = accelerator.prepare(model.train(), new_optimizer(parameters, settings.optimizer))
+    parallel = Parallel.on(runtime.device, runtime.sharing)
+    cost = TrainingCost.of(model, frozen_backbone=settings.frozen_backbone)  # of the whole model: before it is sharded
+    model.use_attention_of(parallel.device)
+    select_parameters(model, settings.loss, frozen_backbone=settings.frozen_backbone)
+    model.train().compute_layers(again=runtime.activation_checkpointing, compiled=runtime.compile)
+    prepared = parallel.spread(model)
+    parameters = selected_parameters(model)
+    optimizer = parallel.accelerator.prepare_optimizer(new_optimizer(parameters, settings.optimizer))
     if state is not None:
-        restore_optimizer(optimizer, parameters, state.optimizer)
+        state.restore_optimizer(optimizer_tensors(optimizer, parameters))
     accumulate = functools.partial(
         accumulate_gradients,
         row_tokens=runtime.row_tokens,
         rows_per_micro_batch=runtime.rows_per_micro_batch,
-        device=accelerator.device,
         precision=settings.precision,
-        backward=accelerator.backward,
+        parallel=parallel,
     )
-    clock = _Clock(
-        cost=TrainingCost.of(model, frozen_backbone=settings.frozen_backbone),
-        peak=matmul_peak(accelerator.device.type, settings.precision),
-    )
+    clock = _Clock(cost=cost, peak=world_size() * matmul_peak(parallel.device.type, settings.precision))
     warned = False
 
     def current() -> TrainingState:
@@ -171,11 +178,11 @@ def train(
         balance: dict[str, float] = {}
         if runtime.loss_balance_every and (step + 1) % runtime.loss_balance_every == 0:
             balance = loss_gradient_norms(
-                prepared, parameters.values(), groups, loss=settings.loss, accumulate=accumulate
+                prepared, parameters.values(), groups, loss=settings.loss, accumulate=accumulate, parallel=parallel
             )
         result = accumulate(prepared, groups, loss=settings.loss)
         limit = settings.optimizer.clip_norm
-        norm = accelerator.clip_grad_norm_(parameters.values(), float("inf") if limit is None else limit)
+        norm = whole(clip_grad_norm_(parameters.values(), float("inf") if limit is None else limit))
         rate = learning_rate(settings.schedule, step)
         values = {**_step_values(result), "grad_norm": float(norm), **balance, "learning_rate": rate}
         require_finite(step + 1, values)
@@ -193,8 +200,8 @@ def train(
         if step % runtime.log_every == 0 or step == stop_step or balance:
             emit(Metrics(step=step, values={**values, **clock.speeds()}))
             emit(Progress(done=step, total=stop_step, unit="steps"))
-        stop = should_stop()
-        if resume is not None and (stop or clock.save_is_due(resume.every_seconds)):
+        stop, due = parallel.any(should_stop(), resume is not None and clock.save_is_due(resume.every_seconds))
+        if resume is not None and (stop or due):
             resume.save(current(), model)
         if stop:
             raise TrainingStopped("a training runs to its end", f"it was asked to stop at step {step}", "run again")
@@ -210,18 +217,6 @@ def _take_up(model: RewardModel, state: TrainingState | None, resume: ResumePoin
         return state
     model.restore(saved[1] / MODEL_FOLDER)
     return TrainingState.load(saved[1])
-
-
-def _accelerator(device: str) -> Accelerator:
-    """Precision is set by autocast around each forward: accelerate's own is fixed once for the whole process."""
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
-    if accelerator.device.type != torch.device(device).type:
-        raise MissingRequirement(
-            "the device to train on must be there",
-            f"{device} was asked for and {accelerator.device.type} found",
-            "set `runtime.device: cpu`, or run where the device is",
-        )
-    return accelerator
 
 
 class _Clock:

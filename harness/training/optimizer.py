@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 
-from harness.errors import CorruptArtifact
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
 
@@ -33,21 +32,22 @@ class AdamWSettings:
     clip_norm: float | None = 1.0
 
 
-def select_parameters(model: RewardModel, loss: LossWeights, *, frozen_backbone: bool) -> dict[str, torch.nn.Parameter]:
-    """The parameters the losses can move, by name; all others stop requiring a gradient."""
+def select_parameters(model: RewardModel, loss: LossWeights, *, frozen_backbone: bool) -> None:
+    """Lets the parameters that the losses can move require a gradient, and no others."""
     lm_head = model.backbone.get_output_embeddings()
     # A tied LM head is the input embedding under another name: `named_parameters` lists it once, as the latter.
     only_lm = {f"backbone.{name}" for name, module in model.backbone.named_modules() if module is lm_head}
-    selected: dict[str, torch.nn.Parameter] = {}
     for name, parameter in model.named_parameters():
         in_head = name.startswith("head.")
         in_lm_head = name.rpartition(".")[0] in only_lm
         trained = loss.rm > 0 if in_head else not frozen_backbone
         trained = trained and (loss.lm > 0 or not in_lm_head)
         parameter.requires_grad_(trained)
-        if trained:
-            selected[name] = parameter
-    return selected
+
+
+def selected_parameters(model: RewardModel) -> dict[str, torch.nn.Parameter]:
+    """Those that are trained, by name; of a sharded model the parts this process holds."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def new_optimizer(parameters: Mapping[str, torch.nn.Parameter], settings: AdamWSettings) -> torch.optim.AdamW:
@@ -81,28 +81,3 @@ def optimizer_tensors(
         for name, parameter in parameters.items()
         for moment, tensor in optimizer.optimizer.state[parameter].items()
     }
-
-
-def restore_optimizer(
-    optimizer: AcceleratedOptimizer, parameters: Mapping[str, torch.nn.Parameter], tensors: Mapping[str, torch.Tensor]
-) -> None:
-    """Puts saved moments back.
-
-    Raises:
-        CorruptArtifact: they are not those of these parameters.
-    """
-    by_name: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
-        moment, _, name = key.partition("/")
-        by_name.setdefault(name, {})[moment] = tensor
-    if by_name.keys() != parameters.keys():
-        strangers = sorted(by_name.keys() ^ parameters.keys())
-        raise CorruptArtifact(
-            "a training goes on with the loss weights and the model it began with", f"moments differ in {strangers[:3]}"
-        )
-    name_of = {parameter: name for name, parameter in parameters.items()}
-    listed = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    saved = {place: by_name[name_of[parameter]] for place, parameter in enumerate(listed)}
-    optimizer.optimizer.load_state_dict(
-        {"state": saved, "param_groups": optimizer.optimizer.state_dict()["param_groups"]}
-    )

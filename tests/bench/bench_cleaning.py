@@ -46,7 +46,7 @@ from harness.plan.data_stages import task_source
 from harness.plan.graph import Graph, Stage
 from harness.plan.kinds import module_of
 from harness.recipe.corpus import CorpusSource, Parquet, PythonPackages
-from harness.recipe.schema import Runtime
+from harness.recipe.runtime import Runtime
 from harness.store.store import Store
 
 HERE = Path(__file__).parent

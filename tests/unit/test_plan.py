@@ -32,7 +32,7 @@ from harness.plan.plan import (
 )
 from harness.recipe.blocks import Pretrain
 from harness.recipe.fields import CODE
-from harness.recipe.schema import Runtime
+from harness.recipe.runtime import Runtime
 from harness.store.store import Store
 
 ROOT = Path(__file__).parents[2]

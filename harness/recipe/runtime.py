@@ -1,0 +1,92 @@
+"""The `runtime` block: where and how a recipe runs. Nothing of it is part of any identity."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from harness.recipe.fields import (
+    MOST_TOKENS,
+    STAGE_KINDS,
+    Block,
+    Count,
+    NotNegative,
+    Positive,
+    as_tuple,
+    problem,
+)
+
+
+class Budget(Block):
+    hours: Positive | None = Field(None, description="Refuse to start if the plan's estimate is above this.")
+    stages: Count | None = None
+
+
+Word = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")]
+Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*:[0-9]{1,5}$", max_length=255)]
+Keep = Literal["state", "weights", "record"]
+StageKind = Literal[STAGE_KINDS]  # type: ignore[valid-type]
+
+
+class TrainingRuntime(Block):
+    """How a training is spread over processes, and what it computes twice to need less memory."""
+
+    processes: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Of one training on a machine: one a GPU, or on the CPU sharing a stage's threads."
+    )
+    nodes: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="Machines that train together.")
+    launch: Annotated[tuple[Word, ...], BeforeValidator(as_tuple)] = Field(
+        (), description="Words before torchrun's command that start it once on every machine: [srun, --nodes=8, ...]."
+    )
+    rendezvous: Address | None = Field(
+        None, description="host:port of the machine where they meet. Default: this one and a free port."
+    )
+    sharing: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="Every process holds all weights (ddp) or a part of them (fsdp, FSDP2)."
+    )
+    activation_checkpointing: bool = Field(False, description="Compute layers again in the backward pass.")
+    compile: bool = Field(False, description="Each layer by torch.compile.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingRuntime:
+        if self.nodes > 1 and not self.launch:
+            raise problem(
+                "several nodes need `launch`, which starts a command once on each",
+                f"there are {self.nodes} nodes and no `launch`",
+                "with Slurm: launch: [srun, --ntasks-per-node=1]",
+            )
+        return self
+
+
+class Runtime(Block):
+    """How to run; never part of any identity."""
+
+    executor: Literal["local"] = "local"
+    workdir: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")] = Field(
+        "workdir", description="Relative to where `harness` is called."
+    )
+    slots: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="Stages at once. Default: one a GPU, else one a core."
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    tensor_parallel: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="GPUs that share a model which writes texts."
+    )
+    row_tokens: Annotated[int, Field(ge=16, le=MOST_TOKENS)] = Field(256, description="Token budget of a packed row.")
+    rows_per_micro_batch: Annotated[int, Field(ge=1, le=65_536)] = 4
+    checkpoint_seconds: NotNegative = Field(60.0, description="Training is resumable to the last such point.")
+    log_every: Count = Field(10, description="Training steps between two points of a curve.")
+    keep: dict[StageKind, Keep] = Field(default_factory=dict, description="What `gc` leaves of a stage kind.")
+    loss_balance_every: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        200, description="Training steps between two measurements of each loss's own gradient; 0 makes none."
+    )
+    training: TrainingRuntime = TrainingRuntime()
+    stale_code: Literal["keep", "rerun"] = Field(
+        "keep", description="What to do where a stage's source changed at the same code version."
+    )
+    budget: Budget = Budget()
+    tracking: Literal["mlflow", "none"] = "mlflow"
+    tracking_uri: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,2048}$")] | None = Field(
+        None, description="An MLflow tracking URI. Default: an sqlite database in the workdir."
+    )

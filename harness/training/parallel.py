@@ -1,0 +1,165 @@
+"""One training over several processes, on one machine or many: who holds which weights, who computes which rows.
+
+Launched by torchrun, each process runs the same stage; alone, it is a world of one. Losses are normalised over the
+global batch, so the number of processes moves results by rounding only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Self, TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from harness.errors import MissingRequirement
+from harness.models.packing import Row
+from harness.models.reward_model import RewardModel
+from harness.models.spread import rank, world_size
+
+Sharing = Literal["ddp", "fsdp"]
+"""Every process holds all weights (DistributedDataParallel), or a part of them, gathered layer by layer (FSDP2)."""
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """The processes of a training, seen from one of them.
+
+    Attributes:
+        accelerator: of this process, on its device.
+        sharing: what the others hold.
+    """
+
+    accelerator: Accelerator
+    sharing: Sharing = "ddp"
+    _replicas: dict[int, nn.Module] = field(default_factory=dict)
+
+    @classmethod
+    @functools.cache  # a process has one world, and a model may be trained on in several calls
+    def on(cls, device: str, sharing: Sharing = "ddp") -> Self:
+        """Joins the world that the launcher's environment variables describe, or makes one of its own.
+
+        Precision is set by autocast around each forward: accelerate's own is fixed once for the whole process.
+
+        Args:
+            device: "cpu" or "cuda"; among several GPUs a process takes the one of its local rank.
+
+        Raises:
+            MissingRequirement: the device is not there.
+        """
+        accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+        if accelerator.device.type != torch.device(device).type:
+            raise MissingRequirement(
+                "the device to train on must be there",
+                f"{device} was asked for and {accelerator.device.type} found",
+                "set `runtime.device: cpu`, or run where the device is",
+            )
+        return cls(accelerator, sharing)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.accelerator.device
+        return device
+
+    @property
+    def shards(self) -> bool:
+        return self.sharing == "fsdp" and world_size() > 1
+
+    def spread(self, model: RewardModel) -> nn.Module:
+        """The model on this process's device, to be called in the place of the model.
+
+        What it shards it shards in place, once; parameters must be selected for training before.
+        """
+        if world_size() == 1:
+            model.to(self.device)
+            return model
+        if not self.shards:
+            if id(model) not in self._replicas:  # a second wrapper's hooks would wait for the first one's
+                self._replicas[id(model)] = self.accelerator.prepare_model(model)
+            return self._replicas[id(model)]
+        if not isinstance(model, FSDPModule):
+            model.to(self.device)
+            mesh = init_device_mesh(self.device.type, (world_size(),))
+            for layer in model.layers():
+                fully_shard(layer, mesh=mesh)
+            fully_shard(model, mesh=mesh)
+        return model
+
+    def exchanging(self, model: nn.Module, now: bool) -> contextlib.AbstractContextManager[None]:
+        """Around a micro-batch: whether its backward pass exchanges gradients, or keeps its own to add to.
+
+        Sharded weights' gradients are exchanged every time, since nobody has room for whole ones.
+        """
+        if isinstance(model, nn.parallel.DistributedDataParallel) and not now:
+            no_sync: contextlib.AbstractContextManager[None] = model.no_sync()
+            return no_sync
+        return contextlib.nullcontext()
+
+    def exchange(self, parameters: Iterable[nn.Parameter], model: nn.Module) -> None:
+        """Exchanges gradients that no backward pass did."""
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    distributed.all_reduce(parameter.grad)
+                    parameter.grad /= world_size()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Differentiates this process's share of a loss: gradients are averaged over processes, and it is a sum."""
+        self.accelerator.backward(loss * world_size() if world_size() > 1 else loss)
+
+    def row_budget(self, lengths: Sequence[int], row_tokens: int) -> int:
+        """Token budget of a row: smaller than asked where a batch would else not give every process one."""
+        if world_size() == 1:
+            return row_tokens
+        return min(row_tokens, max(max(lengths), -(-sum(lengths) // world_size())))
+
+    def micro_batches(self, rows: Sequence[Row], size: int) -> list[MicroBatch]:
+        """This process's share of a batch's rows, at most `size` at a time.
+
+        Rows, longest first, are dealt one by one. Every process gets the same number of micro-batches, since all
+        exchange weights and gradients at the same times; who has too few computes a row of another that does not count.
+        """
+        count = -(-len(_dealt(rows, 0)) // size)
+        mine = _dealt(rows, rank())
+        counted = [MicroBatch(mine[start : start + size], 1.0) for start in range(0, len(mine), size)]
+        return counted + [MicroBatch(rows[-1:], 0.0)] * (count - len(counted))
+
+    def before_mine(self, counts: Sequence[int]) -> int:
+        """How many of what a batch's rows hold, `counts` of each, the processes before this one have."""
+        return sum(sum(_dealt(counts, earlier)) for earlier in range(rank()))
+
+    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums over all processes, element by element."""
+        if world_size() == 1:
+            return values
+        total = torch.from_numpy(values).to(self.device)
+        distributed.all_reduce(total)
+        summed: NDArray[np.float64] = total.cpu().numpy()
+        return summed
+
+    def any(self, *here: bool) -> list[bool]:
+        """Of each question whether any process says yes."""
+        return [bool(answer) for answer in self.sum(np.array(here, dtype=np.float64))]
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows of one forward and backward pass, and the weight of their loss: 0 where they are computed for company."""
+
+    rows: Sequence[Row]
+    weight: float
+
+
+T = TypeVar("T")
+
+
+def _dealt(items: Sequence[T], to: int) -> Sequence[T]:
+    return items[to :: world_size()]

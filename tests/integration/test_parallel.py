@@ -1,0 +1,87 @@
+"""Trainings in several processes, joined by gloo: the same curve and weights as one process, whatever they share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.models.reward_model import RewardModel
+from harness.training.checkpoints import MODEL_FOLDER, OPTIMIZER_FOLDER, ResumePoint, TrainingState
+from tests.toys.small_training import CASES, HALF, build, curve_of, train_case
+
+PROGRAM = Path(__file__).parents[1] / "toys" / "small_training.py"
+RELATIVE = 1e-5
+
+
+@pytest.fixture(scope="module", params=["ddp", "fsdp"])
+def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """(what is shared, folder) of every case trained by two processes."""
+    folder = tmp_path_factory.mktemp(request.param)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROGRAM)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROGRAM.parents[2])}
+    done = subprocess.run([*command, str(folder), request.param], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return request.param, folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every case trained by this process."""
+    folder = tmp_path_factory.mktemp("alone")
+    for case in CASES:
+        model, events = build(case), []
+        train_case(case, model, emit=events.append).state.save(folder / case / "state", model)
+        (folder / case / "curve.json").write_text(json.dumps(curve_of(events)))
+    return folder
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_give_the_curve_of_one(together: tuple[str, Path], alone: Path, case: str) -> None:
+    expected = json.loads((alone / case / "curve.json").read_text())
+    found = json.loads((together[1] / case / "curve.json").read_text())
+    assert len(found) == len(expected) >= 6
+    for step, (one, other) in enumerate(zip(expected, found, strict=True), start=1):
+        assert other == pytest.approx(one, rel=RELATIVE, abs=1e-6), f"step {step}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_give_the_weights_of_one(together: tuple[str, Path], alone: Path, case: str) -> None:
+    start = build(case).backbone.state_dict()
+    expected = tensors(alone / case / "state" / MODEL_FOLDER)
+    found = tensors(together[1] / case / "state" / MODEL_FOLDER)
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-4, atol=1e-5, msg=name)
+    moved = [name for name, weight in expected.items() if not torch.equal(weight, start.get(name, weight))]
+    assert bool(moved) == (case != "probe")
+
+
+def test_what_two_processes_saved_one_goes_on_from(together: tuple[str, Path], alone: Path) -> None:
+    case = "both-losses"
+    _, saved = ResumePoint(directory=together[1] / case / "resume", every_seconds=0).latest() or (0, Path())
+    state, events = TrainingState.load(saved), []
+    assert state.step == HALF
+    train_case(case, RewardModel.load(saved / MODEL_FOLDER), state=state, emit=events.append)
+    expected = json.loads((alone / case / "curve.json").read_text())[HALF:]
+    assert curve_of(events) == [pytest.approx(one, rel=RELATIVE, abs=1e-6) for one in expected]
+
+
+def test_each_process_of_a_sharded_training_writes_its_part(together: tuple[str, Path]) -> None:
+    sharing, folder = together
+    files = sorted(path.name for path in (folder / "both-losses" / "state" / OPTIMIZER_FOLDER).iterdir())
+    assert len(files) == 2
+    if sharing == "fsdp":
+        parts = [load_file(folder / "both-losses" / "state" / OPTIMIZER_FOLDER / name) for name in files]
+        name = "exp_avg/backbone.lm_head.weight"
+        assert sum(len(part[name]) for part in parts) == len(build("both-losses").backbone.lm_head.weight)

@@ -1,0 +1,137 @@
+"""Trainings of a recipe in several processes, by `runtime.training` alone: started, stopped, killed, failing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.cli.workspace import Workspace
+from harness.events import Metrics, read_events
+from harness.execution.ranks import RANKS
+from harness.plan.graph import Stage
+from harness.store.record import EVENTS
+from tests.integration.pipelines import ROOT, TINY, folder_of, harness, of_kind, only, record_of, run
+from tests.toys.executors import has_ended
+
+Copy = Callable[..., Workspace]
+SPEEDS = ("tokens_per_second", "flop_per_second", "matmul_peak_share")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def spread(how: str) -> list[str]:
+    """Assignments for two processes on this machine, or for two machines that are this one twice."""
+    if how == "processes":
+        return ["runtime.training.processes=2"]
+    launch = f"[{sys.executable}, {ROOT / 'tests' / 'toys' / 'on_two_nodes.py'}]"
+    meeting = f"127.0.0.1:{free_port()}"
+    return [
+        "runtime.training.nodes=2",
+        "runtime.training.sharing=fsdp",
+        f"runtime.training.launch={launch}",
+        f"runtime.training.rendezvous={meeting}",
+    ]
+
+
+def curve(workspace: Workspace, stage: Stage) -> list[dict[str, float]]:
+    events = read_events(folder_of(workspace.store, stage) / EVENTS)
+    return [
+        {name: value for name, value in event.values.items() if name not in SPEEDS} | {"step": event.step}
+        for event in events
+        if isinstance(event, Metrics)
+    ]
+
+
+def forget(workspace: Workspace, *stages: Stage) -> None:
+    for stage in stages:
+        shutil.rmtree(folder_of(workspace.store, stage))
+
+
+def rank_processes(folder: Path) -> list[int]:
+    """Processes that run a stage of a store, or start those that do."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace")
+        except (OSError, ValueError):
+            continue
+        if entry.name.isdigit() and "harness.execution.rank" in words and str(folder) in words:
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("how", ["processes", "nodes"])
+def test_two_processes_train_as_one_does(finished: Workspace, copy: Copy, how: str) -> None:
+    workspace = copy(*spread(how))
+    trained = [only(workspace, "trunk_state"), only(workspace, "pretrain"), only(workspace, "finetune", "rm+lm")]
+    assert {one.fingerprint for one in trained} <= {one.fingerprint for one in finished.plan.stages}
+    forget(workspace, *trained)
+    summary = run(workspace, trained, slots=1)
+    assert not summary.failed, [outcome.reason for outcome in summary.failed]
+    for stage in trained:
+        expected = curve(finished, stage)
+        assert curve(workspace, stage) == [pytest.approx(one, rel=1e-4, abs=1e-5) for one in expected]
+        assert len(expected) >= 2
+        record = record_of(workspace.store, stage)
+        assert record.result.keys() == record_of(finished.store, stage).result.keys()
+        assert record.environment["processes"] == 2
+        assert not [name for name in record.files if RANKS in name]
+
+
+def test_a_training_that_diverges_in_several_processes_says_so(copy: Copy) -> None:
+    workspace = copy("runtime.training.processes=2", "pretrain.learning_rate=1.0e+30")
+    summary = run(workspace, [only(workspace, "trunk_state")], slots=1)
+    (failed,) = summary.failed
+    assert "must stay finite" in failed.reason
+    assert "lower the learning rate" in failed.reason
+
+
+def test_processes_end_with_their_driver_and_the_training_goes_on(finished: Workspace, copy: Copy) -> None:
+    workspace = copy("runtime.training.processes=2")
+    stage = only(workspace, "pretrain")
+    forget(workspace, stage)
+    driver = harness("run", TINY, "--workdir", workspace.workdir, "--set", "runtime.training.processes=2")
+    store = workspace.store.root
+    deadline = time.monotonic() + 120
+    while len(rank_processes(store)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    ranks = rank_processes(store)
+    assert len(ranks) == 3  # torchrun and two more
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    assert all(has_ended(rank, seconds=40) for rank in ranks)
+    assert not run(workspace, [stage], slots=1).failed
+    assert curve(workspace, stage) == [pytest.approx(one, rel=1e-4, abs=1e-5) for one in curve(finished, stage)]
+
+
+def test_an_interrupted_training_saves_itself_in_all_processes(copy: Copy) -> None:
+    assignments = ["runtime.training.processes=2", "pretrain.learning_rate=0.001", "pairs.part_size=48"]
+    workspace = copy(*assignments)
+    stage = of_kind(workspace, "trunk_state")[0]
+    sets = [word for assignment in assignments for word in ("--set", assignment)]
+    driver = harness("run", TINY, "--workdir", workspace.workdir, *sets)
+    partial = workspace.store.partial(stage.kind, stage.fingerprint).parent
+    deadline = time.monotonic() + 120
+    while not list(partial.glob(f"{stage.fingerprint[:12]}*/resume/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGINT)
+    driver.communicate(timeout=120)
+    assert driver.returncode == 130
+    if workspace.store.record(stage.kind, stage.fingerprint) is None:  # else it came to its end all the same
+        saved = workspace.store.partial(stage.kind, stage.fingerprint)
+        assert list((saved / "resume").glob("step-*"))
+    assert not run(workspace, [stage], slots=1).failed
+    steps = [point["step"] for point in curve(workspace, stage)]
+    assert steps == sorted(set(steps))

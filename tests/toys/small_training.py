@@ -1,0 +1,134 @@
+"""A training of seconds that several test processes can do alike; as a program, one of several processes that do it.
+
+`torchrun --nproc-per-node 2 small_training.py FOLDER SHARING` trains every case of `CASES` and writes `FOLDER/<case>/`:
+curve.json, what `TrainingState.save` writes as `state`, and for the first case what a second call goes on from.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.events import Event, Metrics
+from harness.models.losses import LossWeights
+from harness.models.reward_model import RewardModel
+from harness.models.sources import tiny_model
+from harness.models.spread import is_main
+from harness.training.checkpoints import ResumePoint
+from harness.training.loop import TrainingResult, TrainingRuntime, TrainingSettings, train
+from harness.training.optimizer import AdamWSettings
+from harness.training.parallel import Parallel
+from harness.training.schedules import Wsd
+
+VOCABULARY = 61
+GLOBAL_BATCH = 6
+STEPS = 6
+HALF = 3
+SETTINGS = TrainingSettings(
+    global_batch=GLOBAL_BATCH,
+    schedule=Wsd(peak=5e-3, warmup_steps=2, decay_start=4, decay_steps=2),
+    loss=LossWeights(rm=1.0, lm=1.0),
+    optimizer=AdamWSettings(weight_decay=0.1, clip_norm=0.5),
+)
+RUNTIME = TrainingRuntime(row_tokens=64, rows_per_micro_batch=1, log_every=1, loss_balance_every=3)
+ORDER = np.random.default_rng(0).permutation(40)[: GLOBAL_BATCH * STEPS]
+
+# By name: the model's family and whether its embeddings are tied, and what is set otherwise.
+CASES: Mapping[str, tuple[str, bool, dict[str, Any]]] = {
+    "both-losses": ("llama", False, {}),
+    "tied": ("qwen2", True, {}),
+    "rm-only": ("llama", False, {"loss": LossWeights(rm=1.0, lm=0.0)}),
+    "lm-only": ("llama", True, {"loss": LossWeights(rm=0.0, lm=1.0, lm_normalization="sequence")}),
+    "probe": ("llama", False, {"loss": LossWeights(rm=1.0, lm=0.0), "frozen_backbone": True}),
+    "one-row": ("llama", True, {"row_tokens": 100_000}),
+    "recomputed": ("llama", False, {"activation_checkpointing": True}),
+}
+
+
+class Pairs:
+    """Pairs of very different lengths, numbered."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.groups = [
+            [
+                rng.integers(0, VOCABULARY, size)
+                for size in (rng.integers(0, 9), rng.integers(1, 25), rng.integers(1, 12))
+            ]
+            for _ in range(40)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def group(self, index: int, /) -> list[Any]:
+        return self.groups[index]
+
+
+def build(case: str) -> RewardModel:
+    family, tie, _ = CASES[case]
+    backbone = tiny_model(
+        family,
+        vocabulary=VOCABULARY,
+        hidden_size=32,
+        layers=2,
+        heads=4,
+        key_value_heads=2,
+        intermediate_size=48,
+        max_positions=64,
+        tie_embeddings=tie,
+        seed=1,
+    )
+    return RewardModel(backbone, head_seed=1)
+
+
+def train_case(
+    case: str,
+    model: RewardModel,
+    *,
+    sharing: str = "ddp",
+    stop: int = STEPS,
+    emit: Callable[[Event], None] = lambda event: None,
+    **others: Any,
+) -> TrainingResult:
+    """Train a case's model up to `stop`, alone or with the other processes of this world."""
+    changes = dict(CASES[case][2])
+    of_runtime = {name: changes.pop(name) for name in ("row_tokens", "activation_checkpointing") if name in changes}
+    runtime = replace(RUNTIME, sharing=sharing, **of_runtime)  # type: ignore[arg-type]
+    settings = replace(SETTINGS, **changes)
+    return train(model, [Pairs()], ORDER, settings=settings, runtime=runtime, stop_step=stop, emit=emit, **others)
+
+
+def curve_of(events: list[Event]) -> list[dict[str, float]]:
+    """What was logged of each step, without speeds."""
+    return [
+        {name: value for name, value in event.values.items() if not name.endswith(("second", "share"))}
+        for event in events
+        if isinstance(event, Metrics)
+    ]
+
+
+def main(folder: Path, sharing: Literal["ddp", "fsdp"]) -> None:
+    Parallel.on("cpu", sharing)
+    for case in CASES:
+        model, events = build(case), []
+        target = folder / case
+        if is_main():
+            target.mkdir()
+        # in two calls, the first saved on its way, as fine-tuning with selection does it
+        resume = ResumePoint(directory=target / "resume", every_seconds=0)
+        half = train_case(case, model, sharing=sharing, stop=HALF, emit=events.append, resume=resume)
+        result = train_case(case, model, sharing=sharing, state=half.state, emit=events.append)
+        result.state.save(target / "state", model)
+        if is_main():
+            (target / "curve.json").write_text(json.dumps(curve_of(events)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])  # type: ignore[arg-type]
