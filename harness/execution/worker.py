@@ -126,8 +126,10 @@ def _build(
         write_asked(asked, building.directory)
         if _is_spread(task):
             events.close()  # the processes write them meanwhile
-            result: Mapping[str, Any] = run_on_ranks(building.directory, asked, should_stop=stop)
-            events = EventLog(events_path)
+            try:
+                result: Mapping[str, Any] = run_on_ranks(building.directory, asked, should_stop=stop)
+            finally:
+                events = EventLog(events_path)
         else:
             module = importlib.import_module(task.module)
             prepare_libraries(threads)  # after the import: libraries that are loaded now are told themselves

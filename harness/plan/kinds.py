@@ -179,7 +179,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "base": Kind(code_version=2, sources=(*_TRAINING, "stages/base.py"), trains=True, accelerated=True),
         "trunk_state": Kind(
-            code_version=2, sources=(*_TRAINING, "stages/trunk_state.py"), trains=True, accelerated=True
+            code_version=3, sources=(*_TRAINING, "stages/trunk_state.py"), trains=True, accelerated=True
         ),
         "pretrain": Kind(code_version=2, sources=(*_TRAINING, "stages/pretrain.py"), trains=True, accelerated=True),
         "finetune": Kind(code_version=2, sources=(*_TRAINING, "stages/finetune.py"), trains=True, accelerated=True),

@@ -70,7 +70,7 @@ def accumulate_gradients(
     Raises:
         DataError: a group has more than two responses, or the batch has nothing to learn from.
     """
-    parallel = parallel or Parallel.on("cpu")
+    parallel = parallel or Parallel(torch.device("cpu"))
     used = [group for group in map(_needed(loss), groups) if group is not None]
     pairs = sum(len(group) == 3 for group in used) if loss.rm else 0
     # what the LM losses are divided by: targets, or responses that have one

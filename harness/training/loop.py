@@ -155,7 +155,7 @@ def train(
     model.train().compute_layers(again=runtime.activation_checkpointing, compiled=runtime.compile)
     prepared = parallel.spread(model)
     parameters = selected_parameters(model)
-    optimizer = parallel.accelerator.prepare_optimizer(new_optimizer(parameters, settings.optimizer))
+    optimizer = new_optimizer(parameters, settings.optimizer)
     if state is not None:
         state.restore_optimizer(optimizer_tensors(optimizer, parameters))
     accumulate = functools.partial(

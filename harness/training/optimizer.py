@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from accelerate.optimizer import AcceleratedOptimizer
 
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
@@ -73,11 +72,11 @@ def new_optimizer(parameters: Mapping[str, torch.nn.Parameter], settings: AdamWS
 
 
 def optimizer_tensors(
-    optimizer: AcceleratedOptimizer, parameters: Mapping[str, torch.nn.Parameter]
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter]
 ) -> dict[str, torch.Tensor]:
     """All the optimizer knows, by "<moment>/<parameter>"; the tensors themselves, not copies."""
     return {
         f"{moment}/{name}": tensor
         for name, parameter in parameters.items()
-        for moment, tensor in optimizer.optimizer.state[parameter].items()
+        for moment, tensor in optimizer.state[parameter].items()
     }

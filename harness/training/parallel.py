@@ -14,7 +14,7 @@ from typing import Literal, Self, TypeVar
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -34,11 +34,11 @@ class Parallel:
     """The processes of a training, seen from one of them.
 
     Attributes:
-        accelerator: of this process, on its device.
+        device: of this process.
         sharing: what the others hold.
     """
 
-    accelerator: Accelerator
+    device: torch.device
     sharing: Sharing = "ddp"
     _replicas: dict[int, nn.Module] = field(default_factory=dict)
 
@@ -47,27 +47,20 @@ class Parallel:
     def on(cls, device: str, sharing: Sharing = "ddp") -> Self:
         """Joins the world that the launcher's environment variables describe, or makes one of its own.
 
-        Precision is set by autocast around each forward: accelerate's own is fixed once for the whole process.
-
         Args:
             device: "cpu" or "cuda"; among several GPUs a process takes the one of its local rank.
 
         Raises:
             MissingRequirement: the device is not there.
         """
-        accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
-        if accelerator.device.type != torch.device(device).type:
+        found: torch.device = PartialState(cpu=device == "cpu").device
+        if found.type != torch.device(device).type:
             raise MissingRequirement(
                 "the device to train on must be there",
-                f"{device} was asked for and {accelerator.device.type} found",
+                f"{device} was asked for and {found.type} found",
                 "set `runtime.device: cpu`, or run where the device is",
             )
-        return cls(accelerator, sharing)
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.accelerator.device
-        return device
+        return cls(found, sharing)
 
     @property
     def shards(self) -> bool:
@@ -83,7 +76,9 @@ class Parallel:
             return model
         if not self.shards:
             if id(model) not in self._replicas:  # a second wrapper's hooks would wait for the first one's
-                self._replicas[id(model)] = self.accelerator.prepare_model(model)
+                model.to(self.device)
+                devices = None if self.device.type == "cpu" else [self.device]
+                self._replicas[id(model)] = nn.parallel.DistributedDataParallel(model, device_ids=devices)
             return self._replicas[id(model)]
         if not isinstance(model, FSDPModule):
             model.to(self.device)
@@ -113,7 +108,7 @@ class Parallel:
 
     def backward(self, loss: torch.Tensor) -> None:
         """Differentiates this process's share of a loss: gradients are averaged over processes, and it is a sum."""
-        self.accelerator.backward(loss * world_size() if world_size() > 1 else loss)
+        torch.autograd.backward(loss * world_size())
 
     def row_budget(self, lengths: Sequence[int], row_tokens: int) -> int:
         """Token budget of a row: smaller than asked where a batch would else not give every process one."""

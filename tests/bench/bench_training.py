@@ -39,7 +39,7 @@ from harness.models.losses import LossWeights
 from harness.models.packing import collate, lm_target_count, pack
 from harness.models.reward_model import RewardModel
 from harness.training.gradients import accumulate_gradients
-from harness.training.optimizer import AdamWSettings, new_optimizer, select_parameters
+from harness.training.optimizer import AdamWSettings, new_optimizer, select_parameters, selected_parameters
 from harness.training.speed import TrainingCost, Work, matmul_peak, sights
 
 RESULT = Path(__file__).parent / "results" / "training.json"
@@ -109,7 +109,8 @@ Result = dict[str, Any]
 def our_step(lm: float, vocabulary: int = VOCABULARY) -> Callable[[Pairs, Any], Result]:
     model = RewardModel(AutoModelForCausalLM.from_config(configuration(vocabulary)), head_seed=0).train()
     loss = LossWeights(rm=1.0, lm=lm)
-    parameters = select_parameters(model, loss, frozen_backbone=False)
+    select_parameters(model, loss, frozen_backbone=False)
+    parameters = selected_parameters(model)
     optimizer = new_optimizer(parameters, ADAMW)
     for group in optimizer.param_groups:
         group["lr"] = RATE

@@ -87,7 +87,7 @@ def imported_checkpoint(directory: Path, exact: bool) -> Summary:
 
 def trunk_state(directory: Path, exact: bool) -> Summary:
     state = TrunkState(directory)
-    moments = load_file(state.state / "optimizer.safetensors")
+    (moments,) = (load_file(path) for path in (state.state / "optimizer").iterdir())
     return {**weights(state.model), "moments": float(np.mean([np.abs(moment).mean() for moment in moments.values()]))}
 
 

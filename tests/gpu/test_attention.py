@@ -12,6 +12,7 @@ from torch.nn import functional
 from harness.models.losses import LossWeights, lm_cross_entropy_sum
 from harness.models.reward_model import RewardModel
 from harness.training.gradients import accumulate_gradients
+from harness.training.parallel import Parallel
 from tests.toys.families import VOCABULARY, family_model
 from tests.toys.unpacked import assert_close, gradients, random_groups
 
@@ -34,7 +35,8 @@ def test_flex_attention_trains_as_plain_attention_does(family: str) -> None:
     expected = gradients(model)
     model.to("cuda").use_attention_of("cuda")
     assert model.backbone.config._attn_implementation == "flex_attention"
-    result = accumulate_gradients(model, groups, loss=loss, row_tokens=128, rows_per_micro_batch=2, device="cuda")
+    gpu = Parallel(torch.device("cuda"))
+    result = accumulate_gradients(model, groups, loss=loss, row_tokens=128, rows_per_micro_batch=2, parallel=gpu)
     assert result.loss == pytest.approx(expected_result.loss, rel=1e-4)
     assert_close({name: gradient.cpu() for name, gradient in gradients(model).items()}, expected, 1e-3)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -91,7 +90,7 @@ def test_two_processes_train_as_one_does(finished: Workspace, copy: Copy, how: s
 
 
 def test_a_training_that_diverges_in_several_processes_says_so(copy: Copy) -> None:
-    workspace = copy("runtime.training.processes=2", "pretrain.learning_rate=1.0e+30")
+    workspace = copy("runtime.training.processes=2", "pretrain.loss.margin=1.0e+38")
     summary = run(workspace, [only(workspace, "trunk_state")], slots=1)
     (failed,) = summary.failed
     assert "must stay finite" in failed.reason
@@ -101,16 +100,16 @@ def test_a_training_that_diverges_in_several_processes_says_so(copy: Copy) -> No
 def test_processes_end_with_their_driver_and_the_training_goes_on(finished: Workspace, copy: Copy) -> None:
     workspace = copy("runtime.training.processes=2")
     stage = only(workspace, "pretrain")
-    forget(workspace, stage)
+    stages = workspace.plan.stages
+    forget(workspace, *(one for one in stages if stage in workspace.plan.graph.in_order([one])))
     driver = harness("run", TINY, "--workdir", workspace.workdir, "--set", "runtime.training.processes=2")
     store = workspace.store.root
     deadline = time.monotonic() + 120
-    while len(rank_processes(store)) < 3 and time.monotonic() < deadline:
+    while len(ranks := rank_processes(store)) < 3 and time.monotonic() < deadline and driver.poll() is None:
         time.sleep(0.05)
-    ranks = rank_processes(store)
-    assert len(ranks) == 3  # torchrun and two more
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.communicate()
+    driver.kill()
+    said = driver.communicate()
+    assert len(ranks) == 3, said  # torchrun and two more
     assert all(has_ended(rank, seconds=40) for rank in ranks)
     assert not run(workspace, [stage], slots=1).failed
     assert curve(workspace, stage) == [pytest.approx(one, rel=1e-4, abs=1e-5) for one in curve(finished, stage)]
