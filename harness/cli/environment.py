@@ -138,15 +138,24 @@ def is_full(error: OSError) -> bool:
 
 
 def gpu_problems(loaded: LoadedRecipe, stages: Sequence[Stage] | None = None) -> list[HarnessError]:
-    """That the recipe asks for CUDA where there is no GPU; with `stages`, only if one of them wants it."""
+    """That the recipe asks for more GPUs than there are; with `stages`, only if one of them wants any."""
     runtime, found = loaded.recipe.runtime, count_gpus()
     if runtime.device == "cpu" or not (stages is None or wants_gpu(stages)):
         return []
-    if found and found < runtime.tensor_parallel:
-        where = loaded.where("runtime.tensor_parallel")
-        value = f"asked for {runtime.tensor_parallel} of {found}"
-        return [MissingRequirement("a model's GPUs must be there", value, "lower `runtime.tensor_parallel`", where)]
-    return [_no_gpu(loaded.where("runtime.device"))] if runtime.device == "cuda" and not found else []
+    if not found:
+        return [_no_gpu(loaded.where("runtime.device"))] if runtime.device == "cuda" else []
+    usable = min(found, runtime.slots or found)
+    asked = {"tensor_parallel": runtime.tensor_parallel, "training.processes": runtime.training.processes}
+    return [
+        MissingRequirement(
+            "the GPUs of one stage must be there",
+            f"`runtime.{key}` asks for {count} of {usable}",
+            f"lower it{', or raise `runtime.slots`' if usable < found else ''}",
+            loaded.where(f"runtime.{key}"),
+        )
+        for key, count in asked.items()
+        if count > usable
+    ]
 
 
 def engine_problems(stages: Sequence[Stage]) -> list[HarnessError]:

@@ -72,6 +72,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "models/folder.py",
                 "models/hub.py",
                 "models/perplexity.py",
+                "models/spread.py",
                 "models/reward_model.py",
                 "models/attention.py",
                 "models/losses.py",

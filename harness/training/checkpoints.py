@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_loader import load as load_parts
 from torch.distributed.checkpoint.state_dict_saver import save as save_parts
@@ -68,7 +69,7 @@ class TrainingState:
         wait_for_all()
         model.save(partial / MODEL_FOLDER)
         writer = HuggingFaceStorageWriter(str(partial / OPTIMIZER_FOLDER), save_distributed=True)
-        with _alone_or_together() as alone:
+        with _alone_or_together() as alone, _as_it_was():
             save_parts(_with_a_dimension(self.optimizer), storage_writer=writer, no_dist=alone)
         wait_for_all()
         if is_main():
@@ -115,7 +116,7 @@ class TrainingState:
             return
         reader = HuggingFaceStorageReader(str(self.optimizer))
         _require_same(reader.read_metadata().state_dict_metadata.keys(), tensors.keys())
-        with _alone_or_together() as alone:
+        with _alone_or_together() as alone, _as_it_was():
             load_parts(_with_a_dimension(tensors), storage_reader=reader, no_dist=alone)
 
 
@@ -125,6 +126,16 @@ def _alone_or_together() -> Iterator[bool]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         yield world_size() == 1
+
+
+@contextlib.contextmanager
+def _as_it_was() -> Iterator[None]:
+    """What went wrong in one of the processes, as it was there: torch's collection of them is no `Exception`."""
+    try:
+        yield
+    except CheckpointException as error:
+        first, _ = next(iter(error.failures.values()))
+        raise first from error
 
 
 def _sort_metadata(path: Path) -> None:

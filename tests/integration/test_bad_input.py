@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.cli import environment
 from harness.cli.app import run_command
 from harness.cli.environment import GPUS
 from harness.cli.workspace import Workspace
@@ -477,3 +478,23 @@ def test_the_tiny_recipe_needs_only_what_there_is(finished: Workspace) -> None:
     """The premise of all above."""
     assert load_recipe(TINY).settings
     assert record_of(finished.store, of_kind(finished, "corpus")[0])
+
+
+@pytest.mark.parametrize("found", [0, 1, 2])
+def test_a_stage_gets_the_gpus_it_asks_for_or_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: int
+) -> None:
+    for number in range(found):
+        (tmp_path / f"0000:0{number}:00.0").touch()
+    monkeypatch.setattr(environment, "GPUS", tmp_path)
+    loaded = load_recipe(TINY, ["runtime.training.processes=2", "runtime.tensor_parallel=2"])
+    told = [problem.one_line() for problem in environment.gpu_problems(loaded)]
+    if found == 1:
+        assert len(told) == 2
+        assert "`runtime.training.processes` asks for 2 of 1; lower it" in told[1]
+    else:
+        assert not told  # without GPUs `device: auto` is the CPU
+    loaded = load_recipe(TINY, ["runtime.training.processes=2", "runtime.slots=1"])
+    told = [problem.one_line() for problem in environment.gpu_problems(loaded)]
+    assert len(told) == (found > 0)
+    assert not told or told[0].endswith("raise `runtime.slots`") == (found == 2)

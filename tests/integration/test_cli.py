@@ -310,7 +310,7 @@ def test_gc_keeps_records_and_leaves_nothing_to_do(
         assert workspace.store.has_payload(record_of(workspace.store, stage)) == (not dropped)
     trunk = only(workspace, "trunk_state")
     assert list(folder_of(workspace.store, trunk).glob("state/model/*.safetensors"))
-    assert not list(folder_of(workspace.store, trunk).glob("state/optimizer*"))
+    assert not list(folder_of(workspace.store, trunk).glob("state/optimizer/*"))
     assert not left(workspace)
     assert shell("run", TINY, "--workdir", workspace.workdir, "--set", KEEP) == 0
     assert "0 stages computed, 56 of 56 were done before" in shell.err

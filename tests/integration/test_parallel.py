@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from harness.events import Event
 from harness.models.reward_model import RewardModel
 from harness.training.checkpoints import MODEL_FOLDER, OPTIMIZER_FOLDER, ResumePoint, TrainingState
 from tests.toys.small_training import CASES, HALF, build, curve_of, train_case
@@ -85,3 +87,14 @@ def test_each_process_of_a_sharded_training_writes_its_part(together: tuple[str,
         parts = [load_file(folder / "both-losses" / "state" / OPTIMIZER_FOLDER / name) for name in files]
         name = "exp_avg/backbone.lm_head.weight"
         assert sum(len(part[name]) for part in parts) == len(build("both-losses").backbone.lm_head.weight)
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler looks at what torch warns of
+@pytest.mark.parametrize("how", ["activation_checkpointing", "compile"])
+def test_what_a_layer_computes_does_not_depend_on_how(alone: Path, how: str) -> None:
+    if how == "compile" and shutil.which("c++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    events: list[Event] = []
+    train_case("both-losses", build("both-losses"), stop=2, emit=events.append, **{how: True})
+    expected = json.loads((alone / "both-losses" / "curve.json").read_text())[:2]
+    assert curve_of(events) == [pytest.approx(one, rel=RELATIVE, abs=1e-6) for one in expected]

@@ -95,11 +95,15 @@ def train_case(
     sharing: str = "ddp",
     stop: int = STEPS,
     emit: Callable[[Event], None] = lambda event: None,
+    activation_checkpointing: bool = False,
+    compile: bool = False,  # noqa: A002  the recipe's name
     **others: Any,
 ) -> TrainingResult:
     """Train a case's model up to `stop`, alone or with the other processes of this world."""
-    changes = dict(CASES[case][2])
-    of_runtime = {name: changes.pop(name) for name in ("row_tokens", "activation_checkpointing") if name in changes}
+    changes = {"activation_checkpointing": activation_checkpointing, "compile": compile, **CASES[case][2]}
+    of_runtime = {
+        name: changes.pop(name) for name in ("row_tokens", "activation_checkpointing", "compile") if name in changes
+    }
     runtime = replace(RUNTIME, sharing=sharing, **of_runtime)  # type: ignore[arg-type]
     settings = replace(SETTINGS, **changes)
     return train(model, [Pairs()], ORDER, settings=settings, runtime=runtime, stop_step=stop, emit=emit, **others)

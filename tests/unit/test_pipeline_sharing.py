@@ -145,6 +145,10 @@ NO_EXPERIMENT: dict[str, Any] = {
         "workdir": "elsewhere", "slots": 3, "device": "cpu", "row_tokens": 1024, "rows_per_micro_batch": 1,
         "checkpoint_seconds": 1.0, "log_every": 1, "loss_balance_every": 7, "tensor_parallel": 2,
         "keep": {"base": "record"}, "stale_code": "rerun",
+        "training": {
+            "processes": 2, "nodes": 2, "launch": ["srun"], "rendezvous": "here:29400", "sharing": "fsdp",
+            "activation_checkpointing": True, "compile": True,
+        },
         "budget": {"hours": 1.0, "stages": 9}, "tracking": "none", "tracking_uri": "sqlite:///elsewhere.db",
     },
 }  # fmt: skip
