@@ -224,7 +224,7 @@ def _flops(stage: Stage, tokens: float, known: Snapshot) -> float:
 def _shape(stage: Stage, known: Snapshot) -> Mapping[str, Any] | None:
     """The shape of the model that a stage runs; None while nobody has looked into a model from outside."""
     while stage.kind not in ("base", "pretrained"):
-        stage = next(item.stage for name, item in stage.inputs.items() if name in MODEL_INPUTS)
+        stage = next(item.stage for name, item in stage.inputs.items() if name.partition("-")[0] in MODEL_INPUTS)
     shape: Mapping[str, Any] | None = stage.spec.get("shape")
     record = known.record(stage.kind, stage.fingerprint)
     return record.result.get("shape") if shape is None and record is not None else shape

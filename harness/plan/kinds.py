@@ -183,6 +183,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             code_version=3, sources=(*_TRAINING, "stages/trunk_state.py"), trains=True, accelerated=True
         ),
         "pretrain": Kind(code_version=2, sources=(*_TRAINING, "stages/pretrain.py"), trains=True, accelerated=True),
+        "average": Kind(code_version=1, sources=("models", "stages/average.py")),
         "finetune": Kind(code_version=2, sources=(*_TRAINING, "stages/finetune.py"), trains=True, accelerated=True),
         "score": Kind(
             code_version=2, sources=("models", "stages/score.py", "stages/write_scores.py"), accelerated=True

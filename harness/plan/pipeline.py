@@ -6,13 +6,13 @@ Everything that enters a `spec` here is identity. Nothing of `runtime` may be re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.plan import sources
 from harness.plan.graph import Input, Stage
 from harness.plan.pair_stages import PairStages
-from harness.recipe.blocks import WSD, Optimization, Pretrain, TinyModel
+from harness.recipe.blocks import WSD, Averaging, Optimization, Pretrain, TinyModel
 from harness.recipe.schema import Experiment, identity_of
 
 
@@ -114,6 +114,39 @@ class Pipeline(PairStages):
         block = experiment.pretrain
         if block is None:
             return None
+        if block.average is None:
+            return self._run(experiment, block, seed)
+        key = ("average", self._text(experiment), seed)
+        if key not in self._memory:
+            self._memory[key] = self._average(experiment, block, block.average, seed)
+        return self._memory[key]
+
+    def _average(self, experiment: Experiment, block: Pretrain, average: Averaging, seed: int) -> Stage:
+        """The mean of runs, each average with seeds of its own; or of the last states of one run's stable path."""
+        inputs: dict[str, Stage | Input] = {}
+        if average.over == "seeds":
+            alone = block.model_copy(update={"average": None})
+            for place in range(average.count):
+                inputs[f"checkpoint-{place}"] = self._run(experiment, alone, seed * average.count + place)
+        else:
+            assert average.every_pairs is not None
+            base, tokens = self.base(experiment), self.pair_tokens(experiment)
+            steps = steps_of(block, experiment.pairs.count)
+            ordered, scores = self.pair_order(experiment, seed, steps.pairs, block.epochs)
+            common = {"training": training_spec(block), "order": ordered}
+            for place in range(average.count):
+                at = replace(steps, decay_start=steps.total - place * (average.every_pairs // steps.batch))
+                state = self._trunk_state(block, at, common, base, tokens, scores)
+                inputs[f"trunk-{place}"] = state
+                self._gate(experiment, state)
+        loss = block.loss
+        what = f"{average.count} {average.over}"
+        return self.graph.stage(
+            "average", {}, inputs, label=f"average of {what} rm={loss.rm:g} lm={loss.lm:g} seed {seed}"
+        )
+
+    def _run(self, experiment: Experiment, block: Pretrain, seed: int) -> Stage:
+        """One training to its end."""
         base, tokens = self.base(experiment), self.pair_tokens(experiment)
         order = experiment.pairs.order
         asked = (self._text(block), "" if order is None else self._text(order), experiment.pairs.count, seed)
@@ -141,14 +174,16 @@ class Pipeline(PairStages):
                 inputs,
                 label=f"pretrain rm={loss.rm:g} lm={loss.lm:g} n={steps.pairs:,}{epochs} seed {seed}",
             )
-        if experiment.pairs.quality.on_fail == "stop":
-            self._hold_back(self._memory[key], self.pair_gate(experiment))
-        return self._memory[key]
+        pretrained = self._memory[key]
+        self._gate(experiment, pretrained)
+        if "trunk" in pretrained.inputs:
+            self._gate(experiment, pretrained.inputs["trunk"].stage)
+        return pretrained
 
-    def _hold_back(self, pretrained: Stage, gate: Stage) -> None:
-        """Let no step on the pairs be made before the gate has passed."""
-        trunk = pretrained.inputs.get("trunk")
-        for stage in (pretrained, *([trunk.stage] if trunk else [])):
+    def _gate(self, experiment: Experiment, stage: Stage) -> None:
+        """Let no step on the pairs be made before they were found good, where a recipe wants that."""
+        if experiment.pairs.quality.on_fail == "stop":
+            gate = self.pair_gate(experiment)
             if gate not in stage.gates:
                 stage.gates.append(gate)
 

@@ -197,6 +197,23 @@ AnyTask = Annotated[Annotated[Task, Tag("Task")] | Annotated[PoolTask, Tag("Pool
 # -------------------------------------------------------------------------------------------------- training
 
 
+class Averaging(Block):
+    """The mean of several checkpoints' weights in the place of one of them."""
+
+    over: Literal["seeds", "steps"] = Field(
+        description="Of several pretrain seeds' runs, or of the stable path's last states instead of a decay."
+    )
+    count: Annotated[int, Field(ge=2, le=MOST_SEEDS)] = Field(description="Checkpoints in a mean.")
+    every_pairs: Count | None = Field(None, description="Between two states, in whole steps; with `over: steps`.")
+
+    @model_validator(mode="after")
+    def _one_distance(self) -> Averaging:
+        if (self.over == "steps") != (self.every_pairs is not None):
+            value = "it is missing" if self.every_pairs is None else f"`over: {self.over}` has none"
+            raise problem("`every_pairs` goes with `over: steps`", value, "set it, or drop it")
+        return self
+
+
 class Pretrain(Optimization):
     """Preference-model pretraining on `pairs`."""
 
@@ -204,6 +221,23 @@ class Pretrain(Optimization):
         1, description="Times every pair is read, each time in another order."
     )
     loss: Loss = Loss(rm=1.0, lm=1.0)
+    average: Averaging | None = Field(None, description="Default: the last checkpoint of one run.")
+
+    @model_validator(mode="after")
+    def _average_has_states(self) -> Pretrain:
+        average = self.average
+        if average is None or average.over == "seeds":
+            return self
+        if not isinstance(self.schedule, WSD):
+            value = f"`schedule.kind` is {self.schedule.kind}"
+            raise problem("only `schedule.kind: wsd` has states to average", value, "choose wsd, or `over: seeds`")
+        if average.every_pairs is not None and average.every_pairs < self.global_batch:
+            raise problem(
+                "`average.every_pairs` must be a step at least",
+                f"{average.every_pairs:,} pairs are fewer than `global_batch` = {self.global_batch:,}",
+                "raise it",
+            )
+        return self
 
 
 class Selection(Block):

@@ -58,6 +58,7 @@ STAGE_KINDS = (
     "base",
     "trunk_state",
     "pretrain",
+    "average",
     "finetune",
     "score",
     "shallow_score",

@@ -149,8 +149,17 @@ class Experiment(Block):
                 "raise the count or lower the batch",
             )
             return
-        schedule = pretrain.schedule
-        if isinstance(schedule, WSD) and not schedule.allow_decay_inside_warmup:
+        schedule, average = pretrain.schedule, pretrain.average
+        if average is not None and average.every_pairs is not None and isinstance(schedule, WSD):
+            between = average.every_pairs // pretrain.global_batch
+            first = (steps - (average.count - 1) * between) * pretrain.global_batch
+            if first < max(schedule.warmup_pairs, pretrain.global_batch):
+                yield problem(
+                    "the states of `pretrain.average` must lie after `warmup_pairs`",
+                    f"of {self.pairs.count:,} pairs the first would be at {max(0, first):,}",
+                    "raise `pairs.count`, or lower `average.count` or `average.every_pairs`",
+                )
+        elif isinstance(schedule, WSD) and not schedule.allow_decay_inside_warmup:
             start = (steps - max(1, round(schedule.decay * steps))) * pretrain.global_batch
             if start < schedule.warmup_pairs:
                 yield problem(

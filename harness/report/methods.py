@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.plan.plan import Plan, baseline_of
-from harness.recipe.blocks import Model, TinyModel
+from harness.recipe.blocks import Averaging, Model, TinyModel
 from harness.recipe.models import HubModel, PackagedModel
 from harness.recipe.pairs import MadePairs
 from harness.recipe.schema import Experiment
@@ -73,12 +73,24 @@ def _training(recipe: Experiment) -> str:
             f"{value_text(loss.lm)} {TIMES} the language-model loss on {told}, {schedule.kind} schedule, "
             f"learning rate {value_text(recipe.pretrain.learning_rate)}, "
             f"{recipe.pretrain.global_batch:,} pairs a step."
+            f"{_averaged(recipe.pretrain.average)}"
         )
     return (
         f"In the base experiment, the model is a {model_words(recipe.model)}{taught}."
         f"{pmp} Fine-tuning takes {tuning.samples:,} preference pairs of {listing(tuning.tasks)}, "
         f"learning rate {value_text(tuning.learning_rate)}, {tuning.global_batch:,} pairs a step, and "
         f"{HEADS[tuning.head]}. Settings change only what their row says they change."
+    )
+
+
+def _averaged(average: Averaging | None) -> str:
+    if average is None:
+        return ""
+    if average.every_pairs is None:
+        return f" The weights of {average.count} pretrain seeds are averaged."
+    return (
+        f" Instead of a decay, the weights of the last {average.count} states, {average.every_pairs:,} pairs apart, "
+        "are averaged."
     )
 
 

@@ -126,7 +126,7 @@ def _base_words(plan: Plan, statuses: Statuses) -> str:
 
 
 def _training_row(setting: PlannedSetting, statuses: Statuses) -> tuple[str, ...]:
-    pretrained = _results(_distinct(variant.pretrained for variant in setting.variants), statuses)
+    pretrained = _results(_runs(_distinct(variant.pretrained for variant in setting.variants)), statuses)
     finetuned = _results(_distinct(variant.finetuned for variant in setting.variants), statuses)
     if setting.setting.experiment.pretrain is None:
         pmp = ("none", DASH, DASH)
@@ -146,6 +146,18 @@ def _name(setting: PlannedSetting, statuses: Statuses) -> str:
     trained = _distinct(stage for one in setting.variants for stage in (one.pretrained, one.finetuned))
     doubtful = any(statuses[stage.fingerprint].retracted for stage in trained)
     return f"{setting.name} ({RETRACTED})" if doubtful else setting.name
+
+
+def _runs(pretrained: list[Stage]) -> list[Stage]:
+    """The trainings that checkpoints come from: of a mean over seeds all, of one over steps how far the run went."""
+    found: list[Stage] = []
+    for stage in pretrained:
+        if stage.kind == "average":
+            inputs = {name: item.stage for name, item in stage.inputs.items()}
+            found += [inputs["trunk-0"]] if "trunk-0" in inputs else inputs.values()
+        else:
+            found.append(stage)
+    return found
 
 
 def _distinct(stages: Any) -> list[Stage]:

@@ -362,8 +362,9 @@ def _mark(doubt: Mapping[str, str]) -> str:
 def _own(variant: Variant) -> list[Stage]:
     """What is done for a variant and not for every arm alike."""
     stages = [stage for stage in (variant.pretrained, variant.finetuned) if stage is not None]
-    trunks = [stage.inputs["trunk"].stage for stage in stages if "trunk" in stage.inputs]
-    return [*trunks, *stages, *(outcome.stage for outcome in variant.outcomes)]
+    averaged = [item.stage for stage in stages if stage.kind == "average" for item in stage.inputs.values()]
+    trunks = [stage.inputs["trunk"].stage for stage in [*averaged, *stages] if "trunk" in stage.inputs]
+    return [*trunks, *averaged, *stages, *(outcome.stage for outcome in variant.outcomes)]
 
 
 def _single(value: float, seconds: float) -> tuple[Point, ...]:

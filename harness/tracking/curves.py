@@ -34,6 +34,8 @@ class CurveReader:
 
     def curves(self, stage: Stage, phase: str) -> Curves:
         """{`phase/metric`: points} of a training from step 0, as far as it is."""
+        if not KINDS[stage.kind].trains:  # a mean of trainings
+            return {}
         key = (stage.fingerprint, phase)
         if key not in self._curves:
             ended = self._snapshot.record(stage.kind, stage.fingerprint) is not None

@@ -174,6 +174,7 @@ SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
     "base": checkpoint,
     "trunk_state": trunk_state,
     "pretrain": checkpoint,
+    "average": checkpoint,
     "finetune": checkpoint,
     "score": scores,
     "shallow_score": scores,

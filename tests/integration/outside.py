@@ -31,6 +31,7 @@ OUTSIDE = frozenset(
         "writings_part",
         "judgements",
         "consistent_part",
+        "average",
     }
 )
 HOSTILE = "</script><script>alert(1)</script>"
@@ -66,7 +67,11 @@ RECIPE: dict[str, Any] = {
     "ablations": {
         "axes": {
             "loss": None,
-            "pairs": {"made": {}, "imported": {"pairs": IMPORTED_PAIRS}},
+            "pairs": {
+                "made": {},
+                "imported": {"pairs": IMPORTED_PAIRS},
+                "averaged": {"pretrain.average": {"over": "seeds", "count": 2}},
+            },
         }
     },
 }

@@ -89,6 +89,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "pretrain.schedule.decay": (0.4, PMP),
     "pretrain.schedule.allow_decay_inside_warmup": (True, ()),
     "pretrain.global_batch": (16, PMP),
+    "pretrain.average": ({"over": "steps", "count": 2, "every_pairs": 16}, ("pretrain",)),
     "pretrain.epochs": (2, PMP),
     "pretrain.precision": ("bf16", PMP),
     "pretrain.weight_decay": (0.2, PMP),
