@@ -85,6 +85,7 @@ RECIPE: dict[str, Any] = {
     "pretrain": {
         "epochs": 1,
         "average": None,
+        "from": None,
         **OPTIMIZATION,
         "loss": LOSS,
         "schedule": {"kind": "wsd", "warmup_pairs": 16, "decay": 0.2, "allow_decay_inside_warmup": False},

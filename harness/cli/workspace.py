@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.cli.environment import gpu_problems, missing_packages, option_problems, workdir_problems
 from harness.cli.lock import resolve, unresolved
 from harness.errors import ProblemList, StoreError
+from harness.plan.forks import NO_FORKS, base_problems, forks_of
 from harness.plan.graph import Stage
 from harness.plan.imports import NO_IMPORTS, import_problems, imports_of
 from harness.plan.plan import Plan, Work, make_plan, work_left
@@ -71,13 +72,17 @@ def open_workspace(
     where = "--workdir" if workdir is not None else loaded.where("runtime.workdir")
     unusable = workdir_problems(folder / STORE, where, writes=writes)
     imports = NO_IMPORTS if unusable else imports_of(Store(folder / STORE))
-    problems = missing_packages(loaded) + (unusable or import_problems(loaded, imports))
+    forks, unfit = (NO_FORKS, []) if unusable else forks_of(loaded, Store(folder / STORE))
+    problems = missing_packages(loaded) + (unusable or [*import_problems(loaded, imports), *unfit])
     if problems:
         raise ProblemList([*problems, *(gpu_problems(loaded) if runs else ())])
     commits = read_lock(recipe)
     if runs and unresolved(loaded, commits):
         commits = resolve(recipe, loaded, commits)
-    return Workspace(plan=make_plan(loaded, imports, commits), store=Store(folder / STORE), workdir=folder)
+    plan = make_plan(loaded, imports, commits, forks)
+    if other_bases := base_problems(plan):
+        raise ProblemList(other_bases)
+    return Workspace(plan=plan, store=Store(folder / STORE), workdir=folder)
 
 
 def open_store(workdir: Path) -> Store:

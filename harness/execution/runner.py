@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from harness.execution.executor import Executor, Outcome, Task, TaskInput
@@ -153,12 +153,16 @@ class Runner:
         elif outcome.status == "interrupted":
             self._pending[key] = stage
             self._frontier.add(stage)
-        elif outcome.status == "corrupt" and self._repairs.get(key, 0) < MOST_REPAIRS:
+        elif outcome.status == "corrupt" and self._can_repair(key, outcome.culprit):
             self._repairs[key] = self._repairs.get(key, 0) + 1
             self._recompute(outcome.culprit.rpartition("/")[2])
             self._pending[key] = stage
             self._frontier = self._survey()
         else:
+            if outcome.status == "corrupt":
+                outcome = replace(
+                    outcome, reason=f"{outcome.reason.rpartition('; ')[0]}; run the recipe that made it again"
+                )
             self._lost.add(key)
             summary.failed.append(outcome)
             self._frontier.settle(key, lost=True)
@@ -172,6 +176,11 @@ class Runner:
     def _is_there(self, stage: Stage) -> bool:
         record = self._store.record(stage.kind, stage.fingerprint)
         return record is not None and self._store.has_payload(record)
+
+    def _can_repair(self, key: str, culprit: str) -> bool:
+        """Whether a damaged input can be made again: a state that a fork goes on from is of another recipe."""
+        stage = self._known[culprit.rpartition("/")[2]]
+        return self._repairs.get(key, 0) < MOST_REPAIRS and len(stage.inputs) == len(stage.identity["inputs"])
 
     def _recompute(self, fingerprint: str) -> None:
         """Put a finished stage whose bytes went bad back to work, with whatever it needs."""

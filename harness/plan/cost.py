@@ -152,7 +152,8 @@ def _groups_read(stage: Stage) -> int:
         return int(spec["samples"])
     batch = int(spec["training"]["global_batch"])
     if stage.kind == "trunk_state":
-        before = max((int(other.spec["step"]) for other in stage.after), default=0)
+        forks = [stage.inputs["fork"].stage] if "fork" in stage.inputs else []
+        before = max((int(other.spec["step"]) for other in (*stage.after, *forks)), default=0)
         return (int(spec["step"]) - before) * batch
     return (int(spec["stop_step"]) - int(spec["start_step"])) * batch
 

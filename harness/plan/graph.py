@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.plan.kinds import KINDS
 from harness.store.identity import SHORT, fingerprint
+from harness.store.record import Record
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -67,6 +68,7 @@ class Graph:
 
     def __init__(self) -> None:
         self._stages: dict[str, Stage] = {}
+        self._recorded: dict[str, dict[str, Input]] = {}
 
     def stage(
         self,
@@ -105,6 +107,18 @@ class Graph:
                 source_path=source_path,
             )
             self._stages[key] = found
+        elif key in self._recorded:  # now the plan knows what it was made from
+            self._recorded.pop(key).update(linked)
+        return found
+
+    def recorded(self, record: Record, label: str) -> Stage:
+        """A finished stage as its record has it. What it was made from is not linked, unless this plan asks for it."""
+        found = self._stages.get(record.fingerprint)
+        if found is None:
+            inputs = self._recorded[record.fingerprint] = {}
+            found = self._stages[record.fingerprint] = Stage(
+                kind=record.kind, identity=record.identity, fingerprint=record.fingerprint, inputs=inputs, label=label
+            )
         return found
 
     def __getitem__(self, key: str) -> Stage:

@@ -155,8 +155,9 @@ class Pipeline(PairStages):
             steps = steps_of(block, experiment.pairs.count)
             ordered, scores = self.pair_order(experiment, seed, steps.pairs, block.epochs)
             spec = {"training": training_spec(block), "order": ordered}
-            start: dict[str, Stage | Input] = {"base": base}
-            if steps.decay_start:
+            start = self._start(block, base)
+            forked = int(start["fork"].spec["step"]) if "fork" in start else 0
+            if steps.decay_start > forked:
                 start = {"trunk": self._trunk_state(block, steps, spec, base, tokens, scores)}
             inputs: dict[str, Stage | Input] = {**start, "tokens": self._prefix(tokens, ordered, steps.pairs), **scores}
             loss = block.loss
@@ -167,7 +168,7 @@ class Pipeline(PairStages):
                     **spec,
                     # of WSD, the steps below say it all
                     "schedule": {"kind": "wsd"} if isinstance(block.schedule, WSD) else schedule_spec(block),
-                    "start_step": steps.decay_start,
+                    "start_step": max(steps.decay_start, forked),
                     "stop_step": steps.total,
                     "warmup_steps": steps.warmup,
                 },
@@ -200,7 +201,7 @@ class Pipeline(PairStages):
         spec = {**common, "schedule": {"kind": "trunk"}, "warmup_steps": steps.warmup, "step": steps.decay_start}
         rows = min(steps.decay_start * steps.batch, steps.pairs)
         inputs: dict[str, Stage | Input] = {
-            "base": base,
+            **self._start(block, base),
             "tokens": self._prefix(tokens, common["order"], rows),
             **scores,
         }
@@ -211,6 +212,12 @@ class Pipeline(PairStages):
             inputs,
             label=f"trunk rm={loss.rm:g} lm={loss.lm:g} step {steps.decay_start} seed {common['order']['seed']}",
         )
+
+    def _start(self, block: Pretrain, base: Stage) -> dict[str, Stage]:
+        """What a run begins with: the base model and, if it goes on from another run, that run's state."""
+        if block.start is None:
+            return {"base": base}
+        return {"base": base, "fork": self.graph.recorded(self.forks[block.start], label=f"fork of {block.start}")}
 
     def _prefix(self, tokens: Stage, order: Mapping[str, Any], rows: int) -> Input:
         return Input(stage=tokens, rows=order.get("rows", rows))

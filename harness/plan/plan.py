@@ -21,6 +21,7 @@ from harness.recipe.lock import Commits
 from harness.recipe.runtime import Runtime
 from harness.recipe.schema import Experiment
 from harness.store.identity import fingerprint
+from harness.store.record import Record
 from harness.store.store import Snapshot, Store
 
 POOL = "pool"  # the row of what a pool gives without a scorer
@@ -122,11 +123,17 @@ def _without_collections() -> Iterator[None]:
 
 
 @_without_collections()
-def make_plan(loaded: LoadedRecipe, imports: Imports = NO_IMPORTS, commits: Commits = MappingProxyType({})) -> Plan:
+def make_plan(
+    loaded: LoadedRecipe,
+    imports: Imports = NO_IMPORTS,
+    commits: Commits = MappingProxyType({}),
+    forks: Mapping[str, Record] = MappingProxyType({}),
+) -> Plan:
     """Expand a recipe into its plan.
 
     Args:
         imports: what the recipe may name; it was checked by `import_problems`.
+        forks: the states it goes on from, see `forks_of`.
         commits: which commit a hub model's revision stands for, as far as that is known.
 
     Raises:
@@ -134,7 +141,7 @@ def make_plan(loaded: LoadedRecipe, imports: Imports = NO_IMPORTS, commits: Comm
     """
     recipe = loaded.recipe
     graph = Graph()
-    pipeline = Pipeline(graph, recipe.seeds.data, _most_pairs(loaded), imports=imports, commits=commits)
+    pipeline = Pipeline(graph, recipe.seeds.data, _most_pairs(loaded), imports=imports, commits=commits, forks=forks)
     merged: dict[tuple[str, ...], list[tuple[Setting, tuple[Variant, ...]]]] = {}
     for setting in loaded.settings:
         variants = tuple(_variants(pipeline, setting, recipe.seeds.pretrain, recipe.seeds.finetune))

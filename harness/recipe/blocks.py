@@ -9,6 +9,7 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    StringConstraints,
     Tag,
     model_validator,
 )
@@ -197,6 +198,11 @@ AnyTask = Annotated[Annotated[Task, Tag("Task")] | Annotated[PoolTask, Tag("Pool
 # -------------------------------------------------------------------------------------------------- training
 
 
+StateName = Annotated[
+    str, StringConstraints(pattern=r"^(trunk_state|pretrain)/[0-9a-f]{4,64}@[1-9][0-9]{0,11}$", max_length=128)
+]
+
+
 class Averaging(Block):
     """The mean of several checkpoints' weights in the place of one of them."""
 
@@ -222,6 +228,12 @@ class Pretrain(Optimization):
     )
     loss: Loss = Loss(rm=1.0, lm=1.0)
     average: Averaging | None = Field(None, description="Default: the last checkpoint of one run.")
+    start: StateName | None = Field(
+        None,
+        alias="from",
+        description="A trunk's state in the workdir to go on from, `trunk_state/<fingerprint>@<step>`. Pairs before "
+        "it count. Default: the base model.",
+    )
 
     @model_validator(mode="after")
     def _average_has_states(self) -> Pretrain:

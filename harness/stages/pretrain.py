@@ -7,7 +7,7 @@ from typing import Any
 from harness.models.reward_model import RewardModel
 from harness.stages.context import StageContext
 from harness.stages.pair_order import pair_order
-from harness.stages.train import anneal, facts, run_training, settings_of, wsd
+from harness.stages.train import anneal, beginning, facts, run_training, settings_of, wsd
 from harness.store.artifacts import Checkpoint, Tokens, TrunkState
 from harness.training.checkpoints import TrainingState
 from harness.training.schedules import Schedule
@@ -23,8 +23,7 @@ def run(context: StageContext) -> dict[str, Any]:
         trunk = context.input("trunk", TrunkState)
         model, state = RewardModel.load(trunk.model), TrainingState.load(trunk.state)
     else:
-        model = RewardModel.load(context.input("base", Checkpoint).model)
-        model.reset_head(spec["order"]["seed"])
+        model, state = beginning(context)
     schedule: Schedule
     if spec["schedule"]["kind"] == "wsd":
         schedule = wsd(peak, warmup_steps=spec["warmup_steps"], decay_start=spec["start_step"], stop_step=stop)

@@ -13,7 +13,7 @@ from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
 from harness.stages.context import StageContext
 from harness.stages.order import Order
-from harness.store.artifacts import TokenReader
+from harness.store.artifacts import Checkpoint, TokenReader, TrunkState
 from harness.training.checkpoints import ResumePoint, TrainingState
 from harness.training.loop import TrainingResult, TrainingRuntime, TrainingSettings, train
 from harness.training.optimizer import AdamWSettings
@@ -67,6 +67,20 @@ def settings_of(training: Mapping[str, Any], schedule: Schedule, *, frozen_backb
         precision=training["precision"],
         frozen_backbone=frozen_backbone,
     )
+
+
+def beginning(context: StageContext) -> tuple[RewardModel, TrainingState | None]:
+    """Where preference-model pretraining begins: at the base model, or at a state that a fork goes on from."""
+    seed = context.spec["order"]["seed"]  # the pretrain seed sets order and head
+    if "fork" not in context.inputs:
+        model = RewardModel.load(context.input("base", Checkpoint).model)
+        model.reset_head(seed)
+        return model, None
+    trunk = context.input("fork", TrunkState)
+    model = RewardModel.load(trunk.model)
+    if not model.has_head:
+        model.reset_head(seed)
+    return model, TrainingState.load(trunk.state).fork()
 
 
 def run_training(

@@ -10,8 +10,8 @@ from typing import Any
 from harness.models.reward_model import RewardModel
 from harness.stages.context import StageContext
 from harness.stages.pair_order import pair_order
-from harness.stages.train import facts, run_training, settings_of, wsd
-from harness.store.artifacts import Checkpoint, Tokens, TrunkState
+from harness.stages.train import beginning, facts, run_training, settings_of, wsd
+from harness.store.artifacts import Tokens, TrunkState
 from harness.training.checkpoints import TrainingState
 
 
@@ -43,6 +43,4 @@ def _start(context: StageContext) -> tuple[RewardModel, TrainingState | None]:
     if earlier:
         _, nearest = max(earlier, key=lambda found: found[0])
         return RewardModel.load(nearest.model), TrainingState.load(nearest.state)
-    model = RewardModel.load(context.input("base", Checkpoint).model)
-    model.reset_head(context.spec["order"]["seed"])  # the pretrain seed sets order and head
-    return model, None
+    return beginning(context)

@@ -20,7 +20,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -49,6 +49,7 @@ class TrainingState:
         step: updates made so far = the next step to run.
         optimizer: tensors by "<moment>/<parameter>", or the folder they were saved to.
         monitor: running statistics.
+        forked: whether what goes on from it may train other parameters: those it knows no moments of begin afresh.
 
     Of a training in memory these are its own, not copies (moments take twice the room of the weights): training on
     changes them, so save a state that is to be kept.
@@ -57,6 +58,11 @@ class TrainingState:
     step: int
     optimizer: dict[str, torch.Tensor] | Path
     monitor: Monitor
+    forked: bool = False
+
+    def fork(self) -> Self:
+        """The state for a training with other settings, whose statistics begin anew."""
+        return replace(self, monitor=Monitor(), forked=True)
 
     def save(self, directory: Path, model: RewardModel) -> None:
         """Writes a training's state and weights to a folder that must not exist yet; it appears complete or not at
@@ -115,7 +121,11 @@ class TrainingState:
                 tensor.copy_(self.optimizer[name])
             return
         reader = HuggingFaceStorageReader(str(self.optimizer))
-        _require_same(reader.read_metadata().state_dict_metadata.keys(), tensors.keys())
+        saved = reader.read_metadata().state_dict_metadata.keys()
+        if self.forked:
+            tensors = {name: tensor for name, tensor in tensors.items() if name in saved}
+        else:
+            _require_same(saved, tensors.keys())
         with _alone_or_together() as alone, _as_it_was():
             load_parts(_with_a_dimension(tensors), storage_reader=reader, no_dist=alone)
 

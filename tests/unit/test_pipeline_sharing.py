@@ -134,6 +134,7 @@ ONE_CHOICE = {
     "finetune.select.metric", "finetune.select.split", "evaluate.best_of_n.candidates.engine",
     "evaluate.best_of_n.candidates.options",  # of an engine of one's own only
     "evaluate.best_of_n.candidates.writer",  # of models only
+    "pretrain.from",  # names what only a workdir has, see test_forks.py
     "evaluate.imported",  # names what only a workdir has, see test_imports_plan.py
     "pretrain.loss.kind", "finetune.loss.kind",
 }  # fmt: skip
