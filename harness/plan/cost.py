@@ -115,7 +115,7 @@ def _tokens(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
     basis: Basis = "assumed" if "assumed" in bases else "from characters" if "from characters" in bases else "measured"
     if stage.kind == "score":
         return mean * read[0][1], basis
-    return mean * _groups_read(stage), basis
+    return mean * groups_read(stage), basis
 
 
 def _tokens_written(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
@@ -144,7 +144,8 @@ def _slots(pairs: Stage) -> int:
     return sum(map(_slots, inputs)) if inputs else ASSUMED_IMPORTED_PAIRS
 
 
-def _groups_read(stage: Stage) -> int:
+def groups_read(stage: Stage) -> int:
+    """Groups a training stage reads, repeats counted; of a trunk state those since the state before it."""
     spec = stage.spec
     if stage.kind == "base":
         return int(spec["texts"])

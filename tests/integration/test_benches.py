@@ -40,3 +40,15 @@ def test_pairs_in_volume_go_through_every_step() -> None:
     (size,) = json.loads(told.stdout)["sizes"]
     assert size["pairs"] == 500
     assert size["read"]["pairs_read"] == size["encode"]["pairs_that_fit"] > 400
+
+
+def test_one_trunk_is_compared_with_runs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.bench import bench_trunks
+
+    monkeypatch.setattr(bench_trunks, "POINTS", 2)
+    monkeypatch.setattr(bench_trunks, "COMMON", ("ablations.axes.loss=null",))
+    monkeypatch.setattr(bench_trunks, "SMALL_SETTINGS", bench_trunks.SMALL_SETTINGS[:2])
+    found = bench_trunks.make((16, 64))
+    assert found["planned_small"]["together"] < found["planned_small"]["apart"] == 16 + 64
+    assert found["planned_paper"]["share"] > 0.9  # of two counts so far apart
+    assert len(found["measured_small"]["apart_by_count"]) == 2
