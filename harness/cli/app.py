@@ -52,7 +52,7 @@ def validate(recipe: RecipePath, assignments: Assignments = None) -> None:
 
 @app.command()
 def plan(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir = None, as_json: AsJson = False) -> None:
-    """Show what a recipe would run: settings, stages after sharing, what is done, tokens and time."""
+    """Show what a recipe would run: settings, stages after sharing, what is done, tokens, time, disk."""
     from harness.cli.plan import show_plan
 
     show_plan(recipe, assignments or [], workdir, as_json=as_json)
