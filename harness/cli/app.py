@@ -215,6 +215,18 @@ def fetch_model(
     fetch(name, workdir)
 
 
+@model_app.command("export")
+def export_model(
+    stage: StageName,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; made if it is not there.")],
+    workdir: StoreDir = DEFAULT_WORKDIR,
+) -> None:
+    """Write a finished model as plain transformers checkpoints, a reward and a language model, with their cards."""
+    from harness.cli.model import export
+
+    export(stage, folder, workdir)
+
+
 def run_command(arguments: Sequence[str]) -> int:
     """Run a command and give its exit code; every error the user can meet is printed, none is a traceback."""
     try:
