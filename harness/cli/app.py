@@ -52,7 +52,7 @@ def validate(recipe: RecipePath, assignments: Assignments = None) -> None:
 
 @app.command()
 def plan(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir = None, as_json: AsJson = False) -> None:
-    """Show what a recipe would run: settings, stages after sharing, what is done, tokens and time."""
+    """Show what a recipe would run: settings, stages after sharing, what is done, tokens, time, disk."""
     from harness.cli.plan import show_plan
 
     show_plan(recipe, assignments or [], workdir, as_json=as_json)
@@ -213,6 +213,18 @@ def fetch_model(
     from harness.cli.model import fetch
 
     fetch(name, workdir)
+
+
+@model_app.command("export")
+def export_model(
+    stage: StageName,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; made if it is not there.")],
+    workdir: StoreDir = DEFAULT_WORKDIR,
+) -> None:
+    """Write a finished model as plain transformers checkpoints, a reward and a language model, with their cards."""
+    from harness.cli.model import export
+
+    export(stage, folder, workdir)
 
 
 def run_command(arguments: Sequence[str]) -> int:

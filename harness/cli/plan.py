@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import output, print_json, table
+from harness.cli.console import output, print_json, table, visible
 from harness.cli.lock import unresolved
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.plan.cost import Estimate, estimate
+from harness.plan.disk import Disk, disk_of, free_bytes
 from harness.plan.pipeline import steps_of
 from harness.plan.plan import PlannedSetting, Work
-from harness.report.words import duration, quantity
+from harness.report.words import duration, memory, plural, quantity
 
 MOST_SETTINGS_SHOWN = 40
 
@@ -24,19 +25,24 @@ def show_plan(recipe: Path, assignments: Sequence[str], workdir: Path | None, *,
     work = workspace.work()
     slots, _ = slots_and_threads(workspace.runtime)
     costs = estimate(work.to_run, workspace.plan.stages, workspace.store, slots)
+    disk = disk_of(work.to_run, workspace.plan.stages, workspace.store, slots)
+    free = free_bytes(workspace.workdir)
     if as_json:
-        print_json(plan_data(workspace, work, costs))
+        print_json(plan_data(workspace, work, costs, disk, free))
     else:
-        _print(workspace, work, costs, slots)
+        _print(workspace, work, costs, disk, slots)
+        _print_disk(workspace, disk, free)
 
 
-def plan_data(workspace: Workspace, work: Work, costs: Estimate) -> dict[str, Any]:
-    """The plan as plain data, for `--json`."""
+def plan_data(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, free: int) -> dict[str, Any]:
+    """The plan as plain data, for `--json`; sizes in bytes, those of the disk before `gc`."""
     plan = workspace.plan
     by_stage = {cost.stage.fingerprint: cost for cost in costs.costs}
+    sizes = {one.stage.fingerprint: one for one in disk.stages}
     stages = []
     for stage in plan.stages:
         cost = by_stage.get(stage.fingerprint)
+        size = sizes.get(stage.fingerprint)
         stages.append(
             {
                 "kind": stage.kind,
@@ -48,6 +54,8 @@ def plan_data(workspace: Workspace, work: Work, costs: Estimate) -> dict[str, An
                 "flops": cost.flops if cost else None,
                 "seconds": cost.seconds if cost else None,
                 "basis": cost.basis if cost else None,
+                "bytes": size.size if size else disk.now.get(stage.fingerprint),
+                "bytes_basis": size.basis if size else "measured",
             }
         )
     return {
@@ -67,6 +75,15 @@ def plan_data(workspace: Workspace, work: Work, costs: Estimate) -> dict[str, An
         "flops": costs.flops,
         "seconds": costs.seconds,
         "speed_basis": costs.speed_basis,
+        "disk": {
+            "finished": disk.finished,
+            "added": disk.added,
+            "running": disk.running,
+            "peak": disk.peak,
+            "unknown_stages": disk.unknown,
+            "free": free,
+            "fits": disk.needed <= free,
+        },
         "stages": stages,
     }
 
@@ -77,7 +94,37 @@ def _pairs(setting: PlannedSetting) -> int:
     return 0 if experiment.pretrain is None else steps_of(experiment.pretrain, experiment.pairs.count).pairs
 
 
-def _print(workspace: Workspace, work: Work, costs: Estimate, slots: int) -> None:
+def disk_warning(disk: Disk, free: int, workdir: Path) -> str | None:
+    """What is to be told where the stages left to run do not fit on the workdir's disk."""
+    if disk.needed <= free:
+        return None
+    return (
+        f"the stages left to run need {memory(disk.needed)} on the disk of {workdir}, and {memory(free)} are free; "
+        "make space, ask for less or choose another --workdir"
+    )
+
+
+def _print_disk(workspace: Workspace, disk: Disk, free: int) -> None:
+    console = output()
+    parts = [f"{memory(disk.finished)} now"]
+    if disk.stages:
+        bases = ", ".join(sorted({one.basis for one in disk.stages if one.size is not None}))
+        parts.append(f"{memory(disk.added)} to add (sizes {bases})")
+    if disk.running:
+        parts.append(f"{memory(disk.running)} more while trainings run")
+    peak = f": {memory(disk.peak)} at the peak" if disk.stages else ""
+    console.print(f"on disk {', '.join(parts)}{peak}, before gc; {memory(free)} free", soft_wrap=True)
+    if disk.unknown:
+        console.print(
+            f"{plural(disk.unknown, 'stage')} not counted on disk: nobody has looked into the model from outside yet",
+            soft_wrap=True,
+        )
+    warning = disk_warning(disk, free, workspace.workdir)
+    if warning is not None:
+        console.print(visible(warning), style="bold red", markup=False, soft_wrap=True)
+
+
+def _print(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, slots: int) -> None:
     plan = workspace.plan
     console = output()
     numbers = ("pairs", "variants")
@@ -96,10 +143,16 @@ def _print(workspace: Workspace, work: Work, costs: Estimate, slots: int) -> Non
         "tokens",
         "FLOPs",
         "tokens are",
-        right=("all", "done", "to run", "tokens", "FLOPs"),
+        "disk",
+        right=("all", "done", "to run", "tokens", "FLOPs", "disk"),
     )
     everything = Counter(stage.kind for stage in plan.stages)
     left = Counter(stage.kind for stage in work.to_run)
+    sizes: Counter[str] = Counter()
+    for stage in plan.stages:
+        sizes[stage.kind] += disk.now.get(stage.fingerprint, 0)
+    for one in disk.stages:
+        sizes[one.stage.kind] += round(one.size or 0)
     for kind, count in everything.items():
         mine = [cost for cost in costs.costs if cost.stage.kind == kind]
         tokens, flops = sum(cost.tokens for cost in mine), sum(cost.flops for cost in mine)
@@ -112,6 +165,7 @@ def _print(workspace: Workspace, work: Work, costs: Estimate, slots: int) -> Non
             quantity(tokens) if tokens else "",
             quantity(flops) if flops else "",
             ", ".join(bases),
+            f"{quantity(sizes[kind])}B",
         )
     console.print(kinds)
     console.print(

@@ -9,22 +9,63 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from harness.errors import RecipeError
 from harness.models.attention import attention_to_load
 from harness.models.reward_model import RewardModel
-from harness.models.sources import end_tokens
+from harness.models.sources import end_tokens, load_tokenizer
 
 REWARD_FOLDER = "reward_model"
 LANGUAGE_FOLDER = "language_model"
 CARD_FILE = "README.md"
 PAD_TOKEN = "<|reward_pad|>"
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    tokenizer: Path,
+    folder: Path,
+    *,
+    special: Mapping[str, str],
+    chat_template: str | None,
+    told: Mapping[str, Any],
+) -> bool:
+    """Export what `RewardModel.save` wrote. Where anything fails, nothing is left of it.
+
+    Args:
+        tokenizer: a folder that transformers reads, or a tokenizer's JSON, of which `special` names the special tokens
+            by role (`eos_token`) and `chat_template` may be the template.
+        told: see `export_model`; whether the head was ever trained is added.
+
+    Returns:
+        Whether the reward head was ever trained.
+
+    Raises:
+        MissingRequirement, CorruptArtifact: model or tokenizer are not whole.
+        RecipeError: see `export_classifier`.
+    """
+    logging.disable_progress_bar()
+    model = RewardModel.load(checkpoint)
+    words = (
+        load_tokenizer(tokenizer)
+        if tokenizer.is_dir()
+        else PreTrainedTokenizerFast(tokenizer_file=str(tokenizer), chat_template=chat_template, **special)
+    )
+    try:
+        export_model(model, words, folder, told={**told, "reward_head_trained": model.has_head})
+    except BaseException:
+        for name in (REWARD_FOLDER, LANGUAGE_FOLDER):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        raise
+    return model.has_head
 
 
 def export_model(model: RewardModel, tokenizer: Any, folder: Path, *, told: Mapping[str, Any]) -> None:
@@ -41,6 +82,7 @@ def export_model(model: RewardModel, tokenizer: Any, folder: Path, *, told: Mapp
     (folder / REWARD_FOLDER / CARD_FILE).write_text(model_card(model, told), encoding="utf-8")
     model.backbone.save_pretrained(folder / LANGUAGE_FOLDER)
     tokenizer.save_pretrained(folder / LANGUAGE_FOLDER)
+    (folder / LANGUAGE_FOLDER / CARD_FILE).write_text(language_card(model, told), encoding="utf-8")
 
 
 def export_classifier(model: RewardModel, tokenizer: Any, folder: Path) -> None:
@@ -105,7 +147,25 @@ with torch.inference_mode():
 The reward is the logit itself, read at the last token; only differences between responses to one prompt mean anything.
 In training, prompt and response were tokenised apart and joined.
 {why}
-## How it was made
+{_how_made(told)}"""
+
+
+def language_card(model: RewardModel, told: Mapping[str, Any]) -> str:
+    """The card of the same backbone with its LM head."""
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# The language model under a reward model on {model.backbone.config.model_type}
+
+The backbone of the reward model beside it, with the LM head it was trained with: `AutoModelForCausalLM` loads it.
+
+{_how_made(told)}"""
+
+
+def _how_made(told: Mapping[str, Any]) -> str:
+    return f"""## How it was made
 
 ```json
 {json.dumps(told, indent=1, sort_keys=True, default=str)}

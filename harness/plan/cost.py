@@ -15,7 +15,7 @@ from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
 from harness.store.store import Snapshot, Store
 
-Basis = Literal["measured", "from characters", "assumed"]
+Basis = Literal["measured", "from shape", "from characters", "assumed"]
 
 # Used only until something was measured in this workdir; `plan` says so.
 ASSUMED_CHARACTERS_PER_TOKEN = 3.0
@@ -23,6 +23,7 @@ ASSUMED_TOKENS_PER_RESPONSE = 60.0
 ASSUMED_FLOPS_PER_SECOND = 3.0e10  # one CPU thread on a tiny model
 ASSUMED_SECONDS = {"corpus_part": 5.0, "corpus": 2.0}  # of some ten thousand functions: reading; finding copies
 ASSUMED_IMPORTED_PAIRS = 2_000
+ASSUMED_BASE_DOCUMENTS = 1_000  # of a corpus, for the base model
 ASSUMED_OTHER_SECONDS = 0.5  # any other data or evaluation stage
 MODEL_INPUTS = ("base", "trunk", "start", "checkpoint", "model")  # on the way from a stage to the model it runs
 BACKWARD_FACTOR = 3.0  # forward plus twice that for the backward pass (Kaplan et al. 2020, section 2.1)
@@ -109,7 +110,7 @@ def _tokens(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
     sources = [item.stage for name, item in stage.inputs.items() if name.startswith("tokens")]
     if not KINDS[stage.kind].accelerated or not sources:
         return 0.0, "measured"
-    read = [_tokens_a_group(source, known) for source in sources]
+    read = [tokens_a_group(source, known) for source in sources]
     mean = sum(tokens for tokens, _, _ in read) / len(read)
     bases = [basis for _, _, basis in read]
     basis: Basis = "assumed" if "assumed" in bases else "from characters" if "from characters" in bases else "measured"
@@ -121,27 +122,28 @@ def _tokens(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
 def _tokens_written(stage: Stage, known: Snapshot) -> tuple[float, Basis]:
     """Tokens that a model reads and writes for a range of slots or problems."""
     record = known.record(stage.kind, stage.fingerprint)
-    texts = _texts_asked(stage)
+    texts = texts_asked(stage)
     if record is not None and "tokens" in record.result:
         return float(record.result["tokens"]) + texts * ASSUMED_TOKENS_PER_RESPONSE, "measured"
     read = 3 if stage.kind == "judgements" else 1  # a judge is shown the prompt and both sides
     return texts * (read + 1) * ASSUMED_TOKENS_PER_RESPONSE, "assumed"
 
 
-def _texts_asked(stage: Stage) -> int:
+def texts_asked(stage: Stage) -> int:
+    """Texts that a model is to write, or a judge to read, for a range of slots or problems."""
     spec = stage.spec
     if stage.kind == "judgements":  # two a pair, one in either order
-        slots = _slots(stage.inputs["pairs"].stage)
+        slots = slots_of(stage.inputs["pairs"].stage)
         return 2 * (slots if spec["most_pairs"] is None else min(slots, int(spec["most_pairs"])))
     return (int(spec["stop"]) - int(spec["start"])) * int(spec.get("samples", spec.get("drafts", 1)))
 
 
-def _slots(pairs: Stage) -> int:
+def slots_of(pairs: Stage) -> int:
     """Construction slots of pairs or of a part of them; of imported ones, which nobody has counted, an assumption."""
     if pairs.kind == "pairs_part":
         return int(pairs.spec["stop"]) - int(pairs.spec["start"])
     inputs = [item.stage for item in pairs.inputs.values() if item.stage.kind in ("pairs_part", "consistent_part")]
-    return sum(map(_slots, inputs)) if inputs else ASSUMED_IMPORTED_PAIRS
+    return sum(map(slots_of, inputs)) if inputs else ASSUMED_IMPORTED_PAIRS
 
 
 def groups_read(stage: Stage) -> int:
@@ -159,7 +161,7 @@ def groups_read(stage: Stage) -> int:
     return (int(spec["stop_step"]) - int(spec["start_step"])) * batch
 
 
-def _tokens_a_group(encode: Stage, known: Snapshot) -> tuple[float, int, Basis]:
+def tokens_a_group(encode: Stage, known: Snapshot) -> tuple[float, int, Basis]:
     """(mean tokens, groups, basis) of an encode stage."""
     record = known.record(encode.kind, encode.fingerprint)
     if record is not None and record.result["groups"]:
@@ -173,13 +175,19 @@ def _tokens_a_group(encode: Stage, known: Snapshot) -> tuple[float, int, Basis]:
             groups,
             ("from characters"),
         )
+    return (responses_a_group(encode, known) + 1) * ASSUMED_TOKENS_PER_RESPONSE, groups, "assumed"
+
+
+def responses_a_group(encode: Stage, known: Snapshot) -> float:
+    """Responses behind each prompt: one of a text, two of a pair, all candidates of a problem."""
     responses = {"texts": 1.0, "pairs": 2.0}.get(encode.spec["content"])
-    if responses is None:
-        responses = _candidates_a_problem(source, known)
-    return (responses + 1) * ASSUMED_TOKENS_PER_RESPONSE, groups, "assumed"
+    if responses is not None:
+        return responses
+    return candidates_a_problem(encode.inputs["source"].stage, known)
 
 
-def _candidates_a_problem(candidates: Stage, known: Snapshot) -> float:
+def candidates_a_problem(candidates: Stage, known: Snapshot) -> float:
+    """Of a pool that is drawn here or comes from outside."""
     if candidates.kind == "pool_candidates":
         pool = candidates.inputs["pool"].stage
         record = known.record(pool.kind, pool.fingerprint)
@@ -198,7 +206,9 @@ def _groups_asked(encode: Stage) -> int:
         return int(source.inputs["problems"].stage.spec["problems"]["test"])
     if source.kind == "candidates":
         return max(int(part.stage.spec["stop"]) for part in source.inputs.values())
-    return 1
+    if source.kind == "problems":  # the base model's texts
+        return int(source.spec["problems"]["base"])
+    return ASSUMED_BASE_DOCUMENTS if source.kind == "corpus" else slots_of(source)
 
 
 def _flops(stage: Stage, tokens: float, known: Snapshot) -> float:
@@ -209,7 +219,7 @@ def _flops(stage: Stage, tokens: float, known: Snapshot) -> float:
         checkpoint = stage.inputs["checkpoint"].stage
         record = known.record(checkpoint.kind, checkpoint.fingerprint)
         return 0.0 if record is None else 2.0 * record.result["layer_parameters"] * tokens
-    shape = _shape(stage, known)
+    shape = model_shape(stage, known)
     if shape is None:
         return 0.0
     layers, vocabulary = parameters(shape)
@@ -223,10 +233,16 @@ def _flops(stage: Stage, tokens: float, known: Snapshot) -> float:
     return 2.0 * BACKWARD_FACTOR * (layers * tokens + head)
 
 
-def _shape(stage: Stage, known: Snapshot) -> Mapping[str, Any] | None:
-    """The shape of the model that a stage runs; None while nobody has looked into a model from outside."""
+def model_origin(stage: Stage) -> Stage:
+    """The stage that the model which a stage runs comes from: `base` or `pretrained`."""
     while stage.kind not in ("base", "pretrained"):
         stage = next(item.stage for name, item in stage.inputs.items() if name.partition("-")[0] in MODEL_INPUTS)
+    return stage
+
+
+def model_shape(stage: Stage, known: Snapshot) -> Mapping[str, Any] | None:
+    """The shape of the model that a stage runs; None while nobody has looked into a model from outside."""
+    stage = model_origin(stage)
     shape: Mapping[str, Any] | None = stage.spec.get("shape")
     record = known.record(stage.kind, stage.fingerprint)
     return record.result.get("shape") if shape is None and record is not None else shape

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from harness.plan.cost import estimate
+from harness.plan.disk import disk_of
 from harness.plan.plan import make_plan, work_left
 from harness.recipe.load import load_recipe
 from harness.store.store import Store
@@ -69,7 +70,7 @@ GRIDS: dict[str, dict[str, Any]] = {
 
 
 def measure(grid: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Seconds of loading, planning, asking an empty store, and estimating a grid over the quickstart recipe."""
+    """Seconds of loading, planning, asking an empty store, estimating time and disk of a grid over the quickstart."""
     data = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
     data["seeds"] = {"data": 0, **grid["seeds"]}
     data["ablations"] = {key: value for key, value in grid.items() if key != "seeds"}
@@ -85,7 +86,9 @@ def measure(grid: dict[str, Any], folder: Path) -> dict[str, Any]:
     times.append(time.process_time())
     estimate(work.to_run, plan.stages, store, 2)
     times.append(time.process_time())
-    names = ("load_seconds", "plan_seconds", "work_left_seconds", "estimate_seconds")
+    disk_of(work.to_run, plan.stages, store, 2)
+    times.append(time.process_time())
+    names = ("load_seconds", "plan_seconds", "work_left_seconds", "estimate_seconds", "disk_seconds")
     seconds = {name: round(after - before, 3) for name, before, after in zip(names, times, times[1:], strict=False)}
     return {
         "settings": len(plan.settings),

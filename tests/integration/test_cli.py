@@ -89,7 +89,8 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
     }
     nested = group.commands["model"].commands
     assert {name: [parameter.name for parameter in command.params] for name, command in nested.items()} == {
-        "fetch": ["name", "workdir"]
+        "fetch": ["name", "workdir"],
+        "export": ["stage", "folder", "workdir"],
     }
 
 
