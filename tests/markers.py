@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 FOLDERS = ("unit", "contract", "integration", "golden", "browser", "database", "gpu")
-NEEDS = ("vllm", "network", "published", "trl")
+NEEDS = ("vllm", "network", "published")
 """Markers that a test bears itself: what it needs that not every machine has. It counts there and not by its folder."""
 HERE = Path(__file__).parent
 

@@ -3,7 +3,7 @@
 Ours against TRL's RewardTrainer and against a padded trainer of two sequences a pair with logits over whole chosen
 sequences, side by side: the same pairs, SmolLM2-135M's shape (weights do not matter for speed), bf16 autocast, AdamW,
 one step of a global batch. Every measurement is a process of its own; trainers take turns, so that a busy moment hits
-all. First each trainer tries its micro-batches, then the best is measured. Needs TRL (`pip install "trl==1.16.*"`).
+all. First each trainer tries its micro-batches, then the best is measured. TRL comes with the `dev` extra.
 
     bench_training.py [--lengths long|short] [--rounds 2]     all of it, or one distribution of lengths
     bench_training.py memory                                  peak memory with and without LM loss, 152k tokens

@@ -1,4 +1,7 @@
-"""Exported models give our scores in plain transformers and in TRL, and our logits as language models."""
+"""Exported models give our scores in plain transformers and in TRL, and our logits as language models.
+
+For vLLM see tests/contract/test_exported_scores.py.
+"""
 
 from __future__ import annotations
 
@@ -74,12 +77,12 @@ def test_plain_transformers_gives_our_scores(tmp_path: Path, family: str, tie: b
     assert torch.equal(language(ids).logits, model.backbone(ids).logits)
 
 
-@pytest.mark.trl
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_trl_gives_our_scores(tmp_path: Path, family: str) -> None:
-    trl = pytest.importorskip("trl", reason="TRL is not installed")
-    datasets = pytest.importorskip("datasets", reason="TRL needs datasets")
+    import datasets  # here, since both are slow to import
+    import trl
+
     model = family_model(family, vocabulary=TOKENS)
     export_classifier(model, small_tokenizer(), tmp_path / "model")
     groups = texts(small_tokenizer().eos_token_id)

@@ -1,0 +1,49 @@
+"""One exported reward model scored by everything that should agree: us, plain transformers, vLLM's pooling runner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForSequenceClassification
+
+from harness.engines.vllm_engine import VllmScorer
+from harness.engines.vllm_process import VllmRuntime
+from harness.models.export import export_classifier
+from harness.models.scoring import score_groups
+from tests.toys.families import family_model
+from tests.toys.small_models import small_tokenizer
+from tests.toys.unpacked import Groups, Memory
+
+Scores = NDArray[np.float64]
+
+
+def scores_of_an_export(folder: Path, device: str) -> dict[str, Scores]:
+    """By whom -> score of every response, all in fp32: "ours" on the CPU, "transformers" on the device, "vllm" wherever
+    its build computes. The export has a row of embeddings more than the model, for padding."""
+    tokenizer = small_tokenizer()
+    model = family_model("qwen2", vocabulary=len(tokenizer), hidden_size=128)  # heads of 32, the least vLLM takes
+    export_classifier(model, tokenizer, folder)
+    classifier = AutoModelForSequenceClassification.from_pretrained(folder).to(device)
+    assert classifier.config.vocab_size == len(tokenizer) + 1
+
+    groups = _groups(len(tokenizer))
+    sequences = [np.concatenate([prompt, response]) for prompt, *responses in groups for response in responses]
+    with torch.inference_mode():
+        plain = [classifier(torch.from_numpy(ids)[None].to(device)).logits[0, 0].item() for ids in sequences]
+    # a share of a GPU that leaves room for the classifier and for other tests
+    with VllmScorer(str(folder), dtype="fp32", runtime=VllmRuntime(cache_gb=1, gpu_memory=0.5)) as scorer:
+        theirs = scorer.score(groups)
+    return {
+        "ours": np.concatenate(score_groups(model, Memory(groups), range(len(groups)), row_tokens=100)),
+        "transformers": np.array(plain),
+        "vllm": np.concatenate(theirs),
+    }
+
+
+def _groups(vocabulary: int) -> Groups:
+    """Prompts and responses of many lengths over the whole vocabulary, the end token included."""
+    rng = np.random.default_rng(0)
+    return [[rng.integers(0, vocabulary, rng.integers(1, 40)) for _ in range(3)] for _ in range(8)]
