@@ -9,12 +9,14 @@ from pathlib import Path
 from harness.cli.console import errors, output
 from harness.cli.environment import engine_problems, gpu_problems
 from harness.cli.execute import execute
+from harness.cli.plan import disk_warning
 from harness.cli.report import print_report, report_on
 from harness.cli.sync import TrackingWorker, finish
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import HarnessError, PlanError, ProblemList
 from harness.execution.runner import Summary
 from harness.plan.cost import estimate
+from harness.plan.disk import disk_of, free_bytes
 from harness.plan.imports import STAGE_OF
 from harness.plan.plan import Work
 from harness.report.index import write_index
@@ -40,6 +42,7 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
             output().print(f"{stage.name}  {stage.label}", markup=False, soft_wrap=True)
         output().print(f"{len(work.to_run)} of {len(workspace.plan.stages)} stages to run")
         return DONE
+    _warn_of_disk(workspace, work)
     workspace.store.create()
     write_index(workspace.plan, workspace.reports)
     with _tracking(workspace, work, recipe, assignments) as worker:
@@ -105,6 +108,15 @@ def _budget_problems(workspace: Workspace, work: Work) -> Iterator[HarnessError]
                 "raise the budget or ask for less",
                 where("runtime.budget.hours"),
             )
+
+
+def _warn_of_disk(workspace: Workspace, work: Work) -> None:
+    """Say it beforehand where the stages left will hardly fit: an estimate, and no reason to refuse."""
+    slots, _ = slots_and_threads(workspace.runtime)
+    disk = disk_of(work.to_run, workspace.plan.stages, workspace.store, slots) if work.to_run else None
+    warning = disk and disk_warning(disk, free_bytes(workspace.workdir), workspace.workdir)
+    if warning:
+        errors().print(warning, markup=False, soft_wrap=True, style="red")
 
 
 def _tell(workspace: Workspace, work: Work, summary: Summary) -> None:

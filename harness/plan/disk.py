@@ -227,7 +227,7 @@ class _Estimates:
         recorded = self._recorded(stage)
         if recorded is not None:  # its files were dropped, or other code made them
             return recorded, "measured"
-        if KINDS[stage.kind].trains:
+        if KINDS[stage.kind].trains or stage.kind == "average":
             weights = self._weights_of(stage)
             if weights is None:
                 return None, "assumed"
