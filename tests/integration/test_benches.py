@@ -52,3 +52,13 @@ def test_one_trunk_is_compared_with_runs_of_their_own(monkeypatch: pytest.Monkey
     assert found["planned_small"]["together"] < found["planned_small"]["apart"] == 16 + 64
     assert found["planned_paper"]["share"] > 0.9  # of two counts so far apart
     assert len(found["measured_small"]["apart_by_count"]) == 2
+
+
+def test_steps_are_timed_by_length_and_pairs_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.bench import bench_rows, bench_training
+    from tests.toys.families import family_configuration
+
+    monkeypatch.setattr(bench_training, "configuration", lambda vocabulary: family_configuration("llama"))
+    monkeypatch.setattr(bench_rows, "VOCABULARY", family_configuration("llama").vocab_size)
+    cells = bench_rows.measure((16, 32), (1, 4), tokens=64, rounds=1)
+    assert [(cell["pair_tokens"], cell["pairs_a_row"]) for cell in cells] == [(16, 1), (16, 4), (32, 1)]
