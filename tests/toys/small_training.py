@@ -1,14 +1,15 @@
 """A training of seconds that several test processes can do alike; as a program, one of several processes that do it.
 
-`torchrun --nproc-per-node 2 small_training.py FOLDER SHARING` trains every case of `CASES` and writes `FOLDER/<case>/`:
-curve.json, what `TrainingState.save` writes as `state`, and for the first case what a second call goes on from.
+`torchrun --nproc-per-node 2 small_training.py FOLDER SHARING DEVICE [CASE ...]` trains cases of `CASES`, all of them
+where none is named, and writes `FOLDER/<case>/`: curve.json, what `TrainingState.save` writes as `state`, and as
+`resume` what a second call goes on from.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ import numpy as np
 
 from harness.events import Event, Metrics
 from harness.models.losses import LossWeights
-from harness.models.reward_model import RewardModel
+from harness.models.reward_model import Precision, RewardModel
 from harness.models.sources import tiny_model
 from harness.models.spread import is_main
 from harness.training.checkpoints import ResumePoint
@@ -78,8 +79,8 @@ def build(case: str) -> RewardModel:
         vocabulary=VOCABULARY,
         hidden_size=32,
         layers=2,
-        heads=4,
-        key_value_heads=2,
+        heads=2,  # of 16 channels, the fewest that FlexAttention takes on GPUs
+        key_value_heads=1,
         intermediate_size=48,
         max_positions=64,
         tie_embeddings=tie,
@@ -92,7 +93,9 @@ def train_case(
     case: str,
     model: RewardModel,
     *,
+    device: str = "cpu",
     sharing: str = "ddp",
+    precision: Precision = "fp32",
     stop: int = STEPS,
     emit: Callable[[Event], None] = lambda event: None,
     activation_checkpointing: bool = False,
@@ -104,8 +107,8 @@ def train_case(
     of_runtime = {
         name: changes.pop(name) for name in ("row_tokens", "activation_checkpointing", "compile") if name in changes
     }
-    runtime = replace(RUNTIME, sharing=sharing, **of_runtime)  # type: ignore[arg-type]
-    settings = replace(SETTINGS, **changes)
+    runtime = replace(RUNTIME, device=device, sharing=sharing, **of_runtime)  # type: ignore[arg-type]
+    settings = replace(SETTINGS, precision=precision, **changes)
     return train(model, [Pairs()], ORDER, settings=settings, runtime=runtime, stop_step=stop, emit=emit, **others)
 
 
@@ -118,21 +121,21 @@ def curve_of(events: list[Event]) -> list[dict[str, float]]:
     ]
 
 
-def main(folder: Path, sharing: Literal["ddp", "fsdp"]) -> None:
-    Parallel.on("cpu", sharing)
-    for case in CASES:
+def main(folder: Path, sharing: Literal["ddp", "fsdp"], device: str, cases: Iterable[str]) -> None:
+    Parallel.on(device, sharing)
+    for case in cases:
         model, events = build(case), []
         target = folder / case
         if is_main():
             target.mkdir()
         # in two calls, the first saved on its way, as fine-tuning with selection does it
         resume = ResumePoint(directory=target / "resume", every_seconds=0)
-        half = train_case(case, model, sharing=sharing, stop=HALF, emit=events.append, resume=resume)
-        result = train_case(case, model, sharing=sharing, state=half.state, emit=events.append)
+        half = train_case(case, model, device=device, sharing=sharing, stop=HALF, emit=events.append, resume=resume)
+        result = train_case(case, model, device=device, sharing=sharing, state=half.state, emit=events.append)
         result.state.save(target / "state", model)
         if is_main():
             (target / "curve.json").write_text(json.dumps(curve_of(events)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])  # type: ignore[arg-type]
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:] or CASES)  # type: ignore[arg-type]
