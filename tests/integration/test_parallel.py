@@ -28,9 +28,8 @@ def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp(request.param)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROGRAM)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROGRAM.parents[2])}
-    done = subprocess.run(
-        [*command, str(folder), request.param, "cpu"], env=environment, capture_output=True, text=True
-    )
+    command += [str(folder), request.param, "cpu"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-6000:]
     return request.param, folder
 
