@@ -106,6 +106,7 @@ RECIPE: dict[str, Any] = {
         },
         "pair_accuracy": {"tasks": ["sums", "logic"], "samples": 16},
         "code_pairs": {"count": 40},
+        "probes": None,
         "reference_scorers": ["length", "ngrams"],
         "imported": {},
     },

@@ -215,8 +215,9 @@ def _flops(stage: Stage, tokens: float, known: Snapshot) -> float:
     """6 FLOPs a weight and token in training, 2 in scoring and writing; the vocabulary matrix only where it is used."""
     if not tokens:
         return 0.0
-    if stage.kind == "score" and stage.inputs["checkpoint"].stage.kind == "imported_checkpoint":
-        checkpoint = stage.inputs["checkpoint"].stage
+    judged = stage.inputs.get("checkpoint") if stage.kind == "score" else None
+    if judged is not None and judged.stage.kind == "imported_checkpoint":
+        checkpoint = judged.stage
         record = known.record(checkpoint.kind, checkpoint.fingerprint)
         return 0.0 if record is None else 2.0 * record.result["layer_parameters"] * tokens
     shape = model_shape(stage, known)

@@ -255,7 +255,7 @@ class DataStages:
         """Rewards of everything in `tokens`; of a stream of pairs again a stream."""
         spec = {"precision": experiment.finetune.precision}
         stream = {**spec, "checkpoint": model.fingerprint, "tokens": tokens.stream} if tokens.stream else None
-        inputs = {"checkpoint": model, "tokens": tokens}
+        inputs = {"trunk" if model.kind == "trunk_state" else "checkpoint": model, "tokens": tokens}
         return self.graph.stage("score", spec, inputs, stream=stream, label=f"score {label}")
 
     def _task_key(self, experiment: Experiment) -> str:

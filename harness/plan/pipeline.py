@@ -5,7 +5,7 @@ Everything that enters a `spec` here is identity. Nothing of `runtime` may be re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from harness.plan import sources
 from harness.plan.graph import Input, Stage
 from harness.plan.pair_stages import PairStages
 from harness.recipe.blocks import WSD, Averaging, Optimization, Pretrain, TinyModel
+from harness.recipe.fields import CODE
 from harness.recipe.schema import Experiment, identity_of
 
 
@@ -219,6 +220,43 @@ class Pipeline(PairStages):
             return {"base": base}
         return {"base": base, "fork": self.graph.recorded(self.forks[block.start], label=f"fork of {block.start}")}
 
+    def probes(self, experiment: Experiment, seed: int) -> list[tuple[int, str, Stage]]:
+        """(pairs read, task, pair accuracy) of states along a run's stable path, as they are.
+
+        On held-out code pairs, and on dev preferences of the tasks that fine-tuning takes. A mean over seeds has no
+        path of its own.
+        """
+        block, asked = experiment.pretrain, experiment.evaluate.probes
+        if asked is None or block is None or not trains_head(experiment) or not isinstance(block.schedule, WSD):
+            return []
+        if block.average is not None and block.average.over == "seeds":
+            return []
+        base, tokens, steps = (
+            self.base(experiment),
+            self.pair_tokens(experiment),
+            steps_of(block, experiment.pairs.count),
+        )
+        ordered, scores = self.pair_order(experiment, seed, steps.pairs, block.epochs)
+        common = {"training": training_spec(block), "order": ordered}
+        every = max(1, asked.every_pairs // steps.batch)
+        begun = 0 if block.start is None else int(self.forks[block.start].identity["spec"]["step"])
+        found = []
+        for step in range(every, steps.decay_start + 1, every):
+            if step <= begun:
+                continue
+            state = self._trunk_state(block, replace(steps, decay_start=step), common, base, tokens, scores)
+            self._gate(experiment, state)
+            found += [(step * steps.batch, task, stage) for task, stage in self._probe(experiment, state)]
+        return found
+
+    def _probe(self, experiment: Experiment, state: Stage) -> Iterator[tuple[str, Stage]]:
+        if experiment.evaluate.code_pairs is not None:
+            yield CODE, self.code_pair_accuracy(experiment, state, state.label)
+        for name in experiment.finetune.tasks:
+            dev = experiment.tasks[name].problems.dev
+            if dev:
+                yield name, self._accuracy_on(experiment, name, "dev", dev, state, state.label)
+
     def _prefix(self, tokens: Stage, order: Mapping[str, Any], rows: int) -> Input:
         return Input(stage=tokens, rows=order.get("rows", rows))
 
@@ -266,13 +304,17 @@ class Pipeline(PairStages):
 
     def pair_accuracy(self, experiment: Experiment, name: str, model: Stage, label: str) -> Stage:
         assert experiment.evaluate.pair_accuracy is not None
-        count = experiment.evaluate.pair_accuracy.samples
-        pairs = self.preferences(name, experiment.tasks[name], "test", count)
-        scores = self.scored(
-            experiment, model, self.preference_tokens(experiment, name, "test", count), f"{label} on {name} pairs"
-        )
+        return self._accuracy_on(experiment, name, "test", experiment.evaluate.pair_accuracy.samples, model, label)
+
+    def _accuracy_on(
+        self, experiment: Experiment, name: str, split: str, count: int, model: Stage, label: str
+    ) -> Stage:
+        of = f"{name}{'' if split == 'test' else f' {split}'}"
+        pairs = self.preferences(name, experiment.tasks[name], split, count)
+        tokens = self.preference_tokens(experiment, name, split, count)
+        scores = self.scored(experiment, model, tokens, f"{label} on {of} pairs")
         return self.graph.stage(
-            "pair_accuracy", {}, {"scores": scores, "pairs": pairs}, label=f"pair accuracy {label} on {name}"
+            "pair_accuracy", {}, {"scores": scores, "pairs": pairs}, label=f"pair accuracy {label} on {of}"
         )
 
     def code_pair_accuracy(self, experiment: Experiment, model: Stage, label: str) -> Stage:

@@ -38,11 +38,20 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Pair accuracy on a task of a run's stable path after so many pairs."""
+
+    pairs: int
+    task: str
+    stage: Stage
+
+
+@dataclass(frozen=True, kw_only=True)
 class Variant:
     """A setting with one combination of seeds. `pretrain_seed` is None for an arm without PMP.
 
     `pretrained` and `finetuned` are its training stages; a reference scorer has none. `checks` look at the training
-    pairs.
+    pairs, `probes` at its PMP on the way; neither is an outcome.
     """
 
     setting: str
@@ -52,11 +61,16 @@ class Variant:
     pretrained: Stage | None = None
     finetuned: Stage | None = None
     checks: tuple[Stage, ...] = ()
+    probes: tuple[Probe, ...] = ()
 
     @property
     def targets(self) -> tuple[Stage, ...]:
         """Everything asked for by name."""
-        return (*(outcome.stage for outcome in self.outcomes), *self.checks)
+        return (
+            *(outcome.stage for outcome in self.outcomes),
+            *self.checks,
+            *(probe.stage for probe in self.probes),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +170,7 @@ def make_plan(
     everyone = [*(variant for setting in settings for variant in setting.variants), *references, *imported]
     # Of settings that coincide every one's checks: one may only warn where another stops.
     checks = [check for group in merged.values() for _, variants in group for one in variants for check in one.checks]
+    checks += [probe.stage for group in merged.values() for _, many in group for one in many for probe in one.probes]
     targets = dict.fromkeys([*(stage for variant in everyone for stage in variant.targets), *checks])
     _order_trunks(graph)
     stages = tuple(graph.in_order(targets))
@@ -193,6 +208,7 @@ def _variants(pipeline: Pipeline, setting: Setting, pretrain_seeds: int, finetun
     for pretrain_seed in seeds:
         pretrained = None if pretrain_seed is None else pipeline.pretrain(experiment, pretrain_seed)
         start = pretrained or pipeline.base(experiment)
+        probes = () if pretrain_seed is None else pipeline.probes(experiment, pretrain_seed)
         label = setting.name if pretrain_seed is None else f"{setting.name} pretrain {pretrain_seed}"
         for finetune_seed in range(finetune_seeds):
             finetuned = pipeline.finetune(experiment, start, finetune_seed, label)
@@ -206,6 +222,7 @@ def _variants(pipeline: Pipeline, setting: Setting, pretrain_seeds: int, finetun
                     pretrained=pretrained,
                     finetuned=finetuned,
                     checks=pipeline.checks(experiment),
+                    probes=tuple(Probe(pairs=pairs, task=task, stage=stage) for pairs, task, stage in probes),
                 )
             )
     return variants

@@ -329,6 +329,12 @@ class CodePairs(Block):
     count: Count
 
 
+class Probes(Block):
+    """Looks at the stable path of PMP on its way, before any decay or fine-tuning. They change nothing."""
+
+    every_pairs: Count = Field(description="Between two looks, in whole steps; the first is after as many.")
+
+
 class ImportedRow(Block):
     """A row of the board from outside: a reward model that scores here, or scores that somebody else made."""
 
@@ -354,6 +360,9 @@ class Evaluate(Block):
     best_of_n: BestOfN
     pair_accuracy: PairAccuracy | None = None
     code_pairs: CodePairs | None = None
+    probes: Probes | None = Field(
+        None, description="Pair accuracy on held-out code and dev preferences along every trunk of a WSD schedule."
+    )
     reference_scorers: Annotated[tuple[Literal["length", "ngrams"], ...], BeforeValidator(as_tuple)] = (
         "length",
         "ngrams",

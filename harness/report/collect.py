@@ -24,7 +24,7 @@ from harness.report.facts import Facts
 from harness.report.methods import covers, levels, methods, model_words
 from harness.report.overview import Caution, Overview
 from harness.report.provenance import Link, Origin, data_stages, origins
-from harness.report.settings import SettingFacts, parameters, setting_facts, shared, training_table
+from harness.report.settings import SettingFacts, parameters, probe_table, setting_facts, shared, training_table
 from harness.report.status import Statuses
 from harness.report.times import time_tables
 from harness.report.words import TIMES, listing, plural
@@ -49,6 +49,7 @@ class ReportData:
     settings: tuple[SettingFacts, ...]
     parameters: Facts
     training: Facts
+    probes: Facts
     curves: tuple[Curve, ...]
     data: tuple[Facts, ...]
     pairs: tuple[PairExample, ...]
@@ -74,6 +75,7 @@ def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
         settings=setting_facts(plan),
         parameters=parameters(plan),
         training=training_table(plan, statuses),
+        probes=probe_table(plan, statuses),
         curves=training_curves(plan, statuses, store),
         data=data_tables(plan, statuses),
         pairs=pair_examples(plan, statuses, store),

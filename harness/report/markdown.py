@@ -28,6 +28,8 @@ def render_markdown(data: ReportData) -> str:
     blocks.append(table(("setting", "differs from the base", "PMP pairs"), differing, {2}))
     blocks.append("## Training")
     blocks += _facts(data.training)
+    if data.probes.rows:
+        blocks += [f"### {plain(data.probes.title)}", *_facts(data.probes)]
     blocks.append("## Data")
     for facts in data.data:
         blocks += [f"### {plain(facts.title)}", *_facts(facts)]

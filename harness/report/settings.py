@@ -115,6 +115,33 @@ def training_table(plan: Plan, statuses: Statuses) -> Facts:
     )
 
 
+def probe_table(plan: Plan, statuses: Statuses) -> Facts:
+    """Pair accuracy along the trunks, a row a setting and number of pairs; no row where nothing was probed."""
+    tasks = list(dict.fromkeys(probe.task for variant in plan.variants for probe in variant.probes))
+    rows = []
+    for setting in plan.settings:
+        stages: dict[int, dict[str, list[Stage]]] = {}
+        for variant in setting.variants:
+            for probe in variant.probes:
+                stages.setdefault(probe.pairs, {}).setdefault(probe.task, []).append(probe.stage)
+        for pairs, by_task in sorted(stages.items()):
+            values = [_probed(by_task.get(task, []), statuses) for task in tasks]
+            rows.append((_name(setting, statuses), count(pairs), *values))
+    return Facts(
+        title="PMP on its way",
+        columns=("", "pairs read", *tasks),
+        rows=tuple(rows),
+        numbers=frozenset(range(1, len(tasks) + 2)),
+        note="Pair accuracy of states along the stable path, before any decay or fine-tuning, on held-out code pairs "
+        "and on dev preferences of the tasks; the mean over pretrain seeds. They are looked at and choose nothing.",
+    )
+
+
+def _probed(stages: list[Stage], statuses: Statuses) -> str:
+    results = _results(_distinct(stages), statuses)
+    return f"{sum(result['means']['pair_accuracy'] for result in results) / len(results):.3f}" if results else DASH
+
+
 def _base_words(plan: Plan, statuses: Statuses) -> str:
     """What the base models were trained on, a sentence each."""
     results = _results([stage for stage in plan.stages if stage.kind == "base"], statuses)

@@ -89,6 +89,7 @@ def report_json(data: ReportData) -> dict[str, Any]:
         "boards": [_board(board) for board in data.overview.boards],
         "settings": [asdict(setting) for setting in data.settings],
         "training": _facts(data.training),
+        "probes": _facts(data.probes),
         "data": [_facts(table) for table in data.data],
         "shared": list(data.shared),
         "times": [_facts(table) for table in data.times],

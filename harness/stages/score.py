@@ -10,12 +10,14 @@ from harness.models.reward_model import RewardModel
 from harness.models.scoring import score_groups
 from harness.stages.context import StageContext
 from harness.stages.write_scores import write_scores
-from harness.store.artifacts import Checkpoint, Scores, Tokens
+from harness.store.artifacts import Checkpoint, Scores, Tokens, TrunkState
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Score and write, groups in order; `group` is the row in the tokens' source."""
-    model = RewardModel.load(context.input("checkpoint", Checkpoint).model)
+    probed = "trunk" in context.inputs
+    scored = context.input("trunk", TrunkState) if probed else context.input("checkpoint", Checkpoint)
+    model = RewardModel.load(scored.model)
     reader = context.input("tokens", Tokens).open()
     scores = score_groups(
         model,

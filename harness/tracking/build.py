@@ -169,7 +169,7 @@ class _Builder:
         told = " ".join(f"{name} {seed}" for name, seed in seeds.items() if seed is not None)
         closure = self.stages.closure(outcome.stage for outcome in variant.outcomes)
         status = self._status([variant])
-        metrics = self._curves(variant, closure) | self._results(variant)
+        metrics = self._curves(variant, closure) | self._results(variant) | self._probes(variant)
         if status == "FINISHED":
             metrics |= self.stages.spent(closure)
         params = _params(setting)
@@ -215,6 +215,17 @@ class _Builder:
                 for metric, value in record.result["means"].items():
                     found[metric_key(outcome.task, metric)] = self._number(value, record)
         return found
+
+    def _probes(self, variant: Variant) -> Metrics:
+        """Pair accuracy along the trunk, a point at the pairs that were read."""
+        found: dict[str, list[Point]] = {}
+        for probe in variant.probes:
+            record = self.stages.record(probe.stage)
+            if record is not None:
+                value, made = float(record.result["means"]["pair_accuracy"]), self.stages.finished(record)
+                point = Point(step=probe.pairs, value=value, time=round(made * 1000))
+                found.setdefault(key(f"probe/{probe.task}"), []).append(point)
+        return {name: tuple(points) for name, points in found.items()}
 
     def _number(self, value: float, record: Record) -> tuple[Point, ...]:
         return _single(value, self.stages.finished(record))

@@ -125,6 +125,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "evaluate.pair_accuracy.samples": (24, ("preferences",)),
     "evaluate.code_pairs.count": (140, ("pairs", "encode")),
     "evaluate.reference_scorers": (["ngrams"], ()),
+    "evaluate.probes": ({"every_pairs": 32}, ()),
 }
 # Choices of one built-in value: another would be code of one's own (see the tests of plugins).
 ONE_CHOICE = {
