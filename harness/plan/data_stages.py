@@ -21,7 +21,6 @@ from harness.recipe.lock import Commits
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel, Writer
 from harness.recipe.schema import Experiment, identity_of
 from harness.store.identity import fingerprint
-from harness.store.record import Record
 
 Key = tuple[Any, ...]
 
@@ -36,7 +35,6 @@ class DataStages:
         rows: pair stream -> the most pairs any setting of the recipe asks of it (n_max), from `pair_key`.
         commits: which commit a hub model's revision stands for, as far as that is known.
         imports: what the recipe may name.
-        forks: records of the trunk states that `pretrain.from` names.
     """
 
     def __init__(
@@ -47,14 +45,12 @@ class DataStages:
         *,
         imports: Imports = NO_IMPORTS,
         commits: Commits = MappingProxyType({}),
-        forks: Mapping[str, Record] = MappingProxyType({}),
     ) -> None:
         self.graph = graph
         self.commits = commits
         self.data_seed = data_seed
         self.rows = rows
         self.imports = imports
-        self.forks = forks
         self._memory: dict[Key, Stage] = {}
         self._texts: dict[tuple[str, int], tuple[object, str]] = {}
 

@@ -6,15 +6,19 @@ Everything that enters a `spec` here is identity. Nothing of `runtime` may be re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from harness.plan import sources
-from harness.plan.graph import Input, Stage
+from harness.plan.graph import Graph, Input, Stage
+from harness.plan.imports import NO_IMPORTS, Imports
 from harness.plan.pair_stages import PairStages
 from harness.recipe.blocks import WSD, Averaging, Optimization, Pretrain, TinyModel
 from harness.recipe.fields import CODE
+from harness.recipe.lock import Commits
 from harness.recipe.schema import Experiment, identity_of
+from harness.store.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +78,24 @@ def trains_head(experiment: Experiment) -> bool:
 
 
 class Pipeline(PairStages):
-    """Adds training and evaluation."""
+    """Adds training and evaluation.
+
+    Args:
+        forks: records of the trunk states that `pretrain.from` names.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        data_seed: int,
+        rows: Mapping[str, int],
+        *,
+        imports: Imports = NO_IMPORTS,
+        commits: Commits = MappingProxyType({}),
+        forks: Mapping[str, Record] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(graph, data_seed, rows, imports=imports, commits=commits)
+        self.forks = forks
 
     # ------------------------------------------------------------------------------------------ training
 
@@ -131,15 +152,10 @@ class Pipeline(PairStages):
                 inputs[f"checkpoint-{place}"] = self._run(experiment, alone, seed * average.count + place)
         else:
             assert average.every_pairs is not None
-            base, tokens = self.base(experiment), self.pair_tokens(experiment)
             steps = steps_of(block, experiment.pairs.count)
-            ordered, scores = self.pair_order(experiment, seed, steps.pairs, block.epochs)
-            common = {"training": training_spec(block), "order": ordered}
             for place in range(average.count):
-                at = replace(steps, decay_start=steps.total - place * (average.every_pairs // steps.batch))
-                state = self._trunk_state(block, at, common, base, tokens, scores)
-                inputs[f"trunk-{place}"] = state
-                self._gate(experiment, state)
+                step = steps.total - place * (average.every_pairs // steps.batch)
+                inputs[f"trunk-{place}"] = self._trunk_state(experiment, block, seed, step)
         loss = block.loss
         what = f"{average.count} {average.over}"
         return self.graph.stage(
@@ -154,13 +170,11 @@ class Pipeline(PairStages):
         key = ("pretrain", base.fingerprint, tokens.fingerprint, *asked)
         if key not in self._memory:
             steps = steps_of(block, experiment.pairs.count)
-            ordered, scores = self.pair_order(experiment, seed, steps.pairs, block.epochs)
-            spec = {"training": training_spec(block), "order": ordered}
-            start = self._start(block, base)
-            forked = int(start["fork"].spec["step"]) if "fork" in start else 0
+            spec, read = self._reading(experiment, block, seed, steps.pairs)
+            forked, start = self._forked_at(block), self._start(experiment, block)
             if steps.decay_start > forked:
-                start = {"trunk": self._trunk_state(block, steps, spec, base, tokens, scores)}
-            inputs: dict[str, Stage | Input] = {**start, "tokens": self._prefix(tokens, ordered, steps.pairs), **scores}
+                start = {"trunk": self._trunk_state(experiment, block, seed, steps.decay_start)}
+            inputs: dict[str, Stage | Input] = {**start, **read}
             loss = block.loss
             epochs = f" × {block.epochs} epochs" if block.epochs > 1 else ""
             self._memory[key] = self.graph.stage(
@@ -189,36 +203,40 @@ class Pipeline(PairStages):
             if gate not in stage.gates:
                 stage.gates.append(gate)
 
-    def _trunk_state(
-        self,
-        block: Pretrain,
-        steps: Steps,
-        common: Mapping[str, Any],
-        base: Stage,
-        tokens: Stage,
-        scores: Mapping[str, Input],
-    ) -> Stage:
+    def _trunk_state(self, experiment: Experiment, block: Pretrain, seed: int, step: int) -> Stage:
         """The stable path at a step: names neither the decay nor the count, so that all counts share it."""
-        spec = {**common, "schedule": {"kind": "trunk"}, "warmup_steps": steps.warmup, "step": steps.decay_start}
-        rows = min(steps.decay_start * steps.batch, steps.pairs)
-        inputs: dict[str, Stage | Input] = {
-            **self._start(block, base),
-            "tokens": self._prefix(tokens, common["order"], rows),
-            **scores,
-        }
+        steps = steps_of(block, experiment.pairs.count)
+        common, read = self._reading(experiment, block, seed, min(step * steps.batch, steps.pairs))
+        spec = {**common, "schedule": {"kind": "trunk"}, "warmup_steps": steps.warmup, "step": step}
         loss = block.loss
-        return self.graph.stage(
+        state = self.graph.stage(
             "trunk_state",
             spec,
-            inputs,
-            label=f"trunk rm={loss.rm:g} lm={loss.lm:g} step {steps.decay_start} seed {common['order']['seed']}",
+            {**self._start(experiment, block), **read},
+            label=f"trunk rm={loss.rm:g} lm={loss.lm:g} step {step} seed {common['order']['seed']}",
         )
+        self._gate(experiment, state)
+        return state
 
-    def _start(self, block: Pretrain, base: Stage) -> dict[str, Stage]:
+    def _reading(
+        self, experiment: Experiment, block: Pretrain, seed: int, rows: int
+    ) -> tuple[dict[str, Any], dict[str, Input]]:
+        """What every stage of a run has in common: how it trains and in which order, and the first rows it reads."""
+        pairs = steps_of(block, experiment.pairs.count).pairs
+        ordered, scores = self.pair_order(experiment, seed, pairs, block.epochs)
+        tokens = Input(stage=self.pair_tokens(experiment), rows=ordered.get("rows", rows))
+        return {"training": training_spec(block), "order": ordered}, {"tokens": tokens, **scores}
+
+    def _start(self, experiment: Experiment, block: Pretrain) -> dict[str, Stage]:
         """What a run begins with: the base model and, if it goes on from another run, that run's state."""
+        base = self.base(experiment)
         if block.start is None:
             return {"base": base}
         return {"base": base, "fork": self.graph.recorded(self.forks[block.start], label=f"fork of {block.start}")}
+
+    def _forked_at(self, block: Pretrain) -> int:
+        """The step a run goes on from another at; 0 where it begins with the base model."""
+        return 0 if block.start is None else int(self.forks[block.start].identity["spec"]["step"])
 
     def probes(self, experiment: Experiment, seed: int) -> list[tuple[int, str, Stage]]:
         """(pairs read, task, pair accuracy) of states along a run's stable path, as they are.
@@ -231,22 +249,13 @@ class Pipeline(PairStages):
             return []
         if block.average is not None and block.average.over == "seeds":
             return []
-        base, tokens, steps = (
-            self.base(experiment),
-            self.pair_tokens(experiment),
-            steps_of(block, experiment.pairs.count),
-        )
-        ordered, scores = self.pair_order(experiment, seed, steps.pairs, block.epochs)
-        common = {"training": training_spec(block), "order": ordered}
+        steps = steps_of(block, experiment.pairs.count)
         every = max(1, asked.every_pairs // steps.batch)
-        begun = 0 if block.start is None else int(self.forks[block.start].identity["spec"]["step"])
         found = []
         for step in range(every, steps.decay_start + 1, every):
-            if step <= begun:
-                continue
-            state = self._trunk_state(block, replace(steps, decay_start=step), common, base, tokens, scores)
-            self._gate(experiment, state)
-            found += [(step * steps.batch, task, stage) for task, stage in self._probe(experiment, state)]
+            if step > self._forked_at(block):
+                state = self._trunk_state(experiment, block, seed, step)
+                found += [(step * steps.batch, task, stage) for task, stage in self._probe(experiment, state)]
         return found
 
     def _probe(self, experiment: Experiment, state: Stage) -> Iterator[tuple[str, Stage]]:
@@ -256,9 +265,6 @@ class Pipeline(PairStages):
             dev = experiment.tasks[name].problems.dev
             if dev:
                 yield name, self._accuracy_on(experiment, name, "dev", dev, state, state.label)
-
-    def _prefix(self, tokens: Stage, order: Mapping[str, Any], rows: int) -> Input:
-        return Input(stage=tokens, rows=order.get("rows", rows))
 
     def finetune(self, experiment: Experiment, start: Stage, seed: int, label: str) -> Stage:
         block = experiment.finetune

@@ -15,7 +15,7 @@ from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant, baseline_o
 from harness.recipe.fields import CODE
 from harness.report.comparison import AboveShallow, AnalysisIndex, Difference, Estimate, Place
 from harness.report.status import Statuses, in_words
-from harness.report.words import DASH, REFERENCES, TIMES, metric_label
+from harness.report.words import DASH, REFERENCES, TIMES, metric_label, task_title
 
 AREA_SMALLEST, AREA_LARGEST, AREA_POOL_SHARE = 2, 64, 4
 """The BoN area takes N = 2 ... 64 up to a quarter of the pool. `harness/evaluation/best_of_n.py` says so, which this
@@ -108,7 +108,7 @@ class Board:
 
     @property
     def title(self) -> str:
-        return "held-out code pairs" if self.task == CODE else self.task
+        return task_title(self.task)
 
     @property
     def area_sizes(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from harness.plan.plan import Plan, PlannedSetting
 from harness.recipe.schema import EXPERIMENT_FIELDS, Experiment
 from harness.report.facts import Facts
 from harness.report.status import Statuses
-from harness.report.words import DASH, RETRACTED, count, listing, value_text
+from harness.report.words import DASH, RETRACTED, count, listing, task_title, value_text
 
 UNCHANGED = "the recipe as written"
 
@@ -129,7 +129,7 @@ def probe_table(plan: Plan, statuses: Statuses) -> Facts:
             rows.append((_name(setting, statuses), count(pairs), *values))
     return Facts(
         title="PMP on its way",
-        columns=("", "pairs read", *tasks),
+        columns=("", "pairs read", *map(task_title, tasks)),
         rows=tuple(rows),
         numbers=frozenset(range(1, len(tasks) + 2)),
         note="Pair accuracy of states along the stable path, before any decay or fine-tuning, on held-out code pairs "

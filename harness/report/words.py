@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from harness.recipe.fields import CODE
+
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -118,3 +120,8 @@ def value_text(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(value_text(item) for item in value) + "]"
     return str(value)
+
+
+def task_title(task: str) -> str:
+    """What a board or a column of a task is called."""
+    return "held-out code pairs" if task == CODE else task

@@ -53,6 +53,7 @@ def test_probes_are_run_shown_and_choose_nothing(
     assert shell("report", TINY, "--workdir", workspace.workdir, "--set", PROBED) == 0
     report = (workspace.reports / "report.md").read_text(encoding="utf-8")
     assert "PMP on its way" in report
+    assert "| pairs read | held-out code pairs | logic |" in report
     assert f"| 32 | {accuracies[32, CODE]:.3f} | {accuracies[32, 'logic']:.3f} |" in report
     assert "PMP on its way" in (workspace.reports / "report.html").read_text(encoding="utf-8")
     states = {key: status.state for key, status in look(workspace.plan.stages, workspace.store).items()}

@@ -74,6 +74,10 @@ class Pairs:
 
 def build(case: str) -> RewardModel:
     family, tie, _ = CASES[case]
+    return small_model(family, tie=tie)
+
+
+def small_model(family: str, *, tie: bool) -> RewardModel:
     backbone = tiny_model(
         family,
         vocabulary=VOCABULARY,

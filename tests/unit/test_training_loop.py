@@ -25,12 +25,12 @@ from harness.errors import (
 from harness.events import Event, Metrics, Progress, Warned
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
-from harness.models.sources import tiny_model
 from harness.training.checkpoints import MODEL_FOLDER, ResumePoint, TrainingState
 from harness.training.loop import TrainingResult, TrainingRuntime, TrainingSettings, train
 from harness.training.monitor import PATIENCE_STEPS, Monitor
 from harness.training.optimizer import AdamWSettings
 from harness.training.schedules import Constant, Wsd, learning_rate
+from tests.toys.small_training import small_model
 
 VOCABULARY = 61
 GLOBAL_BATCH = 4
@@ -72,19 +72,7 @@ def pairs(seed: int = 0, count: int = 40) -> Memory:
 
 
 def build(*, tie: bool = False) -> RewardModel:
-    backbone = tiny_model(
-        "llama",
-        vocabulary=VOCABULARY,
-        hidden_size=32,
-        layers=2,
-        heads=4,
-        key_value_heads=2,
-        intermediate_size=48,
-        max_positions=64,
-        tie_embeddings=tie,
-        seed=1,
-    )
-    return RewardModel(backbone, head_seed=1)
+    return small_model("llama", tie=tie)
 
 
 def run(
