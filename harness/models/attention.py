@@ -20,7 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from harness.errors import RecipeError
-from harness.models.packing import Batch, Piece
+from harness.models.packing import Batch
 
 WINDOW_BY_LAYER = ("qwen2", "qwen3", "gemma2", "gemma3", "gemma3_text")
 """Model types that choose between a full and a sliding mask layer by layer, and so take both."""
@@ -101,8 +101,7 @@ def attention_arguments(batch: Batch, configuration: PreTrainedConfig, dtype: to
         masks = {width: [piece.mask(width) for piece in batch.pieces] for width in {None, window}}
         return {
             "attention_mask": {"full_attention": ignored, "sliding_attention": ignored} if by_layer else ignored,
-            "pieces": batch.pieces,
-            "places": batch.places,
+            "packed": batch,
             "piece_masks": masks,
         }
     if by_layer:
@@ -125,33 +124,38 @@ def _attend(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    pieces: tuple[Piece, ...] | None = None,
-    places: torch.Tensor | None = None,
+    packed: Batch | None = None,
     piece_masks: Mapping[int | None, Sequence[torch.Tensor]] | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """SDPA, (rows, heads, tokens, size) to (rows, tokens, heads, size); of packed rows piece by piece.
 
     Args:
-        pieces, places: see `Batch`.
+        packed: whose rows these are.
         piece_masks: the pieces' masks by sliding window; a layer without one has None.
     """
-    if pieces is None or places is None or piece_masks is None:
+    if packed is None or piece_masks is None:
         plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return plain
     rows, _, tokens, size = query.shape
-    queries, keys, values = (tensor.transpose(1, 2).reshape(rows * tokens, -1) for tensor in (query, key, value))
 
-    def laid_out(tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        # index_select, not indexing: its backward adds row by row, the other's sorts first
-        return tensor.index_select(0, index.flatten()).view(*index.shape, -1, size).transpose(1, 2)
+    def laid_out(tensor: torch.Tensor, index: torch.Tensor, sizes: list[int]) -> tuple[torch.Tensor, ...]:
+        # index_select, not indexing: its backward adds row by row, the other's sorts first. Once for all pieces: each
+        # backward fills a whole row with zeros first.
+        flat = tensor.transpose(1, 2).reshape(rows * tokens, -1)
+        return torch.split(flat.index_select(0, index), sizes)
 
+    pieces = packed.pieces
+    queries = laid_out(query, packed.queries, [piece.queries.numel() for piece in pieces])
+    key_sizes = [piece.keys.numel() for piece in pieces]
+    keys, values = (laid_out(tensor, packed.keys, key_sizes) for tensor in (key, value))
     mixed = []
-    for piece, mask in zip(pieces, piece_masks[options.get("sliding_window")], strict=True):
-        parts = (laid_out(queries, piece.queries), laid_out(keys, piece.keys), laid_out(values, piece.keys))
+    masks = piece_masks[options.get("sliding_window")]
+    for piece, mask, *sides in zip(pieces, masks, queries, keys, values, strict=True):
+        parts = (side.view(len(piece.queries), -1, side.shape[1] // size, size).transpose(1, 2) for side in sides)
         output, _ = sdpa_attention_forward(module, *parts, mask, **options)
         mixed.append(output.reshape(piece.queries.numel(), -1))
-    return torch.cat(mixed).index_select(0, places).view(rows, tokens, -1, size), None
+    return torch.cat(mixed).index_select(0, packed.places).view(rows, tokens, -1, size), None
 
 
 AttentionInterface.register(PIECES, _attend)

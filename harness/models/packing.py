@@ -119,8 +119,8 @@ class Batch:
     Attributes:
         input_ids, position_ids, segments, prompts: int64 (rows, tokens), see `Row`; a pad is a segment of its own.
         pieces: the rows' attention, cut into prompts and responses.
-        places: int64 (rows · tokens,): where each token is among the flattened and joined queries of `pieces`; 0 for a
-            pad, which is in none.
+        queries, keys: int64 (all their tokens,): flat positions of the queries and of the keys of all pieces, joined.
+        places: int64 (rows · tokens,): where each token is among `queries`; 0 for a pad, which is in none.
         score_index: int64 (responses,), flat position of each response's reward.
         responses: int64 (responses, 2) on the CPU: (group, response) of each score.
         lm_index, lm_labels, lm_lengths: int64 (targets,), flat position that predicts, token that is right, targets of
@@ -134,6 +134,8 @@ class Batch:
     segments: torch.Tensor
     prompts: torch.Tensor
     pieces: tuple[Piece, ...]
+    queries: torch.Tensor
+    keys: torch.Tensor
     places: torch.Tensor
     score_index: torch.Tensor
     responses: NDArray[np.int64]
@@ -229,6 +231,8 @@ def collate(rows: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
         segments=segments,
         prompts=prompts,
         pieces=tuple(pieces),
+        queries=queries,
+        keys=torch.cat([piece.keys.flatten() for piece in pieces]),
         places=places,
         score_index=flat([row.score_positions for row in rows]),
         responses=np.concatenate([row.spans[:, :2] for row in rows]),
