@@ -15,6 +15,8 @@ import pytest
 FOLDERS = ("unit", "contract", "integration", "golden", "browser", "database", "gpu")
 NEEDS = ("vllm", "network", "published")
 """Markers that a test bears itself: what it needs that not every machine has. It counts there and not by its folder."""
+WITH_WORKERS = {"contract", "integration", "golden", "browser", "database"}
+"""Folders whose tests start worker processes."""
 HERE = Path(__file__).parent
 
 
@@ -29,6 +31,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if folder in FOLDERS:
             item.add_marker(folder)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if {marker.name for item in session.items for marker in item.iter_markers()} & WITH_WORKERS:
+        from tests.toys.executors import start_fork_server
+
+        start_fork_server()
 
 
 class MarkerCounts:

@@ -1,14 +1,14 @@
-"""What a finished stage's outputs come down to, so that two runs on different machines can be compared.
+"""What a finished stage's outputs come down to: at most five values, so that two runs on different machines compare.
 
-Texts, numbers that are counted and token ids are digested; what comes out of floating-point training is described by
-statistics that the last bits do not move.
+Texts, counts and token ids enter a digest. What floating-point training computes enters by means that the last bits do
+not move.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,113 +39,109 @@ from harness.store.artifacts import (
 )
 from harness.store.record import Record
 
-Summary = dict[str, Any]
+Summary = dict[str, int | float | str]
+Content = Callable[[Path, bool], Any]
+"""A stage's folder, and whether no trained scorer enters, so that every value is exact -> plain data."""
+
+ANSWERS = ("mean", "majority", "oracle", "length")
+TRAINED = ("steps", "groups_trained", "tokens_trained", "last")
 
 
 def digest(data: Any) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def table(kind: type[Table]) -> Callable[[Path, bool], Summary]:
-    def summary(directory: Path, exact: bool) -> Summary:
+def table(kind: type[Table]) -> Content:
+    def content(directory: Path, exact: bool) -> Any:
         rows = kind(directory).rows()
         return {"rows": len(rows), "digest": digest(rows)}
 
-    return summary
+    return content
 
 
-def tokenizer(directory: Path, exact: bool) -> Summary:
-    content = json.loads(Tokenizer(directory).path.read_text(encoding="utf-8"))
-    return {"digest": digest(content["model"])}
+def tokenizer(directory: Path, exact: bool) -> Any:
+    return json.loads(Tokenizer(directory).path.read_text(encoding="utf-8"))["model"]
 
 
-def tokens(directory: Path, exact: bool) -> Summary:
+def tokens(directory: Path, exact: bool) -> Any:
     reader = Tokens(directory).open()
-    groups = [[segment.tolist() for segment in group] for group in reader]
-    return {"groups": len(groups), "digest": digest([reader.rows.tolist(), groups])}
+    return [reader.rows.tolist(), [[segment.tolist() for segment in group] for group in reader]]
 
 
-def weights(model: Path) -> Summary:
-    """Root mean square and mean of every tensor."""
-    found: Summary = {}
+def weights(model: Path) -> dict[str, Any]:
+    """Logarithm of the root mean square, and mean, of every tensor."""
+    found = {}
     for file in sorted(model.glob("*.safetensors")):
         for name, tensor in sorted(load_file(file).items()):
             values = tensor.astype(np.float64)
-            found[f"{file.stem}/{name}"] = {"rms": float(np.sqrt((values**2).mean())), "mean": float(values.mean())}
+            rms = float(np.sqrt((values**2).mean()))
+            found[f"{file.stem}/{name}"] = [float(np.log(rms)) if rms else 0.0, float(values.mean())]
     return found
 
 
-def checkpoint(directory: Path, exact: bool) -> Summary:
+def checkpoint(directory: Path, exact: bool) -> Any:
     return weights(Checkpoint(directory).model)
 
 
-def imported_checkpoint(directory: Path, exact: bool) -> Summary:
-    made = ImportedCheckpoint(directory)
-    chat = json.loads(made.chat.read_text(encoding="utf-8"))
-    return {**weights(made.model), **tokenizer(directory, exact), "chat": chat}
+def imported_checkpoint(directory: Path, exact: bool) -> Any:
+    imported = ImportedCheckpoint(directory)
+    return [weights(imported.model), tokenizer(directory, exact), json.loads(imported.chat.read_text(encoding="utf-8"))]
 
 
-def trunk_state(directory: Path, exact: bool) -> Summary:
+def trunk_state(directory: Path, exact: bool) -> Any:
     state = TrunkState(directory)
     (moments,) = (load_file(path) for path in (state.state / "optimizer").iterdir())
-    return {**weights(state.model), "moments": float(np.mean([np.abs(moment).mean() for moment in moments.values()]))}
+    return [weights(state.model), [float(np.log(np.abs(moment).mean() + 1e-12)) for moment in moments.values()]]
 
 
-def scores(directory: Path, exact: bool) -> Summary:
+def scores(directory: Path, exact: bool) -> Any:
     found = Scores(directory).read()
     values = found["score"].to_numpy()
     which = [found["group"].to_pylist(), found["response"].to_pylist()]
-    if exact:
-        return {"which": digest(which), "digest": digest(values.tolist())}
-    return {"which": digest(which), "mean": float(values.mean()), "deviation": float(values.std())}
+    return [which, digest(values.tolist()) if exact else [float(values.mean()), float(values.std())]]
 
 
-def values(directory: Path, exact: bool) -> Summary:
+def values(directory: Path, exact: bool) -> Any:
     """Of a trained scorer only which values there are: a last bit may swap two candidates."""
     rows = ProblemValues(directory).rows()
     if exact:
-        return {"rows": len(rows), "digest": digest([{**row, "value": round(row["value"], 9)} for row in rows])}
-    return {"rows": len(rows), "metrics": sorted({row["metric"] for row in rows})}
+        return [len(rows), digest([{**row, "value": round(row["value"], 9)} for row in rows])]
+    return [len(rows), sorted({row["metric"] for row in rows})]
 
 
-def analysis(directory: Path, exact: bool) -> Summary:
+def analysis(directory: Path, exact: bool) -> Any:
     """All rows counted; the numbers of those that no trained scorer enters."""
     content = json.loads(Analysis(directory).path.read_text(encoding="utf-8"))
     untrained = [
         {key: value for key, value in row.items() if isinstance(value, str | int | float)}
         for row in content["estimates"]
-        if row["row"] in ("pool", "mean", "majority", "oracle", "length")
+        if row["row"] in ANSWERS
     ]
-    return {**{name: len(rows) for name, rows in content.items()}, "untrained": untrained}
+    return [{name: len(rows) for name, rows in content.items() if isinstance(rows, list)}, untrained]
 
 
-def comparison(directory: Path, exact: bool) -> Summary:
+def comparison(directory: Path, exact: bool) -> Any:
     """What was compared; the numbers are a trained scorer's."""
     content = json.loads(Comparison(directory).path.read_text(encoding="utf-8"))
-    compared = [
-        {"task": one["task"], "metric": one["metric"], "problems": one["problems"], "keys": sorted(one)}
-        for one in content["compared"]
-    ]
-    return {"compared": compared, "refused": content["refused"]}
+    compared = [[one["task"], one["metric"], one["problems"], sorted(one)] for one in content["compared"]]
+    return [compared, content["refused"]]
 
 
-def pair_quality(directory: Path, exact: bool) -> Summary:
-    """Numbers within rounding (a last bit moves a held-out area by less), and which examples are shown."""
+def pair_quality(directory: Path, exact: bool) -> Any:
     content = json.loads(PairQuality(directory).path.read_text(encoding="utf-8"))
-    return {"numbers": content["numbers"], "examples": digest(content["examples"])}
+    return [content["numbers"], content["examples"]]
 
 
-def corpus_part(directory: Path, exact: bool) -> Summary:
-    rows = [{**row, "shingles": row["shingles"].hex()} for row in CorpusPart(directory).rows()]
-    return {"rows": len(rows), "digest": digest(rows)}
+def corpus_part(directory: Path, exact: bool) -> Any:
+    return [{**row, "shingles": row["shingles"].hex()} for row in CorpusPart(directory).rows()]
 
 
-def nothing(directory: Path, exact: bool) -> Summary:
+def nothing(directory: Path, exact: bool) -> Any:
     """Of a stage that hands nothing on."""
-    return {}
+    return None
 
 
-SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
+CONTENTS: dict[str, Content] = {
     "imported_checkpoint": imported_checkpoint,
     "imported_pairs": table(Pairs),
     "imported_pool": table(Candidates),
@@ -187,16 +183,47 @@ SUMMARIES: dict[str, Callable[[Path, bool], Summary]] = {
 }
 
 
+def floats(data: Any) -> Iterator[float]:
+    """Every float of plain data, in order."""
+    if isinstance(data, float):
+        yield data
+    elif isinstance(data, dict):
+        for key in sorted(data):
+            yield from floats(data[key])
+    elif isinstance(data, list | tuple):
+        for one in data:
+            yield from floats(one)
+
+
+def without_floats(data: Any) -> Any:
+    if isinstance(data, float):
+        return None
+    if isinstance(data, dict):
+        return {key: without_floats(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [without_floats(one) for one in data]
+    return data
+
+
+def condense(data: Any) -> Summary:
+    """Plain data in at most three values: a digest of all but its floats, and two means over those."""
+    numbers = np.array(list(floats(data)))
+    numbers = np.arcsinh(numbers[np.isfinite(numbers)])  # so that one large number does not hide the others
+    found: Summary = {"digest": digest(without_floats(data))}
+    if numbers.size:
+        found.update(mean=float(numbers.mean()), rms=float(np.sqrt((numbers**2).mean())))
+    return found
+
+
 def summarise(record: Record, directory: Path, *, exact: bool) -> Summary:
     """A stage's outputs and, where no floating-point training enters, its result.
 
     Args:
         exact: no trained scorer enters, so everything can be compared in full.
     """
-    found: Summary = {"outputs": SUMMARIES[record.kind](directory, exact)}
+    result: Any = None
     if exact:
-        found["result"] = record.result
+        result = record.result
     elif "last" in record.result:  # a training: how many steps, and where its losses ended
-        names = ("steps", "groups_trained", "tokens_trained", "last")
-        found["result"] = {name: record.result[name] for name in names}
-    return found
+        result = {name: record.result[name] for name in TRAINED}
+    return condense([CONTENTS[record.kind](directory, exact), result])

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 from harness.execution.local import LocalExecutor
 from harness.plan.kinds import KINDS, module_of
 from harness.store.store import Store
 
-# The server is one a process and lives as long as it: who starts it first decides what it has imported. pytest is in
-# it because every forked child imports its parent's main module.
+# pytest is in it because every forked child imports its parent's main module.
 PRELOAD = ("pytest", "reasoning_gym", *(module_of(kind) for kind in KINDS), "tests.toys.stage")
+
+
+def start_fork_server() -> None:
+    """Start the one server of this process; it imports everything while the first tests run.
+
+    Whoever starts it decides what it has imported. If the first were a command that needs few modules, every later
+    training and scoring would import torch and transformers anew.
+    """
+    forkserver.set_forkserver_preload(["harness.execution.worker", *PRELOAD])
+    forkserver.ensure_running()
 
 
 def local_executor(*, slots: int = 2, threads: int = 1, gpus: tuple[int, ...] = ()) -> LocalExecutor:
