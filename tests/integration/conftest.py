@@ -9,25 +9,29 @@ from pathlib import Path
 import pytest
 
 from harness.cli.workspace import Workspace
-from tests.integration.outside import run_with_assets
+from tests.integration.outside import run_with_assets, workspace_of
 from tests.integration.pipelines import every_kind, left, run, tiny
 from tests.integration.shell import Shell
+from tests.toys.shared import once_a_session
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The tiny recipe, run without interruption, and compared. Read only."""
-    workspace = tiny(tmp_path_factory.mktemp("finished"))
-    summary = run(workspace, every_kind(workspace))
-    assert not summary.failed, [(outcome.task.label, outcome.reason) for outcome in summary.failed]
-    assert not left(workspace)
-    return workspace
+
+    def make(folder: Path) -> None:
+        workspace = tiny(folder)
+        summary = run(workspace, every_kind(workspace))
+        assert not summary.failed, [(outcome.task.label, outcome.reason) for outcome in summary.failed]
+        assert not left(workspace)
+
+    return tiny(once_a_session(tmp_path_factory, "finished", make))
 
 
 @pytest.fixture(scope="session")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A recipe whose tasks, pairs and rows come from outside, run. Read only."""
-    return run_with_assets(tmp_path_factory.mktemp("outside"))
+    return workspace_of(once_a_session(tmp_path_factory, "outside", run_with_assets))
 
 
 @pytest.fixture

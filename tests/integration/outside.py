@@ -34,6 +34,8 @@ OUTSIDE = frozenset(
         "average",
     }
 )
+# One kind of each way in which a stage writes: a table, tokens, a training, scores, JSON, and parts put together.
+SAMPLE = ("pairs_part", "encode", "pretrain", "score", "analysis", "corpus")
 HOSTILE = "</script><script>alert(1)</script>"
 WORDS = ("--licence", "MIT", "--source", "example.org/a b")
 IMPORTED_PAIRS = {
@@ -132,7 +134,7 @@ def words_of(what: str) -> dict[str, str]:
     return {"name": f"a-{what}", "licence": HOSTILE, "source": f"{HOSTILE} & more"}
 
 
-def run_with_assets(folder: Path) -> Workspace:
+def run_with_assets(folder: Path) -> None:
     """Import everything and run the recipe, by the commands."""
     for what, path in write_assets(folder).items():
         words = [word for key, value in words_of(what).items() for word in (f"--{key}", value)]
@@ -140,4 +142,8 @@ def run_with_assets(folder: Path) -> Workspace:
     recipe = folder / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(recipe_of(folder), sort_keys=False), encoding="utf-8")
     assert run_command(["run", str(recipe), "--workdir", str(folder / "w")]) == 0
-    return open_workspace(recipe, [], folder / "w")
+
+
+def workspace_of(folder: Path) -> Workspace:
+    """What was run there."""
+    return open_workspace(folder / "recipe.yaml", [], folder / "w")

@@ -18,7 +18,7 @@ from harness.execution.runner import how_of, make_task
 from harness.plan.graph import Stage
 from harness.plan.imports import STAGE_OF
 from harness.plan.kinds import KINDS
-from tests.integration.outside import OUTSIDE, words_of
+from tests.integration.outside import OUTSIDE, SAMPLE, words_of
 from tests.integration.pipelines import TINY, every_kind, everything, folder_of, left, outputs, record_of, tiny
 from tests.toys.executors import local_executor
 
@@ -105,7 +105,7 @@ def sizes(workspace: Workspace, stage: Stage) -> int:
     return PAGE * sum(pages)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.sampled("kind", tuple(KINDS), SAMPLE)
 def test_a_full_disk_stops_every_kind_of_stage_cleanly(request: pytest.FixtureRequest, disk: Disk, kind: str) -> None:
     """Full at once, and after each quarter of what a stage writes: the reason is told, and nothing is left as done."""
     finished: Workspace = request.getfixturevalue("outside" if kind in OUTSIDE else "finished")

@@ -23,7 +23,7 @@ from harness.plan.kinds import KINDS
 from harness.store.record import EVENTS
 from harness.store.store import Store
 from tests.integration.killing import Killer, await_work, frozen, has_saved
-from tests.integration.outside import OUTSIDE
+from tests.integration.outside import OUTSIDE, SAMPLE
 from tests.integration.pipelines import (
     attempts,
     every_kind,
@@ -77,11 +77,14 @@ def steps(store: Store, stage: Stage) -> list[int]:
     return [event.step for event in read_events(folder_of(store, stage) / EVENTS) if isinstance(event, Metrics)]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_kill_inside_every_kind_of_stage_changes_no_result(finished: Workspace, tmp_path: Path, seed: int) -> None:
+@pytest.mark.slow("runs the tiny recipe as often as it takes to kill a worker of every kind")
+@pytest.mark.sampled("kinds", (SAMPLE, tuple(sorted(set(KINDS) - OUTSIDE))), (SAMPLE,))
+def test_a_kill_inside_every_kind_of_stage_changes_no_result(
+    finished: Workspace, tmp_path: Path, kinds: tuple[str, ...]
+) -> None:
     """One run after another from an empty workdir, a worker of each kind killed, until all is done."""
-    workspace = tiny(tmp_path)
-    wanted = set(KINDS) - OUTSIDE
+    workspace, seed = tiny(tmp_path), len(kinds)
+    wanted = set(kinds)
     kills: list[Stage] = []
     for number in range(MOST_RUNS):
         to_run = left(workspace)
@@ -91,7 +94,7 @@ def test_a_kill_inside_every_kind_of_stage_changes_no_result(finished: Workspace
     assert not left(workspace)
     for kind in sorted(wanted):  # a few milliseconds long: lie in wait for that one alone
         kills += insist(workspace, kind, seconds_of(finished), seed=seed)
-    assert sorted(stage.kind for stage in kills) == sorted(set(KINDS) - OUTSIDE)
+    assert sorted(stage.kind for stage in kills) == sorted(kinds)
     assert outputs(workspace) == outputs(finished)
     resumed = [stage for stage in kills if stage.kind in TRAINING and went_on(workspace.store, stage)]
     assert resumed, "no training was killed after a saved step"
