@@ -44,6 +44,8 @@ def scores_of_an_export(folder: Path, device: str) -> dict[str, Scores]:
 
 
 def _groups(vocabulary: int) -> Groups:
-    """Prompts and responses of many lengths over the whole vocabulary, the end token included."""
+    """Prompts and responses of many lengths over the whole vocabulary, the end token included; one prompt is empty."""
     rng = np.random.default_rng(0)
-    return [[rng.integers(0, vocabulary, rng.integers(1, 40)) for _ in range(3)] for _ in range(8)]
+    groups = [[rng.integers(0, vocabulary, rng.integers(1, 40)) for _ in range(3)] for _ in range(8)]
+    groups[0][0] = groups[0][0][:0]
+    return groups

@@ -23,11 +23,9 @@ from harness.engines.base import Request, Sampling, Scorer
 from harness.engines.prompts import PromptReader
 from harness.engines.sampling import draw
 from harness.engines.transformers_engine import TransformersGenerator, TransformersScorer
-from harness.engines.vllm_engine import VllmGenerator, VllmScorer
+from harness.engines.vllm_engine import VllmGenerator
 from harness.engines.vllm_process import VllmRuntime
-from harness.engines.vllm_worker import TOKENS_A_STEP
 from harness.errors import CorruptArtifact, DataError, HarnessError, MissingRequirement, RecipeError, StageError
-from harness.models.export import export_classifier
 from harness.models.reward_model import RewardModel
 from harness.models.sources import load_causal_model, load_tokenizer
 from tests.toys.small_models import CONTEXT, END, save_small_model, small_tokenizer
@@ -187,22 +185,6 @@ def test_scorer_is_the_reward_model(model: Path, tmp_path: Path) -> None:
             assert alone[0] == pytest.approx(reward, abs=1e-5)
 
 
-@pytest.mark.vllm
-@no_vllm
-def test_vllm_gives_the_rewards_of_the_reward_model(model: Path, tmp_path: Path) -> None:
-    reward_model = RewardModel(load_causal_model(model), head_seed=1)
-    reward_model.save(tmp_path / "ours")
-    export_classifier(reward_model, load_tokenizer(model), tmp_path / "exported")
-    groups = [[np.array([5, 6, 7]), np.array([8, 9]), np.array([10])], [np.array([], dtype=np.int64), np.array([3, 4])]]
-    expected = TransformersScorer(tmp_path / "ours", precision="fp32").score(groups)
-    with VllmScorer(str(tmp_path / "exported"), dtype="fp32", runtime=VllmRuntime(cache_gb=1)) as scorer:
-        assert isinstance(scorer, Scorer)
-        found = scorer.score(groups)
-        assert scorer.score([]) == []
-    for rewards, others in zip(found, expected, strict=True):
-        assert rewards == pytest.approx(others, abs=1e-4)
-
-
 # ------------------------------------------------------------------------------------------------ models not there
 
 
@@ -289,6 +271,7 @@ def kill_soon(engine: VllmGenerator, lives: int) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow("starts vLLM three times: its deaths are what is tested")
 @pytest.mark.vllm
 @no_vllm
 def test_a_dead_engine_is_started_once_more_and_then_told(model: Path) -> None:
@@ -298,11 +281,9 @@ def test_a_dead_engine_is_started_once_more_and_then_told(model: Path) -> None:
         killer = kill_soon(engine, 1)  # while it loads its model
         before = engine.generate(asked)
         killer.join()
-        first = engine.process.pid
         killer = kill_soon(engine, 1)  # when it has it
         assert engine.generate(asked) == before
         killer.join()
-        assert engine.process.pid != first
         killer = kill_soon(engine, 2)  # and its next life, too
         with pytest.raises(StageError, match="last words") as caught:
             engine.generate(asked)
@@ -311,18 +292,7 @@ def test_a_dead_engine_is_started_once_more_and_then_told(model: Path) -> None:
         assert engine.process.pid is None
 
 
-@pytest.mark.vllm
-@no_vllm
-def test_more_prompts_than_one_step_reads(model: Path) -> None:
-    """None is read in two steps, after which vLLM would take back a draw: on CPUs that ends the engine."""
-    runtime = VllmRuntime(cache_gb=1)
-    asked = [ask(f"{number} {'The quick brown fox ' * 4}", seed=number, max_tokens=3) for number in range(150)]
-    with VllmGenerator(str(model), prompt_format="raw", dtype="fp32", runtime=runtime) as engine:
-        made = engine.generate(asked)
-        assert sum(completion.metadata["prompt_tokens"] for completion in made) > 2 * TOKENS_A_STEP
-        assert engine.generate(asked[60:65]) == made[60:65]
-
-
+@pytest.mark.exhaustive("starts vLLM twice for words of vLLM's own; that an error is told has a test below")
 @pytest.mark.vllm
 @no_vllm
 def test_what_went_wrong_is_told_and_not_only_that_it_did(tmp_path: Path) -> None:
