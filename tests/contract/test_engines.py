@@ -83,7 +83,7 @@ FACTORIES: dict[str, Callable[[Path], Iterator[Engine]]] = {
 }
 
 
-MARKS = {"vllm": pytest.mark.vllm}
+MARKS = {"vllm": (pytest.mark.vllm, pytest.mark.slow("starts vLLM"))}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in FACTORIES])

@@ -13,6 +13,7 @@ from tests.toys.exported import scores_of_an_export
 ROUNDING = 1e-4
 
 
+@pytest.mark.slow("starts vLLM")
 @pytest.mark.vllm
 @pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None,

@@ -47,7 +47,7 @@ def vllm(folder: Path) -> Iterator[Scorer]:
 
 
 FACTORIES: dict[str, Callable[[Path], Iterator[Scorer]]] = {"transformers": transformers, "vllm": vllm}
-MARKS = {"vllm": pytest.mark.vllm}
+MARKS = {"vllm": (pytest.mark.vllm, pytest.mark.slow("starts vLLM"))}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in FACTORIES])

