@@ -272,7 +272,17 @@ def _candidates(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
 
 
 def _encode(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
-    return {key: 10 * (index + 1) for index, key in enumerate(RESULT)}
+    """Where `text` says so, 11 of 1,000 candidates are cut, and 11 pairs left out."""
+    cut = 11 if text else 0
+    counts = {
+        "responses": 1_000,
+        "too_long_dropped": cut,
+        "prompts_cut": 4,
+        "responses_cut": cut,
+        "cut": cut,
+        "longest": 900,
+    }
+    return {**{key: 10 * (index + 1) for index, key in enumerate(RESULT)}, **counts}
 
 
 def _trained(stage: Stage, directory: Path, text: str) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tokenizers import Tokenizer as BPETokenizer
 
 from harness.errors import DataError
 
-_BRACKETED = re.compile(r"[^\w\s].*[^\w\s]", re.DOTALL)
+_BRACKETED = re.compile(r"[^\w\s].*[^\w\s]", re.DOTALL)  # like <|user|>, unlike words and runs of spaces
 # Noncharacters: no interchanged text contains them, and with a digest between them no text that was not made for it.
 _TOKEN, _TEXT = "\ufdd0{}\ufdd1", "\ufdd0{}\ufdd2"
 
@@ -31,14 +31,14 @@ class LiteralText:
 
     Args:
         tokenizer: stays as it is.
-        turns: a conversation in the model's template, if it has one.
+        turns: renders a conversation in the model's template, if it has one; called only where it can matter.
         named: further control tokens, such as those a published configuration names.
 
     Raises:
         DataError: the tokenizer has a control token that cannot be told from text.
     """
 
-    def __init__(self, tokenizer: BPETokenizer, *, turns: str = "", named: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: BPETokenizer, *, turns: Callable[[], str] = str, named: Sequence[str] = ()) -> None:
         data: dict[str, Any] = json.loads(tokenizer.to_str())
         digest = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()[:16]
         data["truncation"] = data["padding"] = None
@@ -47,13 +47,11 @@ class LiteralText:
         if model.get("unk_id") is not None:
             unknown = model["vocab"][model["unk_id"]][0]
         added = [token for token in data["added_tokens"] if token["content"] != unknown]
-        control = {
-            token["content"]: token["id"]
-            for token in added
-            if token["special"]
-            or token["content"] in named
-            or (token["content"] in turns and _BRACKETED.fullmatch(token["content"]))
-        }
+        control = {token["content"]: token["id"] for token in added if token["special"] or token["content"] in named}
+        bracketed = {token["content"]: token["id"] for token in added if _BRACKETED.fullmatch(token["content"])}
+        if bracketed.keys() - control.keys():
+            conversation = turns()
+            control |= {text: number for text, number in bracketed.items() if text in conversation}
         self._control = {text: _TOKEN.format(f"{digest}{at}") for at, text in enumerate(control)}
         self._text = {text: _TEXT.format(f"{digest}{at}") for at, text in enumerate(control)}
         for token in added:

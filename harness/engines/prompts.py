@@ -61,8 +61,11 @@ class PromptReader:
                 "convert it to a tokenizer.json",
             )
         self._tokenizer = tokenizer
-        turns = self._applied("a", "b", "c", asks=False) if prompt_format == "chat" else ""
-        self._literal = LiteralText(tokenizer.backend_tokenizer, turns=turns, named=tokenizer.all_special_tokens)
+        self._literal = LiteralText(
+            tokenizer.backend_tokenizer,
+            turns=lambda: self._applied("a", "b", "c", asks=False) if prompt_format == "chat" else "",
+            named=tokenizer.all_special_tokens,
+        )
         self._format = prompt_format
         self._context = context
         self._before = [] if prompt_format == "chat" else _added_before(tokenizer)

@@ -61,7 +61,7 @@ def raw(tokenizer: BPETokenizer, end: Sequence[int] = ()) -> Read:
 
 def chat(tokenizer: BPETokenizer, template: ChatTemplate) -> Read:
     """Prompt and responses through a model's own chat template, whose special tokens are all there are."""
-    literal = LiteralText(tokenizer, turns=template.turns(), named=list(template.tokens.values()))
+    literal = LiteralText(tokenizer, turns=template.turns, named=list(template.tokens.values()))
 
     def rendered(groups: Iterator[TextGroup]) -> Iterator[TextGroup]:
         for row, (prompt, *responses) in groups:
