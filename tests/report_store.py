@@ -19,6 +19,7 @@ from harness.plan.graph import Stage
 from harness.plan.kinds import source_digest
 from harness.plan.plan import Plan, analysis_stage, make_plan
 from harness.recipe.load import load_recipe
+from harness.stages.encode import RESULT
 from harness.store.artifacts import Candidates, PairQuality, Pairs, ProblemValues
 from harness.store.record import EVENTS
 from harness.store.store import Store
@@ -271,8 +272,17 @@ def _candidates(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
 
 
 def _encode(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
-    keys = ("groups", "tokens", "prompt_tokens", "response_tokens", "too_long_dropped", "prompts_cut", "responses_cut")
-    return {key: 10 * (index + 1) for index, key in enumerate(keys)}
+    """Where `text` says so, 11 of 1,000 candidates are cut, and 11 pairs left out."""
+    cut = 11 if text else 0
+    counts = {
+        "responses": 1_000,
+        "too_long_dropped": cut,
+        "prompts_cut": 4,
+        "responses_cut": cut,
+        "cut": cut,
+        "longest": 900,
+    }
+    return {**{key: 10 * (index + 1) for index, key in enumerate(RESULT)}, **counts}
 
 
 def _trained(stage: Stage, directory: Path, text: str) -> dict[str, Any]:

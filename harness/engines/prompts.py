@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.engines.base import Request
+from harness.engines.literal_text import LiteralText
 from harness.errors import DataError, RecipeError
 
 Format = Literal["raw", "chat"]
@@ -35,15 +36,15 @@ class PromptReader:
 
     A prompt that leaves no room for `max_tokens` loses its beginning, as everywhere in this project: raw text keeps its
     last tokens and a beginning-of-text token if the model has one; in a chat the user's message is cut and the
-    template stays whole.
+    template stays whole. What looks like a special token in a prompt is text.
 
     Args:
-        tokenizer: of transformers.
+        tokenizer: a fast one of transformers.
         prompt_format: "raw" hands the text to the model as it is, "chat" as the user's message of a conversation.
         context: tokens the model can see, prompt and completion together.
 
     Raises:
-        RecipeError: "chat" is asked of a model without a chat template.
+        RecipeError: "chat" is asked of a model without a chat template, or the tokenizer is not a fast one.
     """
 
     def __init__(self, tokenizer: Any, *, prompt_format: Format, context: int) -> None:
@@ -53,7 +54,18 @@ class PromptReader:
                 f"{tokenizer.name_or_path} has none",
                 "choose an instruct model, or raw prompts",
             )
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            raise RecipeError(
+                "a model that reads text needs a fast tokenizer",
+                f"{tokenizer.name_or_path} has a {type(tokenizer).__name__}",
+                "convert it to a tokenizer.json",
+            )
         self._tokenizer = tokenizer
+        self._literal = LiteralText(
+            tokenizer.backend_tokenizer,
+            turns=lambda: self._applied("a", "b", "c", asks=False) if prompt_format == "chat" else "",
+            named=tokenizer.all_special_tokens,
+        )
         self._format = prompt_format
         self._context = context
         self._before = [] if prompt_format == "chat" else _added_before(tokenizer)
@@ -103,13 +115,17 @@ class PromptReader:
         )
 
     def _rendered(self, message: str) -> str:
-        text: str = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": message}], add_generation_prompt=True, tokenize=False
-        )
-        return text
+        """The message as the user's turn, for `_encode`: the template's special tokens are the only ones."""
+        return self._literal.of_template(self._applied(self._literal.shielded(message)))
+
+    def _applied(self, *turns: str, asks: bool = True) -> str:
+        """A conversation, which the user begins; `asks` for an answer."""
+        said = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(turns)]
+        rendered: str = self._tokenizer.apply_chat_template(said, add_generation_prompt=asks, tokenize=False)
+        return rendered
 
     def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+        return self._literal.encode([text])[0]
 
 
 def _added_before(tokenizer: Any) -> list[int]:

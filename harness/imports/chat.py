@@ -52,7 +52,8 @@ class ChatTemplate:
     def render(self, prompt: str, response: str) -> tuple[str, str]:
         """(user turn with the generation prompt, what the answered conversation adds to it).
 
-        The prompt loses the spaces around it, which belong to our plain form.
+        The prompt loses the spaces around it, which belong to our plain form. A response without a letter that a
+        template leaves out, turn and all, adds nothing.
 
         Raises:
             DataError: the template fails, or renders an answer otherwise than as a continuation.
@@ -61,12 +62,23 @@ class ChatTemplate:
         before = self._rendered(asked, add_generation_prompt=True)
         whole = self._rendered([*asked, {"role": "assistant", "content": response}], add_generation_prompt=False)
         if not whole.startswith(before):
+            if not response.strip():
+                return before, ""
             raise DataError(
                 "a chat template must render an answer as a continuation of its prompt",
                 f"the prompt ends in {before[-40:]!r}, and the whole conversation goes otherwise",
                 "use `text: raw`",
             )
         return before, whole[len(before) :]
+
+    def turns(self) -> str:
+        """A conversation of three turns: it holds every token by which the template separates turns.
+
+        Raises:
+            DataError: the template fails.
+        """
+        said = [("user", "a"), ("assistant", "b"), ("user", "c")]
+        return self._rendered([{"role": role, "content": text} for role, text in said], add_generation_prompt=False)
 
     def _rendered(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         from jinja2 import TemplateError

@@ -139,13 +139,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForSequenceClassification.from_pretrained(folder{argument}).eval()
-inputs = tokenizer([prompt + response], add_special_tokens=False, padding=True, return_tensors="pt")
+plain = {{"add_special_tokens": False, "split_special_tokens": True}}
+ids = tokenizer.encode(prompt, **plain) + tokenizer.encode(response, **plain)
 with torch.inference_mode():
-    reward = model(**inputs).logits[:, 0]
+    reward = model(torch.tensor([ids])).logits[0, 0]
 ```
 
 The reward is the logit itself, read at the last token; only differences between responses to one prompt mean anything.
-In training, prompt and response were tokenised apart and joined.
+As in training, prompt and response are tokenised apart and joined, and what looks like a special token in them is text.
 {why}
 {_how_made(told)}"""
 

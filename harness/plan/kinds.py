@@ -81,9 +81,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "stages/pretrained.py",
             ),
         ),
-        "descriptions_part": Kind(code_version=2, sources=(*_WRITING, "stages/descriptions_part.py"), accelerated=True),
+        "descriptions_part": Kind(code_version=3, sources=(*_WRITING, "stages/descriptions_part.py"), accelerated=True),
         "writings_part": Kind(
-            code_version=2,
+            code_version=3,
             sources=(*_WRITING, "stages/slot_descriptions.py", "stages/writings_part.py"),
             accelerated=True,
         ),
@@ -111,7 +111,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "pairs": Kind(code_version=1, sources=("stages/gather.py", "stages/pairs.py")),
         "split_pairs": Kind(code_version=1, sources=(*_DEALT, "pairs/properties.py", "stages/split_pairs.py")),
         "judgements": Kind(
-            code_version=1,
+            code_version=2,
             sources=(
                 "engines",
                 "models",
@@ -175,8 +175,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "pool_candidates": Kind(code_version=1, sources=("stages/pool_rows.py", "stages/pool_candidates.py")),
         "tokenizer": Kind(code_version=2, sources=("stages/end_tokens.py", "stages/tokenizer.py")),
         "encode": Kind(
-            code_version=2,
-            sources=("imports/chat.py", "stages/end_tokens.py", "stages/tokenise.py", "stages/encode.py"),
+            code_version=3,
+            sources=(
+                "imports/chat.py",
+                "engines/literal_text.py",
+                "stages/end_tokens.py",
+                "stages/tokenise.py",
+                "stages/encode.py",
+            ),
         ),
         "base": Kind(code_version=2, sources=(*_TRAINING, "stages/base.py"), trains=True, accelerated=True),
         "trunk_state": Kind(

@@ -16,6 +16,7 @@ from harness.plan.plan import Plan
 from harness.report.facts import Facts
 from harness.report.pair_quality import quality_table, read_examples
 from harness.report.status import StageStatus, Statuses
+from harness.report.truncation import Truncation
 from harness.report.words import RETRACTED, count, listing, plural, share
 from harness.store.artifacts import UNKNOWN_ERROR, Candidates, Pairs
 from harness.store.identity import SHORT
@@ -277,15 +278,23 @@ def _origin(stage: Stage, record: Record) -> str:
 
 def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
     keys = ("groups", "tokens", "prompt_tokens", "response_tokens", "too_long_dropped", "prompts_cut", "responses_cut")
+    rows = []
+    for stage, record in done:
+        found = Truncation.of(stage, record)
+        counts = (count(record.result[key]) for key in keys)
+        limits = (found.share, count(found.most), count(found.longest))
+        rows.append((stage.label.removeprefix("encode "), *counts, *limits))
     return Facts(
-        title="Tokens",
-        columns=("texts", "groups", "tokens", "of prompts", "of responses", "dropped", "prompts cut", "responses cut"),
-        rows=tuple(
-            (stage.label.removeprefix("encode "), *(count(record.result[key]) for key in keys))
-            for stage, record in done
+        title="Tokens, and what did not fit",
+        columns=(
+            *("texts", "groups", "tokens", "of prompts", "of responses", "pairs left out", "prompts cut"),
+            *("responses cut", "share", "max_tokens", "would fit all"),
         ),
-        numbers=frozenset(range(1, 8)),
-        note="A pair that does not fit is dropped for the next one; a prompt that is too long loses its beginning.",
+        rows=tuple(rows),
+        numbers=frozenset(range(1, 11)),
+        note="A pair that does not fit is left out whole, for the next one where there is one. Each candidate is cut "
+        "for itself: its prompt loses its beginning, but keeps half of max_tokens, then it loses its own end. Share: "
+        "pairs left out, or candidates of which anything was cut; above 1 % of a task's the report warns.",
     )
 
 

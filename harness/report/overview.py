@@ -14,6 +14,7 @@ from harness.plan.graph import Stage
 from harness.plan.plan import Plan
 from harness.report.board import HEADLINE, Board, Row, boards
 from harness.report.status import StageStatus, Statuses, look
+from harness.report.truncation import truncation_alarms
 from harness.report.words import (
     FEW_SEEDS,
     FEWEST_PMP_SEEDS,
@@ -137,6 +138,15 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, seeds: int
             )
         )
     cautions += _mixed_pools(plan, statuses)
+    too_long = truncation_alarms(statuses)
+    if too_long:
+        cautions.append(
+            Caution(
+                title="More than 1 % of a task does not fit max_tokens",
+                text="Its scores are of cut texts, or of fewer pairs than were asked for.",
+                items=too_long,
+            )
+        )
     stale = [status for status in statuses.values() if status.stale]
     if stale:
         cautions.append(

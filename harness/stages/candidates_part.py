@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from typing import Any
 
 from harness.engines.base import Generator, Sampling
@@ -11,7 +12,7 @@ from harness.engines.simulated import simulated_policy
 from harness.errors import DataError
 from harness.stages.context import StageContext
 from harness.stages.task_problems import read_problems
-from harness.stages.writer import open_writer, sampling_of
+from harness.stages.writer import ALARM, CountsCuts, open_writer, sampling_of
 from harness.store.artifacts import Candidates, Problems
 from harness.tasks.registry import load_task
 from harness.tasks.task import Problem, Task
@@ -28,7 +29,8 @@ def run(context: StageContext) -> dict[str, Any]:
     task = load_task(spec["task"])
     chosen = problems[spec["start"] : spec["stop"]]
     sampling = sampling_of(context) if spec["engine"] == "model" else Sampling()
-    generator = _generator(context, task, chosen)
+    cut: Counter[str] = Counter()
+    generator = CountsCuts(generator=_generator(context, task, chosen), cut=cut)
     rows = candidates(
         task,
         chosen,
@@ -39,6 +41,11 @@ def run(context: StageContext) -> dict[str, Any]:
         source=spec.get("source", spec["engine"]),
     )
     Candidates(context.directory).write(rows)
+    if cut["questions"] > ALARM * len(rows):
+        context.warn(
+            f"{cut['questions']:,} of {len(rows):,} candidates were written to a prompt without its beginning; "
+            "lower `max_tokens` of a completion or raise `context`"
+        )
     return {"problems": spec["stop"] - spec["start"], "candidates": len(rows)}
 
 

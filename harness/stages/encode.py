@@ -7,49 +7,62 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from harness.errors import DataError
 from harness.imports.chat import ChatTemplate
 from harness.stages.context import StageContext
 from harness.stages.end_tokens import end_token
-from harness.stages.tokenise import TextGroup, TokenGroup, chat, cut, open_tokenizer, raw
+from harness.stages.tokenise import TextGroup, TokenGroup, chat, fit, open_tokenizer, raw
 from harness.store.artifacts import Candidates, Corpus, ImportedCheckpoint, Pairs, Problems, Tokenizer, Tokens
+
+RESULT = (
+    *("groups", "responses", "tokens", "prompt_tokens", "response_tokens"),
+    *("too_long_dropped", "prompts_cut", "responses_cut", "cut", "longest"),
+)
+"""Counts in the record: of responses whose prompt, which themselves, and of which either was cut; `longest` is the
+`max_tokens` that would fit all that was read."""
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Tokenise and write; the result gives exact token counts and what did not fit.
 
-    A prompt that is too long loses its beginning. A text or response that still does not fit is cut where it must
-    count (texts, candidates), and a pair is dropped for the next one: cutting would make its sides alike.
+    A text or candidate that is too long is cut (see `tokenise.fit`) and counted, since each must count. A pair is read
+    whole or dropped for the next one: cutting would make its sides alike, or one depend on the other.
 
     Raises:
-        DataError: fewer groups fit than the recipe asks for.
+        DataError: fewer groups fit than the recipe asks for, or none at all.
     """
     spec = context.spec
     tokenizer = open_tokenizer(context.input("tokenizer", Tokenizer).path)
     counts: Counter[str] = Counter()
-    limit = spec["limit"]
+    most, limit = spec["max_tokens"], spec["limit"]
     if spec["text"] == "chat":
         checkpoint = context.input("tokenizer", ImportedCheckpoint)
-        tokenised = chat(tokenizer, ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer), _groups(context))
+        read = chat(tokenizer, ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer))
     else:
-        end = end_token(tokenizer, context.input("tokenizer", Tokenizer), spec["end_token"])
-        tokenised = raw(tokenizer, _groups(context), end)
-    encoded = _fitting(tokenised, spec["max_tokens"], spec["content"], counts)
+        read = raw(tokenizer, end_token(tokenizer, context.input("tokenizer", Tokenizer), spec["end_token"]))
+    encoded = _fitting(read(_groups(context)), most, spec["content"], counts)
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
-    Tokens(context.directory).write(_first(encoded, limit, counts), max(ids) + 1)
+    Tokens(context.directory).write(islice(encoded, limit), max(ids) + 1)
     if limit is not None and counts["groups"] < limit:
         raise DataError(
             "there must be as many pairs as asked for",
-            f"asked for {limit:,}, and {counts['groups']:,} of those constructed fit {spec['max_tokens']} tokens",
+            f"asked for {limit:,}, and {counts['groups']:,} of those constructed fit {most:,} tokens"
+            f" (the longest has {counts['longest']:,})",
             "lower the count, raise `pairs.spare` or `pairs.max_tokens`, or add packages to the corpus",
+        )
+    if counts["too_long_dropped"] and not counts["groups"]:
+        raise DataError(
+            "prompt and response of a pair must fit `max_tokens`",
+            f"none of {counts['too_long_dropped']:,} pairs fits {most:,} tokens: the shortest has"
+            f" {counts['shortest']:,}, the longest {counts['longest']:,}",
+            f"`max_tokens: {counts['longest']}` would fit all",
         )
     if not counts["groups"]:
         raise DataError("tokens need texts", "there is none", "look at the stages this one reads")
-    keys = ("groups", "tokens", "prompt_tokens", "response_tokens", "too_long_dropped", "prompts_cut", "responses_cut")
-    return {key: counts[key] for key in keys}
+    return {key: counts[key] for key in RESULT}
 
 
 def _groups(context: StageContext) -> Iterator[TextGroup]:
@@ -84,22 +97,22 @@ def _texts(context: StageContext) -> Iterator[TextGroup]:
 
 def _fitting(groups: Iterator[TokenGroup], most: int, content: str, counts: Counter[str]) -> Iterator[TokenGroup]:
     for row, (prompt, *responses) in groups:
-        # A pair keeps something of its prompt, and its responses whole.
-        if content == "pairs" and max(map(len, responses)) + bool(prompt) > most:
+        length = len(prompt) + max(map(len, responses))
+        counts["longest"] = max(counts["longest"], length)
+        counts["shortest"] = min(counts["shortest"] or length, length)
+        if content == "pairs" and length > most:
             counts["too_long_dropped"] += 1
             continue
-        fitting = cut(prompt, responses, most)
-        counts["prompts_cut"] += len(fitting[0]) < len(prompt)
-        counts["responses_cut"] += sum(len(old) != len(new) for old, new in zip(responses, fitting[1:], strict=True))
-        yield row, fitting
-
-
-def _first(groups: Iterator[TokenGroup], limit: int | None, counts: Counter[str]) -> Iterator[TokenGroup]:
-    for row, (prompt, *responses) in groups:
-        if limit is not None and counts["groups"] == limit:
-            return
-        counts["groups"] += 1
-        counts["prompt_tokens"] += len(prompt)
-        counts["response_tokens"] += sum(map(len, responses))
-        counts["tokens"] += len(prompt) + sum(map(len, responses))
-        yield row, [prompt, *responses]
+        fitted = fit(prompt, responses, most)
+        tokens = sum(map(len, fitted.group))
+        counts.update(
+            groups=1,
+            responses=len(responses),
+            tokens=tokens,
+            prompt_tokens=fitted.prompt_tokens,
+            response_tokens=tokens - fitted.prompt_tokens,
+            prompts_cut=fitted.prompts_cut,
+            responses_cut=fitted.responses_cut,
+            cut=fitted.cut,
+        )
+        yield row, fitted.group

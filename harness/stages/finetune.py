@@ -30,6 +30,8 @@ def run(context: StageContext) -> dict[str, Any]:
         model.reset_head(spec["seed"])
     sources = [context.input(f"tokens-{name}", Tokens).open() for name in spec["tasks"]]
     order = subset_order(spec["seed"], [len(source) for source in sources], spec["samples"])
+    if len(order) < spec["samples"]:
+        context.warn(f"asked for {spec['samples']:,} samples, and there are {len(order):,} pairs that fit `max_tokens`")
     steps = whole_steps(len(order), training["global_batch"], "`finetune.samples`")
     schedule = anneal_or_wsd(spec["schedule"], training, steps)
     settings = settings_of(training, schedule, frozen_backbone=spec["head"] == "linear_probe")

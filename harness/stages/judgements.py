@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,21 +13,23 @@ from harness.imports.chat import ChatTemplate
 from harness.pairs.judging import GeneratorJudge, Judge, ScorerJudge, ask_in_both_orders
 from harness.stages.context import StageContext
 from harness.stages.drawn import drawn_rows
-from harness.stages.tokenise import chat, cut, open_tokenizer, raw
-from harness.stages.writer import open_writer, sampling_of
+from harness.stages.tokenise import chat, fit, open_tokenizer, raw
+from harness.stages.writer import ALARM, CountsCuts, open_writer, sampling_of
 from harness.store.artifacts import ImportedCheckpoint, Judgements, Pairs
 
 BATCH = 256  # pairs asked about at once: it bounds memory and tells how far it is
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Ask about each pair in both orders; the result counts questions without an answer."""
+    """Ask about each pair in both orders; the result counts questions without an answer, and those read cut."""
     spec = context.spec
     pairs = context.input("pairs", Pairs)
     drawn = drawn_rows(pairs.count(), spec["most_pairs"], spec["seed"])
     wanted = frozenset(drawn)
     texts = [row for number, row in enumerate(pairs.stream(["prompt", "chosen", "rejected"])) if number in wanted]
-    judge = _judge(context)
+    cut: Counter[str] = context.held.setdefault("cut", Counter())  # a warm worker's judge goes on counting there
+    cut.clear()
+    judge = _judge(context, cut)
     rows: list[dict[str, Any]] = []
     for start in range(0, len(drawn), BATCH):
         batch = texts[start : start + BATCH]
@@ -38,31 +41,40 @@ def run(context: StageContext) -> dict[str, Any]:
         context.progress(len(rows), len(drawn), "pairs")
     Judgements(context.directory).write(rows)
     unanswered = sum(bool(np.isnan(row[order])) for row in rows for order in ("chosen_first", "rejected_first"))
-    return {"groups": len(rows), "unanswered": unanswered}
+    if cut["questions"] > ALARM * 2 * len(rows):
+        context.warn(
+            f"{cut['questions']:,} of {2 * len(rows):,} questions do not fit what the judge can read and were cut; "
+            "raise its `max_tokens` or `context`"
+        )
+    return {"groups": len(rows), "unanswered": unanswered, "cut": cut["questions"]}
 
 
-def _judge(context: StageContext) -> Judge:
+def _judge(context: StageContext, cut: Counter[str]) -> Judge:
     """A model asked in words, or an imported reward model; a warm worker has it already."""
     spec = context.spec
     if "writer" in spec:
         sampling = sampling_of(context)
-        return GeneratorJudge(generator=open_writer(context), template=spec["writer"]["prompt"], sampling=sampling)
+        generator = CountsCuts(generator=open_writer(context), cut=cut)
+        return GeneratorJudge(generator=generator, template=spec["writer"]["prompt"], sampling=sampling)
     if "judge" not in context.held:
-        context.held["judge"] = _reward_judge(context)
+        context.held["judge"] = _reward_judge(context, cut)
     judge: Judge = context.held["judge"]
     return judge
 
 
-def _reward_judge(context: StageContext) -> ScorerJudge:
+def _reward_judge(context: StageContext, cut: Counter[str]) -> ScorerJudge:
     checkpoint = context.input("checkpoint", ImportedCheckpoint)
     tokenizer = open_tokenizer(checkpoint.tokenizer)
     reads = context.spec["reads"]
-    template = ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer) if reads["text"] == "chat" else None
+    if reads["text"] == "chat":
+        read = chat(tokenizer, ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer))
+    else:
+        read = raw(tokenizer)
 
     def encode(groups: Sequence[list[str]]) -> list[list[list[int]]]:
-        numbered = enumerate(groups)
-        tokens = raw(tokenizer, numbered) if template is None else chat(tokenizer, template, numbered)
-        return [cut(prompt, responses, reads["max_tokens"]) for _, (prompt, *responses) in tokens]
+        fitted = [fit(prompt, responses, reads["max_tokens"]) for _, (prompt, *responses) in read(enumerate(groups))]
+        cut["questions"] += sum(one.cut > 0 for one in fitted)
+        return [one.group for one in fitted]
 
     scorer = TransformersScorer(
         checkpoint.model,

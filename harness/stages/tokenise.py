@@ -5,19 +5,24 @@ Prompt and response are tokenised apart and joined, so that a response's tokens 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from tokenizers import Tokenizer as BPETokenizer
 
+from harness.engines.literal_text import LiteralText
 from harness.imports.chat import ChatTemplate
 
 TextGroup = tuple[int, list[str]]
 """(row in the source, [prompt, response, ...])."""
 
 TokenGroup = tuple[int, list[list[int]]]
-"""The same as token ids."""
+"""The same as token ids; where the prompt is empty, no response is."""
+
+Read = Callable[[Iterator[TextGroup]], Iterator[TokenGroup]]
+"""How one model reads groups."""
 
 BATCH = 1_000  # groups tokenised at once
 
@@ -30,7 +35,7 @@ def open_tokenizer(path: Path) -> BPETokenizer:
     return tokenizer
 
 
-def raw(tokenizer: BPETokenizer, groups: Iterator[TextGroup], end: Sequence[int] = ()) -> Iterator[TokenGroup]:
+def raw(tokenizer: BPETokenizer, end: Sequence[int] = ()) -> Read:
     """Prompt and responses as they are, between the special tokens that the tokenizer puts around a text, if any.
 
     What looks like a special token in a text is text.
@@ -45,32 +50,81 @@ def raw(tokenizer: BPETokenizer, groups: Iterator[TextGroup], end: Sequence[int]
     before, after = encoding.ids[:first], encoding.ids[last:]
     if after[-len(end) :] != list(end):
         after = [*after, *end]
-    tokenizer.encode_special_tokens = True
-    for row, (prompt, *responses) in _tokenised(tokenizer, groups):
-        yield row, [[*before, *prompt], *([*response, *after] for response in responses)]
+    literal = LiteralText(tokenizer)
+
+    def read(groups: Iterator[TextGroup]) -> Iterator[TokenGroup]:
+        for row, (prompt, *responses) in _tokenised(literal, groups):
+            yield row, _scorable([*before, *prompt], [[*response, *after] for response in responses], literal.blank)
+
+    return read
 
 
-def chat(tokenizer: BPETokenizer, template: ChatTemplate, groups: Iterator[TextGroup]) -> Iterator[TokenGroup]:
+def chat(tokenizer: BPETokenizer, template: ChatTemplate) -> Read:
     """Prompt and responses through a model's own chat template, whose special tokens are all there are."""
+    literal = LiteralText(tokenizer, turns=template.turns, named=list(template.tokens.values()))
 
-    def rendered() -> Iterator[TextGroup]:
+    def rendered(groups: Iterator[TextGroup]) -> Iterator[TextGroup]:
         for row, (prompt, *responses) in groups:
-            pairs = [template.render(prompt, response) for response in responses]
-            yield row, [pairs[0][0], *(response for _, response in pairs)]
+            question = literal.shielded(prompt)
+            pairs = [template.render(question, literal.shielded(response)) for response in responses]
+            yield row, [literal.of_template(text) for text in (pairs[0][0], *(response for _, response in pairs))]
 
-    return _tokenised(tokenizer, rendered())
+    def read(groups: Iterator[TextGroup]) -> Iterator[TokenGroup]:
+        for row, (prompt, *responses) in _tokenised(literal, rendered(groups)):
+            yield row, _scorable(prompt, responses, literal.blank)
+
+    return read
 
 
-def cut(prompt: list[int], responses: Sequence[list[int]], most: int) -> list[list[int]]:
-    """The group, at most `most` tokens with each response: a prompt loses its beginning, then a response its end."""
-    room = max(0, most - max(map(len, responses)))
-    return [prompt[max(0, len(prompt) - room) :], *(response[:most] for response in responses)]
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A group of which no prompt and response together are longer than `max_tokens`.
+
+    Attributes:
+        group: [prompt, response, ...]; where one response leaves less of the prompt than another, each response
+            follows its own prompt and the group's is empty.
+        prompt_tokens: of all prompts in it.
+        prompts_cut, responses_cut, cut: responses whose prompt, which themselves, and of which either was cut.
+    """
+
+    group: list[list[int]]
+    prompt_tokens: int
+    prompts_cut: int
+    responses_cut: int
+    cut: int
 
 
-def _tokenised(tokenizer: BPETokenizer, groups: Iterator[TextGroup]) -> Iterator[TokenGroup]:
+def fit(prompt: list[int], responses: Sequence[list[int]], most: int) -> Fitted:
+    """Cut what does not fit, each response for itself, so that no score depends on a group's other responses.
+
+    Where prompt and response together are too long, the prompt loses its beginning, but keeps half of `most`; then
+    the response loses its end.
+    """
+    kept = [min(len(prompt), max(most - most // 2, most - len(response))) for response in responses]
+    prompts = [prompt[len(prompt) - length :] for length in kept]
+    ends = [response[: most - length] for response, length in zip(responses, kept, strict=True)]
+    shared = len(set(kept)) == 1
+    lost = [
+        (length < len(prompt), len(end) < len(response))
+        for length, end, response in zip(kept, ends, responses, strict=True)
+    ]
+    return Fitted(
+        group=[prompts[0], *ends] if shared else [[], *(own + end for own, end in zip(prompts, ends, strict=True))],
+        prompt_tokens=kept[0] if shared else sum(kept),
+        prompts_cut=sum(of_prompt for of_prompt, _ in lost),
+        responses_cut=sum(of_response for _, of_response in lost),
+        cut=sum(map(any, lost)),
+    )
+
+
+def _scorable(prompt: list[int], responses: list[list[int]], blank: int) -> list[list[int]]:
+    """The group; nothing at all is read as one token, since a score is read at one."""
+    return [prompt, *(response or ([] if prompt else [blank]) for response in responses)]
+
+
+def _tokenised(literal: LiteralText, groups: Iterator[TextGroup]) -> Iterator[TokenGroup]:
     while batch := list(islice(groups, BATCH)):
         distinct = list(dict.fromkeys(text for _, texts in batch for text in texts))
-        encodings = tokenizer.encode_batch(distinct, add_special_tokens=False)
-        ids = dict(zip(distinct, (encoding.ids for encoding in encodings), strict=True))
+        ids = dict(zip(distinct, literal.encode(distinct), strict=True))
         for row, texts in batch:
             yield row, [ids[text] for text in texts]

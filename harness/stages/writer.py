@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from harness.engines.base import Generator, Sampling
+from harness.engines.base import Completion, Generator, Request, Sampling
 from harness.stages.context import StageContext
 from harness.store.artifacts import Checkpoint
+
+ALARM = 0.01
+"""The share of prompts above which it is a warning that they were read without their beginning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountsCuts:
+    """A generator that adds to `cut["questions"]` the prompts it read without their beginning."""
+
+    generator: Generator
+    cut: Counter[str]
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        completions = self.generator.generate(requests)
+        self.cut["questions"] += sum(one.metadata.get("prompt_tokens_cut", 0) > 0 for one in completions)
+        return completions
 
 
 def open_writer(context: StageContext) -> Generator:

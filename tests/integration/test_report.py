@@ -248,6 +248,38 @@ def test_stale_code_and_warnings_are_said(tmp_path: Path) -> None:
     assert "corpus: the corpus is small" in "".join(case.page.text)
 
 
+def test_what_does_not_fit_is_said_in_every_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan, store = quickstart(), Store(tmp_path / "store")
+    store.create()
+    encodes = [stage for stage in plan.stages if stage.kind == "encode"]
+    for stage in encodes:
+        publish(store, stage, text="cut")
+    case = _case(tmp_path, plan, store, None)
+    print_report(Report(files=case.files, overview=overview(plan, store, None)))
+    outputs = {
+        "page": "".join(case.page.text),
+        "markdown": case.files.markdown.read_text(encoding="utf-8").replace("\\_", "_"),
+        "json": case.files.json.read_text(encoding="utf-8"),
+        "terminal": capsys.readouterr().out,
+    }
+    said = (
+        "candidates logic: 11 of 1,000 candidates (1.1 %) were cut (4 lost the beginning of their prompt, 11 their "
+        "own end) at 512 tokens; max_tokens: 900 would fit all"
+    )
+    for name, text in outputs.items():
+        assert said in text, name
+        assert "preferences logic finetune: 11 of 21 pairs (52.4 %) were left out" in text, name
+    (caution,) = [one for one in case.json["cautions"] if "fit max_tokens" in one["title"]]
+    replaced = [stage for stage in encodes if stage.spec["limit"] is not None or stage.spec["content"] == "texts"]
+    assert replaced
+    assert len(caution["items"]) == len(encodes) - len(replaced)
+
+
+def test_what_fits_is_not_warned_of(full: Case) -> None:
+    assert not [one for one in full.json["cautions"] if "fit max_tokens" in one["title"]]
+    assert "Tokens, and what did not fit" in full.html
+
+
 def test_failed_and_unfinished_settings_stay_in_every_output(half: Case, capsys: pytest.CaptureFixture[str]) -> None:
     print_report(Report(files=half.files, overview=overview(half.plan, half.store, half.analysis)))
     outputs = {

@@ -14,6 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from harness.engines.literal_text import LiteralText
 from harness.models.attention import attention_to_load
 from harness.models.export import CARD_FILE, LANGUAGE_FOLDER, REWARD_FOLDER, export_classifier, export_model
 from harness.models.reward_model import RewardModel
@@ -148,3 +149,15 @@ def test_the_card_tells_how_to_load_and_how_it_was_made(tmp_path: Path) -> None:
     card = (tmp_path / REWARD_FOLDER / CARD_FILE).read_text()
     assert 'attn_implementation="eager"' in card
     assert '"steps": 3' in card
+
+
+def test_what_the_card_says_gives_our_rewards(tmp_path: Path) -> None:
+    model, tokenizer = family_model("llama", vocabulary=TOKENS), small_tokenizer()
+    export_model(model, tokenizer, tmp_path, told={})
+    code = (tmp_path / REWARD_FOLDER / CARD_FILE).read_text().partition("```python\n")[2].partition("```")[0]
+    prompt, response = "The fox", f" jumps{tokenizer.eos_token} over"
+    names: dict[str, Any] = {"folder": tmp_path / REWARD_FOLDER, "prompt": prompt, "response": response}
+    exec(code, names)
+    group = [np.array(LiteralText(tokenizer.backend_tokenizer).encode([text])[0]) for text in (prompt, response)]
+    assert tokenizer.eos_token_id not in group[1]
+    assert float(names["reward"]) == pytest.approx(float(our_scores(model, [group])[0]), abs=1e-4)
