@@ -19,6 +19,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+LONGEST_REASON = 400
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception of a library says, on one line: all its lines, since the reason often stands in the second."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = " ".join(line for line in lines if line) or type(error).__name__
+    return told if len(told) <= LONGEST_REASON else told[: LONGEST_REASON - 3] + "..."
+
+
 class HarnessError(Exception):
     """A problem told as rule, value and remedy.
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError, TrainingStopped
+from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError, TrainingStopped, reason_of
 from harness.events import EventLog, Failed, Finished, Started, read_events
 from harness.execution.asked import AskedTask, write_asked
 from harness.execution.executor import Outcome, Task
@@ -88,6 +88,8 @@ def run_task(
     except LeaseLost:
         return _outcome(task, "busy", begun)
     except CorruptArtifact as error:
+        if not error.where:  # no stage's files: what a model or an asset brought along
+            return _outcome(task, "failed", begun, reason=error.one_line(), log=log)
         return _outcome(task, "corrupt", begun, reason=error.one_line(), culprit=error.where)
     except (Interrupted, TrainingStopped):
         return _outcome(task, "interrupted", begun, reason="stopped on request")
@@ -278,8 +280,8 @@ def _peak_memory() -> int:
 def _reason(error: Exception, store: Store) -> str:
     if _is_for_want_of_space(error, store):
         return StageError("the workdir needs space", "the disk is full", "make space and run again").one_line()
-    told = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return f"{type(error).__name__}: {told}".splitlines()[0]
+    told = error.strerror if isinstance(error, OSError) and error.strerror else reason_of(error)
+    return f"{type(error).__name__}: {told}"
 
 
 def _is_for_want_of_space(error: Exception, store: Store) -> bool:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import HTTPError
 
-from harness.errors import MissingRequirement
+from harness.errors import MissingRequirement, reason_of
 from harness.plan.model_sources import FILES
 from harness.recipe.lock import is_commit
+
+# The library lets errors of the network through as its HTTP client raises them.
+UNANSWERED = (OSError, ValueError, HTTPError)
 
 
 def resolve_revision(model: str, revision: str) -> str:
@@ -22,10 +26,10 @@ def resolve_revision(model: str, revision: str) -> str:
     """
     try:
         commit = HfApi().model_info(model, revision=revision).sha
-    except (OSError, ValueError) as error:
-        raise _unanswered(model, revision, error) from error
+    except UNANSWERED as error:
+        raise _unanswered(model, revision, error) from None
     if commit is None or not is_commit(commit):
-        raise _unanswered(model, revision, ValueError(f"it names the commit {commit!r}"))
+        raise _unanswered(model, revision, ValueError(f"its commit is {commit!r}"))
     return commit
 
 
@@ -37,14 +41,13 @@ def fetch_hub_model(model: str, revision: str) -> Path:
     """
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES)))
-    except (OSError, ValueError) as error:
-        raise _unanswered(model, revision, error) from error
+    except UNANSWERED as error:
+        raise _unanswered(model, revision, error) from None
 
 
 def _unanswered(model: str, revision: str, error: Exception) -> MissingRequirement:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return MissingRequirement(
         f"the hub must have {model} at {revision}",
-        f"it says: {reason}",
+        f"it says: {reason_of(error)}",
         "check name, revision, network and HF_TOKEN, or use `source: folder` or `source: packaged`",
     )
