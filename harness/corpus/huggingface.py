@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from harness.errors import DataError, MissingRequirement
 from harness.plan.sources import needs_hub
+from harness.plan.text_files import reason_of
 
 
 def read_huggingface(spec: Mapping[str, Any], columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -21,7 +23,7 @@ def read_huggingface(spec: Mapping[str, Any], columns: Sequence[str]) -> Iterato
 
     Raises:
         MissingRequirement: `datasets` is not installed, the hub cannot be reached, or has no such dataset or file.
-        DataError: the dataset has no such columns.
+        DataError: the dataset has no such columns, or a row of it cannot be read.
     """
     needs_hub()
     import datasets
@@ -36,26 +38,34 @@ def read_huggingface(spec: Mapping[str, Any], columns: Sequence[str]) -> Iterato
             revision=spec["revision"],
             streaming=True,
         )
-        rows = iter(dataset)
-        first = next(rows, None)
+        first = None if dataset.column_names else next(iter(dataset), None)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise MissingRequirement(
             f"the dataset {spec['id']!r} must be on a hub that can be reached",
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'}",
+            f"{type(error).__name__}: {reason_of(error)}",
             "correct `corpus.id`, `revision`, `data_files` or `split`, or look at the network and HF_ENDPOINT",
         ) from error
-    if first is None:
+    there = dataset.column_names or list(first or ())
+    if not there:
         return
-    missing = [name for name in columns if name not in first]
+    missing = [name for name in columns if name not in there]
     if missing:
         raise DataError(
             "every column of the corpus must be there",
-            f"{spec['id']} has no {', '.join(missing)} but {', '.join(sorted(first))}",
+            f"{spec['id']} has no {', '.join(missing)} but {', '.join(sorted(there))}",
             "correct `corpus.columns`",
         )
     place = spec["data_files"][0] if spec["data_files"] and len(spec["data_files"]) == 1 else spec["split"]
-    for number, row in enumerate(itertools.chain([first], rows)):
-        yield f"{place}:{number}", {name: row[name] for name in columns}
+    number = 0
+    try:
+        for number, row in enumerate(dataset.select_columns(list(columns)), start=1):
+            yield f"{place}:{number - 1}", {name: row[name] for name in columns}
+    except (OSError, ValueError, OverflowError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            "every row of the dataset must be readable",
+            f"{place} of {spec['id']} is not behind row {number:,} ({type(error).__name__}: {reason_of(error)})",
+            "run again if the network failed, else take another `corpus.split` or `data_files`",
+        ) from error
 
 
 def resolved_commit(spec: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pydantic import TypeAdapter
 
 from harness.corpus.huggingface import read_huggingface
 from harness.corpus.read import read_documents
+from harness.corpus.tally import Tally
 from harness.errors import DataError, MissingRequirement
 from harness.plan.corpus_stages import part_specs
 from harness.plan.sources import corpus_looks, resolve_corpus
@@ -54,7 +54,7 @@ def test_without_the_extra_the_install_command_is_told(monkeypatch: pytest.Monke
         look(what)
     assert caught.value.exit_code == 2
     with pytest.raises(MissingRequirement, match="needs the package datasets"):
-        list(read_documents(spec(block()), Counter()))
+        list(read_documents(spec(block()), Tally()))
 
 
 @with_datasets
@@ -66,7 +66,7 @@ def test_rows_are_streamed_from_files_of_a_dataset(tmp_path: Path) -> None:
         (tmp_path / f"part-{part}.jsonl").write_text(lines)
     columns = {"text": "answer", "description": "question", "cluster": "site"}
     made = block(id="json", data_files=[f"{tmp_path}/part-*.jsonl"], columns=columns, rows=20)
-    counts: Counter[str] = Counter()
+    counts = Tally()
     found = list(read_documents(spec(made), counts))
     assert [(one.description, one.text, one.cluster) for one in found] == [
         (row["question"], row["answer"], row["site"]) for row in rows[:20]
@@ -79,7 +79,7 @@ def test_files_named_one_by_one_are_read_apart(tmp_path: Path) -> None:
     names = [str(tmp_path / f"part-{part}.jsonl") for part in (0, 1)]
     for name in names:
         Path(name).write_text("".join(json.dumps({"code": f"{name} {row}"}) + "\n" for row in range(3)))
-    found = [list(read_documents(one, Counter())) for one in specs(block(id="json", data_files=names))]
+    found = [list(read_documents(one, Tally())) for one in specs(block(id="json", data_files=names))]
     assert [[one.text for one in part] for part in found] == [[f"{name} {row}" for row in range(3)] for name in names]
     assert [one.cluster for part in found for one in part] == [f"{name}:{row}" for name in names for row in range(3)]
 
