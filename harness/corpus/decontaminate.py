@@ -163,7 +163,7 @@ def _threes(words: Sequence[str], step: int) -> Iterator[tuple[str, ...]]:
 def _grams(words: list[str], size: int) -> set[str]:
     """The shortest runs of words that are worth `size` or more, one from each place that has so much behind it."""
     worths = worth(words)
-    grams = set()
+    grams: set[str] = set()
     stop = held = 0
     for start, lost in enumerate(worths):
         while held < size:

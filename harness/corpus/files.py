@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import tokenize
 from collections.abc import Iterator, Sequence
@@ -12,9 +11,6 @@ from harness.corpus.tally import Tally
 from harness.plan.files import SourceFile
 from harness.plan.text_files import LONGEST_LINE, decode
 from harness.recipe.corpus import LANGUAGES, PYTHON
-
-# Codecs of host names and of nothing: Python offers them and no file is in them.
-_NO_ENCODINGS = frozenset({"idna", "punycode", "undefined"})
 
 
 def read_files(files: Sequence[SourceFile], languages: Sequence[str], counts: Tally) -> Iterator[Document]:
@@ -56,7 +52,7 @@ def _decoded_python(content: bytes) -> str | None:
     """
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-        if codecs.lookup(encoding).name not in _NO_ENCODINGS:
+        if "coding".encode(encoding) == b"coding":  # else the declaration itself could not have been read by it
             return decode(content, encoding)
     except (SyntaxError, LookupError, UnicodeError):
         pass  # the declaration is wrong, the rest may be right

@@ -166,9 +166,10 @@ def _lengths(column: pa.Array) -> Sizes:
         counts = pa.compute.fill_null(pa.compute.list_value_length(column).cast(pa.int64()), 0).to_numpy()
         before = np.concatenate([[0], np.cumsum(_lengths(column.flatten()) + _LIST_VALUE)])
         ends = np.cumsum(counts)
-        return before[ends] - before[ends - counts]
+        summed: Sizes = before[ends] - before[ends - counts]
+        return summed
     if pa.types.is_struct(kind):
-        return np.sum([_lengths(part) for part in column.flatten()], axis=0, dtype=np.int64)
+        return sum((_lengths(part) for part in column.flatten()), start=np.zeros(len(column), np.int64))
     return np.zeros(len(column), np.int64)
 
 

@@ -21,8 +21,9 @@ LONGEST_LINE = 8 << 20
 # What a packed file may unpack to: real text is packed to a third or a tenth, what passes both bounds is made to.
 MOST_UNPACKED = 64 << 20
 MOST_TIMES = 100
+_LEAST_LINE = 32  # characters that a line counts for at least: reading many empty ones takes long as well
 # Share of characters that no encoding gave, from which a file is something else than text.
-_MOST_UNDECODED = 0.1
+_MOST_UNDECODED = 0.25
 _UNDECODED = "\ufffd"
 # UTF-32 first: its mark begins with that of UTF-16.
 _MARKS = (
@@ -43,7 +44,7 @@ class RepeatedKeyError(ValueError):
 def decode(content: bytes, encoding: str | None = None) -> str | None:
     """A file's content as text, with line ends as "\\n"; None where it is none.
 
-    No text is what holds null characters, or more than a tenth of what cannot be decoded; less than that is replaced.
+    No text is what holds null characters, or more than a quarter of what cannot be decoded; less than that is replaced.
 
     Args:
         encoding: default: by the byte order mark, else UTF-8.
@@ -73,11 +74,11 @@ def read_lines(path: Path) -> Iterator[str | None]:
     with gzip.open(path) if packed else path.open("rb") as raw:
         encoding = _encoding(raw.peek(4)[:4])
         errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
-        lines = io.TextIOWrapper(raw, encoding, errors)  # type: ignore[arg-type]
+        lines = io.TextIOWrapper(raw, encoding, errors)
         unpacked = 0
         inside = False  # a line too long
         while line := lines.readline(LONGEST_LINE):
-            unpacked += len(line)
+            unpacked += max(len(line), _LEAST_LINE)
             if most is not None and unpacked > most:
                 raise too_large(path.name, most)
             began_inside, inside = inside, len(line) == LONGEST_LINE and not line.endswith("\n")
