@@ -149,10 +149,10 @@ def contamination_of(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def too_short_to_find(found: Mapping[str, Any]) -> str:
-    """How many problems of which tasks were not looked for, in words; `found` as from `contamination_of`."""
+    """How many problems of which tasks were not searched for, in words; `found` as from `contamination_of`."""
     checked, short = found["checked"], found["too_short"]
     tasks = [f"{number:,} of {number + checked.get(task, 0):,} of {task}" for task, number in short.items()]
-    return f"{sum(short.values()):,} problems are too short to be looked for ({', '.join(tasks)})"
+    return f"problems too short to search for: {', '.join(tasks)}"
 
 
 def _threes(words: Sequence[str], step: int) -> Iterator[tuple[str, ...]]:

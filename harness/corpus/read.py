@@ -50,7 +50,7 @@ def _whole_documents(spec: Mapping[str, Any], counts: Tally) -> Iterator[Documen
     columns = Columns.model_validate(spec["columns"])
     names = list(dict.fromkeys(columns.by_purpose.values()))
     if spec["kind"] == "huggingface":
-        rows = read_huggingface(spec, names)
+        rows = read_huggingface(spec, names, counts)
     elif spec["kind"] == "parquet":
         rows = read_parquet(files_named(spec["files"]), names, counts)
     else:

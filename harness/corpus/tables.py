@@ -111,14 +111,14 @@ def read_parquet(
                     many = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, mean)))
                     batches = parquet.iter_batches(many, row_groups=[group], columns=list(columns), use_threads=False)
                     for batch in batches:
-                        sizes = _sizes(batch)
+                        sizes = sizes_of(batch)
                         held += int(sizes.sum())
                         if held > most:
                             raise too_large(file.name, most)
-                        for index in range(batch.num_rows):
+                        for index, size in enumerate(sizes):
                             place = f"{file.name}:{number}"
                             number += 1
-                            row = _row(batch, index, sizes[index], place, counts)
+                            row = row_of(batch, index, size, place, counts)
                             if row is not None:
                                 yield place, row
         except (pa.ArrowException, OSError) as error:
@@ -132,7 +132,8 @@ def _leaves(schema: pyarrow.parquet.ParquetSchema) -> Iterator[tuple[str, str]]:
         yield column.path, column.physical_type
 
 
-def _row(batch: pa.RecordBatch, index: int, size: int, place: str, counts: Tally) -> dict[str, Any] | None:
+def row_of(batch: pa.RecordBatch, index: int, size: int, place: str, counts: Tally) -> dict[str, Any] | None:
+    """A row's values by column; None, and counted, where it is too large or a value is damaged."""
     reason = "rows_too_large"
     if size <= _LARGEST_ROW:
         try:
@@ -144,7 +145,7 @@ def _row(batch: pa.RecordBatch, index: int, size: int, place: str, counts: Tally
     return None
 
 
-def _sizes(batch: pa.RecordBatch) -> Sizes:
+def sizes_of(batch: pa.RecordBatch) -> Sizes:
     """Bytes of each row's texts."""
     sizes = np.zeros(batch.num_rows, np.int64)
     for column in batch.columns:

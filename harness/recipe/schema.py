@@ -130,7 +130,7 @@ class Experiment(Block):
         judged = max(len(self.evaluate.best_of_n.tasks), 0 if accuracy is None else len(accuracy.tasks))
         if self.evaluate.reference_scorers and fitted * judged > MOST_FITS:
             yield problem(
-                f"fine-tuned times evaluated tasks may be {MOST_FITS:,} with `evaluate.reference_scorers`",
+                f"`finetune.tasks` times evaluated tasks must not exceed {MOST_FITS:,} with reference scorers",
                 f"{fitted:,} × {judged:,} is {fitted * judged:,}",
                 "take fewer `finetune.tasks`, split the recipe, or set `evaluate.reference_scorers: []`",
             )

@@ -148,7 +148,7 @@ def _contamination(record: Record) -> str:
     told = f"Checked for {count(sum(checked.values()))} evaluation problems: "
     if short:
         tasks = listing([f"{count(n)} of {count(n + checked.get(task, 0))} of {task}" for task, n in short.items()])
-        told = f"{plural(sum(short.values()), 'evaluation problem')} too short to be looked for: {tasks}. {told}"
+        told = f"Too short to search for: {tasks}. {told}"
     if not found["documents"]:
         return told + "no document held one."
     shown = [

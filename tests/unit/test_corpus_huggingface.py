@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from pydantic import TypeAdapter
 
@@ -89,6 +91,22 @@ def test_what_the_hub_lacks_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"answer": "42"}\n')
     made = block(id="json", data_files=[f"{tmp_path}/a.jsonl"])
     with pytest.raises(DataError, match="json has no code but answer"):
-        list(read_huggingface(spec(made), ["code"]))
+        list(read_huggingface(spec(made), ["code"], Tally()))
     with pytest.raises(MissingRequirement, match="must be on a hub that can be reached"):
-        list(read_huggingface(spec(block(id="json", data_files=[f"{tmp_path}/nowhere.jsonl"])), ["code"]))
+        list(read_huggingface(spec(block(id="json", data_files=[f"{tmp_path}/nowhere.jsonl"])), ["code"], Tally()))
+
+
+@with_datasets
+def test_damage_matters_where_it_is_read(tmp_path: Path) -> None:
+    """No UTF-8 in a column that is not asked for costs nothing; in one that is, it costs the row, which is named."""
+    bad = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"\xffa"))
+    far = pa.array([10**18, 0], pa.timestamp("ms"))
+    pyarrow.parquet.write_table(pa.table({"code": ["one", "two"], "bad": bad, "made": far}), tmp_path / "a.parquet")
+    made = block(id="parquet", data_files=[f"{tmp_path}/a.parquet"])
+    assert [one.text for one in read_documents(spec(made), Tally())] == ["one", "two"]
+    for column in ("bad", "made"):
+        counts = Tally()
+        damaged = spec(block(id="parquet", data_files=made.data_files, columns={"text": "code", "cluster": column}))
+        assert [one.text for one in read_documents(damaged, counts)] == ["two"]
+        assert counts == {"rows": 2, "rows_unreadable": 1}
+        assert counts.named == {"rows_unreadable": [f"{tmp_path}/a.parquet:0"]}
