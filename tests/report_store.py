@@ -158,7 +158,8 @@ def _corpus(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
         "kept": {"heldout": 50, "base": 200, "train": 450},
         "read": {"files": 120, "functions": 1_000},
         "cleaning": cleaning,
-        "contamination": {"checked": {"logic": 12}, "too_short": 0, "documents": 0, "problems": 0, "examples": []},
+        "contamination": {"checked": {"logic": 12}, "too_short": {}, "documents": 0, "problems": 0, "examples": []},
+        "passed_over": {},
     }
 
 

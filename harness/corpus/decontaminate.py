@@ -1,20 +1,20 @@
 """Find documents that hold what models are judged by: shared word n-grams with evaluation problems.
 
+What a word is in scripts without spaces, `words` says: there an n-gram is a longer run, of characters worth n words.
+
 Source: Brown et al., "Language Models are Few-Shot Learners" (2020), appendix C (13-grams of lower-case words).
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.corpus.document import Document
+from harness.corpus.words import WORD, words_of, worth
 
-_WORD = re.compile(r"\w+")
-_ASCII_WORDS = bytes(code if _WORD.fullmatch(chr(code)) else ord(" ") for code in range(128)).ljust(256)
 # A problem of fewer words than n is looked for as a whole, but not one so short that ordinary text may hold it.
 FEWEST_WORDS = 8
 EXAMPLES = 5
@@ -47,7 +47,7 @@ class ProblemIndex:
 
     Attributes:
         checked: problems looked for, by task.
-        too_short: problems that are not looked for, since chance may bring them about.
+        too_short: problems that are not looked for, since chance may bring them about, by task.
     """
 
     def __init__(self, problems: Iterable[Problem], *, n: int, threshold: float) -> None:
@@ -55,20 +55,20 @@ class ProblemIndex:
         self._problems: list[Problem] = []
         self._grams: list[int] = []  # of each problem
         self._holders: dict[str, list[int]] = {}
-        self._threes: dict[int, set[tuple[str, ...]]] = {}  # successive words in n-grams of each length
+        self._threes: dict[int, set[tuple[str, ...]]] = {}  # successive words in n-grams of each size
         self.checked: Counter[str] = Counter()
-        self.too_short = 0
+        self.too_short: Counter[str] = Counter()
         for problem in problems:
             self._add(problem, n)
 
     def _add(self, problem: Problem, n: int) -> None:
-        words = _words(problem.text)
-        length = min(n, len(words))
-        if length < min(n, FEWEST_WORDS):
-            self.too_short += 1
+        words = words_of(problem.text)
+        size = min(n * WORD, sum(worth(words)))
+        if size < min(n, FEWEST_WORDS) * WORD:
+            self.too_short[problem.task] += 1
             return
-        self._threes.setdefault(length, set()).update(_threes(words, 1))
-        grams = _grams(words, length)
+        self._threes.setdefault(size, set()).update(_threes(words, 1))
+        grams = _grams(words, size)
         for gram in grams:
             self._holders.setdefault(gram, []).append(len(self._problems))
         self._problems.append(problem)
@@ -77,13 +77,14 @@ class ProblemIndex:
 
     def hits(self, document: Document) -> list[Hit]:
         """The problems that the description and text of a document, read on, hold more than the threshold of."""
-        words = _words(f"{document.description}\n{document.text}")
+        words = words_of(f"{document.description}\n{document.text}")
         shared: Counter[int] = Counter()
-        for length, threes in self._threes.items():
-            # Every n-gram holds three words that begin at a multiple of n - 2, and mostly none are a problem's.
-            if threes.isdisjoint(_threes(words, length - 2)):
+        for size, threes in self._threes.items():
+            # Every n-gram has n words or more, so it holds three of them that begin at a multiple of n - 2, and mostly
+            # none are a problem's.
+            if threes.isdisjoint(_threes(words, size // WORD - 2)):
                 continue
-            for gram in _grams(words, length) & self._holders.keys():
+            for gram in _grams(words, size) & self._holders.keys():
                 shared.update(self._holders[gram])
         return [
             Hit(problem=self._problems[index], shared=count, grams=self._grams[index])
@@ -122,10 +123,10 @@ class Contamination:
         return True
 
     def counted(self) -> dict[str, Any]:
-        """What was found, as JSON: problems checked by task, contaminated documents, problems hit, first examples."""
+        """What was found, as JSON: problems checked and too short by task, documents, problems hit, first examples."""
         return {
             "checked": dict(sorted(self._problems.checked.items())),
-            "too_short": self._problems.too_short,
+            "too_short": dict(sorted(self._problems.too_short.items())),
             "documents": self._documents,
             "hit": [list(hit) for hit in sorted(self._hit)],
             "examples": self._examples,
@@ -147,10 +148,11 @@ def contamination_of(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _words(text: str) -> list[str]:
-    if text.isascii():  # the same three times as fast: every document's words are looked at
-        return text.lower().encode().translate(_ASCII_WORDS).decode().split()
-    return _WORD.findall(text.lower())
+def too_short_to_find(found: Mapping[str, Any]) -> str:
+    """How many problems of which tasks were not searched for, in words; `found` as from `contamination_of`."""
+    checked, short = found["checked"], found["too_short"]
+    tasks = [f"{number:,} of {number + checked.get(task, 0):,} of {task}" for task, number in short.items()]
+    return f"problems too short to search for: {', '.join(tasks)}"
 
 
 def _threes(words: Sequence[str], step: int) -> Iterator[tuple[str, ...]]:
@@ -158,5 +160,17 @@ def _threes(words: Sequence[str], step: int) -> Iterator[tuple[str, ...]]:
     return zip(words[::step], words[1::step], words[2::step], strict=False)
 
 
-def _grams(words: list[str], length: int) -> set[str]:
-    return {" ".join(words[start : start + length]) for start in range(len(words) - length + 1)}
+def _grams(words: list[str], size: int) -> set[str]:
+    """The shortest runs of words that are worth `size` or more, one from each place that has so much behind it."""
+    worths = worth(words)
+    grams: set[str] = set()
+    stop = held = 0
+    for start, lost in enumerate(worths):
+        while held < size:
+            if stop == len(words):
+                return grams
+            held += worths[stop]
+            stop += 1
+        grams.add(" ".join(words[start:stop]))
+        held -= lost
+    return grams

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from harness.corpus.normalise import FunctionNode, parse_function, parse_quietly, print_function
 from harness.corpus.python_packages import functions_of
+from harness.corpus.tally import Tally
 from harness.recipe.corpus import PYTHON
 
 PROSE = frozenset({"text", "markdown"})
@@ -39,7 +39,7 @@ class Document:
 
 
 def unpack(
-    document: Document, *, chunk_characters: int | None, counts: Counter[str], undocumented: bool = False
+    document: Document, *, chunk_characters: int | None, counts: Tally, undocumented: bool = False
 ) -> Iterator[Document]:
     """The documents a text consists of.
 
@@ -83,13 +83,13 @@ def leading_description(text: str, language: str) -> tuple[str, str]:
     return _COMMENT_SIGNS.sub("", found.group(1)).strip(), text[found.end() :].strip("\n")
 
 
-def _functions(document: Document, counts: Counter[str], undocumented: bool) -> Iterator[Document]:
+def _functions(document: Document, counts: Tally, undocumented: bool) -> Iterator[Document]:
     if "def " not in document.text:
         return
     try:
         tree = parse_quietly(document.text)
     except SyntaxError:
-        counts["unparsable_files"] += 1
+        counts.pass_over("unparsable_files", document.path)
         return
     for found in functions_of(tree, counts, undocumented=undocumented):
         yield replace(

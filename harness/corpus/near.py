@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import tempfile
 from array import array
 from collections import Counter, defaultdict
@@ -24,10 +23,10 @@ from numpy.typing import NDArray
 from rensa import RMinHash
 
 from harness.corpus.bands import BandIndex
+from harness.corpus.words import tokens_of
 
 Hashes = NDArray[np.uint64]
 
-_TOKEN = re.compile(r"\w+|[^\w\s]")
 _SHINGLE_TOKENS = 3
 _PERMUTATIONS = 128
 # The bands, and how many of them two texts must share, are the most selective ones that still let this share of pairs
@@ -166,7 +165,7 @@ def _repeated(keys: Hashes) -> list[int]:
 
 def _shingles(text: str) -> list[str]:
     """Distinct runs of three tokens, in order of appearance; a shorter text is one shingle."""
-    tokens = _TOKEN.findall(text)
+    tokens = tokens_of(text)
     if len(tokens) <= _SHINGLE_TOKENS:
         return [" ".join(tokens)]
     runs = zip(*(tokens[offset:] for offset in range(_SHINGLE_TOKENS)), strict=False)

@@ -19,7 +19,7 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 # A line that ends the description: a doctest, a reST field or directive, "Args:" and its like, a NumPy underline.
 _LISTING = re.compile(
-    r"\s*(>>> |:\w+[^:\n]*:(?!`)|\.\. \w+"
+    r"\s*(>>> |:\w[^:\n]*:(?!`)|\.\. \w+"
     r"|(Args|Arguments|Parameters|Params|Returns?|Yields|Raises|Examples?|Notes?|See Also|References)(:|\s*$))"
 )
 # What printed code has wherever an f-string is, and what it has where the printer had to choose quotes or escapes.
@@ -49,7 +49,7 @@ def compiles(source: str) -> bool:
         warnings.simplefilter("ignore")
         try:
             compile(source, "<function>", "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, RecursionError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
             return False
     return True
 
@@ -82,7 +82,7 @@ def print_function(function: FunctionNode) -> str:
     """
     try:
         return ast.unparse(function)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise SyntaxError(str(error)) from error
 
 

@@ -10,12 +10,12 @@ import ast
 import importlib.util
 import os
 import sysconfig
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.corpus.normalise import FunctionNode, parse_quietly, print_function, strip
+from harness.corpus.tally import Tally
 from harness.plan.sources import STANDARD_LIBRARY, import_names, is_standard_library, resolve_versions
 
 # Tests describe no task of their own, and the other folders are programs or other people's packages.
@@ -58,35 +58,39 @@ class _File:
     path: Path
 
 
-def read_functions(packages: Sequence[str], *, counts: Counter[str] | None = None) -> Iterator[Function]:
+def read_functions(packages: Sequence[str], *, counts: Tally | None = None) -> Iterator[Function]:
     """Every documented function of the packages, in order of package, path and line; see `read_parsed`."""
     return (function for function, _ in read_parsed(packages, counts=counts))
 
 
 def read_parsed(
-    packages: Sequence[str], *, counts: Counter[str] | None = None, undocumented: bool = False
+    packages: Sequence[str], *, counts: Tally | None = None, undocumented: bool = False
 ) -> Iterator[tuple[Function, FunctionNode]]:
     """Every documented function of the packages with what it was printed from.
 
     Args:
         packages: names as `harness.plan.sources.resolve_versions` takes them; a repeated name is read once.
-        counts: if given, "files", "functions", "unparsable_files" and "unparsable_functions" are added to it.
+        counts: if given, "files", "functions", and what is unreadable or unparsable are added to it.
         undocumented: functions without a docstring too.
 
     Raises:
         MissingRequirement: naming every package that is not installed.
     """
-    tally = Counter[str]() if counts is None else counts
+    tally = Tally() if counts is None else counts
     for package in resolve_versions(packages):
         for file in _files(package):
             tally["files"] += 1
-            text = file.path.read_bytes()
+            try:
+                text = file.path.read_bytes()
+            except OSError:
+                tally.pass_over("unreadable_files", file.module)
+                continue
             if b"def " not in text:
                 continue
             try:
                 tree = parse_quietly(text)
             except SyntaxError:
-                tally["unparsable_files"] += 1
+                tally.pass_over("unparsable_files", file.module)
                 continue
             for found in functions_of(tree, tally, undocumented=undocumented):
                 function = Function(
@@ -99,7 +103,7 @@ def read_parsed(
                 yield function, found.node
 
 
-def functions_of(tree: ast.Module, tally: Counter[str], *, undocumented: bool = False) -> Iterator[Found]:
+def functions_of(tree: ast.Module, tally: Tally, *, undocumented: bool = False) -> Iterator[Found]:
     """Every documented function of a file, in order of line.
 
     Args:
@@ -123,16 +127,20 @@ def functions_of(tree: ast.Module, tally: Counter[str], *, undocumented: bool = 
 
 def _definitions(body: Sequence[ast.stmt], prefix: str) -> Iterator[tuple[str, FunctionNode]]:
     """Functions of a module or class body, those under `if` and `try` included, with the classes around them."""
-    for statement in body:
+    waiting = [(prefix, statement) for statement in reversed(body)]
+    while waiting:  # no recursion: each `elif` is an `if` within the one before
+        prefix, statement = waiting.pop()
+        inner: list[ast.stmt] = []
         if isinstance(statement, FunctionNode):
             yield prefix, statement
         elif isinstance(statement, ast.ClassDef):
-            yield from _definitions(statement.body, f"{prefix}{statement.name}.")
+            prefix, inner = f"{prefix}{statement.name}.", statement.body
         elif isinstance(statement, ast.If):
-            yield from _definitions([*statement.body, *statement.orelse], prefix)
+            inner = [*statement.body, *statement.orelse]
         elif isinstance(statement, ast.Try):
             handlers = [line for handler in statement.handlers for line in handler.body]
-            yield from _definitions([*statement.body, *handlers, *statement.orelse, *statement.finalbody], prefix)
+            inner = [*statement.body, *handlers, *statement.orelse, *statement.finalbody]
+        waiting.extend((prefix, line) for line in reversed(inner))
 
 
 def _files(package: str) -> Iterator[_File]:

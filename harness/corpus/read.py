@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,11 +11,12 @@ from harness.corpus.files import read_files
 from harness.corpus.huggingface import read_huggingface
 from harness.corpus.python_packages import read_parsed
 from harness.corpus.tables import documents_of_rows, read_json_lines, read_parquet
+from harness.corpus.tally import Tally
 from harness.plan.files import files_named
 from harness.recipe.corpus import PYTHON, Columns
 
 
-def read_documents(spec: Mapping[str, Any], counts: Counter[str]) -> Iterator[Document]:
+def read_documents(spec: Mapping[str, Any], counts: Tally) -> Iterator[Document]:
     """The documents of a part of a corpus, in the source's order, whatever they are worth.
 
     Args:
@@ -44,13 +44,13 @@ def read_documents(spec: Mapping[str, Any], counts: Counter[str]) -> Iterator[Do
         yield from unpack(document, chunk_characters=spec["chunk_characters"], counts=counts, undocumented=undocumented)
 
 
-def _whole_documents(spec: Mapping[str, Any], counts: Counter[str]) -> Iterator[Document]:
+def _whole_documents(spec: Mapping[str, Any], counts: Tally) -> Iterator[Document]:
     if spec["kind"] == "files":
         return read_files(files_named(spec["files"]), spec["languages"], counts)
     columns = Columns.model_validate(spec["columns"])
     names = list(dict.fromkeys(columns.by_purpose.values()))
     if spec["kind"] == "huggingface":
-        rows = read_huggingface(spec, names)
+        rows = read_huggingface(spec, names, counts)
     elif spec["kind"] == "parquet":
         rows = read_parquet(files_named(spec["files"]), names, counts)
     else:

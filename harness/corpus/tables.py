@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from harness.corpus.document import Document
+from harness.corpus.tally import Tally
 from harness.errors import DataError
-from harness.plan.files import LONGEST_LINE, SourceFile, column_bytes, open_lines
+from harness.plan.files import SourceFile, column_bytes, is_of
+from harness.plan.text_files import (
+    LONGEST_LINE,
+    UNREADABLE,
+    RepeatedKeyError,
+    most_unpacked,
+    parse_json,
+    read_lines,
+    reason_of,
+    too_large,
+    with_line_feeds,
+)
 from harness.recipe.corpus import Columns
 
 Row = Mapping[str, Any]
+Sizes = NDArray[np.int64]
 _BATCH_BYTES = 64 << 20  # of a batch of Parquet rows, as far as its row group's mean tells
 _BATCH_ROWS = 1_000
+_LARGEST_ROW = 4 * LONGEST_LINE  # bytes; as much as a text and a description of the longest kind have at most
+_LIST_VALUE = 8  # bytes that a value of a list counts for at least
 
 
 def documents_of_rows(
-    rows: Iterator[tuple[str, Row]], columns: Columns, language: str, counts: Counter[str]
+    rows: Iterator[tuple[str, Row]], columns: Columns, language: str, counts: Tally
 ) -> Iterator[Document]:
     """A document for each row that has a text, still whole.
 
@@ -34,19 +50,19 @@ def documents_of_rows(
         counts["rows"] += 1
         text = row.get(columns.text)
         if not isinstance(text, str) or not text.strip():
-            counts["rows_without_text"] += 1
+            counts.pass_over("rows_without_text", place)
             continue
         description = _value(row, columns.description)
         if len(text) > LONGEST_LINE or len(description) > LONGEST_LINE:
-            counts["rows_too_large"] += 1
+            counts.pass_over("rows_too_large", place)
             continue
         yield Document(
             cluster=_value(row, columns.cluster) or place,
             path=place,
             language=(_value(row, columns.language) or language).lower(),
             licence=_value(row, columns.licence),
-            description=description,
-            text=text,
+            description=with_line_feeds(description),
+            text=with_line_feeds(text),
         )
 
 
@@ -59,80 +75,147 @@ def _value(row: Row, column: str | None) -> str:
 
 
 def read_parquet(
-    files: Sequence[SourceFile], columns: Sequence[str], counts: Counter[str]
+    files: Sequence[SourceFile], columns: Sequence[str], counts: Tally
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(place, row) of every row, in order; of a file with `groups` set, of these row groups.
 
     Args:
-        counts: "rows_too_large": those of row groups whose rows are huge on average, which are not decoded at all.
+        columns: those read; what is in others is never looked at.
+        counts: "rows_too_large" (never decoded, of row groups whose rows are huge on average all) and
+            "rows_unreadable" (a value is damaged, or is none that Python has) are added to it.
 
     Raises:
-        DataError: a file turns out to be damaged behind its beginning.
+        DataError: a file turns out to be damaged behind its beginning, or holds more than a file of its size may.
     """
     for file in files:
         number = 0
+        most, held = most_unpacked(file.path), 0
         try:
-            with pyarrow.parquet.ParquetFile(file.path) as parquet:
+            metadata = pyarrow.parquet.read_metadata(file.path)
+            # As dictionaries texts stay what they are in the file, however often each is repeated.
+            texts = [path for path, kind in _leaves(metadata.schema) if kind == "BYTE_ARRAY" and is_of(path, columns)]
+            with pyarrow.parquet.ParquetFile(file.path, metadata=metadata, read_dictionary=texts) as parquet:
                 first, stop = file.groups or (0, parquet.num_row_groups)
-                number = sum(parquet.metadata.row_group(group).num_rows for group in range(first))
+                number = sum(metadata.row_group(group).num_rows for group in range(first))
                 for group in range(first, stop):
-                    rows = parquet.metadata.row_group(group).num_rows
-                    mean = column_bytes(parquet.metadata.row_group(group), columns) // max(1, rows)
+                    rows = metadata.row_group(group).num_rows
+                    size = column_bytes(metadata.row_group(group), columns)
+                    mean = size // max(1, rows)
                     if mean > LONGEST_LINE:
-                        counts["rows_too_large"] += rows
+                        counts.pass_over("rows_too_large", f"{file.name}:{number}", rows)
                         counts["rows"] += rows
                         number += rows
                         continue
-                    size = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, mean)))
-                    batches = parquet.iter_batches(size, row_groups=[group], columns=list(columns), use_threads=False)
+                    if size > most:
+                        raise too_large(file.name, most)
+                    many = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, mean)))
+                    batches = parquet.iter_batches(many, row_groups=[group], columns=list(columns), use_threads=False)
                     for batch in batches:
-                        for row in batch.to_pylist():
-                            yield f"{file.name}:{number}", row
+                        sizes = sizes_of(batch)
+                        held += int(sizes.sum())
+                        if held > most:
+                            raise too_large(file.name, most)
+                        for index, size in enumerate(sizes):
+                            place = f"{file.name}:{number}"
                             number += 1
+                            row = row_of(batch, index, size, place, counts)
+                            if row is not None:
+                                yield place, row
         except (pa.ArrowException, OSError) as error:
             raise _damaged(file, number, error) from error
 
 
-def read_json_lines(files: Sequence[SourceFile], counts: Counter[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _leaves(schema: pyarrow.parquet.ParquetSchema) -> Iterator[tuple[str, str]]:
+    """(path, physical type) of everything values are stored in."""
+    for index in range(len(schema)):
+        column = schema.column(index)
+        yield column.path, column.physical_type
+
+
+def row_of(batch: pa.RecordBatch, index: int, size: int, place: str, counts: Tally) -> dict[str, Any] | None:
+    """A row's values by column; None, and counted, where it is too large or a value is damaged."""
+    reason = "rows_too_large"
+    if size <= _LARGEST_ROW:
+        try:
+            return {name: column[index].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+        except (ValueError, OverflowError):  # no UTF-8, or a date that Python has not
+            reason = "rows_unreadable"
+    counts.pass_over(reason, place)
+    counts["rows"] += 1
+    return None
+
+
+def sizes_of(batch: pa.RecordBatch) -> Sizes:
+    """Bytes of each row's texts."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        sizes += _lengths(column)
+    return sizes
+
+
+def _lengths(column: pa.Array) -> Sizes:
+    """Bytes of the texts in each value, without decoding them; what is no text has none, but in a list a few."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        known = np.append(_lengths(column.dictionary), 0)  # the last for nothing
+        places: NDArray[np.int64] = pa.compute.fill_null(column.indices.cast(pa.int64()), len(known) - 1).to_numpy()
+        return known[places]
+    if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
+        lengths: Sizes = pa.compute.fill_null(pa.compute.binary_length(column).cast(pa.int64()), 0).to_numpy()
+        return lengths
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        counts = pa.compute.fill_null(pa.compute.list_value_length(column).cast(pa.int64()), 0).to_numpy()
+        before = np.concatenate([[0], np.cumsum(_lengths(column.flatten()) + _LIST_VALUE)])
+        ends = np.cumsum(counts)
+        summed: Sizes = before[ends] - before[ends - counts]
+        return summed
+    if pa.types.is_struct(kind):
+        return sum((_lengths(part) for part in column.flatten()), start=np.zeros(len(column), np.int64))
+    return np.zeros(len(column), np.int64)
+
+
+def read_json_lines(files: Sequence[SourceFile], counts: Tally) -> Iterator[tuple[str, dict[str, Any]]]:
     """(place, row) of every line that holds a JSON object, in order.
 
     Args:
-        counts: "lines_too_long" (passed over, never held) and "lines_unreadable" are added to it.
+        counts: "lines_too_long" (never held), "lines_unreadable" and "lines_with_a_key_twice" are added to it.
 
     Raises:
-        DataError: a packed file cannot be unpacked to its end.
+        DataError: a packed file cannot be unpacked to its end, or unpacks to more than it may.
     """
     for file in files:
         number = 0
         try:
-            with open_lines(file.path) as lines:
-                while line := lines.readline(LONGEST_LINE):
-                    number += 1
-                    if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                        counts["lines_too_long"] += 1
-                        while (rest := lines.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
-                            pass
-                        continue
-                    row = _parsed(line)
-                    if row is None:
-                        counts["lines_unreadable"] += bool(line.strip())
-                    else:
-                        yield f"{file.name}:{number}", row
-        except (OSError, EOFError) as error:
+            for line in read_lines(file.path):
+                number += 1
+                place = f"{file.name}:{number}"
+                if line is None:
+                    counts.pass_over("lines_too_long", place)
+                elif not line.isspace():
+                    row = _parsed(line, place, counts)
+                    if row is not None:
+                        yield place, row
+        except UNREADABLE as error:
             raise _damaged(file, number, error) from error
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _parsed(line: str, place: str, counts: Tally) -> dict[str, Any] | None:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse_json(line)
+    except RepeatedKeyError:
+        counts.pass_over("lines_with_a_key_twice", place)
         return None
-    return row if isinstance(row, dict) else None
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        counts.pass_over("lines_unreadable", place)
+        return None
+    return row
 
 
 def _damaged(file: SourceFile, number: int, error: Exception) -> DataError:
     return DataError(
         "every file of the corpus must be readable",
-        f"{file.name} is not behind row {number:,} ({str(error).splitlines()[0]})",
+        f"{file.name} is not behind row {number:,} ({reason_of(error)})",
         "fetch it again, or leave it out",
     )

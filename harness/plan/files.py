@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import functools
 import glob
-import gzip
 import hashlib
-import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from harness.errors import DataError, MissingRequirement
+from harness.plan.text_files import LONGEST_LINE, UNREADABLE, RepeatedKeyError, parse_json, read_lines, reason_of
 from harness.recipe.corpus import LANGUAGES
 
 # What a folder given to a kind of corpus is searched for.
 PARQUET = (".parquet",)
 JSON_LINES = (".jsonl", ".jsonl.gz")
-# The longest line of JSON and the largest value or source file that is read; longer ones are counted, never held.
-LONGEST_LINE = 8 << 20
 # Folders of a repository that hold other people's code or no code.
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "vendor", "third_party", "build", "dist"})
 _BLOCK = 1 << 20
@@ -65,7 +63,8 @@ def find_files(patterns: Sequence[str], endings: Sequence[str]) -> list[SourceFi
     """The files that patterns name, in order of pattern and name, each once.
 
     A folder stands for the files below it with one of the endings, hidden folders and other people's code left out;
-    symbolic links to folders are not followed. A file that is named outright may have any ending.
+    symbolic links to folders are not followed. A file that is named outright may have any ending. A pattern's longest
+    beginning that is there as it is written is meant literally, whatever signs its names hold.
 
     Raises:
         MissingRequirement: a pattern leads to no such file.
@@ -74,9 +73,10 @@ def find_files(patterns: Sequence[str], endings: Sequence[str]) -> list[SourceFi
     for pattern in patterns:
         before = len(found)
         matched = False
-        for match in sorted(glob.glob(pattern, recursive=True)):
+        literal, rest = _literal(pattern)
+        for match in sorted(glob.glob(glob.escape(literal) + rest, recursive=True)):
             root = Path(match)
-            for path in _below(root, tuple(endings), outright=not glob.has_magic(pattern)):
+            for path in _below(root, tuple(endings), outright=not glob.has_magic(rest)):
                 matched = True
                 found.setdefault(path.resolve(), SourceFile.below(root, path))
         if len(found) == before and not matched:
@@ -166,14 +166,19 @@ def row_group_bytes(file: SourceFile, columns: Sequence[str]) -> list[int]:
     try:
         metadata = pyarrow.parquet.read_metadata(file.path)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(file.name, str(error).splitlines()[0]) from error
+        raise _unreadable(file.name, reason_of(error)) from error
     return [column_bytes(metadata.row_group(number), columns) for number in range(metadata.num_row_groups)]
 
 
 def column_bytes(group: Any, columns: Sequence[str]) -> int:
     """Uncompressed bytes of some columns of a row group's metadata, nested ones with all they hold."""
     chunks = (group.column(index) for index in range(group.num_columns))
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+    return sum(chunk.total_uncompressed_size for chunk in chunks if is_of(chunk.path_in_schema, columns))
+
+
+def is_of(path: str, columns: Sequence[str]) -> bool:
+    """Whether a path of a Parquet schema is one of some columns or lies in it; a column's name may hold dots."""
+    return any(path == name or path.startswith(f"{name}.") for name in columns)
 
 
 def check_columns(file: SourceFile, kind: str, columns: Mapping[str, str]) -> None:
@@ -184,7 +189,8 @@ def check_columns(file: SourceFile, kind: str, columns: Mapping[str, str]) -> No
         columns: what it is for -> column.
 
     Raises:
-        MissingRequirement: the file cannot be read as such a table, or columns are not there or hold no text.
+        MissingRequirement: the file cannot be read as such a table, a column stands twice, or columns are not there or
+            hold no text.
     """
     types = _parquet_types(file) if kind == "parquet" else _first_line_types(file)
     missing = [f"{name!r}" for name in columns.values() if name not in types]
@@ -203,9 +209,12 @@ def check_columns(file: SourceFile, kind: str, columns: Mapping[str, str]) -> No
             )
 
 
-def open_lines(path: Path) -> BinaryIO:
-    """A file of lines, unpacked where it is gzipped."""
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+def _literal(pattern: str) -> tuple[str, str]:
+    """(the longest beginning of whole names that is there as it is written, the rest)."""
+    names = pattern.split("/")
+    heads = ("/".join(names[:stop]) for stop in range(len(names), 0, -1))
+    literal = next((head for head in heads if os.path.lexists(head)), "")
+    return literal, pattern.removeprefix(literal)
 
 
 def _below(root: Path, endings: tuple[str, ...], *, outright: bool) -> Iterator[Path]:
@@ -258,7 +267,8 @@ def _digest(path: Path, size: int, changed: int) -> str:
 
 
 def _unreadable(name: str, why: str) -> MissingRequirement:
-    return MissingRequirement("every file of the corpus must be readable", f"{name}: {why}", "mend it, or leave it out")
+    rule = "every file of the corpus must be readable"
+    return MissingRequirement(rule, f"{name}: {why}", "correct it, or leave it out")
 
 
 def _parquet_types(file: SourceFile) -> dict[str, bool]:
@@ -269,8 +279,11 @@ def _parquet_types(file: SourceFile) -> dict[str, bool]:
     try:
         schema = pyarrow.parquet.read_schema(file.path)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(file.name, str(error).splitlines()[0]) from error
+        raise _unreadable(file.name, reason_of(error)) from error
     types = pa.types
+    twice = sorted({name for name, times in Counter(schema.names).items() if times > 1})
+    if twice:
+        raise _unreadable(file.name, f"it has two columns {', '.join(map(repr, twice))}")
     return {
         field.name: types.is_string(field.type) or types.is_large_string(field.type) or types.is_string_view(field.type)
         for field in schema
@@ -279,13 +292,14 @@ def _parquet_types(file: SourceFile) -> dict[str, bool]:
 
 def _first_line_types(file: SourceFile) -> dict[str, bool]:
     try:
-        with open_lines(file.path) as lines:
-            line = lines.readline(LONGEST_LINE)
-        if len(line) == LONGEST_LINE:
-            raise _unreadable(file.name, f"its first line is longer than {LONGEST_LINE:,} bytes")
-        row = json.loads(line)
-    except (OSError, EOFError, ValueError, RecursionError) as error:
-        raise _unreadable(file.name, f"its first line is no JSON ({str(error).splitlines()[0]})") from error
+        line = next(read_lines(file.path), "")
+        if line is None:
+            raise _unreadable(file.name, f"its first line is longer than {LONGEST_LINE:,} characters")
+        row = parse_json(line)
+    except RepeatedKeyError as error:
+        raise _unreadable(file.name, f"in its first line {error}") from error
+    except (*UNREADABLE, ValueError, RecursionError) as error:
+        raise _unreadable(file.name, f"its first line is no JSON ({reason_of(error)})") from error
     if not isinstance(row, dict):
         raise _unreadable(file.name, "its first line is no JSON object")
     return {name: isinstance(value, str) or value is None for name, value in row.items()}

@@ -103,9 +103,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "stages/pairs_part.py",
             ),
         ),
-        "corpus_part": Kind(code_version=1, sources=("corpus", "stages/corpus_part.py")),
+        "corpus_part": Kind(code_version=2, sources=("corpus", "plan/text_files.py", "stages/corpus_part.py")),
         "corpus": Kind(
-            code_version=3,
+            code_version=4,
             sources=("corpus", "stages/corpus.py"),
         ),
         "pairs": Kind(code_version=1, sources=("stages/gather.py", "stages/pairs.py")),

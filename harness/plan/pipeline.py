@@ -96,6 +96,7 @@ class Pipeline(PairStages):
     ) -> None:
         super().__init__(graph, data_seed, rows, imports=imports, commits=commits)
         self.forks = forks
+        self._fitted: dict[tuple[str, ...], dict[str, Stage]] = {}
 
     # ------------------------------------------------------------------------------------------ training
 
@@ -381,11 +382,7 @@ class Pipeline(PairStages):
     ) -> Stage:
         """A shallow scorer fitted on exactly the pairs that fine-tuning with this seed sees."""
         block = experiment.finetune
-        inputs: dict[str, Stage | Input] = {**target}
-        for task in block.tasks:
-            count = experiment.tasks[task].problems.finetune
-            inputs[f"pairs-{task}"] = self.preferences(task, experiment.tasks[task], "finetune", count)
-            inputs[f"tokens-{task}"] = self.preference_tokens(experiment, task, "finetune", count)
+        inputs: dict[str, Stage | Input] = {**target, **self._fitted_on(experiment)}
         spec = {
             "scorer": scorer,
             "content": content,
@@ -394,6 +391,18 @@ class Pipeline(PairStages):
             "seed": seed,
         }
         return self.graph.stage("shallow_score", spec, inputs, label=f"score {scorer} on {name} {content} seed {seed}")
+
+    def _fitted_on(self, experiment: Experiment) -> dict[str, Stage]:
+        """The fine-tuning pairs and tokens of all tasks; found once, since every evaluated task asks for them."""
+        tasks = experiment.finetune.tasks
+        key = (self.tokenizer(experiment).fingerprint, self._task_key(experiment), *tasks)
+        if key not in self._fitted:
+            found = self._fitted[key] = {}
+            for name in tasks:
+                task, count = experiment.tasks[name], experiment.tasks[name].problems.finetune
+                found[f"pairs-{name}"] = self.preferences(name, task, "finetune", count)
+                found[f"tokens-{name}"] = self.preference_tokens(experiment, name, "finetune", count)
+        return self._fitted[key]
 
 
 def _shape(model: TinyModel) -> dict[str, Any]:

@@ -22,6 +22,7 @@ MOST_TOKENS = 1_048_576
 MOST_SEEDS = 1_000
 MOST_VARIANTS = 100_000
 MOST_PARTS = 100_000
+MOST_FITS = 100_000  # tasks that a reference scorer is fitted on, times tasks it scores: what a plan names
 
 # Built-in kinds, named here so that a slip is seen before anything runs; tests hold them equal to what there is.
 TASKS = ("circuit_logic", "gsm_symbolic")

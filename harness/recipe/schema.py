@@ -36,6 +36,7 @@ from harness.recipe.fields import (
     CODE,
     ENGINES,
     LOSSES,
+    MOST_FITS,
     MOST_PARTS,
     MOST_VARIANTS,
     TASKS,
@@ -72,6 +73,7 @@ class Experiment(Block):
         yield from self._kinds_exist()
         yield from self._tasks_exist()
         yield from self._finetune_fits()
+        yield from self._few_fits()
         yield from self._few_parts()
         if self.pretrain is not None:
             yield from self._branch_after_warmup(self.pretrain)
@@ -121,6 +123,17 @@ class Experiment(Block):
                     f"needs {share:,} of {pool:,} (one pair a problem)",
                     f"lower it or raise `tasks.{name}.problems.finetune`",
                 )
+
+    def _few_fits(self) -> Iterator[PydanticCustomError]:
+        fitted = len(self.finetune.tasks)
+        accuracy = self.evaluate.pair_accuracy
+        judged = max(len(self.evaluate.best_of_n.tasks), 0 if accuracy is None else len(accuracy.tasks))
+        if self.evaluate.reference_scorers and fitted * judged > MOST_FITS:
+            yield problem(
+                f"`finetune.tasks` times evaluated tasks must not exceed {MOST_FITS:,} with reference scorers",
+                f"{fitted:,} × {judged:,} is {fitted * judged:,}",
+                "take fewer `finetune.tasks`, split the recipe, or set `evaluate.reference_scorers: []`",
+            )
 
     def _few_parts(self) -> Iterator[PydanticCustomError]:
         block = self.evaluate.best_of_n

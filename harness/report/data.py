@@ -112,7 +112,7 @@ def _corpus(stage: Stage, record: Record) -> Facts:
         columns=("", "functions or documents", "share"),
         rows=tuple(rows),
         numbers=frozenset({1, 2}),
-        note=" ".join([_corpus_origin(stage), _contamination(record)]).strip(),
+        note=" ".join([_corpus_origin(stage), _contamination(record), _passed_over(record)]).strip(),
     )
 
 
@@ -145,13 +145,27 @@ def _contamination(record: Record) -> str:
     found = record.result.get("contamination")
     if found is None:
         return "Not checked for evaluation problems."
-    told = f"Checked for {count(sum(found['checked'].values()))} evaluation problems: "
+    checked, short = found["checked"], found["too_short"]
+    told = f"Checked for {count(sum(checked.values()))} evaluation problems: "
+    if short:
+        tasks = listing([f"{count(n)} of {count(n + checked.get(task, 0))} of {task}" for task, n in short.items()])
+        told = f"Too short to search for: {tasks}. {told}"
     if not found["documents"]:
         return told + "no document held one."
     shown = [
         f"{one['document']} ({one['problem']}, {one['shared']} of {one['of']} n-grams)" for one in found["examples"]
     ]
     return told + f"{count(found['documents'])} documents held one, such as {'; '.join(shown)}."
+
+
+def _passed_over(record: Record) -> str:
+    """What of the source could not be read, with the first by name."""
+    counts = record.result["read"]
+    reasons = [
+        f"{_words(reason)} {count(counts[reason])} ({', '.join(places)}{', …' if counts[reason] > len(places) else ''})"
+        for reason, places in record.result["passed_over"].items()
+    ]
+    return f"Left unread: {'; '.join(reasons)}." if reasons else ""
 
 
 def _construction(stage: Stage, statuses: Statuses) -> Facts | None:

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute
 
 from harness.corpus.clean import Copies
-from harness.corpus.decontaminate import contamination_of
+from harness.corpus.decontaminate import contamination_of, too_short_to_find
 from harness.corpus.near import Hashes
 from harness.corpus.splits import SPLITS, Split, check_filled, check_named, split_by_name, split_by_share
+from harness.corpus.tally import named_of
 from harness.errors import DataError
 from harness.stages.context import StageContext
 from harness.store.artifacts import Corpus, CorpusPart
@@ -32,6 +33,8 @@ def run(context: StageContext) -> dict[str, Any]:
     facts = [part.facts() for part in parts]
     contamination = None if spec["decontaminate"] is None else contamination_of([one["contamination"] for one in facts])
     _refuse_contaminated(spec, contamination)
+    if contamination is not None and contamination["too_short"]:
+        context.warn(f"decontamination: {too_short_to_find(contamination)}")
     cleaning = _total(facts, "cleaning")
     splits: Counter[str] = Counter(dict.fromkeys(SPLITS, 0))
     units: Counter[str] = Counter()
@@ -61,6 +64,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "characters": characters,
         "kept": dict(splits),
         "read": dict(sorted(_total(facts, "read").items())),
+        "passed_over": named_of([part["passed_over"] for part in facts]),
         "cleaning": dict(sorted(cleaning.items())),
         "units": dict(sorted(units.items())),
         "languages": dict(languages.most_common(LANGUAGES_TOLD)),

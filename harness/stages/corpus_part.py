@@ -15,6 +15,7 @@ from harness.corpus.decontaminate import Contamination, Problem, ProblemIndex
 from harness.corpus.huggingface import resolved_commit
 from harness.corpus.near import shingle_hashes
 from harness.corpus.read import read_documents
+from harness.corpus.tally import Tally, named_of
 from harness.stages.context import StageContext
 from harness.store.artifacts import Candidates, Corpus, CorpusPart, PoolSplits, Problems
 from harness.store.tables import ROW_GROUP
@@ -29,7 +30,7 @@ _SCHEMA = pa.schema(
 def run(context: StageContext) -> dict[str, Any]:
     """Read, judge and write; the result counts what may be kept and why the rest was not."""
     spec = context.spec
-    read: Counter[str] = Counter()
+    read = Tally()
     cleaning: Counter[str] = Counter()
     contamination = None if spec["decontaminate"] is None else Contamination(_problem_index(context))
     documents = fit(
@@ -47,6 +48,7 @@ def run(context: StageContext) -> dict[str, Any]:
             written += len(batch)
     facts = {
         "read": dict(sorted(read.items())),
+        "passed_over": named_of([read.named]),
         "cleaning": dict(sorted(cleaning.items())),
         "contamination": None if contamination is None else contamination.counted(),
         **_commit(context),

@@ -13,11 +13,11 @@ from harness.corpus.decontaminate import (
     Contamination,
     Problem,
     ProblemIndex,
-    _words,
     contamination_of,
 )
 from harness.corpus.document import Document
 from harness.corpus.python_packages import read_functions
+from harness.corpus.words import words_of
 
 PROMPT = (
     "Anna picks 23 apples on Monday and twice as many on Tuesday, then gives a quarter of all of them to her brother. "
@@ -74,7 +74,7 @@ def test_shorter_n_grams_find_more() -> None:
 def test_short_problems_are_looked_for_whole_and_very_short_ones_are_counted() -> None:
     whole = Problem(task="t", id="whole", text="How many of the nine boxes are still empty now?")
     checked = contamination(whole, Problem(task="t", id="tiny", text="What is 2 + 2?"))
-    assert contamination_of([checked.counted()])["too_short"] == 1
+    assert contamination_of([checked.counted()])["too_short"] == {"t": 1}
     assert contamination_of([checked.counted()])["checked"] == {"t": 1}
     assert checked.holds_a_problem(document(f"Well: {whole.text} Say it."))
     assert not checked.holds_a_problem(document("How many of the nine boxes are still full now? What is 2 + 2?"))
@@ -96,7 +96,7 @@ def test_code_of_installed_packages_holds_none_and_no_problems_find_nothing() ->
 
 
 @pytest.mark.parametrize("text", ["", "?!", "word"])
-def test_texts_without_enough_words(text: str) -> None:
+def test_texts_without_enoughwords_of(text: str) -> None:
     assert not contamination().holds_a_problem(document(text, description=""))
 
 
@@ -140,5 +140,5 @@ def test_parts_are_counted_as_one() -> None:
 
 def test_words_of_plain_text_are_those_of_any_text() -> None:
     plain = "".join(map(chr, range(128))) + " One_two: THREE-4 (five)\tsix\n'seven' \x1c eight"
-    assert _words(plain) == _words(f"{plain} \u00e9")[:-1] == re.findall(r"\w+", plain.lower())
-    assert _words("\u00c9t\u00e9 d'or, 3\u00b2") == ["\u00e9t\u00e9", "d", "or", "3\u00b2"]
+    assert words_of(plain) == words_of(f"{plain} \u00e9")[:-1] == re.findall(r"\w+", plain.lower())
+    assert words_of("\u00c9t\u00e9 d'or, 3\u00b2") == ["\u00e9t\u00e9", "d", "or", "32"]

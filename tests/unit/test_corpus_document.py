@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from harness.corpus.document import Document, leading_description, unpack
+from harness.corpus.tally import Tally
 
 FILE = '''"""A module."""
 
@@ -29,8 +30,8 @@ def document(text: str, *, language: str = "python", description: str = "") -> D
     return Document(cluster="repo", path="repo/a", language=language, description=description, text=text)
 
 
-def unpacked(whole: Document, chunk_characters: int | None = None) -> tuple[list[Document], Counter[str]]:
-    counts: Counter[str] = Counter()
+def unpacked(whole: Document, chunk_characters: int | None = None) -> tuple[list[Document], Tally]:
+    counts = Tally()
     return list(unpack(whole, chunk_characters=chunk_characters, counts=counts)), counts
 
 

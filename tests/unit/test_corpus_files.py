@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import os
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pytest
 
 from harness.corpus.files import read_files
 from harness.corpus.tables import documents_of_rows, read_json_lines, read_parquet
+from harness.corpus.tally import Tally
 from harness.errors import DataError, MissingRequirement
 from harness.plan.files import (
     JSON_LINES,
@@ -132,7 +132,7 @@ def test_files_are_read_by_language_and_those_too_large_are_not(repositories: Pa
     (repositories / "one" / "src" / "huge.py").write_bytes(b"#" * (LONGEST_LINE + 1))
     (repositories / "one" / "src" / "latin.py").write_bytes("# -*- coding: latin-1 -*-\nx = 'é'\n".encode("latin-1"))
     (repositories / "one" / "src" / "odd.py").write_bytes(b"# -*- coding: nonsense -*-\nx = '\xff'\n")
-    counts: Counter[str] = Counter()
+    counts = Tally()
     files = find_files([f"{repositories}/*"], endings_of(["python", "go"]))
     found = {one.path: one for one in read_files(files, ["python", "go"], counts)}
     assert {path: one.language for path, one in found.items()} == {
@@ -173,7 +173,7 @@ EXPECTED = [
 @pytest.mark.parametrize("kind", ["parquet", "jsonl", "jsonl.gz"])
 def test_tables_as_documents(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"table.{kind}"
-    counts: Counter[str] = Counter()
+    counts = Tally()
     names = list(COLUMNS.by_purpose.values())
     if kind == "parquet":
         pyarrow.parquet.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=2)
@@ -199,7 +199,7 @@ def test_lines_that_are_no_rows_are_counted_and_passed_over(tmp_path: Path) -> N
     deep = b"[" * 100_000 + b"]" * 100_000
     lines = [b'{"code": "good"}', b"", b"{broken", b"[1, 2]", b"\xff\xfe", deep, b'{"code": "last"}']
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
-    counts: Counter[str] = Counter()
+    counts = Tally()
     rows = list(read_json_lines(find_files([f"{tmp_path}/*"], JSON_LINES), counts))
     assert [row for _, row in rows] == [{"code": "good"}, {"code": "last"}]
     assert counts == {"lines_unreadable": 4}
@@ -211,7 +211,7 @@ def test_a_line_without_end_is_passed_over_in_bounded_pieces(tmp_path: Path) -> 
         for _ in range(3):
             file.write(b"x" * LONGEST_LINE)
         file.write(b'"}\n{"code": "after"}\n')
-    counts: Counter[str] = Counter()
+    counts = Tally()
     rows = [row for _, row in read_json_lines(find_files([f"{tmp_path}/*"], JSON_LINES), counts)]
     assert [row["code"] for row in rows] == ["before", "after"]
     assert counts == {"lines_too_long": 1}
@@ -222,7 +222,7 @@ def test_huge_values_of_a_parquet_file_are_passed_over(tmp_path: Path) -> None:
     table = pa.table({"code": [huge, huge + "y", "small", huge, "small too"]})
     pyarrow.parquet.write_table(table.slice(0, 2), tmp_path / "a.parquet", use_dictionary=False)
     pyarrow.parquet.write_table(table.slice(2, 3), tmp_path / "b.parquet", use_dictionary=False)
-    counts: Counter[str] = Counter()
+    counts = Tally()
     rows = read_parquet(find_files([f"{tmp_path}/*"], PARQUET), ["code"], counts)
     found = list(documents_of_rows(rows, Columns(text="code"), "text", counts))
     assert [one.text for one in found] == ["small", "small too"]
@@ -271,11 +271,11 @@ def test_files_that_end_too_early_are_told_when_that_is_found(tmp_path: Path) ->
     packed = gzip.compress(b'{"text": "a"}\n' * 5_000)
     (tmp_path / "a.jsonl.gz").write_bytes(packed[: len(packed) // 2])
     with pytest.raises(DataError, match=r"a\.jsonl\.gz is not behind row"):
-        list(read_json_lines(find_files([f"{tmp_path}/*"], JSON_LINES), Counter()))
+        list(read_json_lines(find_files([f"{tmp_path}/*"], JSON_LINES), Tally()))
     table = pa.table({"text": [f"text {number}" for number in range(5_000)]})
     pyarrow.parquet.write_table(table, tmp_path / "b.parquet", use_dictionary=False)
     content = bytearray((tmp_path / "b.parquet").read_bytes())
     content[200:3_000] = b"\xff" * 2_800
     (tmp_path / "b.parquet").write_bytes(content)
     with pytest.raises(DataError, match=r"b\.parquet is not behind row"):
-        list(read_parquet(find_files([f"{tmp_path}/*"], PARQUET), ["text"], Counter()))
+        list(read_parquet(find_files([f"{tmp_path}/*"], PARQUET), ["text"], Tally()))

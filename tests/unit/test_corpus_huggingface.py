@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from pydantic import TypeAdapter
 
 from harness.corpus.huggingface import read_huggingface
 from harness.corpus.read import read_documents
+from harness.corpus.tally import Tally
 from harness.errors import DataError, MissingRequirement
 from harness.plan.corpus_stages import part_specs
 from harness.plan.sources import corpus_looks, resolve_corpus
@@ -54,7 +56,7 @@ def test_without_the_extra_the_install_command_is_told(monkeypatch: pytest.Monke
         look(what)
     assert caught.value.exit_code == 2
     with pytest.raises(MissingRequirement, match="needs the package datasets"):
-        list(read_documents(spec(block()), Counter()))
+        list(read_documents(spec(block()), Tally()))
 
 
 @with_datasets
@@ -66,7 +68,7 @@ def test_rows_are_streamed_from_files_of_a_dataset(tmp_path: Path) -> None:
         (tmp_path / f"part-{part}.jsonl").write_text(lines)
     columns = {"text": "answer", "description": "question", "cluster": "site"}
     made = block(id="json", data_files=[f"{tmp_path}/part-*.jsonl"], columns=columns, rows=20)
-    counts: Counter[str] = Counter()
+    counts = Tally()
     found = list(read_documents(spec(made), counts))
     assert [(one.description, one.text, one.cluster) for one in found] == [
         (row["question"], row["answer"], row["site"]) for row in rows[:20]
@@ -79,7 +81,7 @@ def test_files_named_one_by_one_are_read_apart(tmp_path: Path) -> None:
     names = [str(tmp_path / f"part-{part}.jsonl") for part in (0, 1)]
     for name in names:
         Path(name).write_text("".join(json.dumps({"code": f"{name} {row}"}) + "\n" for row in range(3)))
-    found = [list(read_documents(one, Counter())) for one in specs(block(id="json", data_files=names))]
+    found = [list(read_documents(one, Tally())) for one in specs(block(id="json", data_files=names))]
     assert [[one.text for one in part] for part in found] == [[f"{name} {row}" for row in range(3)] for name in names]
     assert [one.cluster for part in found for one in part] == [f"{name}:{row}" for name in names for row in range(3)]
 
@@ -89,6 +91,22 @@ def test_what_the_hub_lacks_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"answer": "42"}\n')
     made = block(id="json", data_files=[f"{tmp_path}/a.jsonl"])
     with pytest.raises(DataError, match="json has no code but answer"):
-        list(read_huggingface(spec(made), ["code"]))
+        list(read_huggingface(spec(made), ["code"], Tally()))
     with pytest.raises(MissingRequirement, match="must be on a hub that can be reached"):
-        list(read_huggingface(spec(block(id="json", data_files=[f"{tmp_path}/nowhere.jsonl"])), ["code"]))
+        list(read_huggingface(spec(block(id="json", data_files=[f"{tmp_path}/nowhere.jsonl"])), ["code"], Tally()))
+
+
+@with_datasets
+def test_damage_matters_where_it_is_read(tmp_path: Path) -> None:
+    """No UTF-8 in a column that is not asked for costs nothing; in one that is, it costs the row, which is named."""
+    bad = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"\xffa"))
+    far = pa.array([10**18, 0], pa.timestamp("ms"))
+    pyarrow.parquet.write_table(pa.table({"code": ["one", "two"], "bad": bad, "made": far}), tmp_path / "a.parquet")
+    made = block(id="parquet", data_files=[f"{tmp_path}/a.parquet"])
+    assert [one.text for one in read_documents(spec(made), Tally())] == ["one", "two"]
+    for column in ("bad", "made"):
+        counts = Tally()
+        damaged = spec(block(id="parquet", data_files=made.data_files, columns={"text": "code", "cluster": column}))
+        assert [one.text for one in read_documents(damaged, counts)] == ["two"]
+        assert counts == {"rows": 2, "rows_unreadable": 1}
+        assert counts.named == {"rows_unreadable": [f"{tmp_path}/a.parquet:0"]}

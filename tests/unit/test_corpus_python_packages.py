@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from harness.corpus.python_packages import Function, read_functions
+from harness.corpus.tally import Tally
 from harness.errors import MissingRequirement
 from harness.plan.sources import import_names, resolve_versions
 
@@ -17,8 +17,8 @@ PLAIN = 'def {name}(a):\n    """Add one to a number."""\n    return a + 1\n'
 
 
 @pytest.fixture(scope="module")
-def standard_library() -> tuple[list[Function], Counter[str]]:
-    counts = Counter[str]()
+def standard_library() -> tuple[list[Function], Tally]:
+    counts = Tally()
     return list(read_functions(["stdlib"], counts=counts)), counts
 
 
@@ -72,7 +72,7 @@ def test_unparsable_files_are_counted_and_test_folders_skipped(planted: Path) ->
     (planted / "latin.py").write_bytes(b"# -*- coding: latin-1 -*-\n" + PLAIN.format(name="é").encode("latin-1"))
     (planted / "tests" / "helper.py").write_text(PLAIN.format(name="skipped"))
     (planted / "test_first.py").write_text(PLAIN.format(name="skipped"))
-    counts = Counter[str]()
+    counts = Tally()
     functions = list(read_functions(["planted_package"], counts=counts))
     assert [function.qualified_name for function in functions] == ["first", "é"]
     assert counts == {"files": 4, "unparsable_files": 2, "functions": 2}
@@ -92,7 +92,7 @@ def test_where_functions_are_looked_for(planted: Path) -> None:
 
 
 def test_the_standard_library_is_split_by_top_level_module(
-    standard_library: tuple[list[Function], Counter[str]],
+    standard_library: tuple[list[Function], Tally],
 ) -> None:
     functions, counts = standard_library
     packages = {function.package for function in functions}
@@ -105,13 +105,13 @@ def test_the_standard_library_is_split_by_top_level_module(
 
 
 def test_one_module_of_the_standard_library_is_what_the_whole_has_of_it(
-    standard_library: tuple[list[Function], Counter[str]],
+    standard_library: tuple[list[Function], Tally],
 ) -> None:
     functions, _ = standard_library
     assert list(read_functions(["email", "email"])) == [f for f in functions if f.package == "email"]
 
 
-def test_order_is_by_package_asked_then_path(standard_library: tuple[list[Function], Counter[str]]) -> None:
+def test_order_is_by_package_asked_then_path(standard_library: tuple[list[Function], Tally]) -> None:
     functions, _ = standard_library
     expected = [f for f in functions if f.package == "textwrap"] + [f for f in functions if f.package == "json"]
     assert list(read_functions(["textwrap", "json"])) == expected

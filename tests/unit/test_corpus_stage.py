@@ -256,6 +256,27 @@ def test_a_planted_problem_is_dropped_and_told(run: Run, repositories: Path, tmp
     assert run({**block, "decontaminate": {"n": 13, "threshold": 0.9}})["cleaning"]["contaminated"] == 1
 
 
+def test_a_problem_without_spaces_is_found_and_what_cannot_be_looked_for_is_told(
+    run: Run, repositories: Path, tmp_path: Path, events: EventLog
+) -> None:
+    question = "小明星期一摘了二十三个苹果,星期二摘了两倍那么多的苹果,请问他一共有多少个苹果?"
+    short = {**PROBLEM, "id": "sums-9", "prompt": "几个?", "solution": "三个。"}
+    (tmp_path / "problems" / Problems.file).unlink()
+    Problems(tmp_path / "problems").write([{**PROBLEM, "prompt": question, "solution": "六十九。"}, short])
+    (repositories / "repository3" / "planted.txt").write_text(f"文章里的一个问题。\r\n\r\n题目:{question}请回答。" * 3)
+    (repositories / "repository4" / "binary.txt").write_bytes(bytes(range(256)) * 4)
+    block = {**FILES, "paths": [f"{repositories}/*"], "languages": ["text"], "min_description_characters": 1}
+    result = run(block)
+    assert result["contamination"]["checked"] == result["contamination"]["too_short"] == {"sums": 1}
+    assert [one["document"] for one in result["contamination"]["examples"]] == ["repository3/planted.txt"]
+    assert result["passed_over"] == {"files_not_text": ["repository4/binary.txt"]}
+    with pytest.raises(DataError, match=r"1 documents do; first repository3/planted\.txt"):
+        run({**block, "decontaminate": {"on_hit": "fail"}})
+    events.close()
+    warned = (tmp_path / "events.jsonl").read_text()
+    assert "problems too short to search for: 1 of 2 of sums" in warned
+
+
 def without_parts(result: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name != "parts"}
 

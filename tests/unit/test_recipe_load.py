@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from harness.errors import MissingRequirement, ProblemList, RecipeError
 from harness.pairs.sites import KINDS
@@ -294,6 +295,20 @@ def test_a_task_may_not_take_the_name_of_the_code_pairs(tmp_path: Path) -> None:
     assert told == [
         "recipe.yaml:18: `tasks.code` must be called otherwise, but it is the name of the code pairs; rename it"
     ]
+
+
+def test_reference_scorers_bound_the_tasks(tmp_path: Path) -> None:
+    """A scorer fitted on every task for every task: a plan of 2,000 tasks would name 4 million inputs a scorer."""
+    recipe = yaml.safe_load(TEXT)
+    (task,) = recipe["tasks"].values()
+    recipe["tasks"] = {f"task{number}": task for number in range(2_000)}
+    recipe["finetune"] |= {"tasks": list(recipe["tasks"])[:51], "samples": 51}
+    recipe["evaluate"]["best_of_n"]["tasks"] = list(recipe["tasks"])
+    (told,) = problems(tmp_path, yaml.safe_dump(recipe))
+    assert "must not exceed 100,000 with reference scorers, but 51 × 2,000 is 102,000; take fewer" in told
+    recipe["evaluate"]["reference_scorers"] = []
+    (tmp_path / "none.yaml").write_text(yaml.safe_dump(recipe))
+    load_recipe(tmp_path / "none.yaml")
 
 
 STRICT = {

@@ -11,11 +11,12 @@ from harness.evaluation import best_of_n
 from harness.report import board, words
 from harness.report.comparison import Place
 from harness.report.curves import thinned
-from harness.report.data import Line, _pair_example
+from harness.report.data import Line, _contamination, _pair_example, _passed_over
 from harness.report.html import json_for_script
 from harness.report.markdown import plain, table
 from harness.report.settings import UNCHANGED, differences, flat, resolved
 from harness.report.status import look
+from harness.store.record import Record
 from harness.store.store import Store
 from tests.report_store import fail, fill, first, publish, quickstart, with_axes
 
@@ -186,3 +187,21 @@ def test_status_tells_done_failed_waiting_stopped_and_stale(tmp_path: Any) -> No
     score = found[first(plan, "score", "rm").fingerprint]
     assert score.reason == trunk.reason  # the root cause, however far
     assert found[first(plan, "pairs").fingerprint].state == "not done"
+
+
+def test_the_corpus_says_what_was_not_searched_and_not_read() -> None:
+    found = {"checked": {"sums": 7}, "too_short": {"logic": 2, "sums": 3}, "documents": 0, "examples": []}
+    result = {
+        "contamination": found,
+        "read": {"files": 9, "files_not_text": 4, "unparsable_files": 1},
+        "passed_over": {"files_not_text": ["a.c", "b.c", "c.c"], "unparsable_files": ["d.py"]},
+    }
+    record = Record(kind="corpus", fingerprint="0" * 64, identity={}, result=result, files={}, output_digest="")
+    assert _contamination(record) == (
+        "Too short to search for: 2 of 2 of logic and 3 of 10 of sums. "
+        "Checked for 7 evaluation problems: no document held one."
+    )
+    assert _passed_over(record) == "Left unread: files not text 4 (a.c, b.c, c.c, …); unparsable files 1 (d.py)."
+    result |= {"contamination": {**found, "too_short": {}}, "passed_over": {}}
+    assert _contamination(record).startswith("Checked for 7")
+    assert _passed_over(record) == ""
