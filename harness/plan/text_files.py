@@ -111,11 +111,6 @@ def parse_json(line: str) -> Any:
     return json.loads(line, object_pairs_hook=_object)
 
 
-def reason_of(error: Exception) -> str:
-    """The first line of what an error says, or its name where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
