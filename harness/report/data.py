@@ -76,7 +76,6 @@ def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
         *(_construction(stage, statuses) for stage, _ in done if stage.kind == "pairs"),
         _splits([one for one in done if one[0].kind in ("problems", "pool_problems")]),
         *(quality_table(record) for stage, record in done if stage.kind == "pair_quality"),
-        _splits([one for one in done if one[0].kind == "problems"]),
         _preferences([one for one in done if one[0].kind == "preferences"]),
         _pool_preferences([one for one in done if one[0].kind == "pool_preferences"]),
         *(_pool(stage, record) for stage, record in done if stage.kind in POOLS),
