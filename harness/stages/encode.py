@@ -30,8 +30,8 @@ def run(context: StageContext) -> dict[str, Any]:
 
     A text or candidate that is too long is cut (see `tokenise.fit`) and counted, since each must count. A response of a
     pair is never cut, which would make its sides alike. A task's pair is read whole or left out, so that no side's
-    score depends on the other's length. A pair of a stream, of which `limit` takes the first that fit, shares what both
-    sides leave of its prompt, and is dropped for the next one where that is less than half of `max_tokens`.
+    score depends on the other's length. A pair for pretraining, of which `limit` takes the first that fit, is one example
+    and shares what both sides leave of its prompt; it is dropped for the next one where that is nothing.
 
     Raises:
         DataError: fewer groups fit than the recipe asks for, or none at all.
@@ -105,7 +105,7 @@ def _fitting(groups: Iterator[TokenGroup], spec: Mapping[str, Any], counts: Coun
         counts["longest"] = max(counts["longest"], length)
         counts["shortest"] = min(counts["shortest"] or length, length)
         if pairs and length > most:
-            least = len(prompt) if spec["limit"] is None else min(len(prompt), most - most // 2)
+            least = len(prompt) if spec["limit"] is None else min(len(prompt), 1)
             if least + longest > most:
                 counts["too_long_dropped"] += 1
                 continue
