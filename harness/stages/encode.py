@@ -30,8 +30,8 @@ def run(context: StageContext) -> dict[str, Any]:
 
     A text or candidate that is too long is cut (see `tokenise.fit`) and counted, since each must count. A response of a
     pair is never cut, which would make its sides alike. A task's pair is read whole or left out, so that no side's
-    score depends on the other's length. A pair for pretraining, of which `limit` takes the first that fit, is one example
-    and shares what both sides leave of its prompt; it is dropped for the next one where that is nothing.
+    score depends on the other's length. A pair for pretraining, of which `limit` takes the first that fit, is one
+    example and shares what both sides leave of its prompt; it is dropped for the next one where that is nothing.
 
     Raises:
         DataError: fewer groups fit than the recipe asks for, or none at all.
