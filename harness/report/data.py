@@ -305,9 +305,10 @@ def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
         ),
         rows=tuple(rows),
         numbers=frozenset(range(1, 11)),
-        note="A pair that does not fit is left out whole, for the next one where there is one. Each candidate is cut "
-        "for itself: its prompt loses its beginning, but keeps half of max_tokens, then it loses its own end. Share: "
-        "pairs left out, or candidates of which anything was cut; above 1 % of a task's the report warns.",
+        note="A task's pair that does not fit is left out; one for pretraining may lose the beginning of its prompt, "
+        "or the next one is taken. Each candidate is cut for itself: its prompt loses its beginning, but keeps half of "
+        "max_tokens, then it loses its own end. Share: pairs left out, or candidates of which anything was cut; above "
+        "1 % of a task's the report warns.",
     )
 
 
