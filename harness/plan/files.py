@@ -74,9 +74,10 @@ def find_files(patterns: Sequence[str], endings: Sequence[str]) -> list[SourceFi
     for pattern in patterns:
         before = len(found)
         matched = False
-        for match in sorted(glob.glob(pattern, recursive=True)):
+        wanted = _as_written(pattern)
+        for match in sorted(glob.glob(wanted, recursive=True)):
             root = Path(match)
-            for path in _below(root, tuple(endings), outright=not glob.has_magic(pattern)):
+            for path in _below(root, tuple(endings), outright=wanted == glob.escape(pattern)):
                 matched = True
                 found.setdefault(path.resolve(), SourceFile.below(root, path))
         if len(found) == before and not matched:
@@ -86,6 +87,16 @@ def find_files(patterns: Sequence[str], endings: Sequence[str]) -> list[SourceFi
                 "correct it; paths start where `harness` is called",
             )
     return list(found.values())
+
+
+def _as_written(pattern: str) -> str:
+    """A pattern in which the longest beginning that is there under that very name stands for itself: names may hold
+    brackets, question marks and stars."""
+    ends = [index for index, one in enumerate(pattern) if one == "/" and index] + [len(pattern)]
+    for end in reversed(ends):
+        if os.path.lexists(pattern[:end]):
+            return glob.escape(pattern[:end]) + pattern[end:]
+    return pattern
 
 
 def listing(files: Sequence[SourceFile]) -> list[dict[str, Any]]:
