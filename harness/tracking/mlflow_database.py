@@ -6,9 +6,11 @@ two processes made at once, is never opened again. So they are made in a tempora
 
 from __future__ import annotations
 
+import glob
 import os
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib.resources import files
@@ -16,7 +18,6 @@ from pathlib import Path
 
 from alembic.script import ScriptDirectory
 from mlflow.exceptions import MlflowException
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import MissingRequirement
@@ -75,11 +76,14 @@ def require_whole(path: Path) -> None:
 
 @contextmanager
 def _unfinished(path: Path) -> Iterator[Path]:
-    """A temporary file that replaces `path`, without what a process that was killed left of it."""
-    temporary = path.with_name(path.name + NEW)
+    """A temporary file that replaces `path`. What a process that was killed left of its own is removed.
+
+    It has a name of its own, since MLflow keeps connections by address.
+    """
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*{NEW}*"):
+        left.unlink()
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{NEW}")
     beside = [temporary.with_name(temporary.name + suffix) for suffix in BESIDE]
-    for one in beside:
-        one.unlink(missing_ok=True)
     try:
         with replacing(path, temporary):
             yield temporary
@@ -90,6 +94,8 @@ def _unfinished(path: Path) -> Iterator[Path]:
 
 def _migrate(path: Path, artifacts: Path) -> None:
     """Let MLflow make or complete its tables."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # takes a second that looking does not need
+
     store = SqlAlchemyStore(sqlite_uri(path), artifacts.as_uri())
     store.engine.dispose()
 
