@@ -248,6 +248,7 @@ def test_syncing_again_changes_nothing(synced: Workspace, shown: Runs, capsys: p
     assert {run.info.run_id for run in runs_of(database(synced), NAME)} == before
 
 
+@pytest.mark.slow("a server starts twice, and two processes import mlflow")
 def test_an_empty_server_is_filled_with_the_same_even_if_killed_meanwhile(
     compared: Workspace, shown: Runs, server: Server, tmp_path: Path
 ) -> None:
@@ -441,6 +442,7 @@ def test_a_database_that_cannot_be_opened_is_made_again_and_that_is_said_once(
     assert "could not be opened" not in told
 
 
+@pytest.mark.slow("a run and two syncs, each with a process that imports mlflow, and a server's start")
 def test_a_server_that_is_away_harms_no_run_and_is_completed_later(
     workspace: Workspace, shown: Runs, server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
