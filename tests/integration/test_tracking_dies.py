@@ -1,6 +1,6 @@
 """The tracking server, or the process that talks to it, is killed in the middle of a run: no metric is lost.
 
-In the middle: both fine-tunings wait at their third loss until the test lets them go on; all before them is done already.
+In the middle: both fine-tunings wait at their third loss until the test lets them go on; all before them is done.
 """
 
 from __future__ import annotations
