@@ -293,7 +293,7 @@ def test_wrong_arguments_are_told_all_at_once(tmp_path: Path, refused: Callable[
     (line,) = refused(2, "pool", tmp_path / "pool.pickle", "--name", "a", *WORDS, "--workdir", tmp_path / "w")
     assert "pool must be one of .jsonl, .jsonl.gz, .parquet, but it is pool.pickle; convert it" in line
     (line,) = refused(2, "checkpoint", tmp_path, "--name", "a", *WORDS, "--workdir", tmp_path / "w")
-    assert "a checkpoint must hold model.safetensors" in line
+    assert "lacks model.safetensors" in line
     assert not (tmp_path / "w").exists()
 
 

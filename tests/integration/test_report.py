@@ -225,15 +225,48 @@ def test_a_pmp_curve_runs_through_its_trunk_into_its_branch(full: Case) -> None:
 # --------------------------------------------------------------------------------------------------- caution
 
 
-def test_few_pmp_seeds_rank_nothing_and_enough_seeds_are_not_warned_of(full: Case, tmp_path: Path) -> None:
+def test_few_seeds_put_nothing_in_order_anywhere_and_enough_are_not_warned_of(full: Case, tmp_path: Path) -> None:
+    markdown = full.files.markdown.read_text(encoding="utf-8")
     assert FEW_SEEDS in full.html
-    assert FEW_SEEDS in full.files.markdown.read_text(encoding="utf-8")
-    plan, store = quickstart("seeds.pretrain=3", "seeds.finetune=1"), Store(tmp_path / "store")
+    assert FEW_SEEDS in markdown
+    assert ">Order<" not in full.html
+    assert "| order |" not in markdown
+    assert not full.json["ranks_something"]
+    for row in (row for board in full.json["boards"] for row in board["rows"]):
+        assert not row["order"]
+        assert not any(one["above"] for one in row["above_chance"].values())
+    plan, store = quickstart("seeds.pretrain=3", "seeds.finetune=3"), Store(tmp_path / "store")
     fill(plan, store)
     case = _case(tmp_path, plan, store, analyse(plan, store))
     assert FEW_SEEDS not in case.html
     assert case.json["ranks_something"]
-    assert "3 × 1" in case.html
+    assert ">Order<" in case.html
+    assert "| order |" in case.files.markdown.read_text(encoding="utf-8")
+    assert "3 × 3" in case.html
+
+
+def test_every_section_stands_once(full: Case) -> None:
+    headings = {
+        "html": re.findall(r"<(?:h[1-4]|caption)[^>]*>(.*?)</", full.html, re.DOTALL),
+        "markdown": re.findall(r"^#+ .*$", full.files.markdown.read_text(encoding="utf-8"), re.MULTILINE),
+    }
+    for found in headings.values():
+        assert len(found) > 10
+        assert [heading for heading, times in Counter(found).items() if times > 1] == []
+
+
+@pytest.mark.parametrize(
+    "assignment", ["name=plain", "pretrain.average={over: seeds, count: 2}", "finetune.select={every_steps: 1}"]
+)
+def test_every_chain_of_provenance_ends_at_a_base_model(tmp_path: Path, assignment: str) -> None:
+    plan, store = quickstart(assignment), Store(tmp_path / "store")
+    fill(plan, store)
+    trained = [one for one in _case(tmp_path, plan, store, analyse(plan, store)).json["origins"] if len(one["chains"][0]) > 2]
+    assert trained
+    for origin in trained:
+        for chain in origin["chains"]:
+            assert chain[-1]["label"].startswith("base"), [link["label"] for link in chain]
+            assert len({link["name"] for link in chain}) == len(chain)
 
 
 def test_stale_code_and_warnings_are_said(tmp_path: Path) -> None:
