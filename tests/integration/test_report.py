@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -118,7 +119,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Case:
 def half(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """One fine-tuning seed of `rm` failed, `lm` was never begun."""
     folder = tmp_path_factory.mktemp("half")
-    plan, store = quickstart(), Store(folder / "store")
+    plan, store = quickstart("seeds.pretrain=3", "seeds.finetune=3"), Store(folder / "store")
     failed = first(plan, "finetune", "rm pretrain 0 seed 1")
     fill(plan, store, wanted=lambda stage: stage is not failed and " lm " not in stage.label)
     fail(store, failed, "TrainingDiverged: loss ran away at step 40")
@@ -250,9 +251,11 @@ def test_every_section_stands_once(full: Case) -> None:
         "html": re.findall(r"<(?:h[1-4]|caption)[^>]*>(.*?)</", full.html, re.DOTALL),
         "markdown": re.findall(r"^#+ .*$", full.files.markdown.read_text(encoding="utf-8"), re.MULTILINE),
     }
+    tasks = {"arithmetic", "logic", "Held-out code pairs"}  # each has its results, and its numbers' provenance
     for found in headings.values():
         assert len(found) > 10
-        assert [heading for heading, times in Counter(found).items() if times > 1] == []
+        twice = [heading for heading, times in Counter(found).items() if times > 1]
+        assert [heading for heading in twice if not any(task in heading for task in tasks)] == []
 
 
 @pytest.mark.parametrize(
@@ -261,7 +264,8 @@ def test_every_section_stands_once(full: Case) -> None:
 def test_every_chain_of_provenance_ends_at_a_base_model(tmp_path: Path, assignment: str) -> None:
     plan, store = quickstart(assignment), Store(tmp_path / "store")
     fill(plan, store)
-    trained = [one for one in _case(tmp_path, plan, store, analyse(plan, store)).json["origins"] if len(one["chains"][0]) > 2]
+    origins = _case(tmp_path, plan, store, analyse(plan, store)).json["origins"]
+    trained = [origin for origin in origins if len(origin["chains"][0]) > 2]
     assert trained
     for origin in trained:
         for chain in origin["chains"]:
@@ -327,7 +331,7 @@ def test_failed_and_unfinished_settings_stay_in_every_output(half: Case, capsys:
         assert "not done" in text, name
     lines = {(line["task"], line["row"], line["metric"]): line for line in half.lines}
     assert lines[("logic", "rm", "area")]["estimate"] == ""
-    assert lines[("logic", "rm", "area")]["state"].startswith("1 of 2 evaluations done; waits for finetune rm")
+    assert lines[("logic", "rm", "area")]["state"].startswith("8 of 9 evaluations done; waits for finetune rm")
     assert lines[("logic", "lm", "area")]["state"] == "not done"
     assert lines[("logic", "rm+lm", "area")]["state"] == "done"
     assert {line["row"] for line in half.lines if line["kind"] == "setting"} == {"rm+lm", "rm", "lm", "no-pmp"}
