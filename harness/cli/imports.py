@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -60,9 +61,10 @@ def import_asset(what: str, path: Path, *, name: str, licence: str, source: str,
     store.create()
     if record is not None:  # other words, or its files were dropped: made again
         store.discard(record)
-    how = {**how_of(Runtime()), "imported": {**words, "path": str(path.resolve())}}
+    how = {**how_of(Runtime()), "imported": {**words, "path": os.path.realpath(path)}}
     summary = execute_in(store, Runtime(), [stage], everything=[stage], how=how)
     if summary.interrupted:
+        errors().print("interrupted; nothing was imported")
         return INTERRUPTED
     for outcome in summary.failed:
         errors().print(f"failed: {outcome.task.label}: {outcome.reason}", markup=False, soft_wrap=True, style="red")

@@ -47,7 +47,8 @@ def report_on(workspace: Workspace) -> Report:
         record = store.record(stage.kind, stage.fingerprint)
         if record is not None:
             store.discard(record)
-        execute(workspace, [stage], everything=[*plan.stages, stage])
+        if execute(workspace, [stage], everything=[*plan.stages, stage]).interrupted:
+            raise KeyboardInterrupt
     seen = overview(plan, store, stage)
     write_index(plan, workspace.reports)
     files = write.write_report(plan, store, stage, workspace.reports, seen=seen)

@@ -121,6 +121,7 @@ class Runner:
             summary.interrupted = True
             for outcome in self._executor.close(interrupt=True):
                 self._take(outcome, summary)
+            self._pending |= {key: self._known[key] for key in self._running}  # what was just being started
         summary.blocked = list(self._pending.values())
         return summary
 

@@ -78,7 +78,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "sync": ["recipe", "--set", "--workdir"],
         "ui": ["recipe", "--set", "--workdir", "--port"],
         "import": ["kind", "path", "--name", "--licence", "--source", "--workdir"],
-        "ls": ["--workdir", "--kind", "--json"],
+        "ls": ["kind", "--workdir", "--kind", "--json"],
         "compare": ["first", "second", "--workdir", "--json"],
         "show": ["stage", "--workdir", "--command", "--json"],
         "diff": ["first", "second", "--workdir"],
