@@ -156,7 +156,11 @@ class EventFollower:
         begin, content = self._file.tell(), self._file.read()
         whole = content.rfind(b"\n") + 1
         self._file.seek(begin + whole)  # the next attempt cuts off what is not
-        return [_event(line, path, "one of its lines is not") for line in content[:whole].splitlines()]
+        try:
+            return [_event(line, path, "one of its lines is not") for line in content[:whole].splitlines()]
+        except StoreError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the file read last."""

@@ -107,6 +107,8 @@ class LiveView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._show(self._end)
+        for running in self._running.values():
+            running.close()
 
     def started(self, task: Task) -> None:
         self._running[task.fingerprint] = _Running(task, self._store)
