@@ -141,7 +141,7 @@ def _needed(made: Table, console: Console) -> int:
     """Columns of a terminal that a leaderboard needs, with long names folded and nothing else."""
     longest = max(cell_len(str(cell)) for cell in made.columns[0].cells)
     whole = console.measure(made, options=console.options.update(width=UNBOUNDED)).maximum
-    return whole - max(0, longest - NAME_WIDTH) - made.padding[1]  # nothing stands in the last column's
+    return whole - max(0, longest - NAME_WIDTH)
 
 
 def _table(board: Board, columns: Sequence[str], *, grey: bool) -> Table:
@@ -149,6 +149,7 @@ def _table(board: Board, columns: Sequence[str], *, grey: bool) -> Table:
     numbers = [column for column in columns if column != "seeds"]
     title = f"{board.title} (with {100 * level:g} % intervals)"
     made = table(title, "setting", *map(_title, columns), right=tuple(map(_title, numbers)))
+    made.pad_edge = False
     for column in made.columns[1:]:
         column.no_wrap = True
     main = "best_of_n" if "best_of_n" in board.evaluations else "pair_accuracy"

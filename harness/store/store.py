@@ -81,6 +81,7 @@ class Store:
 
     Raises:
         StoreError: the folder holds a store of another schema, or cannot be written.
+        OSError: its path is none that can be read.
     """
 
     def __init__(self, root: Path, *, grace: float = GRACE_SECONDS) -> None:
@@ -91,11 +92,7 @@ class Store:
             schema = read_json(marker)["schema"]
         except (FileNotFoundError, NotADirectoryError):  # not created yet
             return
-        except OSError as error:
-            raise StoreError(
-                "the workdir must be readable", f"{marker}: {error.strerror}", "choose another --workdir"
-            ) from None
-        except (ValueError, KeyError, TypeError):
+        except (IsADirectoryError, ValueError, KeyError, TypeError):
             schema = "unreadable"
         if schema != SCHEMA:
             raise StoreError(
