@@ -12,7 +12,7 @@ from harness.cli.lock import resolve, unresolved
 from harness.errors import ProblemList, StoreError
 from harness.plan.forks import NO_FORKS, base_problems, forks_of
 from harness.plan.graph import Stage
-from harness.plan.imports import NO_IMPORTS, import_problems, imports_of
+from harness.plan.imports import NO_IMPORTS, import_problems, survey_imports
 from harness.plan.plan import Plan, Work, make_plan, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.recipe.lock import read_lock
@@ -71,9 +71,10 @@ def open_workspace(
     folder = workdir or Path(loaded.recipe.runtime.workdir)
     where = "--workdir" if workdir is not None else loaded.where("runtime.workdir")
     unusable = workdir_problems(folder / STORE, where, writes=writes)
-    imports = NO_IMPORTS if unusable else imports_of(Store(folder / STORE))
+    imports, damage = (NO_IMPORTS, []) if unusable else survey_imports(Store(folder / STORE))
     forks, unfit = (NO_FORKS, []) if unusable else forks_of(loaded, Store(folder / STORE))
-    problems = missing_packages(loaded) + (unusable or [*import_problems(loaded, imports), *unfit])
+    unknown = import_problems(loaded, imports)
+    problems = missing_packages(loaded) + (unusable or [*unknown, *(damage if unknown else ()), *unfit])
     if problems:
         raise ProblemList([*problems, *(gpu_problems(loaded) if runs else ())])
     commits = read_lock(recipe)

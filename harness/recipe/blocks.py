@@ -30,6 +30,7 @@ from harness.recipe.fields import (
     Positive,
     as_tuple,
     problem,
+    without_nulls,
 )
 from harness.recipe.models import (
     FolderModel,
@@ -367,4 +368,6 @@ class Evaluate(Block):
         "length",
         "ngrams",
     )
-    imported: dict[Name, ImportedRow] = Field(default_factory=dict, description="Rows of the board from outside.")
+    imported: Annotated[
+        dict[Name, ImportedRow], BeforeValidator(without_nulls, json_schema_input_type=dict[Name, ImportedRow | None])
+    ] = Field(default_factory=dict, description="Rows of the board from outside.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import (
@@ -72,6 +72,11 @@ STAGE_KINDS = (
 )
 
 CODE = "code"  # what results call the held-out code pairs, beside the tasks
+
+
+def without_nulls(value: Any) -> Any:
+    """Named entries without those that null removes from what a recipe extends."""
+    return {name: entry for name, entry in value.items() if entry is not None} if isinstance(value, Mapping) else value
 
 
 def as_tuple(value: Any) -> Any:
