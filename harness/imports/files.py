@@ -25,6 +25,7 @@ MOST_LINE = 64 << 20
 MOST_ROWS = 20_000_000
 MOST_JSON = 128 << 20  # a checkpoint's tokenizer or configuration
 BATCH_ROWS = 1_000
+MOST_DIGITS = 1_000  # of a whole number; Python itself refuses to read more than 4,300
 
 TABLES = (".jsonl", ".jsonl.gz", ".parquet")
 FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -150,10 +151,16 @@ def _lines(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[str, Any]]:
             raise DataError(f"a file may unpack to {MOST_BYTES:,} bytes", "it is larger", "split it", place)
         if line.strip():
             try:
-                row = json.loads(line)
+                row = json.loads(line, parse_int=_whole_number)
             except (ValueError, RecursionError) as error:
                 raise DataError("a line must be JSON", f"it is not ({error})", "correct the file", place) from None
             yield place, row
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number has {len(text):,} digits and not up to {MOST_DIGITS:,}: {text[:20]}...")
+    return int(text)
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
