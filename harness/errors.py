@@ -25,6 +25,8 @@ def reason_of(error: BaseException) -> str:
     """What an exception of a library says, on one line: all its lines, since the reason often stands in the second."""
     lines = [line.strip() for line in str(error).splitlines()]
     told = " ".join(line for line in lines if line) or type(error).__name__
+    if isinstance(error, KeyError):  # which says its key and nothing else
+        told = f"there is no {told}"
     return told if len(told) <= LONGEST_REASON else told[: LONGEST_REASON - 3] + "..."
 
 

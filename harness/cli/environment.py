@@ -9,7 +9,7 @@ import errno
 import importlib
 import importlib.util
 import tempfile
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,26 @@ def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, Hashable]]:
         yield path, plugin_digest, kind
     for path, model in models_of(experiment):
         yield path, resolve_model, model
+
+
+def hub_problems(to_run: Iterable[Stage]) -> list[HarnessError]:
+    """Models of a hub that are neither in its cache nor to be had now, before anything is computed for them."""
+    asked = {
+        (stage.spec["id"], stage.spec["revision"]): stage
+        for stage in to_run
+        if stage.kind == "pretrained" and stage.spec["source"] == "hub"
+    }
+    if not asked:
+        return []
+    from harness.models.hub import require_hub_model
+
+    problems: list[HarnessError] = []
+    for (model, commit), stage in asked.items():
+        try:
+            require_hub_model(model, commit)
+        except MissingRequirement as error:
+            problems.append(MissingRequirement(error.rule, error.value, error.remedy, stage.label))
+    return problems
 
 
 def _look_for_generator(kind: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import errors, output
+from harness.cli.console import output
 from harness.cli.environment import workdir_problems
 from harness.cli.execute import execute_in
 from harness.cli.workspace import STORE
@@ -64,8 +64,7 @@ def import_asset(what: str, path: Path, *, name: str, licence: str, source: str,
     summary = execute_in(store, Runtime(), [stage], everything=[stage], how=how)
     if summary.interrupted:
         return INTERRUPTED
-    for outcome in summary.failed:
-        errors().print(f"failed: {outcome.task.label}: {outcome.reason}", markup=False, soft_wrap=True, style="red")
+    if summary.failed:
         return FAILED
     made = store.record(stage.kind, stage.fingerprint)
     assert made is not None

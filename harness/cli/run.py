@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from harness.cli.console import errors, output
-from harness.cli.environment import engine_problems, gpu_problems
+from harness.cli.environment import engine_problems, gpu_problems, hub_problems
 from harness.cli.execute import execute
 from harness.cli.plan import disk_warning
 from harness.cli.report import print_report, report_on
@@ -34,6 +34,7 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
         *_budget_problems(workspace, work),
         *gpu_problems(workspace.plan.loaded, work.to_run),
         *engine_problems(work.to_run),
+        *hub_problems(work.to_run),
     ]
     if problems:
         raise ProblemList(problems)

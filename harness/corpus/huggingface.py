@@ -9,9 +9,8 @@ import pyarrow as pa
 
 from harness.corpus.tables import row_of, sizes_of
 from harness.corpus.tally import Tally
-from harness.errors import DataError, MissingRequirement
+from harness.errors import DataError, MissingRequirement, reason_of
 from harness.plan.sources import needs_hub
-from harness.plan.text_files import reason_of
 
 _BATCH_ROWS = 100
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.corpus.document import Document
 from harness.corpus.tally import Tally
-from harness.errors import DataError
+from harness.errors import DataError, reason_of
 from harness.plan.files import SourceFile, column_bytes, is_of
 from harness.plan.text_files import (
     LONGEST_LINE,
@@ -22,7 +22,6 @@ from harness.plan.text_files import (
     most_unpacked,
     parse_json,
     read_lines,
-    reason_of,
     too_large,
     with_line_feeds,
 )

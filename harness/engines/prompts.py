@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from harness.engines.base import Request
 from harness.engines.literal_text import LiteralText
+from harness.engines.templates import render, require_reproducible
 from harness.errors import DataError, RecipeError
 
 Format = Literal["raw", "chat"]
@@ -45,6 +46,7 @@ class PromptReader:
 
     Raises:
         RecipeError: "chat" is asked of a model without a chat template, or the tokenizer is not a fast one.
+        DataError: the template draws at random.
     """
 
     def __init__(self, tokenizer: Any, *, prompt_format: Format, context: int) -> None:
@@ -60,6 +62,8 @@ class PromptReader:
                 f"{tokenizer.name_or_path} has a {type(tokenizer).__name__}",
                 "convert it to a tokenizer.json",
             )
+        if prompt_format == "chat":
+            require_reproducible(tokenizer.chat_template)
         self._tokenizer = tokenizer
         self._literal = LiteralText(
             tokenizer.backend_tokenizer,
@@ -121,8 +125,7 @@ class PromptReader:
     def _applied(self, *turns: str, asks: bool = True) -> str:
         """A conversation, which the user begins; `asks` for an answer."""
         said = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(turns)]
-        rendered: str = self._tokenizer.apply_chat_template(said, add_generation_prompt=asks, tokenize=False)
-        return rendered
+        return render(self._tokenizer, said, asks=asks)
 
     def _encode(self, text: str) -> list[int]:
         return self._literal.encode([text])[0]

@@ -11,7 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from harness.errors import DataError
+from harness.engines.templates import render
+from harness.errors import DataError, reason_of
+from harness.plan.text_files import parse_json
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 
@@ -81,15 +83,7 @@ class ChatTemplate:
         return self._rendered([{"role": role, "content": text} for role, text in said], add_generation_prompt=False)
 
     def _rendered(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        from jinja2 import TemplateError
-
-        try:
-            text = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=add_generation_prompt
-            )
-        except (TemplateError, TypeError, ValueError) as error:
-            raise DataError("a chat template must render", f"it says: {error}", "use `text: raw`") from None
-        return str(text)
+        return render(self._tokenizer, messages, asks=add_generation_prompt)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -111,9 +105,11 @@ def _settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        settings: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        settings = None
+        settings: Any = parse_json(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            "tokenizer_config.json must be JSON", f"it is not ({reason_of(error)})", "fetch it again"
+        ) from None
     if not isinstance(settings, dict):
         raise DataError("tokenizer_config.json must be a mapping", "it is not", "fetch it again")
     return settings

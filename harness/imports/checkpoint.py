@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from harness.errors import DataError, HarnessError
+from harness.engines.templates import TODAY, reads_clock, require_reproducible
+from harness.errors import DataError, HarnessError, reason_of
 from harness.imports.chat import ChatTemplate
 from harness.models.reward_model import DESCRIPTION_FILE, HEAD_FILE, RewardModel
+from harness.models.sources import NOT_LOADED
+from harness.plan.model_sources import read_configuration, weight_files
 
 SCORE = "score.weight"
 CLASSIFIER, BIAS = "ForSequenceClassification", "score.bias"
@@ -39,17 +43,17 @@ def convert_checkpoint(folder: Path, *, model: Path, tokenizer: Path, chat: Path
     Raises:
         DataError: the folder holds no such reward model, or its parts do not fit each other.
     """
-    configuration = _configuration(folder / "config.json")
+    configuration = _configuration(folder)
     dtype = torch.float32  # what `RewardModel.save` writes
     if not (folder / HEAD_FILE).is_file():
         dtype = _as_own_form(folder, configuration)
     try:
         reward_model = RewardModel.load(folder, dtype=dtype)
     except HarnessError as error:
-        raise DataError("a checkpoint must load as a reward model", error.one_line(), "look at its files") from None
-    except (ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        told = str(error).splitlines()[0]
-        raise DataError("a checkpoint must load as a reward model", f"it says: {told}", "look at its files") from None
+        raise DataError(error.rule, error.value.replace(str(folder), "it"), error.remedy) from None
+    except (*NOT_LOADED, SafetensorError) as error:
+        value = f"it says: {reason_of(error)}"
+        raise DataError("a checkpoint must load as a reward model", value, "look at its files") from None
     words = _read_tokenizer(folder / "tokenizer.json")
     rows = reward_model.backbone.get_input_embeddings().weight.shape[0]
     largest = max(words.get_vocab(with_added_tokens=True).values(), default=-1)
@@ -59,6 +63,8 @@ def convert_checkpoint(folder: Path, *, model: Path, tokenizer: Path, chat: Path
     shutil.copyfile(folder / "tokenizer.json", tokenizer)
     template = ChatTemplate.of_folder(folder)
     if template is not None:
+        require_reproducible(template.template)
+        replace(template, tokenizer=tokenizer).turns()  # or every stage that reads by it would fail
         template.save(chat)
     text = reward_model.backbone.config.get_text_config()
     layers = sum(one.numel() for one in reward_model.backbone.base_model.parameters())
@@ -70,15 +76,13 @@ def convert_checkpoint(folder: Path, *, model: Path, tokenizer: Path, chat: Path
         "layer_parameters": layers - rows * text.hidden_size,
         "precision": str(reward_model.backbone.dtype).removeprefix("torch."),
         "chat": template is not None,
+        **({"chat_day": TODAY.date().isoformat()} if template is not None and reads_clock(template.template) else {}),
     }
 
 
-def _configuration(path: Path) -> dict[str, Any]:
-    try:
-        configuration: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        configuration = None
-    if not isinstance(configuration, dict) or not isinstance(configuration.get("model_type"), str):
+def _configuration(folder: Path) -> dict[str, Any]:
+    configuration = read_configuration(folder)
+    if not isinstance(configuration.get("model_type"), str):
         raise DataError("config.json must name a model_type", "it does not", "use a checkpoint of transformers")
     for key, what in (("auto_map", "code of its own"), ("quantization_config", "quantised weights")):
         if configuration.get(key):
@@ -106,26 +110,9 @@ def _as_own_form(folder: Path, configuration: dict[str, Any]) -> torch.dtype:
     return weight.dtype
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The weight files, those the index names and no others."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return [folder / "model.safetensors"]
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise DataError(
-            "model.safetensors.index.json must map weights to files", "it does not", "fetch it again"
-        ) from None
-    for name in names:
-        if not isinstance(name, str) or "/" in name or "\\" in name or not (folder / name).is_file():
-            raise DataError("an index must name files of its folder", f"it names {name!r}", "fetch them all") from None
-    return [folder / name for name in names]
-
-
 def _score_weight(folder: Path) -> torch.Tensor:
     found: torch.Tensor | None = None
-    for path in _weight_files(folder):
+    for path in (folder / name for name in weight_files(folder)):
         try:
             with safe_open(path, framework="pt") as file:
                 names = set(file.keys())
@@ -144,5 +131,5 @@ def _read_tokenizer(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001  the library raises plain Exception for a file it cannot read
-        told = str(error).splitlines()[0] if str(error) else "unreadable"
-        raise DataError("tokenizer.json must be one of the tokenizers library", told, "convert the tokenizer") from None
+        rule, told = "tokenizer.json must be one of the tokenizers library", reason_of(error)
+        raise DataError(rule, told, "convert the tokenizer") from None

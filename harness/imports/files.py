@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
-import re
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
-from harness.errors import DataError, HarnessError, RecipeError
+from harness.errors import DataError, HarnessError, RecipeError, reason_of
+from harness.plan.model_sources import weight_files
+from harness.plan.text_files import parse_json
 from harness.store.identity import file_digest, fingerprint
 
 # Bounds that only a mistake or an attack passes: a small archive may unpack to more than any disk holds.
@@ -25,11 +26,18 @@ MOST_LINE = 64 << 20
 MOST_ROWS = 20_000_000
 MOST_JSON = 128 << 20  # a checkpoint's tokenizer or configuration
 BATCH_ROWS = 1_000
-MOST_DIGITS = 1_000  # of a whole number; Python itself refuses to read more than 4,300
 
 TABLES = (".jsonl", ".jsonl.gz", ".parquet")
 FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"pool": TABLES, "pairs": TABLES, "scores": (*TABLES, ".csv"), "checkpoint": ()}
+)
+COLUMNS: Mapping[str, Set[str]] = MappingProxyType(
+    {
+        "pool": {"id", "cluster", "question", "candidates"}
+        | {"problem", "index", "prompt", "text", "answer", "correct", "error_type", "seen", "source"},
+        "pairs": {"id", "cluster", "prompt", "chosen", "rejected", "detail"},
+        "scores": {"task", "problem", "candidate", "score"},
+    }
 )
 NEEDED_FILES = ("config.json", "tokenizer.json")
 OPTIONAL_FILES = (
@@ -39,7 +47,6 @@ OPTIONAL_FILES = (
     "reward_head.safetensors",
     "reward_model.json",
 )
-WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 
 
 def content_files(kind: str, path: Path) -> dict[str, Path]:
@@ -63,11 +70,7 @@ def content_files(kind: str, path: Path) -> dict[str, Path]:
 def _checkpoint_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise _wrong("a checkpoint must be a folder", f"there is no folder {folder}", "correct the path", folder)
-    names = sorted(one.name for one in folder.iterdir() if WEIGHTS.fullmatch(one.name))
-    if not names:
-        raise _wrong(
-            "a checkpoint must hold model.safetensors", "there is none", "convert its weights to safetensors", folder
-        )
+    names = weight_files(folder)
     absent = [name for name in NEEDED_FILES if not (folder / name).is_file()]
     if absent:
         raise _wrong(
@@ -108,14 +111,17 @@ def copy_content(kind: str, path: Path, target: Path) -> Path:
     return target if kind == "checkpoint" else target / next(iter(files))
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_rows(path: Path, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(place in the file, row) of a table, in order.
+
+    Args:
+        kind: of import; other columns than `COLUMNS` has for it are not read where the format allows.
 
     Raises:
         DataError: the file cannot be read, a row is no mapping, or a bound is passed.
     """
     number = 0
-    for place, row in _READERS[path.name.partition(".")[2]](path):
+    for place, row in _READERS[path.name.partition(".")[2]](path, COLUMNS[kind]):
         number += 1
         if number > MOST_ROWS:
             raise DataError(f"a file may hold {MOST_ROWS:,} rows", "it holds more", "split it")
@@ -126,12 +132,12 @@ def read_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         raise DataError("a file must hold rows", "it holds none", "look at the file")
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+def _json_lines(path: Path, columns: Set[str]) -> Iterator[tuple[str, Any]]:
     with path.open("rb") as file:
         yield from _lines(file)
 
 
-def _packed_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+def _packed_json_lines(path: Path, columns: Set[str]) -> Iterator[tuple[str, Any]]:
     try:
         with gzip.open(path, "rb") as file:
             yield from _lines(file)
@@ -149,46 +155,83 @@ def _lines(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[str, Any]]:
             raise DataError(f"a line may hold {MOST_LINE:,} bytes", "it is longer", "split the file", place)
         if size > MOST_BYTES:
             raise DataError(f"a file may unpack to {MOST_BYTES:,} bytes", "it is larger", "split it", place)
+        if number > MOST_ROWS:  # of empty lines a small file may hold more than anybody waits for
+            raise DataError(f"a file may hold {MOST_ROWS:,} lines", "it holds more", "split it", place)
         if line.strip():
             try:
-                row = json.loads(line, parse_int=_whole_number)
+                row = parse_json(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except (ValueError, RecursionError) as error:
-                raise DataError("a line must be JSON", f"it is not ({error})", "correct the file", place) from None
+                value = f"it is not ({reason_of(error)})"
+                raise DataError("a line must be JSON in UTF-8", value, "correct the file", place) from None
             yield place, row
 
 
-def _whole_number(text: str) -> int:
-    if len(text) > MOST_DIGITS:
-        raise ValueError(f"a number has {len(text):,} digits and not up to {MOST_DIGITS:,}: {text[:20]}...")
-    return int(text)
+def _parquet(path: Path, columns: Set[str]) -> Iterator[tuple[str, Any]]:
+    """Rows of a Parquet file: the named columns alone, so that nothing else in it can be damaged or large.
 
-
-def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
+    Texts stay dictionaries while they are read: in a small file one long text may stand in every row.
+    """
     import pyarrow
     import pyarrow.parquet
 
     number = size = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                size += batch.nbytes
+            names = file.schema_arrow.names
+            _check_columns(names)
+            texts = [field.name for field in file.schema_arrow if pyarrow.types.is_string(field.type)]
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[name for name in names if name in columns]):
+                size += _unpacked(batch)
                 if size > MOST_BYTES:
                     raise DataError(f"a file may unpack to {MOST_BYTES:,} bytes", "it is larger", "split it")
-                for row in batch.to_pylist():
+                for at in range(batch.num_rows):
                     number += 1
-                    yield f"row {number:,}", row
+                    yield f"row {number:,}", _parquet_row(batch, at, f"row {number:,}")
     except (pyarrow.ArrowException, OSError) as error:
-        told = str(error).splitlines()[0]
-        raise DataError("a .parquet file must be whole", f"it is not ({told})", "fetch it again") from None
+        raise DataError("a .parquet file must be whole", f"it is not ({reason_of(error)})", "fetch it again") from None
 
 
-def _csv(path: Path) -> Iterator[tuple[str, Any]]:
+def _unpacked(batch: Any) -> int:
+    """Bytes of a batch once its dictionaries are texts."""
+    import pyarrow
+    import pyarrow.compute
+
+    size = 0
+    for column in batch.columns:
+        if pyarrow.types.is_dictionary(column.type):
+            lengths = pyarrow.compute.binary_length(column.dictionary.cast(pyarrow.binary()))
+            size += pyarrow.compute.sum(lengths.take(column.indices)).as_py() or 0
+        else:
+            size += column.nbytes
+    return size
+
+
+def _parquet_row(batch: Any, at: int, place: str) -> dict[str, Any]:
+    row = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[name] = column[at].as_py()
+        except (ValueError, OverflowError) as error:  # no UTF-8, a date beyond those of Python
+            value = f"`{name}` is not ({reason_of(error)})"
+            raise DataError("a value must be readable", value, "correct the file", place) from None
+    return row
+
+
+def _check_columns(names: Sequence[str]) -> None:
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
+    if twice:
+        raise DataError("a column must stand once", f"{twice[0]!r} stands twice", "rename or drop one")
+
+
+def _csv(path: Path, columns: Set[str]) -> Iterator[tuple[str, Any]]:
     """Rows of a CSV file with a header; numbers stay texts."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
+            _check_columns(reader.fieldnames or ())
             for row in reader:
-                yield f"line {reader.line_num:,}", {key: value for key, value in row.items() if key is not None}
+                yield f"line {reader.line_num:,}", {key: row[key] for key in row if key in columns}
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError("a .csv file must be CSV in UTF-8", f"it is not ({error})", "convert it") from None
 

@@ -12,12 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import MissingRequirement
-from harness.plan.model_sources import model_files
+from harness.plan.model_sources import model_files, read_configuration, weight_files
 from harness.store.identity import file_digest
 
-CONFIGURATION = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 SOURCE_FILE = "source.json"
 """Written last by whatever makes a model's folder: what it was made from, and what was found."""
 
@@ -46,29 +43,8 @@ def require_model(source: str) -> None:
 
 
 def _require_files(folder: Path) -> None:
-    if not (folder / CONFIGURATION).is_file():
-        raise MissingRequirement(
-            f"a model's folder must hold {CONFIGURATION}", f"{folder} does not", "name the folder of a model"
-        )
-    missing = sorted(name for name in _weight_files(folder) if not (folder / name).is_file())
-    if missing:
-        raise MissingRequirement(
-            "a model's folder must hold its weights as safetensors",
-            f"{folder} lacks {', '.join(missing)}",
-            "fetch the model again, or convert its weights to safetensors",
-        )
-
-
-def _weight_files(folder: Path) -> set[str]:
-    index = folder / INDEX
-    if not index.is_file():
-        return {WEIGHTS}
-    try:
-        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MissingRequirement(
-            "a model's index must be JSON with a `weight_map`", f"{index} is not: {error}", "fetch the model again"
-        ) from error
+    read_configuration(folder)
+    weight_files(folder)
 
 
 def is_complete(folder: Path, facts: Mapping[str, str]) -> bool:

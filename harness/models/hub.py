@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HTTPError
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever client it uses
 
 from harness.errors import MissingRequirement, reason_of
-from harness.plan.model_sources import FILES
+from harness.plan.model_sources import CONFIGURATION, FILES
 from harness.recipe.lock import is_commit
 
 # The library lets errors of the network through as its HTTP client raises them.
@@ -31,6 +31,16 @@ def resolve_revision(model: str, revision: str) -> str:
     if commit is None or not is_commit(commit):
         raise _unanswered(model, revision, ValueError(f"its commit is {commit!r}"))
     return commit
+
+
+def require_hub_model(model: str, commit: str) -> None:
+    """That a model's files at a commit are in the hub's cache, or the hub has them.
+
+    Raises:
+        MissingRequirement: the hub does not answer, or knows no such model or commit.
+    """
+    if not isinstance(try_to_load_from_cache(model, CONFIGURATION, revision=commit), str):
+        resolve_revision(model, commit)
 
 
 def fetch_hub_model(model: str, revision: str) -> Path:

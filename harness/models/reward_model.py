@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from harness.errors import CorruptArtifact, RecipeError
 from harness.models.attention import (
@@ -205,15 +205,23 @@ class RewardModel(nn.Module):
         )
 
 
-def add_fresh_head(directory: Path) -> dict[str, Any]:
+def add_fresh_head(directory: Path, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """Put a head that knows nothing beside a model from elsewhere, so that `RewardModel.load` reads the folder.
 
-    Its weights are zero: whoever trains it draws them anew.
+    Its weights are zero: whoever trains it draws them anew. That the model can be loaded, trained on packed rows and
+    saved is seen here, and not when a training ends.
 
     Returns:
         `parameters`: weights of the backbone, tied ones once; `model_type`; `shape` where it can be counted.
+
+    Raises:
+        MissingRequirement: it cannot be loaded, or not be saved again.
+        CorruptArtifact: its weights are not those of its configuration.
+        RecipeError: its attention or output layer cannot be reproduced on packed rows.
     """
-    configuration = AutoConfig.from_pretrained(directory)
+    backbone = load_causal_model(directory, trust_remote_code=trust_remote_code, weights=False)
+    _require_supported(backbone)
+    configuration = backbone.config
     hidden_size = configuration.get_text_config().hidden_size
     save_file({"weight": torch.zeros(1, hidden_size)}, directory / HEAD_FILE)
     (directory / DESCRIPTION_FILE).write_text(json.dumps({"has_head": False}) + "\n", encoding="utf-8")

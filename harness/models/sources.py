@@ -8,27 +8,48 @@ rewards or training.
 
 from __future__ import annotations
 
+import re
+import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     LlamaConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
 )
 
-from harness.errors import CorruptArtifact, MissingRequirement, RecipeError
+from harness.errors import CorruptArtifact, MissingRequirement, RecipeError, reason_of
 from harness.models.attention import attention_to_load
 from harness.models.folder import require_model
 
 Family = Literal["llama", "qwen2"]
+
+# What transformers raises for files it cannot make a model of, besides its own checks (ValueError): it reads keys,
+# calls code and builds modules by what they say.
+NOT_LOADED = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    ArithmeticError,
+    RuntimeError,
+    StrictDataclassError,
+)
+# Buffers that older versions saved, the score layer that a classifier has instead of a language-model head, and that.
+IGNORED_WEIGHTS = re.compile(r"rotary_emb\.inv_freq$|attn\.(masked_)?bias$|position_ids$|^score\.weight$|^lm_head\.")
+TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def tiny_model(
@@ -75,6 +96,7 @@ def load_causal_model(
     *,
     trust_remote_code: bool = False,
     dtype: torch.dtype = torch.float32,
+    weights: bool = True,
 ) -> PreTrainedModel:
     """A causal language model from a local folder or the hub, safetensors only.
 
@@ -83,6 +105,7 @@ def load_causal_model(
         revision: hub commit; a folder has none.
         trust_remote_code: run code shipped with the model. Off unless the recipe says so.
         dtype: of the weights. Training keeps fp32 weights and lowers precision by autocast.
+        weights: False makes the model without their values, on the meta device: to see that it can be loaded.
 
     Raises:
         MissingRequirement: nothing can be loaded from there, or not as safetensors.
@@ -100,12 +123,13 @@ def load_causal_model(
             dtype=dtype,
             attn_implementation=attention_to_load(configuration),
             output_loading_info=True,
+            **({} if weights else {"device_map": {"": "meta"}}),
         )
     except SafetensorError as error:
         raise CorruptArtifact(
             "a model's weights must be whole", f"loading {source!s} failed: {error}", "fetch the model again"
         ) from error
-    except (OSError, ValueError) as error:
+    except NOT_LOADED as error:
         raise _not_loaded(source, error) from error
     if report["missing_keys"]:  # the library would draw them at random and only warn
         missing = sorted(report["missing_keys"])
@@ -114,7 +138,40 @@ def load_causal_model(
             f"{source!s} lacks {len(missing)} of them, e.g. {missing[0]}",
             "fetch the model again",
         )
+    surplus = sorted(name for name in report["unexpected_keys"] if not IGNORED_WEIGHTS.search(name))
+    if surplus:  # the library would leave them out: adapters that were not merged, more layers than configured
+        raise CorruptArtifact(
+            "a model's weights must be those of its configuration",
+            f"{source!s} has {len(surplus)} more, e.g. {surplus[0]}",
+            "merge adapters into the weights, or correct config.json",
+        )
+    _make_savable(model, source)
     return without_dropout(model)
+
+
+def _make_savable(model: PreTrainedModel, source: str | Path) -> None:
+    """See now that the library will save this model, which it checks only when a training is over.
+
+    Sampling values that contradict one another, as some models are published with, are dropped: nothing reads them.
+
+    Raises:
+        MissingRequirement: its configuration cannot be saved.
+    """
+    try:
+        model.generation_config.validate(strict=True)
+    except ValueError:
+        kept = {name: getattr(model.generation_config, name) for name in TOKEN_IDS}
+        model.generation_config = GenerationConfig(**kept)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            model.config.save_pretrained(folder)
+            model.generation_config.save_pretrained(folder)
+        except NOT_LOADED as error:
+            raise MissingRequirement(
+                "a model's configuration must be one that can be saved again",
+                f"that of {source!s} cannot: {reason_of(error)}",
+                "correct its config.json",
+            ) from error
 
 
 def load_tokenizer(source: str | Path, revision: str | None = None, *, trust_remote_code: bool = False) -> Any:
@@ -126,10 +183,10 @@ def load_tokenizer(source: str | Path, revision: str | None = None, *, trust_rem
     require_model(str(source))
     try:
         return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
+    except NOT_LOADED as error:
         raise MissingRequirement(
             "a model that reads text needs its tokenizer",
-            f"loading the one of {source!s} failed: {_first_line(error)}",
+            f"loading the one of {source!s} failed: {reason_of(error)}",
             "put the tokenizer's files beside the weights",
         ) from error
 
@@ -164,13 +221,9 @@ def context_tokens(configuration: PreTrainedConfig, asked: int | None) -> int:
 def _not_loaded(source: str | Path, error: Exception) -> MissingRequirement:
     return MissingRequirement(
         "a model must be a folder or a hub id with a configuration and safetensors weights",
-        f"loading {source!s} failed: {_first_line(error)}",
+        f"loading {source!s} failed: {reason_of(error)}",
         "check the name, the revision and the network, or convert the weights to safetensors",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def without_dropout(model: PreTrainedModel) -> PreTrainedModel:

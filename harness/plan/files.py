@@ -17,8 +17,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from harness.errors import DataError, MissingRequirement
-from harness.plan.text_files import LONGEST_LINE, UNREADABLE, RepeatedKeyError, parse_json, read_lines, reason_of
+from harness.errors import DataError, MissingRequirement, reason_of
+from harness.plan.text_files import LONGEST_LINE, UNREADABLE, RepeatedKeyError, parse_json, read_lines
 from harness.recipe.corpus import LANGUAGES
 
 # What a folder given to a kind of corpus is searched for.

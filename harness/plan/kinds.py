@@ -53,6 +53,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             code_version=1,
             sources=(
                 "models",
+                "engines/templates.py",
                 "imports/files.py",
                 "imports/chat.py",
                 "imports/checkpoint.py",
@@ -77,6 +78,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "models/attention.py",
                 "models/losses.py",
                 "models/packing.py",
+                "engines/templates.py",
                 "imports/chat.py",
                 "stages/pretrained.py",
             ),
@@ -179,6 +181,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             sources=(
                 "imports/chat.py",
                 "engines/literal_text.py",
+                "engines/templates.py",
                 "stages/end_tokens.py",
                 "stages/tokenise.py",
                 "stages/encode.py",

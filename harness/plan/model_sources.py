@@ -6,22 +6,30 @@ Reads files and the hub's local cache; asks no network and imports no library of
 from __future__ import annotations
 
 import functools
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harness.errors import MissingRequirement
+from harness.errors import MissingRequirement, reason_of
 from harness.plan.packaged import PACKAGED
+from harness.plan.text_files import parse_json
 from harness.recipe.lock import Commits
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel
 from harness.store.identity import file_digest
 
 CONFIGURATION, TOKENIZER = "config.json", "tokenizer.json"
-FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
-"""What of a folder belongs to a model. Weights in any other form than safetensors are never read."""
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+FILES = ("*.safetensors", *BESIDE_WEIGHTS)
+"""What of a hub's model is fetched. Weights in any other form than safetensors are never read."""
+
+_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+MOST_CONFIGURATION = 16 << 20  # bytes
+# What no model has: a configuration beyond it would have a library build layers until the memory is full.
+_MOST = {"num_hidden_layers": 1_024, "hidden_size": 1 << 17, "intermediate_size": 1 << 20, "vocab_size": 1 << 24}
 
 FAMILIES = {"llama": "llama", "qwen2": "qwen2", "mistral": "llama", "gemma2": "llama", "qwen3": "llama"}
 """Which formula counts a model type's weights (`plan/cost.py`)."""
@@ -76,23 +84,104 @@ def resolve_model(
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files of a model's folder, by name."""
-    return sorted({path for pattern in FILES for path in folder.glob(pattern) if path.is_file()})
+    """The files of a model's folder, by name: its weights, and what belongs to them.
+
+    Raises:
+        MissingRequirement: as `weight_files`.
+    """
+    beside = {path for pattern in BESIDE_WEIGHTS for path in folder.glob(pattern) if path.is_file()}
+    return sorted(beside | {folder / name for name in weight_files(folder)})
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the files with a model's weights: those the index names, or the one file where there is no index.
+
+    Whatever reads or digests weights asks here. transformers would prefer the one file, others the index, so a folder
+    that holds both could be two models.
+
+    Raises:
+        MissingRequirement: a file is missing, the index is none, or the folder holds two sets of weights.
+    """
+    names = _indexed(folder / INDEX) if (folder / INDEX).is_file() else {WEIGHTS}
+    missing = sorted(name for name in names if not (folder / name).is_file())
+    if missing:
+        raise MissingRequirement(
+            "a model's folder must hold its weights as safetensors",
+            f"{folder} lacks {', '.join(missing[:3])}",
+            "fetch the model again, or convert its weights to safetensors",
+        )
+    others = sorted(
+        path.name
+        for path in folder.iterdir()
+        if (path.name == WEIGHTS or _SHARD.fullmatch(path.name)) and path.name not in names
+    )
+    if others:
+        raise MissingRequirement(
+            "a model's folder must hold one set of weights",
+            f"{folder} holds {others[0]} beside {', '.join(sorted(names)[:3])}",
+            f"remove the older one (with {INDEX}, if that is the older)",
+        )
+    return sorted(names)
+
+
+def _indexed(index: Path) -> set[str]:
+    try:
+        names = set(parse_json(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise MissingRequirement(
+            "a model's index must be JSON with a `weight_map`",
+            f"{index} is not: {reason_of(error)}",
+            "fetch the model again",
+        ) from None
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or "\\" in name:
+            raise MissingRequirement(
+                "an index must name files of its folder", f"{index} names {name!r}", "fetch the model again"
+            )
+    return names
+
+
+def read_configuration(folder: Path) -> dict[str, Any]:
+    """A model's config.json.
+
+    Raises:
+        MissingRequirement: there is none, it is no JSON mapping, or it describes what no model is.
+    """
+    path = folder / CONFIGURATION
+    if not path.is_file():
+        raise MissingRequirement(
+            f"a model's folder must hold {CONFIGURATION}", f"{folder} does not", "name the folder of a model"
+        )
+    try:
+        if path.stat().st_size > MOST_CONFIGURATION:
+            raise ValueError(f"it holds more than {MOST_CONFIGURATION:,} bytes")
+        configuration = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(configuration, dict):
+            raise ValueError("it holds no mapping")
+    except (OSError, ValueError, RecursionError) as error:
+        raise MissingRequirement(
+            "a model's config.json must be one", f"{path} is not: {reason_of(error)}", "fetch the model again"
+        ) from None
+    inner = configuration.get("text_config")
+    for part in (configuration, inner if isinstance(inner, dict) else {}):
+        for name, most in _MOST.items():
+            value = part.get(name)
+            if isinstance(value, int) and value > most:
+                raise MissingRequirement(
+                    f"`{name}` of a model must not exceed {most:,}", f"{path} says {value:,}", "look at the file"
+                )
+    return configuration
 
 
 def _files(folder: Path) -> dict[str, str]:
-    files = model_files(folder)
-    names = {path.name for path in files}
-    missing = [name for name in (CONFIGURATION, TOKENIZER) if name not in names]
-    if not any(name.endswith(".safetensors") for name in names):
-        missing.append("*.safetensors")
+    missing = [name for name in (CONFIGURATION, TOKENIZER) if not (folder / name).is_file()]
     if missing:
         raise MissingRequirement(
             "a model's folder must hold its configuration, tokenizer and safetensors weights",
             f"{folder} lacks {', '.join(missing)}",
             "correct the path, or convert the model",
         )
-    return {path.name: _digest(path) for path in files}
+    return {path.name: _digest(path) for path in model_files(folder)}
 
 
 def _digest(path: Path) -> str:
@@ -108,12 +197,14 @@ def _digest_of(path: Path, size: int, modified: int) -> str:
 
 def _shape(folder: Path) -> dict[str, Any]:
     """`{"shape": ...}` where the configuration names a decoder whose weights can be counted; else nothing."""
+    config = read_configuration(folder)
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
         return {"shape": shape_of(config)} if config.get("model_type") in FAMILIES else {}
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise MissingRequirement(
-            "a model's config.json must be one", f"{folder / CONFIGURATION} is not: {error}", "fetch the model again"
+            "a model's config.json must be one",
+            f"{folder / CONFIGURATION} lacks {reason_of(error)}",
+            "fetch the model again",
         ) from None
 
 

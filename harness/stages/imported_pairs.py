@@ -14,7 +14,7 @@ from harness.store.artifacts import Pairs
 def run(context: StageContext) -> dict[str, Any]:
     """Check and write."""
     with incoming(context, "pairs") as path:
-        rows = read_pairs(read_rows(path))
+        rows = read_pairs(read_rows(path, "pairs"))
     Pairs(context.directory).write(rows)
     return {
         **provenance(context),

@@ -14,6 +14,6 @@ from harness.store.artifacts import Candidates
 def run(context: StageContext) -> dict[str, Any]:
     """Check and write; the result says what a plan must know of the pool."""
     with incoming(context, "pool") as path:
-        rows = read_pool(read_rows(path))
+        rows = read_pool(read_rows(path, "pool"))
     Candidates(context.directory).write(rows)
     return {**provenance(context), **pool_facts(rows)}

@@ -14,7 +14,7 @@ from harness.store.artifacts import CandidateScores
 def run(context: StageContext) -> dict[str, Any]:
     """Check and write; the result names the tasks that the file is about, [] where it names none."""
     with incoming(context, "scores") as path:
-        rows = read_scores(read_rows(path))
+        rows = read_scores(read_rows(path, "scores"))
     CandidateScores(context.directory).write(rows)
     return {
         **provenance(context),

@@ -30,7 +30,7 @@ def run(context: StageContext) -> dict[str, Any]:
     made = Tokenizer(context.directory)
     made.path.hardlink_to(tokenizer)
     made.special.write_text(json.dumps(special_tokens(model)) + "\n", encoding="utf-8")
-    return facts | add_fresh_head(model)
+    return facts | add_fresh_head(model, trust_remote_code=context.spec.get("trust_remote_code", False))
 
 
 def _bring(context: StageContext, model: Path) -> dict[str, Any]:

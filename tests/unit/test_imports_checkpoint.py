@@ -175,10 +175,11 @@ INDEX = b'{"weight_map": {"score.weight": "../model.safetensors"}}'
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (write("config.json", b"[]"), "config.json must name a model_type"),
-        (write("config.json", b"{"), "config.json must name a model_type"),
-        (edit("config.json", model_type="nonsense"), "must load as a reward model"),
-        (edit("config.json", hidden_size=32), "must load as a reward model"),
+        (write("config.json", b"[]"), "config.json must be one"),
+        (write("config.json", b"{"), "config.json must be one"),
+        (edit("config.json", model_type=None), "config.json must name a model_type"),
+        (edit("config.json", model_type="nonsense"), "model type `nonsense`"),
+        (edit("config.json", hidden_size=32), "loading it failed"),
         (edit("config.json", architectures=["LlamaForCausalLM"]), "must be a ForSequenceClassification or our own"),
         (edit("config.json", auto_map={"AutoConfig": "modeling_evil.Config"}), "code of its own"),
         (edit("config.json", quantization_config={"bits": 4}), "quantised weights"),
@@ -191,7 +192,7 @@ INDEX = b'{"weight_map": {"score.weight": "../model.safetensors"}}'
         (weights(**{"model.layers.1.mlp.up_proj.weight": None}), "must be whole"),
         (write("model.safetensors", b"\x80\x04cos\nsystem\n"), "weights must be whole safetensors"),
         (write("model.safetensors.index.json", INDEX), "an index must name files of its folder"),
-        (write("model.safetensors.index.json", b"{}"), "must map weights to files"),
+        (write("model.safetensors.index.json", b"{}"), "must be JSON with a `weight_map`"),
         (write("tokenizer.json", b"{}"), "tokenizer.json must be one of the tokenizers library"),
         (write("tokenizer_config.json", b"[1]"), "tokenizer_config.json must be a mapping"),
     ],
@@ -199,7 +200,7 @@ INDEX = b'{"weight_map": {"score.weight": "../model.safetensors"}}'
 def test_what_is_no_such_reward_model_is_refused(tmp_path: Path, spoil: Callable[[Path], None], says: str) -> None:
     folder = write_classifier(tmp_path / "published")
     spoil(folder)
-    with pytest.raises(DataError) as refused:
+    with pytest.raises(HarnessError) as refused:
         imported(folder, tmp_path / "imported")
     assert says in str(refused.value)
     assert not (tmp_path / "imported" / "incoming").exists()
@@ -218,7 +219,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_its_files_is_refused_before_anything_runs(tmp_path: Path, absent: str) -> None:
     folder = write_classifier(tmp_path / "published")
     (folder / absent).unlink()
-    with pytest.raises(RecipeError, match=absent.replace(".", r"\.")):
+    with pytest.raises(HarnessError, match=absent.replace(".", r"\.")):
         content_files("checkpoint", folder)
 
 
@@ -242,9 +243,7 @@ def test_links_may_lead_to_a_hubs_blobs_and_nowhere_else(tmp_path: Path) -> None
             "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}>{% endif %}",
             "continuation",
         ),
-        ("{{ raise_exception('no system turn') }}", "must render, but it says: no system turn"),
-        ("{{ messages.__class__.__mro__[1].__subclasses__() }}", "must render"),
-        ("{% for %}", "must render"),
+        ("{% if messages[0].content != 'a' %}{{ raise_exception('not this') }}{% endif %}" + TEMPLATE, "not this"),
     ],
 )
 def test_a_template_that_cannot_be_used_is_told(tmp_path: Path, pairs: Path, template: str, says: str) -> None:
@@ -265,3 +264,49 @@ def test_a_change_while_importing_is_noticed(tmp_path: Path) -> None:
         run(imported_checkpoint, tmp_path / "new", spec, HowToRun(imported={**WORDS, "path": str(folder)}))
     with pytest.raises(DataError, match="dropped or damaged; `harness import checkpoint` again"):
         run(imported_checkpoint, tmp_path / "none", spec)
+
+
+# --------------------------------------------------------------------------------------------- templates from outside
+
+
+def with_template(folder: Path, template: str) -> Path:
+    write_classifier(folder)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**settings, "chat_template": template}), encoding="utf-8")
+    return folder
+
+
+def test_a_template_that_asks_for_the_day_is_told_the_same_one_every_day(tmp_path: Path, pairs: Path) -> None:
+    """Llama 3's do, where there is a clock."""
+    clock = "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}" + TEMPLATE
+    fixed = "26 Jul 2024" + TEMPLATE
+    templates = {"a": clock, "b": fixed}
+    results = [
+        imported(with_template(tmp_path / name, template), tmp_path / f"{name}-in")
+        for name, template in templates.items()
+    ]
+    assert [result.get("chat_day") for result in results] == ["2024-07-26", None]
+    spec = {"content": "pairs", "max_tokens": 512, "text": "chat", "limit": None, "end_token": "none"}
+    ids = []
+    for name in ("a", "b"):
+        run(encode, tmp_path / f"{name}-ids", spec, tokenizer=tmp_path / f"{name}-in", source=pairs)
+        ids.append([[part.tolist() for part in group] for group in Tokens(tmp_path / f"{name}-ids").open()])
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{{ [1, 2, 3] | random }}" + TEMPLATE, "at random"),
+        ("{{ lipsum() }}" + TEMPLATE, "at random"),
+        ("{% if %}", "must be one"),
+        ("{{ nobody.knows.this }}", "must render"),
+        ("{{ raise_exception('no system turn') }}", "must render, but it says: no system turn"),
+        ("{{ messages.__class__.__mro__[1].__subclasses__() }}", "must render"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "10 seconds"),
+    ],
+)
+def test_templates_that_no_stage_could_use_are_refused(tmp_path: Path, template: str, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        imported(with_template(tmp_path / "published", template), tmp_path / "in")

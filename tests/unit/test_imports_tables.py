@@ -48,13 +48,13 @@ def written(path: Path, rows: Rows) -> Path:
 def test_every_format_gives_the_same_scores(tmp_path: Path, ending: str) -> None:
     rows = rows_of_scores(rows_of_pool(3))
     copy = copy_content("scores", written(tmp_path / f"my.scores.{ending}", rows), tmp_path / "copy")
-    assert read_scores(read_rows(copy)) == [{"task": "", **row} for row in rows]
+    assert read_scores(read_rows(copy, "scores")) == [{"task": "", **row} for row in rows]
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "parquet"])
 def test_every_format_gives_the_same_pool(tmp_path: Path, ending: str) -> None:
     path = written(tmp_path / f"rows.{ending}", rows_of_pool(5))
-    assert read_pool(read_rows(path)) == read_pool(placed(rows_of_pool(5)))
+    assert read_pool(read_rows(path, "pool")) == read_pool(placed(rows_of_pool(5)))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_every_format_gives_the_same_pool(tmp_path: Path, ending: str) -> None:
 def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError) as refused:
-        list(read_rows(tmp_path / name))
+        list(read_rows(tmp_path / name, "scores"))
     assert says in str(refused.value)
 
 
@@ -88,16 +88,16 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest
     for path in paths[1:]:
         assert path.stat().st_size < 10_000
         with pytest.raises(DataError, match="may unpack to 100,000 bytes"):
-            list(read_rows(path))
+            list(read_rows(path, "pool"))
     with pytest.raises(RecipeError, match="may hold 100,000 bytes"):
         content_files("pool", paths[0])
     monkeypatch.setattr(files, "MOST_BYTES", 1 << 30)
     monkeypatch.setattr(files, "MOST_LINE", 500)
     with pytest.raises(DataError, match="line 1: a line may hold 500 bytes"):
-        list(read_rows(paths[0]))
+        list(read_rows(paths[0], "pool"))
     monkeypatch.setattr(files, "MOST_ROWS", 100)
     with pytest.raises(DataError, match="may hold 100 rows"):
-        list(read_rows(paths[2]))
+        list(read_rows(paths[2], "pool"))
 
 
 def test_the_digest_is_of_the_content_alone(tmp_path: Path) -> None:
@@ -305,3 +305,56 @@ def test_scores_keep_the_columns_they_have_and_ignore_others() -> None:
     rows = read_scores(placed(rows_of_scores(rows_of_pool(2), task="svamp", variant="mine")))
     assert tuple(rows[0]) == CandidateScores.columns
     assert {row["task"] for row in rows} == {"svamp"}
+
+
+# ------------------------------------------------------------------------------------------------- damaged tables
+
+
+def pairs_table(**more: pyarrow.Array) -> pa.Table:
+    texts = {name: pa.array([f"{name} {at}" for at in range(3)]) for name in ("prompt", "chosen", "rejected")}
+    return pa.table({**texts, **more})
+
+
+def test_only_named_columns_are_read(tmp_path: Path) -> None:
+    """A date beyond those of Python in a column that nobody asked for."""
+    far = pa.array([1 << 58] * 3, pa.timestamp("ms"))
+    pyarrow.parquet.write_table(pairs_table(day=far), tmp_path / "pairs.parquet")
+    assert len(read_pairs(read_rows(tmp_path / "pairs.parquet", "pairs"))) == 3
+
+
+def test_a_damaged_cell_is_told_with_row_and_column(tmp_path: Path) -> None:
+    texts = pa.array([b"good", b"caf\xe9", b"good"]).view(pa.string())
+    table = pairs_table().set_column(1, "chosen", texts)
+    pyarrow.parquet.write_table(table, tmp_path / "pairs.parquet", use_dictionary=False)
+    with pytest.raises(DataError, match=r"row 2: .*`chosen` is not .*0xe9"):
+        read_pairs(read_rows(tmp_path / "pairs.parquet", "pairs"))
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
+def test_columns_and_keys_that_stand_twice_are_refused(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"scores.{form}"
+    if form == "parquet":
+        columns = [pa.array(["a"]), pa.array([0]), pa.array([0.5]), pa.array([0.7])]
+        names = ["problem", "candidate", "score", "score"]
+        pyarrow.parquet.write_table(pa.Table.from_arrays(columns, names=names), path)
+    elif form == "csv":
+        path.write_text("problem,candidate,score,score\na,0,0.5,0.7\n")
+    else:
+        path.write_text('{"problem": "a", "candidate": 0, "score": 0.5, "score": 0.7}\n')
+    with pytest.raises(DataError, match="'score' stands twice"):
+        read_scores(read_rows(path, "scores"))
+
+
+def test_a_small_file_does_not_unpack_without_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One long text in every row of a Parquet file, and nothing but line ends in a packed file."""
+    monkeypatch.setattr(files, "MOST_BYTES", 1 << 20)
+    text = pa.array(["x" * 10_000]).take(pa.array([0] * 1_000))
+    table = pa.table({"prompt": text, "chosen": text, "rejected": text})
+    pyarrow.parquet.write_table(table, tmp_path / "p.parquet")
+    assert (tmp_path / "p.parquet").stat().st_size < 10_000
+    with pytest.raises(DataError, match="unpack to"):
+        list(read_rows(tmp_path / "p.parquet", "pairs"))
+    monkeypatch.setattr(files, "MOST_ROWS", 1_000)
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(b"\n" * 2_000))
+    with pytest.raises(DataError, match="1,000 lines"):
+        list(read_rows(tmp_path / "p.jsonl.gz", "pairs"))

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from harness.cli.app import run_command
 from harness.cli.lock import resolve, unresolved
-from harness.errors import MissingRequirement, ProblemList, RecipeError
+from harness.errors import CorruptArtifact, MissingRequirement, ProblemList, RecipeError
+from harness.models.folder import take_model
+from harness.models.reward_model import add_fresh_head
+from harness.models.sources import load_causal_model
 from harness.plan.cost import parameters
 from harness.plan.model_sources import resolve_model, shape_of
 from harness.plan.packaged import PACKAGED
@@ -213,3 +221,112 @@ def test_a_damaged_lock_is_told(recipe: Path, text: str) -> None:
     lock_of(recipe).write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError, match="delete it"):
         read_lock(recipe)
+
+
+# --------------------------------------------------------------------------------- what is seen when a model is taken
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def in_shards(folder: Path) -> None:
+    """The same weights once more, in a shard with its index."""
+    shard = "model-00001-of-00001.safetensors"
+    shutil.copyfile(folder / "model.safetensors", folder / shard)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(load_file(folder / shard), shard)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def configure(folder: Path, name: str, **values: Any) -> None:
+    path = folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}), encoding="utf-8")
+
+
+LAYER = "model.layers.1.mlp.up_proj.weight"
+LORA = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "two sets of weights": (in_shards, "one set of weights"),
+    "shards without index": (
+        lambda folder: shutil.copyfile(folder / "model.safetensors", folder / "model-00001-of-00002.safetensors"),
+        "one set of weights",
+    ),
+    "a weight less": (lambda folder: change_weights(folder, lambda some: some.pop(LAYER)), LAYER),
+    "an adapter": (lambda folder: change_weights(folder, lambda some: some.update({LORA: torch.ones(2)})), "lora_A"),
+    "a layer more": (lambda folder: configure(folder, "config.json", num_hidden_layers=1), r"model\.layers\.1"),
+    "100,000 layers": (lambda folder: configure(folder, "config.json", num_hidden_layers=100_000), "num_hidden_layers"),
+    "a type of its own": (lambda folder: configure(folder, "config.json", model_type="nobody-knows"), "nobody-knows"),
+    "a wrong type of value": (lambda folder: configure(folder, "config.json", hidden_size="64"), "hidden_size"),
+    "a list for a configuration": (lambda folder: (folder / "config.json").write_text("[]"), "mapping"),
+}
+
+
+@pytest.mark.parametrize("how", UNFIT)
+def test_what_no_training_could_use_is_refused_when_it_is_taken(folder: Path, tmp_path: Path, how: str) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    damage, told = UNFIT[how]
+    damage(copy)
+    with pytest.raises((MissingRequirement, CorruptArtifact), match=told):
+        taken(copy, tmp_path / "taken")
+
+
+def taken(source: Path, folder: Path) -> dict[str, Any]:
+    """What the stage does with a model's folder."""
+    take_model(source, folder, None)
+    return add_fresh_head(folder)
+
+
+def test_shards_alone_are_the_same_model(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    in_shards(copy)
+    (copy / "model.safetensors").unlink()
+    count = sum(one.numel() for one in load_causal_model(folder).parameters())
+    assert taken(copy, tmp_path / "taken")["parameters"] == count
+
+
+def test_sampling_values_that_contradict_one_another_do_not_stop_a_save(folder: Path, tmp_path: Path) -> None:
+    """As published with Llama 2: values for sampling, and no sampling. transformers refuses to save them."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    ends = json.loads((copy / "generation_config.json").read_text(encoding="utf-8"))["eos_token_id"]
+    configure(copy, "generation_config.json", temperature=0.9, top_p=0.6, do_sample=False)
+    model = load_causal_model(copy)
+    model.save_pretrained(tmp_path / "saved")
+    assert load_causal_model(tmp_path / "saved").generation_config.eos_token_id == ends
+
+
+def test_files_beside_the_weights_are_not_the_model(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    before = resolve_model(from_folder(copy)).spec
+    save_file({"other": torch.zeros(2)}, copy / "adapter_model.safetensors")
+    assert resolve_model(from_folder(copy)).spec == before
+    take_model(copy, tmp_path / "taken", None)
+    assert not (tmp_path / "taken" / "adapter_model.safetensors").exists()
+
+
+ASK_A_HUB = """
+from harness.errors import MissingRequirement
+from harness.models.hub import fetch_hub_model, require_hub_model
+for ask in (require_hub_model, fetch_hub_model):
+    try:
+        ask("some/model", "a" * 40)
+    except MissingRequirement as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow("the hub's library tries several times")
+def test_a_hub_that_is_away_is_one_line(tmp_path: Path) -> None:
+    """In a process of its own: the library reads its address when it is imported."""
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", ASK_A_HUB]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2, done.stdout
+    assert all(line.startswith("the hub must have some/model") for line in lines)
+    assert all("source: folder" in line for line in lines)
