@@ -89,8 +89,11 @@ class EventLog:
         self._file.close()
         kept = [event for event in read_events(self.path) if not (isinstance(event, Metrics) and event.step > step)]
         temporary = self.path.with_suffix(".rewrite")
-        temporary.write_text("".join(json.dumps(event.as_json()) + "\n" for event in kept), encoding="utf-8")
-        temporary.replace(self.path)
+        try:
+            temporary.write_text("".join(json.dumps(event.as_json()) + "\n" for event in kept), encoding="utf-8")
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)  # what a full disk left of it
         self._file = self.path.open("a", encoding="utf-8")
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from harness.plan.plan import Plan, make_plan
 from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.store.record import Record
 from harness.store.store import Store
+from tests.toys.shared import once_a_session
 
 # Every key of an experiment stands here, defaults included, so that tests can change each of them.
 OPTIMIZATION: dict[str, Any] = {
@@ -172,3 +173,11 @@ def finish(store: Store) -> Finish:
             )
 
     return finish
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database, made once a session. To be copied, see `tests/toys/mlflow_servers.py`."""
+    from tests.toys.mlflow_servers import DATABASE, migrated_database
+
+    return once_a_session(tmp_path_factory, "migrated", migrated_database) / DATABASE

@@ -19,7 +19,6 @@ from harness.report.rows import Row, find_row, retraction
 from harness.report.versus import Mismatch, comparison_stage, match, readable, stage_in
 from harness.report.words import (
     FEW_SEEDS,
-    FEWEST_PMP_SEEDS,
     NO_SPREAD,
     interval,
     metric_label,
@@ -139,12 +138,11 @@ def _print(
         console.print(Text.assemble((letter, "bold"), f"  {visible(row.name)}  ({row.index.recipe})"), soft_wrap=True)
         for text in its:
             console.print(Text(f"   {visible(text)}", style="yellow"), soft_wrap=True)
-    few = any(0 < row.pretrain_seeds < FEWEST_PMP_SEEDS for row in rows)
-    if few and compared:
+    if any(any(one["lacking"]) for one in compared):
         console.print(FEW_SEEDS, style="yellow", markup=False)
     for one in compared:
         console.print()
-        _print_task(console, one, claims=not few and not any(doubts))
+        _print_task(console, one, claims=not any(one["lacking"]) and not any(doubts))
     if mismatches:
         console.print("\nnot compared", style="bold")
         for gap in mismatches:

@@ -91,7 +91,7 @@ def print_report(report: Report) -> None:
     console = output()
     for board in report.overview.boards:
         if any(row.estimates for row in board.rows):
-            console.print(_table(board, grey=not report.overview.ranks_something))
+            console.print(_table(board))
             for row in board.rows:
                 for reason in dict.fromkeys(row.retracted.values()):
                     console.print(Text(f"{row.label}: {reason}", style="yellow"), soft_wrap=True)
@@ -114,20 +114,21 @@ def print_report(report: Report) -> None:
         console.print(f"scores of {left_out} were dropped and are not among the files", style="dim", soft_wrap=True)
 
 
-def _table(board: Board, *, grey: bool) -> Table:
+def _table(board: Board) -> Table:
     metrics = _metrics(board)
     level = next(one.level for row in board.rows for one in row.estimates.values())
     columns = [metric_label(metric) for metric in metrics]
     title = f"{board.title} (with {100 * level:g} % intervals)"
-    made = table(title, "setting", "seeds", *columns, "order", right=(*columns, "order"))
+    order = ["order"] if any(row.places for row in board.settings) else []
+    made = table(title, "setting", "seeds", *columns, *order, right=(*columns, *order))
     for column in made.columns:
         column.no_wrap = True
     main = "best_of_n" if "best_of_n" in board.evaluations else "pair_accuracy"
     for row in (row for row in board.rows if row.estimates):
-        place = Text(str(row.places.get(main, "")), style="dim" if grey else "")
+        place = [Text(str(row.places.get(main, ""))) for _ in order]
         name = Text(row.label, style="dim" if row.is_reference else "")
         cells = [_cell(row, metric) for metric in metrics]
-        made.add_row(name, Text(row.seeds), *cells, place)
+        made.add_row(name, Text(row.seeds), *cells, *place)
     return made
 
 

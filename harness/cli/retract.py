@@ -71,10 +71,10 @@ def _renew(index: Index, workdir: Path) -> None:
         workspace = open_workspace(recipe, [], workdir, writes=True)
         report = report_on(workspace)
         output().print(str(report.files.html), markup=False, soft_wrap=True)
-        folder = place_of(None, workdir).folder
+        database = place_of(None, workdir).database
         if not index.own_tracking:
             output().print(f"`harness sync` of {index.recipe} shows it in MLflow, whose address is not kept here")
-        elif folder is not None and folder.is_dir():
+        elif database is not None and database.exists():
             with TrackingWorker(workspace, recipe, [], live=False) as worker:
                 worker.sync(report)
     except HarnessError as error:

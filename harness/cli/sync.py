@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness.cli.console import errors, output
+from harness.cli.console import errors, output, visible
 from harness.cli.report import Report, report_on
 from harness.cli.workspace import Workspace, open_workspace
 from harness.errors import HarnessError, MissingRequirement
-from harness.tracking.places import place_of
+from harness.tracking.places import place_of, without_secrets
 
 # Unless the environment says otherwise: no reports home, and no minutes of waiting for a server that is away.
 MLFLOW_SETTINGS = {
@@ -28,7 +31,9 @@ MLFLOW_SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-ENDING_SECONDS = 2.0
+ENDING_SECONDS, LOOK_SECONDS = 2.0, 0.2
+PATIENCE_SECONDS = 20.0  # with a tracker that answers nothing more
+WORKING_SECONDS, QUEUEING_SECONDS = 600.0, 60.0  # for work on this machine, and for another run's worker
 
 
 def sync_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> None:
@@ -51,9 +56,22 @@ class TrackingWorker:
 
     Args:
         live: show what finishes while a run goes on, without being asked.
+        patience: seconds to wait for a tracker that answers nothing more. The worker is ended with it in the middle of
+            what it does; the next sync completes that.
     """
 
-    def __init__(self, workspace: Workspace, recipe: Path, assignments: Sequence[str], *, live: bool) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        recipe: Path,
+        assignments: Sequence[str],
+        *,
+        live: bool,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._shown = place_of(workspace.runtime.tracking_uri, workspace.workdir).shown
+        self._waits = {"working": WORKING_SECONDS, "queueing": QUEUEING_SECONDS, "asking": patience}
+        self._at, self._until = "working", time.monotonic() + WORKING_SECONDS
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 closed with us
         self._process = subprocess.Popen(
             [sys.executable, "-m", "harness.cli.tracking_worker"],
@@ -63,6 +81,9 @@ class TrackingWorker:
             env={**MLFLOW_SETTINGS, **os.environ},
             text=True,
         )
+        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, name="tracking-answers", daemon=True)
+        self._reader.start()
         about = {
             "recipe": str(recipe),
             "assignments": list(assignments),
@@ -93,14 +114,42 @@ class TrackingWorker:
             MissingRequirement: MLflow does not answer, or the worker broke.
         """
         self._send(order)
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        self._until = max(self._until, time.monotonic() + self._waits["asking"])
+        line = self._answer()
         if not line:
             raise MissingRequirement("MLflow must be kept up to date by a worker", f"it ended: {self._last_words()}")
         answer: dict[str, Any] = json.loads(line)
         if "problem" in answer:
             raise MissingRequirement(*answer["problem"])
         return answer
+
+    def _answer(self) -> str:
+        """The next answer, "" where the worker ended."""
+        while (left := self._until - time.monotonic()) > 0:
+            with suppress(queue.Empty):
+                return self._answers.get(timeout=min(left, LOOK_SECONDS))
+        does = "is kept busy by another run of this workdir" if self._at == "queueing" else "answers nothing more"
+        raise MissingRequirement(
+            "MLflow must answer in time",
+            f"{self._shown} {does}, after {self._waits[self._at]:g} seconds",
+            "see that it runs, then `harness sync` the recipe",
+        )
+
+    def _read(self) -> None:
+        """Take what the worker says, so that it never waits for us: answers, and how long to wait for the next."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if not line.endswith("\n"):  # it was killed in the middle
+                break
+            at = json.loads(line).get("at")
+            if at is None:
+                self._answers.put(line)
+            else:
+                self._wait(at)
+        self._answers.put("")
+
+    def _wait(self, at: str) -> None:
+        self._at, self._until = at, time.monotonic() + self._waits[at]
 
     def _send(self, data: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -112,7 +161,7 @@ class TrackingWorker:
         self._process.wait()
         self._log.seek(0)
         lines = [line.strip() for line in self._log if line.strip()]
-        return lines[-1] if lines else f"exit code {self._process.returncode}"
+        return without_secrets(visible(lines[-1])) if lines else f"exit code {self._process.returncode}"
 
     def __enter__(self) -> TrackingWorker:
         return self
@@ -129,6 +178,7 @@ class TrackingWorker:
         except subprocess.TimeoutExpired:  # in the middle of something; the next sync completes it
             self._process.kill()
             self._process.wait()
+        self._reader.join()
         self._process.stdout.close()
         self._log.close()
 
@@ -145,8 +195,11 @@ def finish(worker: TrackingWorker, report: Report, workspace: Workspace, recipe:
         errors().print(f"{what}; {remedy}", markup=False, soft_wrap=True, style="yellow")
 
 
-def told(counts: Mapping[str, int], workspace: Workspace) -> str:
+def told(answer: Mapping[str, Any], workspace: Workspace) -> str:
     """What a sync did, in words."""
     place = place_of(workspace.runtime.tracking_uri, workspace.workdir)
-    changed = [f"{number} {what}" for what, number in counts.items() if number]
-    return f"MLflow ({place.shown}): runs {', '.join(changed) or 'none'}"
+    changed = [f"{number} {what}" for what, number in answer["runs"].items() if number]
+    shown = f"MLflow ({place.shown}): runs {', '.join(changed) or 'none'}"
+    if answer["aside"]:
+        shown += f"; the database could not be opened: it is now {answer['aside']}, and this one was made anew"
+    return shown

@@ -15,11 +15,11 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from harness.cli.console import output
+from harness.cli.console import output, visible
 from harness.cli.sync import MLFLOW_SETTINGS, TrackingWorker
 from harness.cli.workspace import Workspace, open_workspace
 from harness.errors import MissingRequirement
-from harness.tracking.places import Place, place_of
+from harness.tracking.places import Place, place_of, without_secrets
 
 HOST, PORT = "127.0.0.1", 5000
 START_SECONDS, LOOK_SECONDS = 90.0, 0.2
@@ -33,14 +33,14 @@ def open_ui(recipe: Path, assignments: Sequence[str], workdir: Path | None, port
     """
     workspace = open_workspace(recipe, assignments, workdir)
     place = place_of(workspace.runtime.tracking_uri, workspace.workdir)
-    if place.folder is not None and not place.folder.is_dir():
+    if place.database is not None and not place.database.exists():
         raise MissingRequirement(
             "the workdir must hold MLflow's database",
-            f"there is none in {place.folder}",
+            f"there is none at {place.database}",
             f"`harness sync {recipe}` makes it",
         )
     if place.is_server:
-        _print_addresses(workspace, recipe, assignments, place.uri)
+        _print_addresses(workspace, recipe, assignments, place.page)
         return
     chosen = _port(port)
     _print_addresses(workspace, recipe, assignments, f"http://{HOST}:{chosen}")
@@ -75,6 +75,7 @@ def _port(port: int | None) -> int:
 
 
 def _serve(place: Place, port: int) -> None:
+    assert place.artifacts is not None
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         server = subprocess.Popen(
             [*(sys.executable, "-m", "mlflow", "server"), *("--host", HOST, "--port", str(port), "--workers", "1")],
@@ -82,7 +83,7 @@ def _serve(place: Place, port: int) -> None:
                 **MLFLOW_SETTINGS,
                 **os.environ,
                 "MLFLOW_BACKEND_STORE_URI": place.uri,  # not an argument: it may hold a password
-                "MLFLOW_DEFAULT_ARTIFACT_ROOT": str(place.artifacts),
+                "MLFLOW_DEFAULT_ARTIFACT_ROOT": place.artifacts.as_uri(),
             },
             stdout=log,
             stderr=log,
@@ -117,5 +118,7 @@ def _await(server: subprocess.Popen[bytes], port: int, log: IO[str]) -> None:
     log.seek(0)
     words = [line.strip() for line in log if line.strip()]
     raise MissingRequirement(
-        "MLflow's server must start", words[-1] if words else "it says nothing", "see that mlflow is installed whole"
+        "MLflow's server must start",
+        without_secrets(visible(words[-1])) if words else "it says nothing",
+        "see that mlflow is installed whole",
     )

@@ -1,20 +1,18 @@
 """Many comparisons at once: corrected p-values, and which arms are in order and which are tied.
 
-Every pair of arms is compared over the same problems; what one comparison is worth is `statistics.py`'s business.
+What one comparison is worth is the business of `statistics.py` and `seeds.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from harness.errors import DataError
-from harness.evaluation.statistics import Floats, checked_values, mean_p_values
+from harness.evaluation.statistics import Floats
 
 
 def holm(p_values: ArrayLike) -> Floats:
@@ -31,12 +29,6 @@ def holm(p_values: ArrayLike) -> Floats:
     return adjusted
 
 
-def benjamini_hochberg(p_values: ArrayLike) -> Floats:
-    """Benjamini and Hochberg's adjusted p-values (false discovery rate), for exploratory rows."""
-    raw = _checked_p_values(p_values)
-    return np.asarray(stats.false_discovery_control(raw, method="bh")) if len(raw) else raw
-
-
 @dataclass(frozen=True, kw_only=True)
 class RankRange:
     """An arm's place: ranks `low` (best) to `high` cannot be told apart; 1 is the highest mean."""
@@ -49,53 +41,41 @@ class RankRange:
 
 
 def rank_groups(
-    names: Sequence[str], values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95
+    means: Mapping[str, float], p_values: Mapping[tuple[str, str], float], *, level: float = 0.95
 ) -> tuple[RankRange, ...]:
-    """Which arms are ordered and which must be declared tied, over the same problems.
+    """Which arms are ordered and which must be declared tied.
 
-    Every pair of arms is tested by its paired difference (`paired_p_value`), Holm over all pairs; an arm's rank lies
-    between 1 + the arms significantly above it and arms - those significantly below. All ranges hold together with the
-    given level (Mogstad et al. 2024), over problems only.
+    Holm over all pairs; an arm's rank lies between 1 + the arms significantly above it and arms - those significantly
+    below. All ranges hold together with the given level (Mogstad et al. 2024), over what the p-values are over.
 
     Args:
-        names: of the arms, all different.
-        values: (arms, problems); seeds averaged first.
-        clusters: (problems,) labels.
+        means: of the arms.
+        p_values: two-sided, of the difference of every pair of arms, each pair once.
         level: 1 - family-wise error.
 
     Returns:
         Arms by falling mean.
 
     Raises:
-        DataError: as `cluster_bootstrap_mean`, or names that do not fit.
+        DataError: a p-value outside [0, 1].
     """
-    table = checked_values(values)
-    arms = len(table)
-    if len(names) != arms or len(set(names)) != arms:
-        raise DataError("every arm needs a name of its own", f"{arms} arms are named {list(names)}", "name each once")
-    means = table.mean(axis=1)
-    above = np.zeros((arms, arms), dtype=bool)
-    couples = list(combinations(range(arms), 2))
-    if couples:
-        first, second = np.array(couples).T
-        adjusted = holm(mean_p_values((table[first] - table[second]).T, clusters))
-        for (left, right), p_value in zip(couples, adjusted.tolist(), strict=True):
-            if p_value <= 1 - level:
-                winner, loser = (left, right) if means[left] > means[right] else (right, left)
-                above[winner, loser] = True
-    ranges = []
-    for arm in np.argsort(-means, kind="stable").tolist():
-        tied = ~above[arm] & ~above[:, arm]
-        ranges.append(
-            RankRange(
-                name=names[arm],
-                estimate=float(means[arm]),
-                low=1 + int(above[:, arm].sum()),
-                high=arms - int(above[arm].sum()),
-                tied_with=tuple(names[other] for other in np.flatnonzero(tied).tolist() if other != arm),
-            )
+    names, couples = list(means), list(p_values)
+    above: set[tuple[str, str]] = set()
+    for (left, right), adjusted in zip(couples, holm([p_values[pair] for pair in couples]).tolist(), strict=True):
+        if adjusted <= 1 - level:
+            above.add((left, right) if means[left] > means[right] else (right, left))
+    return tuple(
+        RankRange(
+            name=arm,
+            estimate=means[arm],
+            low=1 + sum((other, arm) in above for other in names),
+            high=len(names) - sum((arm, other) in above for other in names),
+            tied_with=tuple(
+                other for other in names if other != arm and (arm, other) not in above and (other, arm) not in above
+            ),
         )
-    return tuple(ranges)
+        for arm in sorted(names, key=lambda name: -means[name])
+    )
 
 
 def _checked_p_values(p_values: ArrayLike) -> Floats:

@@ -17,13 +17,13 @@ This file decides no verdict and draws no figure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from harness.errors import DataError
 
@@ -39,6 +39,9 @@ BLOCK_ELEMENTS = 2_000_000
 
 ROUNDING = 1e-13
 """A standard error below this share of the largest value is rounding: all clusters are alike."""
+
+ALL_ALIKE = "all clusters alike, the width says nothing"
+SMALLEST_P_VALUE = 1e-15
 
 Floats = NDArray[np.float64]
 
@@ -136,7 +139,7 @@ def cluster_bootstrap_means(
                 f"cluster bootstrap, percentile expanded for {degrees:.1f} degrees of freedom, {resamples} resamples"
             )
         if robust.error[column] == 0:
-            method += "; all clusters alike, the width says nothing"
+            method += f"; {ALL_ALIKE}"
         intervals.append(
             Interval(estimate=estimate, low=low, high=high, level=level, covers=covers, clusters=groups, method=method)
         )
@@ -158,31 +161,16 @@ def paired_difference(
     return cluster_bootstrap_mean(difference, clusters, resamples=resamples, level=level, seed=seed, covers=covers)
 
 
-def paired_p_value(a: ArrayLike, b: ArrayLike, clusters: ArrayLike) -> float:
-    """Two-sided p-value of equal means over the same problems: CR2 t test with Satterthwaite degrees of freedom.
-
-    Where all clusters agree exactly it is 1 for no difference and 0 for a constant one.
-    """
-    return float(mean_p_values(_checked_difference(a, b)[:, None], clusters)[0])
-
-
-def average_over_seeds(values: ArrayLike, *, seed_kind: str = "fine-tuning") -> tuple[Floats, str]:
-    """Mean over seeds first: (seeds, problems) to (problems,), with the words for what its interval covers.
-
-    The interval still covers problems only: "problems", or "problems; mean of 2 fine-tuning seeds".
-    """
-    table = checked_values(values)
-    seeds = len(table)
-    covers = "problems" if seeds == 1 else f"problems; mean of {seeds} {seed_kind} seeds"
-    return table.mean(axis=0), covers
-
-
 @dataclass(frozen=True, kw_only=True)
 class SeedVariance:
     """Variance of one seed's mean over the problems, with its degrees of freedom."""
 
     variance: float
     degrees_of_freedom: float
+
+
+NO_SEEDS = SeedVariance(variance=0.0, degrees_of_freedom=1e9)
+"""Of values that have no seeds, or whose seeds do not count."""
 
 
 def pool_seed_variance(arms: Sequence[ArrayLike]) -> SeedVariance:
@@ -241,45 +229,138 @@ def problems_and_seeds_interval(
     Raises:
         DataError: one seed without `pooled`, fewer than two clusters, values that are not finite.
     """
+    return crossed_components(values, clusters, seed=pooled, is_pooled=pooled is not None).interval(level, covers)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Components:
+    """A mean over problems and seeds, and the parts of its variance.
+
+    Attributes:
+        seed, problems, rest: V_S, V_P and V_R of `problems_and_seeds_interval`.
+        more: variances of the mean by further seeds.
+        clusters: of problems.
+        pooled: degrees of freedom of a seed variance that several rows share; 0 where it is this row's own.
+    """
+
+    estimate: float
+    seed: SeedVariance
+    problems: SeedVariance
+    rest: SeedVariance
+    more: tuple[SeedVariance, ...]
+    clusters: int
+    pooled: float
+
+    @property
+    def _is_conservative(self) -> bool:
+        parts = [part for part in (self.seed, *self.more) if part.variance > 0]
+        return any(part.degrees_of_freedom < FEWEST_SEED_DEGREES_FOR_SATTERTHWAITE for part in parts)
+
+    def _total(self, scale: Callable[[float], float] = lambda degrees: 1.0) -> float:
+        """The variance, each part times `scale` of its degrees of freedom."""
+        seed, problems, rest = (
+            part.variance * scale(part.degrees_of_freedom) for part in (self.seed, self.problems, self.rest)
+        )
+        more = sum(part.variance * scale(part.degrees_of_freedom) for part in self.more)
+        return max(seed + problems - rest, seed, problems) + more
+
+    @property
+    def _degrees(self) -> float:
+        """Satterthwaite's."""
+        total = self._total()
+        if not total:
+            return self.problems.degrees_of_freedom
+        parts = (self.seed, self.problems, self.rest, *self.more)
+        return total**2 / sum(part.variance**2 / part.degrees_of_freedom for part in parts)
+
+    def half_width(self, level: float) -> float:
+        tail = (1 + level) / 2
+        if self._is_conservative:
+            return float(np.sqrt(self._total(lambda degrees: float(special.stdtrit(degrees, tail)) ** 2)))
+        return float(special.stdtrit(self._degrees, tail) * np.sqrt(self._total()))
+
+    def interval(self, level: float, covers: str) -> Interval:
+        half = self.half_width(level)
+        method = "variance components, Graybill-Wang"
+        if not self._is_conservative:
+            method = f"variance components, Satterthwaite, {self._degrees:.1f} degrees of freedom"
+        if self.pooled:
+            method += f"; seed variance pooled, {self.pooled:.0f} degrees of freedom"
+        if half == 0:
+            method += f"; {ALL_ALIKE}"
+        return Interval(
+            estimate=self.estimate,
+            low=self.estimate - half,
+            high=self.estimate + half,
+            level=level,
+            covers=covers,
+            clusters=self.clusters,
+            method=method,
+        )
+
+    def p_value(self) -> float:
+        """Two-sided, of a mean of zero: 1 less the level whose interval ends at zero. 1 where nothing spreads."""
+        total = self._total()
+        if not total:
+            return 1.0
+        if not self._is_conservative:
+            return float(2 * special.stdtr(self._degrees, -abs(self.estimate) / np.sqrt(total)))
+        low, high = SMALLEST_P_VALUE, 1.0
+        while high / low > 1.0 + 1e-6:
+            middle = float(np.sqrt(low * high))
+            if self.half_width(1 - middle) > abs(self.estimate):
+                low = middle
+            else:
+                high = middle
+        return high
+
+
+def crossed_components(
+    values: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    seed: SeedVariance | None = None,
+    more: Sequence[SeedVariance] = (),
+    is_pooled: bool = False,
+) -> Components:
+    """The parts of `problems_and_seeds_interval` for values (seeds, problems).
+
+    Args:
+        seed: variance of one seed's mean; by default that of these values, which then need two seeds.
+        more: variances of the mean by seeds over which the values were averaged.
+        is_pooled: whether `seed` is shared with other rows.
+
+    Raises:
+        DataError: one seed and no seed variance, fewer than two clusters, or values that are not finite.
+    """
     table = checked_values(values)
     seeds, problems = table.shape
-    if seeds < 2 and pooled is None:
+    if seeds < 2 and seed is None:
         raise DataError(
             "an interval over seeds needs two of them or a pooled seed variance",
             f"there is {seeds}",
             "add a seed, or report the interval over problems",
         )
-    seed_variance = pooled or pool_seed_variance([table])
+    one = seed or pool_seed_variance([table])
+    if np.sqrt(one.variance) <= ROUNDING * np.abs(table).max():
+        one = SeedVariance(variance=0.0, degrees_of_freedom=one.degrees_of_freedom)
     averaged = table.mean(axis=0)[:, None]
     sums, counts = _cluster_sums(averaged, clusters)
     robust = _robust_mean(averaged, sums, counts, clusters)
-    estimate, problem_degrees = float(robust.mean[0]), float(robust.degrees[0])
-    variances = np.array([seed_variance.variance / seeds, float(robust.error[0]) ** 2, 0.0])
-    degrees = np.array([seed_variance.degrees_of_freedom, problem_degrees, max(seeds - 1, 1) * problem_degrees])
+    problem_degrees, rest_variance = float(robust.degrees[0]), 0.0
     if seeds > 1:
-        rest = table - table.mean(axis=1, keepdims=True) - averaged.T + estimate
+        rest = table - table.mean(axis=1, keepdims=True) - averaged.T + float(robust.mean[0])
         rest_sums, _ = _cluster_sums(rest.T, clusters)
         shares = counts / problems
-        variances[2] = (rest_sums**2 / (1 - shares)[:, None]).sum() / (problems**2 * seeds * (seeds - 1))
-    if seed_variance.degrees_of_freedom < FEWEST_SEED_DEGREES_FOR_SATTERTHWAITE:
-        parts = stats.t.ppf((1 + level) / 2, degrees) ** 2 * variances
-        half = float(np.sqrt(_crossed(parts)))
-        method = "variance components, Graybill-Wang"
-    else:
-        total = _crossed(variances)
-        combined = total**2 / float((variances**2 / degrees).sum()) if total else problem_degrees
-        half = float(stats.t.ppf((1 + level) / 2, combined) * np.sqrt(total))
-        method = f"variance components, Satterthwaite, {combined:.1f} degrees of freedom"
-    if pooled is not None:
-        method += f"; seed variance pooled, {pooled.degrees_of_freedom:.0f} degrees of freedom"
-    return Interval(
-        estimate=estimate,
-        low=estimate - half,
-        high=estimate + half,
-        level=level,
-        covers=covers,
+        rest_variance = float((rest_sums**2 / (1 - shares)[:, None]).sum() / (problems**2 * seeds * (seeds - 1)))
+    return Components(
+        estimate=float(robust.mean[0]),
+        seed=SeedVariance(variance=one.variance / seeds, degrees_of_freedom=one.degrees_of_freedom),
+        problems=SeedVariance(variance=float(robust.error[0]) ** 2, degrees_of_freedom=problem_degrees),
+        rest=SeedVariance(variance=rest_variance, degrees_of_freedom=max(seeds - 1, 1) * problem_degrees),
+        more=tuple(more),
         clusters=len(counts),
-        method=method,
+        pooled=one.degrees_of_freedom if is_pooled else 0.0,
     )
 
 
@@ -346,20 +427,6 @@ def _resampled_means(sums: Floats, counts: Floats, resamples: int, seed: int) ->
         weighted = weights.astype(np.float64) @ totals
         means[start : start + rows] = weighted[:, :-1] / weighted[:, -1:]
     return means
-
-
-def mean_p_values(values: Floats, clusters: ArrayLike) -> Floats:
-    """Two-sided p-value of a zero mean for each column of (problems, columns): CR2 t test."""
-    sums, counts = _cluster_sums(values, clusters)
-    robust = _robust_mean(values, sums, counts, clusters)
-    exact = np.where(robust.mean == 0, 0.0, np.inf)
-    ratio = np.divide(np.abs(robust.mean), robust.error, out=exact, where=robust.error > 0)
-    return np.asarray(2 * stats.t.sf(ratio, robust.degrees))
-
-
-def _crossed(parts: Floats) -> float:
-    """Seed part + problem part - rest, not below the larger of the first two."""
-    return float(max(parts[0] + parts[1] - parts[2], parts[0], parts[1]))
 
 
 def _cluster_sums(values: Floats, clusters: ArrayLike) -> tuple[Floats, Floats]:

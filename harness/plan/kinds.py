@@ -233,9 +233,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             sources=("evaluation/pair_accuracy.py", "evaluation/best_of_n.py", "stages/pair_accuracy.py"),
         ),
         "analysis": Kind(
-            code_version=3,
+            code_version=4,
             sources=(
                 "evaluation/statistics.py",
+                "evaluation/seeds.py",
                 "evaluation/ranks.py",
                 "stages/outcome_tables.py",
                 "stages/analysis.py",
@@ -245,6 +246,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             code_version=2,
             sources=(
                 "evaluation/statistics.py",
+                "evaluation/seeds.py",
                 "stages/outcome_tables.py",
                 "stages/scored_rows.py",
                 "stages/comparison.py",

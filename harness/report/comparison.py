@@ -26,25 +26,39 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A paired difference of a setting, or of a row from outside, from `against`."""
+    """A paired difference of a setting, or of a row from outside, from `against`.
+
+    Attributes:
+        lacking: the seeds of which there are too few, such as "1 PMP seed"; "" where there are enough.
+    """
 
     against: str
     estimate: float
     low: float
     high: float
     covers: str
+    lacking: str
+
+    @property
+    def claims(self) -> bool:
+        """Whether there are seeds enough for it to say something about other runs."""
+        return not self.lacking
 
     @property
     def separate(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval excludes 0, and may claim it."""
+        return self.claims and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AboveShallow:
-    """Whether a setting beats every reference that understands nothing, and the difference from the best of them."""
+    """Whether a setting beats every reference that understands nothing, and the difference from the best of them.
 
-    above: bool
+    Attributes:
+        above: None where there are too few seeds to say.
+    """
+
+    above: bool | None
     reference: str
     reference_estimate: float
     difference: Difference
@@ -107,7 +121,9 @@ class AnalysisIndex:
                 above=one["above"],
                 reference=reference_label(one["best_reference"]),
                 reference_estimate=one["difference"]["reference_estimate"],
-                difference=_difference(one["difference"], reference_label(one["best_reference"])),
+                difference=_difference(
+                    {**one["difference"], "lacking": one["lacking"]}, reference_label(one["best_reference"])
+                ),
                 references=tuple(reference_label(name) for name in one["references"]),
             )
             for evaluation, one in self._above.get((task, name), {}).items()
@@ -132,6 +148,7 @@ def _difference(one: Mapping[str, Any], against: str) -> Difference:
         low=one["low"],
         high=one["high"],
         covers=one["covers"],
+        lacking=one["lacking"],
     )
 
 

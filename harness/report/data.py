@@ -76,7 +76,6 @@ def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
         *(_construction(stage, statuses) for stage, _ in done if stage.kind == "pairs"),
         _splits([one for one in done if one[0].kind in ("problems", "pool_problems")]),
         *(quality_table(record) for stage, record in done if stage.kind == "pair_quality"),
-        _splits([one for one in done if one[0].kind == "problems"]),
         _preferences([one for one in done if one[0].kind == "preferences"]),
         _pool_preferences([one for one in done if one[0].kind == "pool_preferences"]),
         *(_pool(stage, record) for stage, record in done if stage.kind in POOLS),
@@ -306,9 +305,10 @@ def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
         ),
         rows=tuple(rows),
         numbers=frozenset(range(1, 11)),
-        note="A pair that does not fit is left out whole, for the next one where there is one. Each candidate is cut "
-        "for itself: its prompt loses its beginning, but keeps half of max_tokens, then it loses its own end. Share: "
-        "pairs left out, or candidates of which anything was cut; above 1 % of a task's the report warns.",
+        note="A task's pair that does not fit is left out; one for pretraining may lose the beginning of its prompt, "
+        "or the next one is taken. Each candidate is cut for itself: its prompt loses its beginning, but keeps half of "
+        "max_tokens, then it loses its own end. Share: pairs left out, or candidates of which anything was cut; above "
+        "1 % of a task's the report warns.",
     )
 
 

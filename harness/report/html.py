@@ -37,7 +37,9 @@ def environment() -> Environment:
     )
     for name in ("score", "signed", "interval", "signed_interval", "metric_label", "listing"):
         made.filters[name] = getattr(words, name)
-    made.globals.update(anchor=anchor, headline=HEADLINE, few_seeds=words.FEW_SEEDS, colours=COLOURS)
+    made.globals.update(
+        anchor=anchor, headline=HEADLINE, few_seeds=words.FEW_SEEDS, verdicts=words.VERDICTS, colours=COLOURS
+    )
     return made
 
 
@@ -87,6 +89,7 @@ class BoardView:
         ]
         self.shallow = self._shallow()
         self.shallow_names = next((row.above[self.main].references for row in board.rows if self.main in row.above), ())
+        self.has_places = any(row.places for row in board.rows)
         self.has_differences = any(row.differences for row in board.rows)
         wrong = ("right_over_wrong", "right_over_wrong_seen", "right_over_wrong_unseen")
         self.wrong_metrics = [metric for metric in wrong if any(metric in row.estimates for row in board.rows)]

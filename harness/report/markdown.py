@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from harness.report.board import HEADLINE, Board, Row
 from harness.report.collect import ReportData
 from harness.report.facts import Facts
-from harness.report.words import FEW_SEEDS, interval, metric_label, score, signed, signed_interval
+from harness.report.words import FEW_SEEDS, VERDICTS, interval, metric_label, score, signed, signed_interval
 
 SPECIAL = str.maketrans(
     {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "*": "\\*", "_": "\\_", "`": "\\`", "[": "\\[", "\n": " "}
@@ -68,16 +68,17 @@ def _board(data: ReportData, board: Board) -> list[str]:
             blocks.append("\n".join(f"- {plain(sentence)}" for sentence in finding.sentences))
     metrics = _metrics(board)
     main = "best_of_n" if "best_of_n" in board.evaluations else "pair_accuracy"
-    columns = ["", "seeds", *(metric_label(metric) + _mark(board, metric) for metric in metrics), "order", "remarks"]
+    order = ["order"] if any(row.places for row in board.settings) else []
+    columns = ["", "seeds", *(metric_label(metric) + _mark(board, metric) for metric in metrics), *order, "remarks"]
     rows = []
     for row in board.rows:
-        place = str(row.places.get(main, ""))
+        place = [str(row.places.get(main, "")) for _ in order]
         rows.append(
-            [row.label, row.seeds, *(number(row, metric) for metric in metrics), place, "; ".join(_remarks(row))]
+            [row.label, row.seeds, *(number(row, metric) for metric in metrics), *place, "; ".join(_remarks(row))]
         )
     blocks.append(table(columns, rows, range(2, 2 + len(metrics))))
-    if not data.overview.ranks_something:
-        blocks.append(f"{FEW_SEEDS}; order describes these runs.")
+    if not order:
+        blocks.append(f"{FEW_SEEDS}.")
     if board.sizes:
         sizes = ", ".join(str(size) for size in board.area_sizes)
         blocks.append(f"BoN area: mean over N = {sizes}." if sizes else "No BoN area: it needs 8 candidates a problem.")
@@ -125,7 +126,7 @@ def _comparisons(board: Board) -> str:
                     row.label,
                     metric_label(HEADLINE[evaluation]),
                     f"{signed(gap.estimate)} {signed_interval(gap.low, gap.high)}" if gap else "",
-                    ("yes" if above.above else "no") if above else "",
+                    VERDICTS[above.above] if above else "",
                     f"{signed(above.difference.estimate)} "
                     f"{signed_interval(above.difference.low, above.difference.high)} ({above.reference})"
                     if above

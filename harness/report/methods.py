@@ -122,8 +122,8 @@ def _intervals(boards: Sequence[Board]) -> list[str]:
     flat = any(estimate.low == estimate.high for estimate in estimates)
     kinds = listing(list(dict.fromkeys(f"“{estimate.covers}”" for estimate in estimates)), last="or")
     return [
-        f"Intervals are at {levels(estimates)} and made by {made}. Each says what it covers, here {kinds}: where seeds "
-        "are averaged, the interval is one of the mean over exactly these seeds and says nothing about others."
+        f"Intervals are at {levels(estimates)} and made by {made}. Each says what it covers, here {kinds}. Seeds enter "
+        "from three on; fewer are averaged, and the interval says nothing about others."
         + (f" “{NO_SPREAD}”: all clusters gave one value, so that an interval would say nothing." if flat else "")
     ]
 
@@ -142,9 +142,11 @@ def covers(estimates: Iterable[Estimate]) -> str:
 
 def _comparisons(plan: Plan) -> str:
     return (
-        f"Differences are from {baseline_of(plan)}, paired over the same problems, and their intervals are not widened "
-        "for the number of settings. Order: settings whose paired difference is significant, Holm-corrected over all "
-        "pairs of settings of a task, are put in order; all others are tied, and a row shows the places it may hold. "
+        f"Differences are from {baseline_of(plan)}, paired over the same problems and seeds, and their intervals are "
+        "not widened for the number of settings. Order: settings whose difference is significant over problems and "
+        "seeds, Holm-corrected over all pairs of settings of a task, are put in order; all others are tied, and a row "
+        "shows the places it may hold. A setting with fewer than three seeds of what differs (PMP seeds, without PMP "
+        "fine-tuning seeds), or with one value everywhere, has no place. "
         "There is no average over tasks."
     )
 
@@ -158,7 +160,7 @@ def _above(boards: Sequence[Board]) -> list[str]:
                 found.setdefault(evaluation, above.references)
     return [
         f"Above the shallow references by {metric_label(HEADLINE[evaluation])} means that the difference from each of "
-        f"{listing(names)} has an interval above 0."
+        f"{listing(names)} is significant, Holm-corrected over all settings and tasks."
         for evaluation, names in found.items()
     ]
 

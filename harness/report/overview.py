@@ -17,7 +17,7 @@ from harness.report.status import StageStatus, Statuses, look
 from harness.report.truncation import truncation_alarms
 from harness.report.words import (
     FEW_SEEDS,
-    FEWEST_PMP_SEEDS,
+    FEWEST_SEEDS,
     listing,
     metric_label,
     plural,
@@ -27,6 +27,9 @@ from harness.report.words import (
 )
 from harness.store.artifacts import Analysis
 from harness.store.store import Store
+
+FEWEST_CLUSTERS = 10
+"""Of problems: with fewer, intervals of skewed values cover too little (`evaluation/statistics.py`)."""
 
 MOST_NAMED = 5
 """Settings named in a sentence; where there are more, the sentence counts them and the table names them."""
@@ -63,12 +66,11 @@ class Overview:
     boards: tuple[Board, ...]
     cautions: tuple[Caution, ...]
     findings: tuple[Finding, ...]
-    pmp_seeds: int
 
     @property
     def ranks_something(self) -> bool:
-        """Whether there are seeds enough to speak of an order of PMP settings."""
-        return self.pmp_seeds >= FEWEST_PMP_SEEDS
+        """Whether any setting has a place."""
+        return any(row.places for board in self.boards for row in board.settings)
 
 
 def overview(plan: Plan, store: Store, analysis: Stage | None) -> Overview:
@@ -76,14 +78,12 @@ def overview(plan: Plan, store: Store, analysis: Stage | None) -> Overview:
     stages = plan.stages if analysis is None else (*plan.stages, analysis)
     statuses = look(stages, store)
     made = boards(plan, statuses, read_analysis(store, statuses, analysis))
-    seeds = pmp_seeds(plan)
     return Overview(
         analysis=analysis,
         statuses=statuses,
         boards=made,
-        cautions=tuple(_cautions(plan, statuses, analysis, seeds)),
+        cautions=tuple(_cautions(plan, statuses, analysis, made)),
         findings=tuple(_finding(board) for board in made if any(row.estimates for row in board.settings)),
-        pmp_seeds=seeds,
     )
 
 
@@ -96,24 +96,46 @@ def read_analysis(store: Store, statuses: Statuses, analysis: Stage | None) -> M
     return data
 
 
-def pmp_seeds(plan: Plan) -> int:
-    """PMP seeds asked for; the fewest needed where no setting has PMP, so that nothing is warned of."""
-    has_pmp = any(setting.setting.experiment.pretrain is not None for setting in plan.settings)
-    return plan.loaded.recipe.seeds.pretrain if has_pmp else FEWEST_PMP_SEEDS
+def few_seeds(plan: Plan) -> dict[str, list[str]]:
+    """Settings that claim nothing, by the seeds of which they have too few: PMP seeds, or without PMP fine-tuning's."""
+    found: dict[str, list[str]] = {}
+    seeds = plan.loaded.recipe.seeds
+    for setting in plan.settings:
+        kind, number = ("fine-tuning", seeds.finetune)
+        if setting.setting.experiment.pretrain is not None:
+            kind, number = ("PMP", seeds.pretrain)
+        if number < FEWEST_SEEDS:
+            found.setdefault(plural(number, f"{kind} seed"), []).append(setting.name)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------- cautions
 
 
-def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, seeds: int) -> list[Caution]:
+def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, made: Sequence[Board]) -> list[Caution]:
     cautions = []
-    if seeds < FEWEST_PMP_SEEDS:
+    few = few_seeds(plan)
+    if few:
         cautions.append(
             Caution(
                 title=FEW_SEEDS,
-                text=f"This recipe has {plural(seeds, 'PMP seed')}, so it ranks nothing: a difference between arms may "
-                "be the luck of one pretraining run. Intervals cover the problems of these pools, not another "
-                "pretraining. Order and differences describe these runs only.",
+                text=f"Settings with fewer than {FEWEST_SEEDS} seeds have no place, and no difference of theirs is "
+                "called significant: it may be the luck of one run. Their intervals cover the problems, not another "
+                "training.",
+                items=tuple(f"{seeds}: {_few(names)}" for seeds, names in few.items()),
+            )
+        )
+    few_clusters = [
+        board.title
+        for board in made
+        if any(one.clusters < FEWEST_CLUSTERS for row in board.settings for one in row.estimates.values())
+    ]
+    if few_clusters:
+        cautions.append(
+            Caution(
+                title=f"Fewer than {FEWEST_CLUSTERS} clusters of problems",
+                text="Intervals of skewed differences then cover 85 to 91 % of cases instead of 95 %.",
+                items=tuple(few_clusters),
             )
         )
     cautions += _unfinished(plan, statuses)
@@ -240,8 +262,12 @@ def _finding(board: Board) -> Finding:
     return Finding(task=board.task, sentences=tuple(sentences))
 
 
+def _few(names: Sequence[str]) -> str:
+    return listing(names) if len(names) <= MOST_NAMED else f"{len(names):,} settings"
+
+
 def _above_sentence(rows: Sequence[Row], evaluation: str) -> list[str]:
-    judged = [row for row in rows if evaluation in row.above]
+    judged = [row for row in rows if evaluation in row.above and row.above[evaluation].above is not None]
     if not judged:
         return []
     best = judged[0].above[evaluation]
@@ -262,21 +288,26 @@ def _difference_sentence(board: Board, rows: Sequence[Row], evaluation: str) -> 
     compared = [row for row in rows if evaluation in row.differences]
     if not compared:
         return []
-    apart = [row.label for row in compared if row.differences[evaluation].separate]
+    claimed = [row for row in compared if row.differences[evaluation].claims]
+    apart = [row.label for row in claimed if row.differences[evaluation].separate]
     begin = f"{_metric(evaluation)}, difference from {board.baseline}"
     if len(compared) > MOST_NAMED:
-        return [f"{begin}: {len(apart):,} of {len(compared):,} settings have an interval that leaves out 0."]
+        if not claimed:
+            return []
+        return [f"{begin}: significant for {len(apart):,} of {len(claimed):,} settings."]
     told = [
         f"{row.label} {signed(row.differences[evaluation].estimate)} "
         f"{signed_interval(row.differences[evaluation].low, row.differences[evaluation].high)}"
         for row in compared
     ]
-    if len(apart) == len(compared):
-        verdict = "all intervals leave out 0" if len(apart) > 1 else "the interval leaves out 0"
+    if not claimed:
+        verdict = "too few seeds to claim a difference"
+    elif len(apart) == len(compared):
+        verdict = "all intervals exclude 0" if len(apart) > 1 else "the interval excludes 0"
     elif apart:
-        verdict = f"only {listing(apart)} with an interval that leaves out 0"
+        verdict = f"only the interval of {listing(apart)} excludes 0"
     else:
-        verdict = "no interval leaves out 0" if len(compared) > 1 else "the interval holds 0"
+        verdict = "no interval excludes 0" if len(compared) > 1 else "the interval includes 0"
     return [f"{begin}: {', '.join(told)}; {verdict}."]
 
 

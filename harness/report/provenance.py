@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from harness.plan.graph import Stage
@@ -9,8 +10,8 @@ from harness.plan.plan import Plan
 from harness.report.board import Board, Row
 from harness.report.status import Statuses
 
-# Inputs on the way from an evaluation to the weights it judges, in the order they are followed.
-MODEL_INPUTS = ("scores", "checkpoint", "start", "trunk", "base")
+# Inputs on the way from an evaluation to the weights it judges; an average has several, numbered.
+MODEL_INPUTS = re.compile(r"(scores|checkpoint|start|state|trunk|base)(-\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +51,17 @@ def origins(boards: tuple[Board, ...], statuses: Statuses) -> tuple[Origin, ...]
 
 
 def chain(stage: Stage) -> list[Stage]:
-    """An evaluation and what was trained for it, back to the base model."""
-    found = [stage]
-    while True:
-        inputs = found[-1].inputs
-        step = next((inputs[name].stage for name in MODEL_INPUTS if name in inputs), None)
-        if step is None:
-            return found
-        found.append(step)
+    """An evaluation and what was trained for it, back to the base model; each stage once, behind what reads it."""
+    found = {stage.fingerprint: stage}
+    waiting = [stage]
+    while waiting:
+        inputs = waiting.pop(0).inputs
+        steps = [given.stage for name, given in inputs.items() if MODEL_INPUTS.fullmatch(name)]
+        for step in steps:
+            found.pop(step.fingerprint, None)  # to stand behind whatever else reads it, too
+            found[step.fingerprint] = step
+        waiting += steps
+    return list(found.values())
 
 
 def data_stages(plan: Plan, statuses: Statuses) -> tuple[Link, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.Data
     import pyarrow.parquet
 
     folder = Path(workdir) / REPORTS / recipe / SCORES
-    files = sorted(folder.glob("*/*.parquet" if task is None else f"{task}/*.parquet"))
+    files = sorted(folder.glob("*/*.parquet" if task is None else f"{glob.escape(task)}/*.parquet"))
     if not files:
         what = f"there are none of {recipe!r}" + ("" if task is None else f" on {task!r}") + f" in {workdir}"
         raise StoreError("scores must be written", what, "`harness report` of the recipe writes them")

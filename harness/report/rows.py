@@ -40,11 +40,6 @@ class Row:
     def full_name(self) -> str:
         return f"{self.index.recipe}{SEPARATOR}{self.name}"
 
-    @property
-    def pretrain_seeds(self) -> int:
-        """How many PMP seeds it has; 0 without PMP."""
-        return len({entry.pretrain_seed for entry in self.outcomes} - {None})
-
 
 def rows_of(index: Index) -> Iterator[Row]:
     """All rows of a recipe, in the order of its outcomes."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from harness.recipe.fields import CODE
 from harness.report.status import Statuses
 from harness.store.artifacts import Candidates, Pairs, Scores
 from harness.store.identity import SHORT
-from harness.store.record import NEW, write_text
+from harness.store.record import replacing, write_text
 from harness.store.store import Store
 
 SCORES, WRITTEN = "scores", "written.json"
@@ -233,9 +232,8 @@ def _write(one: _Evaluation, source: _Source, store: Store, path: Path) -> None:
     table = source.table.append_column("score", pa.array(scores)).filter(pa.array(scored))
     pieces = [_named(table, one.task, *row) for row in one.rows]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{NEW}")
-    pyarrow.parquet.write_table(pa.concat_tables(pieces), temporary, compression="zstd")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        pyarrow.parquet.write_table(pa.concat_tables(pieces), temporary, compression="zstd")
 
 
 def _named(table: Any, task: str, row: str, pretrain_seed: int | None, finetune_seed: int | None) -> Any:

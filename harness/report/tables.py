@@ -81,7 +81,6 @@ def report_json(data: ReportData) -> dict[str, Any]:
         "recipe": data.name,
         "notes": data.notes,
         "facts": dict(data.facts),
-        "pmp_seeds": data.overview.pmp_seeds,
         "ranks_something": data.overview.ranks_something,
         "analysis": None if data.overview.analysis is None else data.overview.analysis.name,
         "cautions": [asdict(caution) for caution in data.cautions],

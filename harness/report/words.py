@@ -11,10 +11,12 @@ MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
-FEWEST_PMP_SEEDS = 3
-"""Below it a difference between PMP arms may be one seed's luck, so nothing is ranked."""
+FEWEST_SEEDS = 3
+"""Of what differs between settings (as `evaluation/seeds.py` has it): with fewer, nothing is put in order."""
 
-FEW_SEEDS = f"Fewer than {FEWEST_PMP_SEEDS} PMP seeds: no ranking claim"
+FEW_SEEDS = f"Fewer than {FEWEST_SEEDS} seeds of what differs: no order"
+
+VERDICTS = {True: "yes", False: "no", None: "too few seeds"}
 
 RETRACTED = "retracted"
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from harness.errors import DataError
-from harness.evaluation.ranks import rank_groups
-from harness.evaluation.statistics import cluster_bootstrap_means, paired_difference
+from harness.evaluation.ranks import holm, rank_groups
+from harness.evaluation.seeds import Contrast, Pooled, SeededValues, Seeds, contrast, pool
+from harness.evaluation.statistics import Interval, cluster_bootstrap_means
 from harness.stages.context import StageContext
 from harness.stages.outcome_tables import (
     HEADLINE,
@@ -22,14 +24,13 @@ from harness.stages.outcome_tables import (
     accuracy_json,
     below,
     chosen,
-    covers,
-    p_value,
     read_outcomes,
-    seeds_in_words,
+    runs_of,
 )
 from harness.stages.pool_baselines import BASELINES
 from harness.store.artifacts import Analysis, ProblemValues
 
+LEVEL = 0.95
 CHANCE = {"best_of_n": "mean", "pair_accuracy": "coin"}
 SHALLOW_KIND, SETTING_KIND, POOL_KIND, IMPORTED_KIND = "shallow", "setting", "pool", "imported"
 
@@ -62,7 +63,7 @@ def _tables(context: StageContext) -> dict[Key, Table]:
     for (task, evaluation, kind, name), rows in grouped.items():
         artifacts = [context.input(row["input"], ProblemValues) for row in rows]
         retracted = any(row.get("retracted", False) for row in rows)
-        table = read_outcomes(artifacts, seeds_in_words(rows), name, data=rows[0]["data"], retracted=retracted)
+        table = read_outcomes(artifacts, runs_of(rows), name, data=rows[0]["data"], retracted=retracted)
         if kind == POOL_KIND:
             for baseline in BASELINES:
                 tables[(task, "best_of_n", POOL_KIND, baseline)] = below(table, f"{baseline}/")
@@ -102,32 +103,90 @@ def _incomparable(tables: Mapping[Key, Table]) -> list[str]:
 def _estimates(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
     estimates = []
     for (task, evaluation, kind, name), table in tables.items():
-        by_problems: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        for metric in table.values:
-            by_problems[table.problems[metric]].append(metric)
-        for problems, metrics in by_problems.items():
-            columns = np.stack([table.mean(metric) for metric in metrics], axis=1)
-            clusters = table.clusters[metrics[0]]
-            intervals = cluster_bootstrap_means(columns, clusters, seed=seed, covers=covers(table))
-            for metric, interval in zip(metrics, intervals, strict=True):
-                estimates.append(
-                    {
-                        "task": task,
-                        "evaluation": evaluation,
-                        "kind": kind,
-                        "row": name,
-                        "metric": metric,
-                        "problems": len(problems),
-                        "by_seed": [round(float(one), 6) for one in table.values[metric].mean(axis=1)],
-                        **accuracy_json(interval),
-                    }
-                )
+        intervals = _over_problems(table, seed)
+        for metric, values in table.values.items():
+            if metric not in intervals:
+                pooled = _pooled_rows(tables, task, evaluation, metric, values)
+                intervals[metric] = contrast(values).interval(table.clusters[metric], seed=seed, pooled=pooled)
+            estimates.append(
+                {
+                    "task": task,
+                    "evaluation": evaluation,
+                    "kind": kind,
+                    "row": name,
+                    "metric": metric,
+                    "problems": len(table.problems[metric]),
+                    "by_seed": values.by_run(),
+                    **accuracy_json(intervals[metric]),
+                }
+            )
     return estimates
+
+
+def _over_problems(table: Table, seed: int) -> dict[str, Interval]:
+    """Intervals of the metrics in which no seed counts: those over the same problems share their resamples."""
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for metric, values in table.values.items():
+        if not any(values.varies(axis) for axis in (0, 1)):
+            alike[table.problems[metric]].append(metric)
+    intervals: dict[str, Interval] = {}
+    for metrics in alike.values():
+        columns = np.stack([table.mean(metric) for metric in metrics], axis=1)
+        words = contrast(table.values[metrics[0]]).covers()
+        found = cluster_bootstrap_means(columns, table.clusters[metrics[0]], seed=seed, covers=words)
+        intervals.update(zip(metrics, found, strict=True))
+    return intervals
+
+
+def _settings(tables: Mapping[Key, Table], task: str, evaluation: str, metric: str) -> dict[str, Table]:
+    """Settings with a metric on a task, by name."""
+    return {
+        name: table
+        for (its_task, its_evaluation, kind, name), table in tables.items()
+        if (its_task, its_evaluation, kind) == (task, evaluation, SETTING_KIND) and metric in table.values
+    }
+
+
+def _pooled_rows(
+    tables: Mapping[Key, Table], task: str, evaluation: str, metric: str, values: SeededValues
+) -> Pooled | None:
+    """Seed variances that settings with the same seeds as this row share; None for a row without seeds."""
+    if not any(values.seeds):
+        return None
+    settings = _settings(tables, task, evaluation, metric).values()
+    alike = [contrast(table.values[metric]) for table in settings if table.values[metric].seeds == values.seeds]
+    return pool(alike, (len(alike), len(alike))) if len(alike) > 1 else None
+
+
+class _Pools:
+    """Seed variances that differences between some settings share, by the seeds of the two."""
+
+    def __init__(self, settings: Mapping[str, Table], metric: str) -> None:
+        self._rows = [table.values[metric] for table in settings.values()]
+        self._known: dict[tuple[Seeds, Seeds], Pooled | None] = {}
+
+    def of(self, one: SeededValues, other: SeededValues) -> Pooled | None:
+        """None where there is one such difference: it has its own."""
+        key = (one.seeds, other.seeds)
+        if key not in self._known:
+            self._known[key] = self._pool(*key)
+        return self._known[key]
+
+    def _pool(self, ours: Seeds, theirs: Seeds) -> Pooled | None:
+        groups = [[row for row in self._rows if row.seeds == seeds] for seeds in (ours, theirs)]
+        if ours == theirs:
+            pairs, count = list(combinations(groups[0], 2)), len(groups[0]) - 1
+            return pool([contrast(*pair) for pair in pairs], (count, count)) if len(pairs) > 1 else None
+        # Arms without PMP against those with it: the fine-tuning seeds of the few are in every difference.
+        pairs = [(one, other) for one in groups[0] for other in groups[1]]
+        count = max(map(len, groups))
+        return pool([contrast(*pair) for pair in pairs], (count, min(map(len, groups)))) if len(pairs) > 1 else None
 
 
 def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[dict[str, Any]]:
     """Every setting and every row from outside against the baseline setting, paired over problems."""
     differences = []
+    pools: dict[tuple[str, str, str], _Pools] = {}
     for (task, evaluation, kind, name), table in tables.items():
         base = tables.get((task, evaluation, SETTING_KIND, baseline))
         metric = HEADLINE[evaluation]
@@ -135,6 +194,13 @@ def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[
             continue
         if base.data != table.data:
             continue
+        between = _between(table, base, metric)
+        pooled = None
+        if kind == SETTING_KIND:
+            where = (task, evaluation, table.data)
+            if where not in pools:
+                pools[where] = _Pools(_comparable(_settings(tables, task, evaluation, metric), table), metric)
+            pooled = pools[where].of(table.values[metric], base.values[metric])
         differences.append(
             {
                 "task": task,
@@ -143,34 +209,44 @@ def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[
                 "row": name,
                 "against": baseline,
                 "metric": metric,
-                "p_value": p_value(table, base, metric),
-                **_difference(table, base, metric, seed),
+                "p_value": round(between.p_value(table.clusters[metric], pooled), 6),
+                "lacking": _lacking(table, base, metric),
+                **between.interval(table.clusters[metric], seed=seed, pooled=pooled).as_json(),
             }
         )
     return differences
 
 
-def _difference(table: Table, other: Table, metric: str, seed: int) -> dict[str, Any]:
+def _comparable(settings: Mapping[str, Table], table: Table) -> dict[str, Table]:
+    return {name: one for name, one in settings.items() if one.data == table.data}
+
+
+def _lacking(table: Table, other: Table, metric: str) -> str:
+    """Why a difference claims nothing, in words: too few seeds on one side; "" where it may claim something."""
+    return table.values[metric].lacking or other.values[metric].lacking
+
+
+def _between(table: Table, other: Table, metric: str) -> Contrast:
     if table.problems[metric] != other.problems[metric]:
         raise DataError("paired rows must share their problems", "they do not", "report this")
-    interval = paired_difference(
-        table.mean(metric), other.mean(metric), table.clusters[metric], seed=seed, covers=covers(table)
-    )
-    return interval.as_json()
+    return contrast(table.values[metric], other.values[metric])
 
 
 def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
     """Whether a setting beats every reference that understands nothing: a random pick, length, n-grams.
 
-    Beating the best of them is beating each (an intersection-union test, so no correction is needed).
+    Beating the best of them is beating each (an intersection-union test). The looks at all settings and tasks are
+    corrected by Holm. `above` is None for a setting with too few seeds, which claims nothing.
     """
-    verdicts = []
+    verdicts: list[dict[str, Any]] = []
+    p_values: list[float] = []
     for (task, evaluation, kind, name), table in tables.items():
         metric = HEADLINE[evaluation]
         if kind != SETTING_KIND or metric not in table.values:
             continue
+        values, clusters = table.values[metric], table.clusters[metric]
         references = {
-            other: found
+            other: _between(table, found, metric)
             for (its_task, its_evaluation, its_kind, other), found in tables.items()
             if its_task == task
             and its_evaluation == evaluation
@@ -178,49 +254,65 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
             and found.data == table.data
             and (its_kind == SHALLOW_KIND or (its_kind == POOL_KIND and other == CHANCE["best_of_n"]))
         }
-        against: list[dict[str, Any]] = [
-            {"reference": other, "reference_estimate": float(found.mean(metric).mean())}
-            | _difference(table, found, metric, seed)
-            for other, found in references.items()
-        ]
         if evaluation == "pair_accuracy":
-            coin = np.full_like(table.mean(metric), 0.5)
-            interval = paired_difference(
-                table.mean(metric), coin, table.clusters[metric], seed=seed, covers=covers(table)
-            )
-            against.append({"reference": "coin", "reference_estimate": 0.5} | interval.as_json())
-        if not against:
+            coin = SeededValues(values=np.full((1, 1, values.values.shape[2]), 0.5), seeds=((), ()))
+            references["coin"] = contrast(values, coin)
+        if not references:
             continue
-        best = max(against, key=lambda one: one["reference_estimate"])
+        pooled = _pooled_rows(tables, task, evaluation, metric, values)
+        means = {other: float(one.other.mean.mean()) for other, one in references.items() if one.other is not None}
+        best = max(means, key=means.__getitem__)
+        worst = max(one.p_value(clusters, pooled) if one.paired.mean.mean() > 0 else 1.0 for one in references.values())
+        if not values.lacking:
+            p_values.append(worst)
+        interval = references[best].interval(clusters, seed=seed, pooled=pooled).as_json()
         verdicts.append(
             {
                 "task": task,
                 "evaluation": evaluation,
                 "row": name,
                 "metric": metric,
-                "above": all(one["low"] > 0 for one in against),
-                "best_reference": best["reference"],
-                "difference": {key: best[key] for key in ("estimate", "low", "high", "covers", "reference_estimate")},
-                "references": sorted(one["reference"] for one in against),
+                "above": None,
+                "lacking": values.lacking,
+                "best_reference": best,
+                "difference": {key: interval[key] for key in ("estimate", "low", "high", "covers")}
+                | {"reference_estimate": means[best]},
+                "references": sorted(references),
             }
         )
+    judged = [verdict for verdict in verdicts if not verdict["lacking"]]
+    for verdict, p_value in zip(judged, holm(p_values).tolist(), strict=True):
+        verdict.update(above=p_value <= 1 - LEVEL, p_value=round(p_value, 6), looks=len(judged))
     return verdicts
 
 
 def _ranks(tables: Mapping[Key, Table]) -> list[dict[str, Any]]:
-    """Rank ranges of the settings on each task; arms whose ranges overlap are tied."""
+    """Rank ranges of the settings on each task; arms whose ranges overlap are tied.
+
+    Settings with too few seeds, and those that have one value everywhere, have no place.
+    """
     ranks = []
-    arms: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for task, evaluation, kind, name in tables:
-        if kind == SETTING_KIND and HEADLINE[evaluation] in tables[(task, evaluation, kind, name)].values:
-            arms[(task, evaluation)].append(name)
-    for (task, evaluation), names in arms.items():
+    for task, evaluation in dict.fromkeys((task, evaluation) for task, evaluation, *_ in tables):
         metric = HEADLINE[evaluation]
-        arms_tables = [tables[(task, evaluation, SETTING_KIND, name)] for name in names]
-        if len({table.data for table in arms_tables}) > 1:
+        settings = _settings(tables, task, evaluation, metric)
+        if len({table.data for table in settings.values()}) > 1:
             continue
-        values = np.stack([table.mean(metric) for table in arms_tables])
-        for place in rank_groups(names, values, arms_tables[0].clusters[metric]):
+        arms = {
+            name: table
+            for name, table in settings.items()
+            if not table.values[metric].lacking and table.values[metric].has_spread()
+        }
+        if len(arms) < 2:
+            continue
+        pools, clusters = _Pools(arms, metric), next(iter(arms.values())).clusters[metric]
+        p_values = {
+            (one, other): _between(arms[one], arms[other], metric).p_value(
+                clusters, pools.of(arms[one].values[metric], arms[other].values[metric])
+            )
+            for one, other in combinations(arms, 2)
+        }
+        means = {name: float(table.mean(metric).mean()) for name, table in arms.items()}
+        for place in rank_groups(means, p_values, level=LEVEL):
             ranks.append(
                 {
                     "task": task,

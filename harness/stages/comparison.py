@@ -9,24 +9,22 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.evaluation.statistics import cluster_bootstrap_means
+from harness.evaluation.seeds import contrast
 from harness.stages.context import StageContext
 from harness.stages.outcome_tables import (
     HEADLINE,
     Table,
     accuracy_json,
     below,
-    covers,
-    p_value,
     read_outcomes,
-    seeds_in_words,
+    runs_of,
 )
 from harness.stages.scored_rows import pool_starts, scores_by_row
 from harness.store.artifacts import Candidates, Comparison, Pairs, ProblemValues, Scores
@@ -59,7 +57,7 @@ def run(context: StageContext) -> dict[str, Any]:
 
 def _table(context: StageContext, side: Mapping[str, Any]) -> Table:
     artifacts = [context.input(seed["values"], ProblemValues) for seed in side["seeds"]]
-    table = read_outcomes(artifacts, seeds_in_words(side["seeds"]), "a row", data="")
+    table = read_outcomes(artifacts, runs_of(side["seeds"]), "a row", data="")
     return below(table, f"{side['pool']}/") if side["pool"] else table
 
 
@@ -78,39 +76,27 @@ def _why_not(first: Table, second: Table, metric: str) -> str:
 
 def _compare(context: StageContext, match: Mapping[str, Any], first: Table, second: Table) -> dict[str, Any]:
     metric = HEADLINE[match["evaluation"]]
-    means = (first.mean(metric), second.mean(metric))
-    gaps = means[0] - means[1]
-    intervals = cluster_bootstrap_means(  # together, so that all three see the same resamples of the problems
-        np.stack([*means, gaps], axis=1), first.clusters[metric], seed=int(context.spec["seed"])
-    )
+    rows, clusters, seed = (first.values[metric], second.values[metric]), first.clusters[metric], context.spec["seed"]
+    gaps = rows[0].mean - rows[1].mean
     estimates = [
-        {
-            **accuracy_json(replace(interval, covers=covers(table))),
-            "by_seed": [round(float(one), 6) for one in table.values[metric].mean(axis=1)],
-        }
-        for table, interval in zip((first, second), intervals, strict=False)
+        {**accuracy_json(contrast(row).interval(clusters, seed=int(seed))), "by_seed": row.by_run()} for row in rows
     ]
-    difference = replace(intervals[2], covers=_covers(first, second)).as_json()
+    between = contrast(*rows)
+    difference = between.interval(clusters, seed=int(seed)).as_json()
     examples, without = _disagreements(context, match, first, second)
     return {
         "metric": metric,
         "problems": len(first.problems[metric]),
         "first": estimates[0],
         "second": estimates[1],
-        "difference": {**difference, "p_value": p_value(first, second, metric)},
+        "difference": {**difference, "p_value": round(between.p_value(clusters), 6)},
+        "lacking": [row.lacking for row in rows],
         "won": int((gaps > SAME).sum()),
         "lost": int((gaps < -SAME).sum()),
         "tied": int((np.abs(gaps) <= SAME).sum()),
         "disagreements": examples,
         "without_disagreements": without,
     }
-
-
-def _covers(first: Table, second: Table) -> str:
-    if first.seeds == second.seeds:
-        return covers(first)
-    of = [f"mean of {table.seeds}" if table.seeds else "a row without seeds" for table in (first, second)]
-    return f"problems; {of[0]} against {of[1]}"
 
 
 # --------------------------------------------------------------------------------------------- disagreements

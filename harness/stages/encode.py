@@ -6,7 +6,7 @@ Prompt and response are tokenised apart and joined, so that a response's tokens 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby, islice
 from typing import Any
 
@@ -28,8 +28,10 @@ RESULT = (
 def run(context: StageContext) -> dict[str, Any]:
     """Tokenise and write; the result gives exact token counts and what did not fit.
 
-    A text or candidate that is too long is cut (see `tokenise.fit`) and counted, since each must count. A pair is read
-    whole or dropped for the next one: cutting would make its sides alike, or one depend on the other.
+    A text or candidate that is too long is cut (see `tokenise.fit`) and counted, since each must count. A response of a
+    pair is never cut, which would make its sides alike. A task's pair is read whole or left out, so that no side's
+    score depends on the other's length. A pair for pretraining, of which `limit` takes the first that fit, is one
+    example and shares what both sides leave of its prompt; it is dropped for the next one where that is nothing.
 
     Raises:
         DataError: fewer groups fit than the recipe asks for, or none at all.
@@ -43,7 +45,7 @@ def run(context: StageContext) -> dict[str, Any]:
         read = chat(tokenizer, ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer))
     else:
         read = raw(tokenizer, end_token(tokenizer, context.input("tokenizer", Tokenizer), spec["end_token"]))
-    encoded = _fitting(read(_groups(context)), most, spec["content"], counts)
+    encoded = _fitting(read(_groups(context)), spec, counts)
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     Tokens(context.directory).write(islice(encoded, limit), max(ids) + 1)
     if limit is not None and counts["groups"] < limit:
@@ -95,14 +97,20 @@ def _texts(context: StageContext) -> Iterator[TextGroup]:
                 yield index, ["", row["text"]]
 
 
-def _fitting(groups: Iterator[TokenGroup], most: int, content: str, counts: Counter[str]) -> Iterator[TokenGroup]:
+def _fitting(groups: Iterator[TokenGroup], spec: Mapping[str, Any], counts: Counter[str]) -> Iterator[TokenGroup]:
+    most, pairs = spec["max_tokens"], spec["content"] == "pairs"
     for row, (prompt, *responses) in groups:
-        length = len(prompt) + max(map(len, responses))
+        longest = max(map(len, responses))
+        length = len(prompt) + longest
         counts["longest"] = max(counts["longest"], length)
         counts["shortest"] = min(counts["shortest"] or length, length)
-        if content == "pairs" and length > most:
-            counts["too_long_dropped"] += 1
-            continue
+        if pairs and length > most:
+            least = len(prompt) if spec["limit"] is None else min(len(prompt), 1)
+            if least + longest > most:
+                counts["too_long_dropped"] += 1
+                continue
+            prompt = prompt[length - most :]
+            counts.update(prompts_cut=len(responses), cut=len(responses))
         fitted = fit(prompt, responses, most)
         tokens = sum(map(len, fitted.group))
         counts.update(

@@ -13,34 +13,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.evaluation.statistics import Interval, paired_p_value
+from harness.evaluation.seeds import SeededValues
+from harness.evaluation.statistics import Interval
 from harness.store.artifacts import ProblemValues
 
 HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}  # the metric arms are compared on
 
 
+Run = tuple[int | None, int | None]
+"""PMP seed and fine-tuning seed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Values of one row of the board on one task: metric -> (seeds, problems), problems in one order.
+    """Values of one row of the board on one task by metric, problems in one order.
 
     `data` names what was scored: two rows are comparable where it is equal, and neither is `retracted`.
     """
 
     data: str
-    values: Mapping[str, NDArray[np.float64]]
+    values: Mapping[str, SeededValues]
     problems: Mapping[str, tuple[str, ...]]
     clusters: Mapping[str, tuple[str, ...]]
-    seeds: str
     retracted: bool = False
 
     def mean(self, metric: str) -> NDArray[np.float64]:
-        return np.asarray(self.values[metric].mean(axis=0))
+        return self.values[metric].mean
 
 
 def read_outcomes(
-    artifacts: Sequence[ProblemValues], seeds: str, name: str, *, data: str, retracted: bool = False
+    artifacts: Sequence[ProblemValues], runs: Sequence[Run], name: str, *, data: str, retracted: bool = False
 ) -> Table:
-    """The outcomes of one row on one task, one a seed, as a table.
+    """The outcomes of one row on one task, one a run, as a table.
 
     Raises:
         DataError: the seeds were not judged on the same problems.
@@ -54,8 +58,8 @@ def read_outcomes(
             if other[metric][0] != first[0]:
                 raise DataError("seeds of one setting must share their problems", f"{name} does not", "report this")
         problems[metric], clusters[metric] = first[0], first[1]
-        values[metric] = np.array([one[metric][2] for one in read])
-    return Table(data=data, values=values, problems=problems, clusters=clusters, seeds=seeds, retracted=retracted)
+        values[metric] = SeededValues.of_runs([one[metric][2] for one in read], runs)
+    return Table(data=data, values=values, problems=problems, clusters=clusters, retracted=retracted)
 
 
 def _by_metric(artifact: ProblemValues) -> dict[str, tuple[tuple[str, ...], tuple[str, ...], list[float]]]:
@@ -83,33 +87,15 @@ def chosen(table: Table, names: Mapping[str, str]) -> Table:
         values={new: table.values[old] for old, new in names.items()},
         problems={new: table.problems[old] for old, new in names.items()},
         clusters={new: table.clusters[old] for old, new in names.items()},
-        seeds=table.seeds,
         retracted=table.retracted,
     )
 
 
-def seeds_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the mean over seeds is a mean of, in words."""
-    pretrain = {row["pretrain_seed"] for row in rows} - {None}
-    finetune = {row["finetune_seed"] for row in rows} - {None}
-    parts = []
-    if pretrain:
-        parts.append(f"{len(pretrain)} PMP seed{'s' * (len(pretrain) > 1)}")
-    if finetune:
-        parts.append(f"{len(finetune)} fine-tuning seed{'s' * (len(finetune) > 1)}")
-    return " × ".join(parts)
-
-
-def covers(table: Table) -> str:
-    """What an interval of this table covers, in words."""
-    return f"problems; mean of {table.seeds}" if table.seeds else "problems"
+def runs_of(rows: Sequence[Mapping[str, Any]]) -> list[Run]:
+    """(PMP seed, fine-tuning seed) of the runs that a row of the board is made of."""
+    return [(row["pretrain_seed"], row["finetune_seed"]) for row in rows]
 
 
 def accuracy_json(interval: Interval) -> dict[str, Any]:
     """An accuracy with its interval: every metric is one, so no limit lies outside [0, 1]."""
     return {**interval.as_json(), "low": max(0.0, interval.low), "high": min(1.0, interval.high)}
-
-
-def p_value(table: Table, other: Table, metric: str) -> float:
-    """Of the paired difference of two rows, rounded."""
-    return round(float(paired_p_value(table.mean(metric), other.mean(metric), table.clusters[metric])), 6)

@@ -18,6 +18,7 @@ from types import TracebackType
 from filelock import FileLock
 
 from harness.errors import LeaseLost
+from harness.store.record import write_text
 
 GRACE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 5.0
@@ -66,9 +67,7 @@ class Lease:
             if is_held(self.path, self.grace):
                 return False
             holder = {"owner": self.owner, "boot": _boot(), "pid": os.getpid(), "start": _process_start(os.getpid())}
-            temporary = self.path.with_name(f"{self.path.name}.{self.owner[:8]}")
-            temporary.write_text(json.dumps(holder), encoding="utf-8")
-            temporary.replace(self.path)
+            write_text(self.path, json.dumps(holder), self.path.with_name(f"{self.path.name}.{self.owner[:8]}"))
         self._stop.clear()
         self._thread = threading.Thread(target=self._beat, name="lease-heartbeat", daemon=True)
         self._thread.start()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +25,7 @@ LOG = "log.txt"
 TASK = "task.json"  # what an unfinished stage was asked; of a finished one it stands in its run.json
 RESUME = "resume"  # scratch of an unfinished stage; never part of a finished one
 NEW = ".new"  # of a file not yet whole
+_TEMPORARY = re.compile(rf"\.(?P<pid>[1-9]\d*)(-(?P<machine>[0-9a-f]{{8}}))?{re.escape(NEW)}")
 NOT_PAYLOAD = frozenset({RECORD, RUN, EVENTS, LOG, TASK, RECORD + NEW, RUN + NEW, TASK + NEW})
 
 
@@ -112,7 +118,47 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str, temporary: Path | None = None) -> None:
-    """Write a file whole or not at all, by way of `temporary` (default: one of this process alone, beside it)."""
-    temporary = temporary or path.with_name(f"{path.name}.{os.getpid()}{NEW}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    """Write a file whole or not at all, by way of `temporary` (default: see `replacing`)."""
+    with replacing(path, temporary) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
+    """A temporary file that replaces `path` once the block has written it; a block that fails leaves nothing behind.
+
+    The default lies beside `path` and belongs to this process alone. What ended processes of this machine left of
+    theirs is removed first.
+    """
+    if temporary is None:
+        _remove_leftovers(path)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}-{_machine()}{NEW}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _machine() -> str:
+    """Which machine a process number counts on: a folder may be shared by several."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` whose processes were killed before they could."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*{NEW}"):
+        named = _TEMPORARY.fullmatch(left.name.removeprefix(path.name))
+        if named and named["machine"] in (None, _machine()) and not _lives(int(named["pid"])):
+            left.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True

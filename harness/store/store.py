@@ -16,7 +16,19 @@ from typing import Any
 from harness.errors import CorruptArtifact, LeaseLost, StoreError
 from harness.store.identity import SHORT, file_digest
 from harness.store.lease import GRACE_SECONDS, Lease, is_held, owner_of
-from harness.store.record import EVENTS, LOG, RECORD, RESUME, RUN, SCHEMA, Record, make_record, read_record, write_json
+from harness.store.record import (
+    EVENTS,
+    LOG,
+    RECORD,
+    RESUME,
+    RUN,
+    SCHEMA,
+    Record,
+    make_record,
+    read_record,
+    write_json,
+    write_text,
+)
 
 STORE_FILE = "store.json"
 OWNER = 8  # characters of a holder's name in the name of the folder it builds in
@@ -87,9 +99,9 @@ class Store:
             if not os.access(self.root, os.W_OK):
                 raise PermissionError(13, "Permission denied")
             if not (self.root / STORE_FILE).exists():
-                temporary = self.root / f"{STORE_FILE}.{os.getpid()}"  # two runs may begin at once
-                write_json(temporary, {"schema": SCHEMA})
-                temporary.replace(self.root / STORE_FILE)
+                write_text(
+                    self.root / STORE_FILE, json.dumps({"schema": SCHEMA}, indent=1) + "\n"
+                )  # two may begin at once
         except OSError as error:
             raise StoreError(
                 "the workdir must be writable", f"{self.root}: {error.strerror}", "choose another --workdir"

@@ -1,4 +1,4 @@
-"""MLflow as a view of the store. The only module that imports mlflow.
+"""MLflow as a view of the store. This module and `mlflow_database` alone import mlflow.
 
 Runs are found by tags, so that nothing is shown twice, whoever shows it from wherever. MLflow keeps parameters and
 points of metrics for ever: a run that holds others than it should is made anew.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,11 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import MissingRequirement
-from harness.tracking.places import without_password
+from harness.tracking.places import without_secrets
 from harness.tracking.shared_views import CURVES, TABLE, shared_views
 from harness.tracking.tracker import Addresses, Applied
 from harness.tracking.view import Dataset, Point, RunView, View
-from harness.tracking.words import DIFFERENCE, ESTIMATE, LONGEST_TAG, clipped
+from harness.tracking.words import DIFFERENCE, ESTIMATE, LONGEST_TAG, clipped, first_line, plain
 
 # MLflow's limits of one request, and how many runs it answers with.
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH, RUNS_A_PAGE = 1_000, 100, 100, 500
@@ -58,23 +58,27 @@ class MlflowTracker:
 
     Args:
         artifacts: where files go, for a database; None where a server knows itself.
+        answered: called after every few requests that were answered, so that whoever waits can tell slow from stuck.
     """
 
-    def __init__(self, uri: str, artifacts: Path | None = None) -> None:
+    def __init__(self, uri: str, artifacts: Path | None = None, answered: Callable[[], None] = lambda: None) -> None:
         self._uri = uri
         self._artifacts = artifacts
+        self._answered = answered
         with self._answering():
             self._client = MlflowClient(tracking_uri=uri)
 
     def show(self, view: View) -> Applied:
         with self._answering():
             experiment = self._experiment(view)
+            self._answered()
             existing = self._runs(experiment.experiment_id)
             counts = dict.fromkeys(("created", "updated", "replaced", "unchanged"), 0)
             ids: dict[str, str] = {}
             for run in view.runs:
                 found = existing.pop((run.kind, run.key), None)
                 how, run_id = self._show_run(experiment.experiment_id, run, found, ids.get(run.parent, ""), view.whole)
+                self._answered()
                 counts[how] += 1
                 ids[run.key] = run_id
             retired = sum(self._retire(run) for run in existing.values()) if view.whole else 0
@@ -86,13 +90,13 @@ class MlflowTracker:
             if found is None:
                 raise MissingRequirement(
                     f"MLflow must have the experiment {experiment!r}",
-                    f"{without_password(self._uri)} has none",
+                    f"{without_secrets(self._uri)} has none",
                     "run the recipe, or `harness sync` it",
                 )
             runs = [run for run in self._runs(found.experiment_id).values() if run.data.tags.get(COMPARED) == "yes"]
             settings = [run for run in runs if run.data.tags[KIND] == "setting"]
             runs = sorted(settings if len(settings) > 1 else runs, key=lambda run: str(run.info.run_name))
-            page = f"{base.rstrip('/')}/#/experiments/{found.experiment_id}/runs?{SIDEBAR}"
+            page = f"{base.rstrip('/')}/#/experiments/{quote(found.experiment_id)}/runs?{SIDEBAR}"
             ids = json.dumps([run.info.run_id for run in runs[:MOST_COMPARED]], separators=(",", ":"))
             compare = f"runs={quote(ids)}&experiments={quote(json.dumps([found.experiment_id]))}"
             return Addresses(
@@ -107,10 +111,10 @@ class MlflowTracker:
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = first_line(error)
             raise MissingRequirement(
                 "MLflow must answer",
-                f"{without_password(self._uri)} does not: {without_password(clipped(reason, 300))}",
+                f"{without_secrets(self._uri)} does not: {plain(clipped(without_secrets(reason), 300))}",
                 "see that it runs, then `harness sync` the recipe",
             ) from error
 
@@ -143,6 +147,7 @@ class MlflowTracker:
                 order_by=["attributes.start_time ASC"],
                 page_token=token,
             )
+            self._answered()
             for run in page:
                 kind = run.data.tags[KIND]
                 name = (kind, run.data.tags.get(f"harness.{kind}", ""))
@@ -235,10 +240,12 @@ class MlflowTracker:
         return True
 
     def _points(self, run_id: str, names: Mapping[str, float]) -> Have:
-        return {
-            name: {(metric.step, repr(float(metric.value))) for metric in self._client.get_metric_history(run_id, name)}
-            for name in names
-        }
+        return {name: self._history(run_id, name) for name in names}
+
+    def _history(self, run_id: str, name: str) -> set[tuple[int, str]]:
+        history = self._client.get_metric_history(run_id, name)
+        self._answered()
+        return {(metric.step, repr(float(metric.value))) for metric in history}
 
     def _fill(
         self, run_id: str, run: RunView, missing: Missing, parent: str, digest: str, held: Mapping[str, str]
@@ -246,12 +253,14 @@ class MlflowTracker:
         """Write what a run lacks; the digest last, so that a run left half written is completed next time."""
         for params in batches([Param(name, value) for name, value in missing.params.items()], PARAMS_A_BATCH):
             self._client.log_batch(run_id, params=params)
+            self._answered()
         self._log(run_id, missing.metrics)
         if missing.datasets:
             self._client.log_inputs(run_id, [_dataset(one) for one in missing.datasets])
         self._tag(run_id, run, parent, held)
         for file in run.files:
             self._keep(run_id, file.name, file.content)
+            self._answered()
         if run.status in ("FINISHED", "FAILED"):
             self._client.set_terminated(run_id, run.status, run.end)
         else:
@@ -267,6 +276,7 @@ class MlflowTracker:
         ]
         for some in batches(listed, METRICS_A_BATCH):
             self._client.log_batch(run_id, metrics=some)
+            self._answered()
 
     def _tag(self, run_id: str, run: RunView, parent: str, held: Mapping[str, str]) -> None:
         tags = {**run.tags, KIND: run.kind, f"harness.{run.kind}": run.key, CURRENT: "yes"}

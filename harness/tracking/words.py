@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_./ -]")
+_NOT_IN_KEYS = re.compile(r"[^\w./ -]")
 LONGEST_KEY = 250
 LONGEST_PARAM = 6_000
 LONGEST_TAG = 8_000
@@ -16,13 +16,25 @@ METRICS = {"area": "bon_area"}  # beside other things, "area" alone says too lit
 
 
 def key(text: str) -> str:
-    """`text` with only characters that keys may have. A plus, common in names of settings, stays readable."""
-    return _NOT_IN_KEYS.sub("_", text.replace("+", "-plus-"))[:LONGEST_KEY]
+    """`text` with only characters that keys may have, in parts that a path keeps, as trackers make files of keys. A
+    plus, common in names of settings, stays readable."""
+    kept = _NOT_IN_KEYS.sub("_", text.replace("+", "-plus-"))[:LONGEST_KEY]
+    return "/".join("_" * max(1, len(part)) if part in ("", ".", "..") else part for part in kept.split("/"))
 
 
 def metric_key(task: str, metric: str) -> str:
     """`arithmetic/bon_at_16` of task `arithmetic` and metric `bon@16`."""
     return key(f"{task}/{METRICS.get(metric) or metric.replace('@', '_at_')}")
+
+
+def plain(text: str) -> str:
+    """Text of a server as a terminal may show it: whatever would steer the terminal is spelled out."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first, or what kind it is of."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def clipped(text: str, longest: int) -> str:

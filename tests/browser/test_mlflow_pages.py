@@ -46,8 +46,8 @@ def setting(name: str, area: float) -> RunView:
 
 
 @pytest.fixture(scope="module")
-def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
-    server = Server(tmp_path_factory.mktemp("server"))
+def addresses(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Addresses]:
+    server = Server(tmp_path_factory.mktemp("server"), migrated=migrated)
     server.start()
     tracker = MlflowTracker(server.uri)
     runs = (setting("both-losses", 0.61803398875), setting("no-pretraining", 0.5))

@@ -19,7 +19,8 @@ from harness.errors import MissingRequirement
 from harness.tracking.mlflow_tracker import MlflowTracker
 from harness.tracking.tracker import Tracker
 from harness.tracking.view import MOST_POINTS, Dataset, File, Point, RunView, View
-from tests.toys.mlflow_servers import Server, held, name_of, runs_of
+from harness.tracking.words import key
+from tests.toys.mlflow_servers import Server, held, name_of, put_database, runs_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
 
@@ -28,21 +29,26 @@ Held = Callable[[str], dict[str, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
+def server(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"), migrated=migrated)
     server.start()
     yield server
     server.kill()
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("database")
+def database(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Path:
+    folder = tmp_path_factory.mktemp("database")
+    put_database(migrated, folder / "mlflow.db")
+    return folder
 
 
 @pytest.fixture(params=FACTORIES)
-def uri(request: pytest.FixtureRequest, server: Server, database: Path) -> str:
-    return server.uri if request.param == "server" else f"sqlite:///{database / 'mlflow.db'}"
+def uri(request: pytest.FixtureRequest, database: Path) -> str:
+    if request.param == "database":
+        return f"sqlite:///{database / 'mlflow.db'}"
+    server: Server = request.getfixturevalue("server")
+    return server.uri
 
 
 @pytest.fixture
@@ -223,6 +229,24 @@ def test_values_that_are_no_numbers_are_kept_and_not_doubled(tracker: Tracker, u
     assert len(held(uri, experiment)["variant v"]["metrics"]["base/loss"]) == 5
     tracker.show(view(experiment, replace(odd, name="another")))
     assert len(held(uri, experiment)["variant v"]["metrics"]["base/loss"]) == 5
+
+
+@pytest.mark.parametrize("axis", ["../../x", "a//b", "/etc", "x/", "..", "a/./b", "größe?", "損失", "a:b\\c"])
+def test_an_axis_of_any_name_is_shown(tracker: Tracker, uri: str, experiment: str, axis: str) -> None:
+    name = f"axis.{key(axis)}"
+    odd = run("setting", "s", params={name: "1"}, tags={name: "1"}, metrics={key(f"{axis}/loss"): points(0.5)})
+    tracker.show(view(experiment, odd))
+    shown = held(uri, experiment)["setting s"]
+    assert shown["params"] == {name: "1"}
+    assert shown["tags"][name] == "1"
+    assert tracker.show(view(experiment, odd)).changes == 0
+
+
+def test_it_says_when_it_was_answered(uri: str, database: Path, experiment: str) -> None:
+    heard: list[str] = []
+    artifacts = database / "artifacts" if uri.startswith("sqlite") else None
+    MlflowTracker(uri, artifacts, lambda: heard.append("answered")).show(family(experiment))
+    assert len(heard) > len(family(experiment).runs)
 
 
 def test_a_run_left_half_written_is_completed(tracker: Tracker, uri: str, experiment: str) -> None:

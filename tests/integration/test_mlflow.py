@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import signal
 import socket
+import socketserver
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,9 @@ import yaml
 
 from harness.cli.app import run_command
 from harness.cli.report import report_on
+from harness.cli.sync import TrackingWorker, finish
 from harness.cli.tracking_worker import Worker
-from harness.cli.workspace import Workspace
+from harness.cli.workspace import Workspace, open_workspace
 from harness.events import EventLog, Metrics, read_events
 from harness.plan.kinds import KINDS
 from harness.plan.plan import make_plan
@@ -27,11 +32,11 @@ from harness.recipe.load import load_recipe
 from harness.report.status import look
 from harness.store.record import EVENTS
 from harness.tracking.build import build_view
-from harness.tracking.places import place_of, without_password
+from harness.tracking.places import place_of
 from harness.tracking.view import MOST_POINTS
 from tests.integration.pipelines import TINY, folder_of, harness, of_kind, only, record_of, tiny
 from tests.integration.told import shown_metrics, told_by_the_store
-from tests.toys.mlflow_servers import ENOUGH_SECONDS, Server, held, runs_of
+from tests.toys.mlflow_servers import ENOUGH_SECONDS, Server, held, put_database, runs_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
 
@@ -51,16 +56,23 @@ def compared(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> W
 
 
 @pytest.fixture
-def workspace(compared: Workspace, tmp_path: Path) -> Workspace:
+def bare(compared: Workspace, tmp_path: Path) -> Workspace:
     """A copy of that, the test's own."""
     shutil.copytree(compared.workdir, tmp_path / "own")
     return tiny(tmp_path / "own")
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def workspace(bare: Workspace, migrated: Path) -> Workspace:
+    """The same with an empty database."""
+    put_database(migrated, bare.workdir / "mlflow" / "mlflow.db")
+    return bare
+
+
+@pytest.fixture
+def server(tmp_path: Path, migrated: Path) -> Iterator[Server]:
     """A server that is not started yet."""
-    server = Server(tmp_path / "server")
+    server = Server(tmp_path / "server", migrated=migrated)
     yield server
     server.kill()
 
@@ -236,6 +248,7 @@ def test_syncing_again_changes_nothing(synced: Workspace, shown: Runs, capsys: p
     assert {run.info.run_id for run in runs_of(database(synced), NAME)} == before
 
 
+@pytest.mark.slow("a server starts twice, and two processes import mlflow")
 def test_an_empty_server_is_filled_with_the_same_even_if_killed_meanwhile(
     compared: Workspace, shown: Runs, server: Server, tmp_path: Path
 ) -> None:
@@ -338,22 +351,98 @@ def test_curves_of_a_running_training_are_shown_and_go_on(workspace: Workspace) 
     assert shown_metrics(database(workspace), NAME) == told_by_the_store(workspace)
 
 
-def test_nothing_is_made_where_nothing_is_to_run(workspace: Workspace) -> None:
-    before = sorted(path.name for path in workspace.workdir.iterdir())
+def test_nothing_is_made_where_nothing_is_to_run(bare: Workspace) -> None:
+    before = sorted(path.name for path in bare.workdir.iterdir())
     began = time.monotonic()
-    process = harness("run", TINY, "--workdir", workspace.workdir, "--set", "runtime.tracking=mlflow")
+    process = harness("run", TINY, "--workdir", bare.workdir, "--set", "runtime.tracking=mlflow")
     process.communicate(timeout=ENOUGH_SECONDS)
     assert process.returncode == 0
     assert time.monotonic() - began < 20.0
-    assert sorted(path.name for path in workspace.workdir.iterdir()) == before
+    assert sorted(path.name for path in bare.workdir.iterdir()) == before
 
 
-def test_without_tracking_a_run_makes_nothing(workspace: Workspace) -> None:
-    undo(workspace, "pair_accuracy")
-    assert run_command(["run", str(TINY), "--workdir", str(workspace.workdir)]) == 0
-    assert not (workspace.workdir / "mlflow").exists()
+def test_without_tracking_a_run_makes_nothing(bare: Workspace) -> None:
+    undo(bare, "pair_accuracy")
+    assert run_command(["run", str(TINY), "--workdir", str(bare.workdir)]) == 0
+    assert not (bare.workdir / "mlflow").exists()
 
 
+class Slow(socketserver.BaseRequestHandler):
+    """Answers a byte at a time, for ever."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            self.request.recv(65_536)
+            for byte in itertools.chain(b"HTTP/1.1 200 OK\r\nX: ", itertools.repeat(ord("x"))):
+                self.request.sendall(bytes([byte]))
+                time.sleep(0.1)
+
+
+class Rude(socketserver.BaseRequestHandler):
+    """Refuses, in words that would steer a terminal."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            self.request.recv(65_536)
+            body = json.dumps({"error_code": "BAD_REQUEST", "message": "\x1b[31mred\x07 no"}).encode()
+            head = f"HTTP/1.1 400 Bad\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            self.request.sendall(head.encode() + body)
+
+
+@contextmanager
+def listening(handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
+    """The address of a server that is none of MLflow's."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_answers_a_byte_at_a_time_is_given_up(
+    compared: Workspace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with listening(Slow) as address:
+        recipe = recipe_for(f"{address}?token=secret", tmp_path)
+        workspace = open_workspace(recipe, [], compared.workdir)
+        with TrackingWorker(workspace, recipe, [], live=False, patience=1.5) as worker:
+            finish(worker, report_on(workspace), workspace, recipe)
+    told = capfd.readouterr().err
+    assert told.count("MLflow must answer in time") == 1
+    assert f"{address}?token=*** answers nothing more, after 1.5 seconds" in told
+    assert f"`harness sync {recipe}` completes MLflow" in told
+    assert "secret" not in told
+
+
+def test_what_a_server_answers_steers_no_terminal(
+    compared: Workspace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with listening(Rude) as address:
+        assert sync(recipe_for(address, tmp_path), compared) == 2
+    told = capfd.readouterr().err
+    assert "\\x1b[31mred\\x07 no" in told
+    assert "\x1b" not in told
+
+
+def test_a_database_that_cannot_be_opened_is_made_again_and_that_is_said_once(
+    workspace: Workspace, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = place_of(None, workspace.workdir).database
+    assert path is not None
+    path.unlink()
+    path.mkdir()
+    assert run_command(["ui", str(TINY), "--workdir", str(workspace.workdir)]) == 2
+    assert "`harness sync` makes it anew" in capfd.readouterr().err
+    assert sync(TINY, workspace) == 0
+    assert "the database could not be opened: it is now" in capfd.readouterr().out
+    assert sync(TINY, workspace) == 0
+    assert "10 unchanged" in (told := capfd.readouterr().out)
+    assert "could not be opened" not in told
+
+
+@pytest.mark.slow("a run and two syncs, each with a process that imports mlflow, and a server's start")
 def test_a_server_that_is_away_harms_no_run_and_is_completed_later(
     workspace: Workspace, shown: Runs, server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -411,20 +500,6 @@ def test_sync_of_nothing_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 # ---------------------------------------------------------------------------------------------------------- places
-
-
-def test_the_default_place_is_the_workdir(tmp_path: Path) -> None:
-    place = place_of(None, tmp_path)
-    assert place.uri == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
-    assert not place.is_server
-    assert place_of("http://there:5000", tmp_path).is_server
-    assert not place_of("postgresql+psycopg2://user:secret@there/db", tmp_path).is_server
-
-
-def test_passwords_are_not_shown() -> None:
-    assert without_password("postgresql://me:secret@there/db") == "postgresql://me:***@there/db"
-    assert without_password("https://me:a:b@there/x and http://u:p@v") == "https://me:***@there/x and http://u:***@v"
-    assert without_password("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
 
 
 def test_the_plan_of_a_tracked_recipe_is_the_same(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from harness.report.index import INDEX
 from harness.report.write import CSV, HTML, JSON, MARKDOWN
 from harness.store.artifacts import Analysis
 from tests.integration.pipelines import TINY, of_kind, run, tiny
-from tests.toys.mlflow_servers import held
+from tests.toys.mlflow_servers import held, put_database
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
 
@@ -141,7 +141,8 @@ def test_a_later_run_and_report_keep_it(
     assert any(line["state"].startswith("retracted") for line in numbers(reported))
 
 
-def test_mlflow_names_it(reported: Workspace, pretrained: Stage) -> None:
+def test_mlflow_names_it(reported: Workspace, pretrained: Stage, migrated: Path) -> None:
+    put_database(migrated, reported.workdir / "mlflow" / "mlflow.db")
     (doubtful,) = made_from(reported, pretrained)
     assert run_command(["sync", str(TINY), "--workdir", str(reported.workdir)]) == 0
     uri = f"sqlite:///{reported.workdir.resolve()}/mlflow/mlflow.db"

@@ -1,14 +1,17 @@
 """The tracking server, or the process that talks to it, is killed in the middle of a run: no metric is lost.
 
-In the middle: a fine-tuning waits at its third step until the test lets it go on.
+In the middle: both fine-tunings wait at their third loss until the test lets them go on; all before them is done.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -16,8 +19,14 @@ import pytest
 import yaml
 
 from harness.cli.app import run_command
-from harness.cli.workspace import open_workspace
-from tests.integration.pipelines import TINY, harness
+from harness.cli.execute import execute
+from harness.cli.report import report_on
+from harness.cli.sync import TrackingWorker, finish
+from harness.cli.workspace import Workspace, open_workspace
+from harness.events import Metrics, read_events
+from harness.plan.graph import Stage
+from harness.store.record import EVENTS
+from tests.integration.pipelines import TINY, of_kind
 from tests.integration.told import Told, shown_metrics, told_by_the_store
 from tests.toys.mlflow_servers import ENOUGH_SECONDS, Server, runs_of
 
@@ -46,45 +55,49 @@ def loss(chosen, rejected, margin):
 
 
 class Amid:
-    """A run in the middle of its fine-tuning, of which the server shows as much as there is."""
+    """A run that goes on in this process until its fine-tunings wait, of which the server shows as much as there is."""
 
-    def __init__(self, folder: Path, server: Server) -> None:
-        self._folder = folder
+    def __init__(self, workspace: Workspace, recipe: Path, server: Server, gate: Path) -> None:
+        self.workspace = workspace
+        self.recipe = recipe
         self.server = server
-        plugin = folder / "site" / "waiting_loss"
-        plugin.mkdir(parents=True)
-        (plugin / "__init__.py").write_text(WAITING_LOSS)
-        self.recipe = folder / "waiting.yaml"
-        changes = {
-            "extends": str(TINY),
-            "plugins": ["waiting_loss"],
-            "finetune": {"loss": {"rm": 1.0, "lm": 0.0, "kind": "waiting_loss:loss"}},
-            "runtime": {"tracking": "mlflow", "tracking_uri": server.uri},
-        }
-        self.recipe.write_text(yaml.safe_dump(changes), encoding="utf-8")
-        self.workdir = folder / "workdir"
-        self.process = harness("run", self.recipe, "--workdir", self.workdir)
-        deadline = time.monotonic() + ENOUGH_SECONDS
-        while not self._curves_are_shown():
-            assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        self.worker = 0
+        self._gate = gate
 
-    def _curves_are_shown(self) -> bool:
-        runs = [run for run in runs_of(self.server.uri, NAME) if run.data.tags["harness.kind"] == "variant"]
-        return len(runs) == 2 and all("finetune/loss" in run.data.metrics for run in runs)
+    def run(self, meanwhile: Callable[[], None]) -> None:
+        """Run what is left; `meanwhile` happens while fine-tunings wait and all until then is shown."""
+        workspace = self.workspace
+        with (
+            TrackingWorker(workspace, self.recipe, [], live=False) as worker,
+            ThreadPoolExecutor(1) as beside,
+        ):
+            (self.worker,) = [one.pid for one in psutil.Process().children() if WORKER in one.cmdline()]
+            done = beside.submit(self._amid, worker, meanwhile)
+            summary = execute(workspace, workspace.work().to_run, everything=workspace.plan.stages)
+            done.result()
+            assert not summary.failed
+            finish(worker, report_on(workspace), workspace, self.recipe)
 
-    def tracking_worker(self) -> int:
-        (found,) = [one.pid for one in psutil.Process(self.process.pid).children() if WORKER in one.cmdline()]
-        return found
+    def _amid(self, worker: TrackingWorker, meanwhile: Callable[[], None]) -> None:
+        try:
+            deadline = time.monotonic() + ENOUGH_SECONDS
+            while not all(map(self._waits, of_kind(self.workspace, "finetune"))):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            worker.ask({"do": "follow"})
+            runs = [run for run in runs_of(self.server.uri, NAME) if run.data.tags["harness.kind"] == "variant"]
+            assert len(runs) == 2
+            assert all("finetune/loss" in run.data.metrics for run in runs)
+            meanwhile()
+        finally:
+            self._gate.touch()
 
-    def go_on(self) -> str:
-        """Let the run end; what it told."""
-        (self._folder / "site" / "waiting_loss" / "gate").touch()
-        out, told = self.process.communicate(timeout=2 * ENOUGH_SECONDS)
-        assert self.process.returncode == 0, told
-        assert "Traceback" not in out + told
-        return told
+    def _waits(self, stage: Stage) -> bool:
+        path = self.workspace.store.partial(stage.kind, stage.fingerprint) / EVENTS
+        return any(isinstance(event, Metrics) for event in read_events(path))
+
+    def sync(self) -> None:
+        assert run_command(["sync", str(self.recipe), "--workdir", str(self.workspace.workdir)]) == 0
 
     def shown(self) -> Told:
         """Every metric of every run on the server."""
@@ -92,57 +105,63 @@ class Amid:
 
     def told(self) -> Told:
         """The same by what records and events say."""
-        return told_by_the_store(open_workspace(self.recipe, [], self.workdir))
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.communicate()
+        return told_by_the_store(self.workspace)
 
 
 @pytest.fixture
-def amid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Amid]]:
+def amid(finished: Workspace, migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Amid]:
+    """A copy of the finished workdir, for a recipe whose fine-tunings are others."""
+    plugin = tmp_path / "site" / "waiting_loss"
+    plugin.mkdir(parents=True)
+    (plugin / "__init__.py").write_text(WAITING_LOSS)
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    server = Server(tmp_path / "server")
+    monkeypatch.delitem(sys.modules, "waiting_loss", raising=False)
+    server = Server(tmp_path / "server", migrated=migrated)
     server.start()
-    made: list[Amid] = []
-
-    def make() -> Amid:
-        made.append(Amid(tmp_path, server))
-        return made[0]
-
-    yield make
-    for one in made:
-        one.end()
+    recipe = tmp_path / "waiting.yaml"
+    changes = {
+        "extends": str(TINY),
+        "plugins": ["waiting_loss"],
+        "finetune": {"loss": {"rm": 1.0, "lm": 0.0, "kind": "waiting_loss:loss"}},
+        "runtime": {"tracking": "mlflow", "tracking_uri": server.uri, "slots": 2},
+    }
+    recipe.write_text(yaml.safe_dump(changes), encoding="utf-8")
+    shutil.copytree(finished.workdir, tmp_path / "workdir")
+    shutil.rmtree(tmp_path / "workdir" / "store" / "analysis")  # of the other fine-tunings
+    yield Amid(open_workspace(recipe, [], tmp_path / "workdir"), recipe, server, plugin / "gate")
     server.kill()
 
 
-def test_a_server_that_is_killed_and_comes_back_shows_everything_after_the_run(amid: Callable[[], Amid]) -> None:
-    run = amid()
-    run.server.kill()
-    run.server.start()
-    told = run.go_on()
-    assert "completes MLflow" not in told
-    assert run.shown() == run.told()
+def test_a_server_that_is_killed_and_comes_back_shows_everything_after_the_run(
+    amid: Amid, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def again() -> None:
+        amid.server.kill()
+        amid.server.start()
+
+    amid.run(again)
+    assert "completes MLflow" not in capfd.readouterr().err
+    assert amid.shown() == amid.told()
 
 
-def test_a_server_that_stays_away_harms_no_run_and_is_completed_by_sync(amid: Callable[[], Amid]) -> None:
-    run = amid()
-    run.server.kill()
-    told = run.go_on()
-    assert f"`harness sync {run.recipe}` completes MLflow" in told
-    run.server.start()
-    assert run.shown() != run.told()
-    assert run_command(["sync", str(run.recipe), "--workdir", str(run.workdir)]) == 0
-    assert run.shown() == run.told()
+@pytest.mark.slow("a run and a sync, each with a process that imports mlflow, and a second start of a server")
+def test_a_server_that_stays_away_harms_no_run_and_is_completed_by_sync(
+    amid: Amid, capfd: pytest.CaptureFixture[str]
+) -> None:
+    amid.run(amid.server.kill)
+    assert f"`harness sync {amid.recipe}` completes MLflow" in capfd.readouterr().err
+    amid.server.start()
+    assert amid.shown() != amid.told()
+    amid.sync()
+    assert amid.shown() == amid.told()
 
 
-def test_a_tracking_worker_that_is_killed_harms_no_run_and_sync_completes_it(amid: Callable[[], Amid]) -> None:
-    run = amid()
-    os.kill(run.tracking_worker(), signal.SIGKILL)
-    told = run.go_on()
-    assert f"`harness sync {run.recipe}` completes MLflow" in told
-    assert run.shown() != run.told()
-    assert run_command(["sync", str(run.recipe), "--workdir", str(run.workdir)]) == 0
-    assert run.shown() == run.told()
+def test_a_tracking_worker_that_is_killed_harms_no_run_and_sync_completes_it(
+    amid: Amid, capfd: pytest.CaptureFixture[str]
+) -> None:
+    amid.run(lambda: os.kill(amid.worker, signal.SIGKILL))
+    assert f"`harness sync {amid.recipe}` completes MLflow" in capfd.readouterr().err
+    assert amid.shown() != amid.told()
+    amid.sync()
+    assert amid.shown() == amid.told()

@@ -1,9 +1,11 @@
-"""MLflow servers that can be killed and started again, and everything one holds as plain data."""
+"""MLflow servers that can be killed and started again, databases that are migrated already, and everything one holds as
+plain data."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,8 +21,12 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 
 from harness.cli.sync import MLFLOW_SETTINGS
+from harness.store.record import replacing
+from harness.tracking.mlflow_database import prepare
+from harness.tracking.places import ARTIFACTS, DATABASE
 
 ENOUGH_SECONDS = 90.0
+SERVER_DATABASE = "server.db"
 IDS = ("mlflow.parentRunId",)
 PER_SERVER = ("mlflow.user", "mlflow.runColor")
 
@@ -30,20 +36,24 @@ class Server:
 
     Args:
         database: where it keeps runs, by default a file in the folder.
+        migrated: an empty database that such a file begins as; else the server takes seconds to make one.
     """
 
-    def __init__(self, folder: Path, database: str | None = None) -> None:
+    def __init__(self, folder: Path, database: str | None = None, *, migrated: Path | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self.folder = folder
         self.log = folder / "log.txt"
-        self._database = database or f"sqlite:///{folder / 'server.db'}"
+        self._migrated = migrated
+        self._database = database or f"sqlite:///{folder / SERVER_DATABASE}"
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._migrated is not None and not (self.folder / SERVER_DATABASE).exists():
+            put_database(self._migrated, self.folder / SERVER_DATABASE)
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -71,6 +81,18 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+
+def migrated_database(folder: Path) -> None:
+    """Make an empty database as a workdir's own is made: seconds, so once for many tests."""
+    prepare(folder / DATABASE, folder / ARTIFACTS)
+
+
+def put_database(migrated: Path, path: Path) -> None:
+    """Put a copy of an empty database in its place, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as new:
+        shutil.copyfile(migrated, new)
 
 
 def held(uri: str, experiment: str) -> dict[str, dict[str, Any]]:

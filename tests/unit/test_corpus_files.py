@@ -279,3 +279,21 @@ def test_files_that_end_too_early_are_told_when_that_is_found(tmp_path: Path) ->
     (tmp_path / "b.parquet").write_bytes(content)
     with pytest.raises(DataError, match=r"b\.parquet is not behind row"):
         list(read_parquet(find_files([f"{tmp_path}/*"], PARQUET), ["text"], Tally()))
+
+
+@pytest.mark.parametrize("name", ["a[1]", "what?", "st*r"])
+def test_a_name_with_a_patterns_characters_stands_for_itself(tmp_path: Path, name: str) -> None:
+    for folder in (name, "a1", "whatx", "stir"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.py").touch()
+        (tmp_path / folder / "b.py").touch()
+    paths = {
+        pattern: [file.path for file in find_files([str(tmp_path / pattern)], PYTHON)]
+        for pattern in (
+            name,
+            f"{name}/{name}.py",
+            f"{name}/*.py",
+        )
+    }
+    both = sorted([tmp_path / name / "b.py", tmp_path / name / f"{name}.py"])
+    assert paths == {name: both, f"{name}/{name}.py": [tmp_path / name / f"{name}.py"], f"{name}/*.py": both}

@@ -149,6 +149,19 @@ def test_a_pair_is_read_whole_or_not_at_all(tmp_path: Path, checkpoint: Path) ->
     assert (first["groups"], first["too_long_dropped"]) == (1, 0)  # nothing behind the last is looked at
 
 
+def test_a_pair_for_pretraining_shares_what_is_left_of_its_prompt(tmp_path: Path, checkpoint: Path) -> None:
+    rows = [(LONG_QUESTION, "a" * 150, "b" * 20), ("?", "a" * 200, "b"), ("?", "a" * 199, "b")]
+    source = pairs(tmp_path / "pairs", rows)
+    spec = spec_of("pairs", limit=2)
+    result = run(encode, tmp_path / "tokens", spec, tokenizer=checkpoint, source=source)
+    assert (result["groups"], result["too_long_dropped"]) == (2, 1)
+    assert (result["prompts_cut"], result["responses_cut"], result["cut"]) == (4, 0, 4)
+    lengths = [[len(part) for part in group] for group in Tokens(tmp_path / "tokens").open()]
+    assert lengths == [[50, 150, 20], [1, 199, 1]]
+    with pytest.raises(DataError, match=f"2 of those constructed fit {MOST} tokens"):
+        run(encode, tmp_path / "more", spec_of("pairs", limit=3), tokenizer=checkpoint, source=source)
+
+
 def test_no_pair_that_fits_is_one_clear_error(tmp_path: Path, checkpoint: Path) -> None:
     source = pairs(tmp_path / "pairs", [(SHORT_QUESTION, RIGHT, LONG), (SHORT_QUESTION, LONG[:300], WRONG)])
     with pytest.raises(DataError) as caught:

@@ -146,6 +146,16 @@ def test_a_reward_model_judges_as_it_scores(tmp_path: Path, reward_model: Path) 
     assert 0 < sum(row["chosen_first"] for row in rows) < 20
 
 
+def test_questions_read_cut_are_counted(tmp_path: Path, reward_model: Path, pairs: Path, brought: Path) -> None:
+    long = {"prompt": "# Add.\n", "chosen": "pass\n" * 80, "rejected": "x = 1\n"}
+    made = write_pairs(tmp_path / "long", [*rows_of_pairs(3), long])
+    spec = {"reads": {"text": "raw", "max_tokens": 256}, "most_pairs": None, "seed": 0}
+    result = run(judgements, tmp_path / "judged", spec, pairs=made, checkpoint=reward_model)
+    assert (result["groups"], result["cut"]) == (4, 2)  # one pair, in both orders
+    short = {"writer": {**WRITER, "context": 64, "max_tokens": 8, "prompt": JUDGE_PROMPT}, "most_pairs": 2, "seed": 0}
+    assert run(judgements, tmp_path / "asked", short, pairs=pairs, model=brought)["cut"] == 4
+
+
 def test_both_sides_end_in_the_token_asked_for(tmp_path: Path, pairs: Path, brought: Path) -> None:
     """Tokenizers trained here have tokens of their own; of others the end of code is its letters."""
     (tmp_path / "corpus").mkdir()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,9 @@ from harness.store.record import (
     make_record,
     payload_files,
     read_record,
+    replacing,
     write_json,
+    write_text,
 )
 
 IDENTITY = {"kind": "encode", "code_version": 1, "spec": {"limit": None}, "inputs": {}}
@@ -124,3 +129,40 @@ def test_the_same_record_is_the_same_bytes(tmp_path: Path) -> None:
     first = (tmp_path / RECORD).read_bytes()
     record_of(tmp_path, identity=dict(reversed(IDENTITY.items()))).write(tmp_path)
     assert (tmp_path / RECORD).read_bytes() == first
+
+
+# ------------------------------------------------------------------------------------------------- written whole
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "report [1].html"
+    write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "x" * 100_000 + "\ud800")
+    with suppress(KeyboardInterrupt), replacing(path) as unfinished:
+        unfinished.write_text("half")
+        raise KeyboardInterrupt
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "old"
+
+
+def test_what_killed_processes_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "report [1].html"
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from harness.store.record import replacing\n"
+        "with replacing(Path(sys.argv[1])) as unfinished:\n"
+        "    unfinished.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    (left,) = tmp_path.iterdir()
+    ended = left.name.removeprefix(path.name).split("-")[0].strip(".")
+    (tmp_path / f"{path.name}.{ended}.new").write_text("of an earlier version")
+    kept = [f"{path.name}.{os.getpid()}.new", f"{path.name}.{ended}-00000000.new", "other.html.1.new", "x.new"]
+    for name in kept:
+        (tmp_path / name).write_text("of a living process, another machine, another file")
+    write_text(path, "whole")
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted([path.name, *kept])
+    assert path.read_text() == "whole"

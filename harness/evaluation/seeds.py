@@ -1,0 +1,235 @@
+"""Runs with seeds: means, differences and their intervals over problems and over every seed that varies.
+
+A row of the board has values (PMP seeds, fine-tuning seeds, problems). Both kinds of seeds are crossed: a fine-tuning
+seed draws the same subset whatever it goes on from. The spread of a kind of seed enters an interval where there are at
+least `FEWEST_SEEDS` of it; fewer are averaged, the interval says so, and nothing is put in order by it.
+
+The variance of a mean is the sum of the parts, problems and each kind of seed, less what two of them contain both
+(`statistics.problems_and_seeds_interval` has the formula and its simulated cover). Where two rows share their seeds the
+difference is taken seed by seed; else each row's own spread is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from harness.errors import DataError
+from harness.evaluation.statistics import (
+    NO_SEEDS,
+    Components,
+    Floats,
+    Interval,
+    SeedVariance,
+    cluster_bootstrap_mean,
+    crossed_components,
+)
+
+FEWEST_SEEDS = 3
+"""Of what differs between two rows: with fewer a difference may be the luck of one run, so nothing is put in order."""
+
+KINDS = ("PMP", "fine-tuning")
+Seeds = tuple[tuple[int, ...], tuple[int, ...]]
+Pooled = Mapping[int, SeedVariance]
+"""Axis -> variance of one seed's mean, pooled over rows or differences that share it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SeededValues:
+    """Values of one row, or of a difference of two.
+
+    Attributes:
+        values: (PMP seeds, fine-tuning seeds, problems); an axis of length 1 where the row has no such seed.
+        seeds: the seeds along the first two axes; () where the row has none.
+    """
+
+    values: Floats
+    seeds: Seeds
+
+    @classmethod
+    def of_runs(cls, values: ArrayLike, runs: Sequence[tuple[int | None, int | None]]) -> SeededValues:
+        """From the values (runs, problems) of runs with these (PMP seed, fine-tuning seed).
+
+        Raises:
+            DataError: not every PMP seed was fine-tuned with every fine-tuning seed, or a run stands twice.
+        """
+        table = np.asarray(values, dtype=np.float64)
+        axes = [sorted({run[axis] for run in runs}, key=lambda seed: (seed is not None, seed)) for axis in (0, 1)]
+        order = sorted(range(len(runs)), key=lambda at: (axes[0].index(runs[at][0]), axes[1].index(runs[at][1])))
+        if len(set(runs)) != len(runs) or len(runs) != len(axes[0]) * len(axes[1]) or len(table) != len(runs):
+            raise DataError(
+                "a row must have every PMP seed with every fine-tuning seed once",
+                f"it has {len(runs)} runs of {len(axes[0])} and {len(axes[1])} seeds",
+                "report this",
+            )
+        grid = table[order].reshape(len(axes[0]), len(axes[1]), -1)
+        seeds = tuple(tuple(seed for seed in axis if seed is not None) for axis in axes)
+        return cls(values=grid, seeds=(seeds[0], seeds[1]))
+
+    @property
+    def mean(self) -> Floats:
+        """(problems,), averaged over seeds."""
+        return np.asarray(self.values.mean(axis=(0, 1)))
+
+    @property
+    def lacking(self) -> str:
+        """Why nothing can be put in order by this row, in words; "" where it can.
+
+        What differs between trained rows is the pretraining where there was one, else the fine-tuning.
+        """
+        for axis in (0, 1):
+            if self.seeds[axis]:
+                return "" if len(self.seeds[axis]) >= FEWEST_SEEDS else counted(len(self.seeds[axis]), axis)
+        return ""
+
+    def by_run(self) -> list[float]:
+        """The mean of every run, PMP seed by PMP seed."""
+        return [round(float(one), 6) for one in self.values.mean(axis=2).ravel()]
+
+    def has_spread(self) -> bool:
+        """Whether it has not one and the same value everywhere."""
+        return float(np.ptp(self.values)) > 0
+
+    def seed_means(self, axis: int) -> Floats:
+        """(seeds, problems) along one axis, averaged over the other."""
+        return np.asarray(self.values.mean(axis=1 - axis))
+
+    def varies(self, axis: int) -> bool:
+        """Whether there are seeds enough for their spread to enter an interval."""
+        return len(self.seeds[axis]) >= FEWEST_SEEDS
+
+
+def counted(number: int, axis: int) -> str:
+    return f"{number} {KINDS[axis]} seed{'s' * (number != 1)}"
+
+
+def seeds_in_words(row: SeededValues) -> str:
+    """The seeds of a row, such as "3 PMP seeds × 2 fine-tuning seeds"; "" where it has none."""
+    return " × ".join(counted(len(seeds), axis) for axis, seeds in enumerate(row.seeds) if seeds)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contrast:
+    """A row's mean, or the difference of two rows over the same problems.
+
+    Attributes:
+        paired: row minus other, seed by seed where they share their seeds.
+        apart: axes along which both rows have seeds, and not the same ones: each row's spread is its own.
+    """
+
+    row: SeededValues
+    other: SeededValues | None
+    paired: SeededValues
+    apart: tuple[int, ...]
+
+    def covers(self) -> str:
+        """What an interval of it covers, such as "problems × 3 PMP seeds; mean of 2 fine-tuning seeds"."""
+        varied, averaged = ["problems"], list[str]()
+        for axis in (0, 1):
+            if axis in self.apart:
+                assert self.other is not None
+                sides = [row.seeds[axis] for row in (self.row, self.other)]
+                words = f"{len(sides[0])} against {counted(len(sides[1]), axis)}"
+                (varied if min(map(len, sides)) >= FEWEST_SEEDS else averaged).append(words)
+            elif self.paired.seeds[axis]:
+                words = counted(len(self.paired.seeds[axis]), axis)
+                (varied if self.paired.varies(axis) else averaged).append(words)
+        return " × ".join(varied) + (f"; mean of {' × '.join(averaged)}" if averaged else "")
+
+    def components(self, clusters: ArrayLike, pooled: Pooled | None = None) -> Components | None:
+        """The parts of the variance of its mean; None where no seed enters, so that there are problems alone."""
+        shared = [axis for axis in (0, 1) if axis not in self.apart and self.paired.varies(axis)]
+        apart = [
+            _own_variance(row, axis)
+            for axis in self.apart
+            for row in (self.row, self.other)
+            if row is not None and all(one is not None and one.varies(axis) for one in (self.row, self.other))
+        ]
+        if not shared and not apart:
+            return None
+        known = pooled or {}
+        return crossed_components(
+            self.paired.seed_means(shared[0]) if shared else self.paired.mean[None],
+            clusters,
+            seed=known.get(shared[0]) if shared else NO_SEEDS,
+            more=[*apart, *(_mean_variance(self.paired, axis, known.get(axis)) for axis in shared[1:])],
+            is_pooled=bool(shared) and shared[0] in known,
+        )
+
+    def interval(
+        self, clusters: ArrayLike, *, seed: int, level: float = 0.95, pooled: Pooled | None = None
+    ) -> Interval:
+        """The interval over what `covers` says.
+
+        Args:
+            clusters: (problems,) labels.
+            seed: of the resamples, where only problems vary.
+            pooled: seed variances of several rows.
+        """
+        components = self.components(clusters, pooled)
+        if components is None:
+            return cluster_bootstrap_mean(self.paired.mean, clusters, seed=seed, level=level, covers=self.covers())
+        return components.interval(level, self.covers())
+
+    def p_value(self, clusters: ArrayLike, pooled: Pooled | None = None) -> float:
+        """Two-sided, of a mean of zero. Without any spread nothing can be said, so it is 1."""
+        components = self.components(clusters, pooled)
+        if components is None:
+            components = crossed_components(self.paired.mean[None], clusters, seed=NO_SEEDS)
+        return components.p_value()
+
+
+def contrast(row: SeededValues, other: SeededValues | None = None) -> Contrast:
+    """A row alone, or against another over the same problems in the same order."""
+    if other is None:
+        return Contrast(row=row, other=None, paired=row, apart=())
+    if row.values.shape[2] != other.values.shape[2]:
+        raise DataError("paired rows must share their problems", "they do not", "report this")
+    sides, apart = [row.values, other.values], list[int]()
+    seeds: list[tuple[int, ...]] = []
+    for axis in (0, 1):
+        ours, theirs = row.seeds[axis], other.seeds[axis]
+        if ours and theirs and ours != theirs:
+            apart.append(axis)
+            sides = [side.mean(axis=axis, keepdims=True) for side in sides]
+            seeds.append(())
+        else:
+            seeds.append(ours or theirs)
+    paired = SeededValues(values=np.asarray(sides[0] - sides[1]), seeds=(seeds[0], seeds[1]))
+    return Contrast(row=row, other=other, paired=paired, apart=tuple(apart))
+
+
+def pool(contrasts: Sequence[Contrast], rows: tuple[int, int]) -> Pooled:
+    """Seed variances that rows, or the differences between them, are assumed to share.
+
+    Args:
+        contrasts: of rows of one design: the same seeds on the same axes.
+        rows: by axis, how many independent spreads are in them: k for k rows, k - 1 for all pairs of k rows, and 1
+            along an axis whose seeds one and the same row brings to every difference.
+    """
+    found = {}
+    for axis in (0, 1):
+        if all(axis not in one.apart and one.paired.varies(axis) for one in contrasts):
+            variances = [_variance(one.paired.seed_means(axis)) for one in contrasts]
+            degrees = float((len(contrasts[0].paired.seeds[axis]) - 1) * max(1, rows[axis]))
+            found[axis] = SeedVariance(variance=float(np.mean(variances)), degrees_of_freedom=degrees)
+    return found
+
+
+def _variance(seed_means: Floats) -> float:
+    """Of one seed's mean over the problems."""
+    return float(seed_means.mean(axis=1).var(ddof=1))
+
+
+def _mean_variance(row: SeededValues, axis: int, pooled: SeedVariance | None) -> SeedVariance:
+    """Of the mean over the seeds of an axis."""
+    levels = len(row.seeds[axis])
+    one = pooled or SeedVariance(variance=_variance(row.seed_means(axis)), degrees_of_freedom=levels - 1.0)
+    return SeedVariance(variance=one.variance / levels, degrees_of_freedom=one.degrees_of_freedom)
+
+
+def _own_variance(row: SeededValues, axis: int) -> SeedVariance:
+    return _mean_variance(row, axis, None)
