@@ -85,7 +85,7 @@ class Board:
     """All rows of one task: settings, rows from outside, references.
 
     Attributes:
-        sizes: every N of the Best-of-N curves; `key_size` the largest N ≤ n / 4, or the largest N at all.
+        sizes: every N of the Best-of-N curves; `key_size` the largest N > 1 and ≤ n / 4, or the largest N at all.
         pool_size: candidates a problem in the smallest pool; 0 where the task has no pool.
     """
 
@@ -139,7 +139,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
     rows += _reference_rows(plan, statuses, found, task)
     sizes = sorted({int(metric.removeprefix(BON)) for row in rows for metric in row.estimates if BON in metric})
     pool = _pool_size(rows, statuses)
-    inside = [size for size in sizes if size * AREA_POOL_SHARE <= pool]
+    inside = [size for size in sizes if 1 < size <= pool // AREA_POOL_SHARE]
     return Board(
         task=task,
         evaluations=evaluations,
@@ -304,7 +304,7 @@ def _why_not(statuses: Statuses, outcomes: Sequence[Outcome], reference: str = "
             return f"{NOT_ASKED}: this pool states no answers"  # and so has no vote
         if record.result.get("area_sizes") == []:
             smallest = AREA_GRID[0] * AREA_POOL_SHARE
-            return f"none, since the smallest pool holds {record.result['smallest_pool']} candidates of {smallest}"
+            return f"none, as it needs {smallest} candidates a problem and one has {record.result['smallest_pool']}"
     return "done, not yet compared"
 
 

@@ -173,7 +173,7 @@ def _no_common_area(areas: set[tuple[int, ...] | None]) -> str:
     if None in areas:
         return "an earlier version made the area, over the N its recipe listed; run the recipe again"
     if len(areas) > 1:
-        grids = " and ".join(
+        grids = " against ".join(
             listing([str(size) for size in area]) or "none" for area in sorted(area or () for area in areas)
         )
         return f"areas over different N ({grids})"

@@ -57,6 +57,13 @@ def run(context: StageContext) -> dict[str, Any]:
         if area is not None:
             values.add(f"{name}/area", problems, clusters, area)
     values.write(ProblemValues(context.directory))
+    missing = left_out(context, smallest)
+    if missing:
+        context.warn(
+            f"one problem has {smallest:,} candidates: N = {', '.join(map(str, missing))} left out for this task"
+        )
+    if not area_sizes(smallest):
+        context.warn(f"one problem has {smallest:,} candidates and the BoN area needs 8: there is none for this task")
     if contradictions:
         context.warn(f"in {contradictions:,} of {len(pools):,} problems equal answers are labelled right and wrong")
     return {
@@ -64,7 +71,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "clusters": len(set(clusters)),
         "smallest_pool": smallest,
         "area_sizes": list(area_sizes(smallest)),
-        "left_out": left_out(context, smallest),
+        "left_out": missing,
         "contradictory_answers": contradictions,
         "means": values.means(),
     }

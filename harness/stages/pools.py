@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.evaluation.best_of_n import area_sizes
 from harness.stages.context import StageContext
 from harness.store.artifacts import UNKNOWN_ERROR, Candidates, ProblemValues, Scores
 
@@ -72,13 +71,8 @@ def read_pool_scores(artifact: Scores, pools: Sequence[Pool]) -> list[NDArray[np
 
 
 def left_out(context: StageContext, smallest: int) -> list[int]:
-    """The N of the spec that the smallest pool does not hold, with a word for the log."""
-    found = [size for size in context.spec["n"] if size > smallest]
-    if found:
-        context.warn(f"the smallest pool holds {smallest:,} candidates: N = {', '.join(map(str, found))} left out")
-    if not area_sizes(smallest):
-        context.warn(f"the smallest pool holds {smallest:,} candidates, fewer than 8: there is no BoN area")
-    return found
+    """The N of the spec that the smallest pool does not hold."""
+    return [size for size in context.spec["n"] if size > smallest]
 
 
 class Values:
