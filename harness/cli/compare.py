@@ -55,7 +55,12 @@ def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> No
         record = snapshot.record(kinds[fingerprint], fingerprint)
         return record is not None and store.has_payload(record)
 
-    matches, mismatches = match(*rows, is_done)
+    def area_of(fingerprint: str) -> tuple[int, ...] | None:
+        record = snapshot.record(kinds[fingerprint], fingerprint)
+        sizes = None if record is None else record.result.get("area_sizes")
+        return None if sizes is None else tuple(sizes)
+
+    matches, mismatches = match(*rows, is_done, area_of)
     graph, stage_of, seed = Graph(), stage_in(indexes), rows[0].index.seed
     stage = comparison_stage(graph, matches, seed, stage_of)
     if not stands(store, stage):  # of dropped files there may be a comparison from before

@@ -169,7 +169,8 @@ def _metrics(board: Board) -> list[str]:
     """The BoN area and the largest N it takes, or the pairs alone."""
     chosen = []
     if "best_of_n" in board.evaluations:
-        chosen += ["area", f"{BON}{board.key_size}"] if board.key_size else ["area"]
+        chosen += ["area"] if board.area_sizes or not board.sizes else []
+        chosen += [f"{BON}{board.key_size}"] if board.key_size else []
     if "pair_accuracy" in board.evaluations:
         chosen.append("pair_accuracy")
     return chosen

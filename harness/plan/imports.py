@@ -165,11 +165,16 @@ def _pool_problems(experiment: Experiment, name: str, task: PoolTask, pool: Impo
         path = f"tasks.{name}.problems"
         value = f"asked for {asked:,} of {held:,}"
         yield path, f"`{path}` must not exceed the problems of pool {pool.name!r}", value, "lower a count"
-    block, smallest = experiment.evaluate.best_of_n, int(pool.result["smallest_pool"])
-    if name in block.tasks and max(block.n) > smallest:
+    block, largest = experiment.evaluate.best_of_n, int(pool.result["largest_pool"])
+    if name in block.tasks and min(block.n) > largest:
         path = "evaluate.best_of_n.n"
-        rule = f"`{path}` must not exceed the smallest pool of {pool.name!r}"
-        yield path, rule, f"asked for N = {max(block.n)} of {smallest} candidates", "lower `n`"
+        rule = f"`{path}` must have an N within the pools of {pool.name!r}"
+        yield (
+            path,
+            rule,
+            f"they hold {largest} candidates at most, and the least N is {min(block.n)}",
+            "add a smaller N",
+        )
 
 
 def scored_tasks(experiment: Experiment, row: ImportedRow, scores: Import) -> tuple[str, ...]:

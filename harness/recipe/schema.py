@@ -147,6 +147,14 @@ class Experiment(Block):
                     "`evaluate.best_of_n.candidates` is required", f"`{made[0]}` is no imported pool", "add it"
                 )
             return
+        # Beside imported pools, whose sizes a plan knows, a larger N may be for them.
+        asked = max(block.n) if len(made) == len(block.tasks) else min(block.n)
+        if made and asked > block.candidates.samples:
+            yield problem(
+                "`evaluate.best_of_n.n` must not exceed the candidate pool",
+                f"asked for N = {asked:,} of {block.candidates.samples:,} samples",
+                "lower `n` or raise `candidates.samples`",
+            )
         for name in made:
             parts = self.tasks[name].problems.test // block.candidates.part_size
             if parts > MOST_PARTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from harness.recipe.pairs import MUTATION_KINDS
 from harness.tasks.registry import BUILT_IN
 
 ROOT = Path(__file__).parents[2]
+TINY = ROOT / "tests" / "recipes" / "tiny.yaml"
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 Load = Callable[..., LoadedRecipe]
 
@@ -173,7 +175,7 @@ SLIPS = {
         "recipe.yaml:16: `pairs.rejected`: `edits` is [fewest, most], but [3, 1] is not ascending; swap them",
     ]),
     "contradiction between keys": ("n: [1, 2, 4]", "n: [1, 2, 16]", [
-        "recipe.yaml:35: `evaluate.best_of_n`: `n` must not exceed the candidate pool, but asked for N = 16 of 8 "
+        "recipe.yaml:35: `evaluate.best_of_n.n` must not exceed the candidate pool, but asked for N = 16 of 8 "
         "samples; lower `n` or raise `candidates.samples`",
     ]),
     "no loss at all": ("{rm: 1.0, lm: 1.0}", "{rm: 0.0, lm: 0.0}", [
@@ -576,3 +578,25 @@ def test_a_setting_is_the_recipe_with_its_overrides(recipe: dict[str, Any], load
         alone["pairs"]["max_tokens"] = int(setting.values["pairs.max_tokens"].split("=")[1])
         alone["finetune"]["head"] = {"a": "carry", "b": "reinit"}[setting.values["head"]]
         assert setting.experiment == load(alone).recipe
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seeds.data", 1 << 32),
+        ("seeds.data", 1 << 64),
+        ("seeds.pretrain", 1 << 64),
+        ("pairs.count", 1 << 64),
+        ("evaluate.best_of_n.n", [1, 1 << 64]),
+        ("evaluate.best_of_n.candidates.samples", 1 << 64),
+        ("tasks.logic.problems.test", 1 << 64),
+        ("tasks.logic.max_tokens", 1 << 64),
+        ("tasks.logic.options", {"max_characters": 1 << 64}),
+        ("pretrain.loss.rm", 1e300),
+    ],
+)
+def test_a_number_that_would_overflow_later_is_told_where_it_stands(path: str, value: object) -> None:
+    with pytest.raises(ProblemList) as caught:
+        load_recipe(TINY, [f"{path}={json.dumps(value)}"])
+    (told,) = {problem.one_line() for problem in caught.value.problems}
+    assert path in told

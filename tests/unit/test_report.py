@@ -13,17 +13,19 @@ from harness.report.comparison import Place
 from harness.report.curves import thinned
 from harness.report.data import Line, _contamination, _pair_example, _passed_over
 from harness.report.html import json_for_script
+from harness.report.index import index_of
 from harness.report.markdown import plain, table
+from harness.report.rows import find_row
 from harness.report.settings import UNCHANGED, differences, flat, resolved
 from harness.report.status import look
+from harness.report.versus import match
 from harness.store.record import Record
 from harness.store.store import Store
 from tests.report_store import fail, fill, first, publish, quickstart, with_axes
 
 
 def test_area_bounds_are_those_of_the_evaluation() -> None:
-    assert board.AREA_SMALLEST == best_of_n.AREA_SMALLEST
-    assert board.AREA_LARGEST == best_of_n.AREA_LARGEST
+    assert board.AREA_GRID == best_of_n.AREA_GRID
     assert board.AREA_POOL_SHARE == best_of_n.AREA_POOL_SHARE
 
 
@@ -55,6 +57,23 @@ def test_places_say_tied_where_nothing_is_told_apart() -> None:
     assert place(1, 2) == "1\N{EN DASH}2"
     assert place(3, 3) == "3"
     assert str(Place(low=1, high=1, of=1, tied_with=())) == ""  # one setting has no order
+
+
+def test_areas_are_compared_over_equal_n_only() -> None:
+    index = index_of(quickstart())
+    rows = (find_row([index], "rm+lm"), find_row([index], "no-pmp"))
+
+    def refused(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> dict[str, str]:
+        areas = {entry.stage: first for entry in rows[0].outcomes} | {entry.stage: second for entry in rows[1].outcomes}
+        matches, gaps = match(*rows, lambda _: True, areas.__getitem__)
+        assert {one.evaluation for one in matches} >= {"pair_accuracy"}
+        return {gap.why: gap.evaluation for gap in gaps if gap.evaluation == "best_of_n"}
+
+    assert refused((2, 4), (2, 4)) == {}
+    assert refused((2, 4), (2,)) == {"areas over different N (2 against 2 and 4)": "best_of_n"}
+    assert refused((), ()) == {"no area: the smallest pool holds fewer than 8 candidates": "best_of_n"}
+    (why,) = refused((2, 4), None)
+    assert why.startswith("an earlier version made the area")
 
 
 @pytest.mark.parametrize("length", [1, 2, 999, 1_000, 1_001, 5_000, 123_457])
@@ -132,7 +151,7 @@ def test_the_key_point_is_the_largest_n_within_a_quarter_of_the_pool(tmp_path: A
     logic = next(one for one in made if one.task == "logic")
     assert logic.pool_size == 64
     assert logic.key_size == 8
-    assert logic.area_sizes == (2, 8)
+    assert logic.area_sizes == (2, 4, 8, 16)  # whatever is listed
     assert [logic.overlaps(size) for size in logic.sizes] == [False, False, False, True]
 
 
