@@ -102,7 +102,7 @@ def report(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir
     """Write the report of what is done so far; works on a half-finished grid."""
     from harness.cli.report import write_report
 
-    write_report(recipe, assignments or [], workdir)
+    raise typer.Exit(write_report(recipe, assignments or [], workdir))
 
 
 @app.command()

@@ -13,14 +13,14 @@ from rich.text import Text
 
 from harness.cli.console import UNBOUNDED, output, table
 from harness.cli.execute import execute
-from harness.cli.workspace import Workspace, open_workspace, stands
+from harness.cli.workspace import Workspace, discard_damaged, open_workspace, stands
 from harness.plan.graph import Stage
 from harness.plan.kinds import source_digest
 from harness.plan.plan import analysis_stage
 from harness.report import write
 from harness.report.board import BON, Board, Row
 from harness.report.index import write_index
-from harness.report.overview import Overview, overview
+from harness.report.overview import Overview, comparison_failure, overview
 from harness.report.scores import ScoreFiles, write_scores
 from harness.report.status import look
 from harness.report.words import NO_SPREAD, metric_label, plural
@@ -37,10 +37,17 @@ class Report:
     overview: Overview
     scores: ScoreFiles | None = None
 
+    @property
+    def failure(self) -> str:
+        """Why what is done is not compared, "" where it is, or where nothing is done yet."""
+        return comparison_failure(self.overview.analysis, self.overview.statuses)
 
-def write_report(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> None:
-    """Report on what is done so far of a recipe."""
-    print_report(report_on(open_workspace(recipe, assignments, workdir, writes=True)))
+
+def write_report(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> int:
+    """Report on what is done so far of a recipe; returns the exit code, 1 where the comparison failed."""
+    report = report_on(open_workspace(recipe, assignments, workdir, writes=True))
+    print_report(report)
+    return 1 if report.failure else 0
 
 
 def report_on(workspace: Workspace) -> Report:
@@ -72,6 +79,8 @@ def _analysis(workspace: Workspace) -> Stage | None:
     if workspace.runtime.stale_code == "keep":
         recorded = frozenset(key for key, status in statuses.items() if status.record is not None)
     stage = analysis_stage(plan, recorded, retracted)
+    if stage is not None:
+        discard_damaged(workspace.store, stage)
     if stage is None or _is_current(workspace, stage):
         return stage
     return analysis_stage(plan, done, retracted)
@@ -104,12 +113,15 @@ def print_report(report: Report) -> None:
                     console.print(Text(f"{row.label}: {gap}", style="yellow" if row.asked else "dim"), soft_wrap=True)
             console.print()
         else:
-            console.print(f"{board.title}: nothing to compare yet", markup=False)
+            why = f"not compared: {report.failure}" if report.failure else "nothing to compare yet"
+            console.print(f"{board.title}: {why}", markup=False, soft_wrap=True)
     for caution in report.overview.cautions:
         line = Text(caution.title, style="yellow")
         if caution.items:
             line.append(f" ({'; '.join(caution.items)})")
         console.print(line, soft_wrap=True)
+    for damage in report.files.damaged:
+        console.print(damage, style="yellow", markup=False, soft_wrap=True)
     for path in (report.files.html, report.files.markdown, report.files.csv, report.files.json):
         console.print(str(path), markup=False, soft_wrap=True)
     if report.scores is not None and report.scores.there:

@@ -84,7 +84,7 @@ def _run_left(workspace: Workspace, work: Work, worker: TrackingWorker | None, r
             finish(worker, report, workspace, recipe)
     if summary.interrupted:
         return INTERRUPTED
-    return FAILED if summary.failed else DONE
+    return FAILED if summary.failed or (report is not None and report.failure) else DONE
 
 
 def _import_problems(work: Work) -> Iterator[HarnessError]:

@@ -237,7 +237,11 @@ def _print_quality(console: Console, store: Store, record: Record) -> None:
         shown.add_row(*map(escape, map(printable, cells)))
     console.print(shown)
     console.print(printable(facts.note), markup=False)
-    if store.has_payload(record):
+    damage = store.damage(record)
+    if damage:
+        remedy = f"delete {store.directory(record.kind, record.fingerprint)} and run its recipe again"
+        console.print(f"{damage}; {remedy}", style="yellow", markup=False, soft_wrap=True)
+    elif store.has_payload(record):
         for example in read_examples(store.directory(record.kind, record.fingerprint))[:MOST_EXAMPLES]:
             console.print(f"\n{printable(example['id'])}: {example['why']}", style="bold", markup=False)
             for name in ("prompt", "chosen", "rejected", "detail"):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.cli.console import errors
 from harness.cli.environment import gpu_problems, missing_packages, option_problems, workdir_problems
 from harness.cli.lock import resolve, unresolved
 from harness.errors import ProblemList, StoreError
@@ -105,6 +106,15 @@ def stands(store: Store, stage: Stage) -> bool:
     compared = [store.record(item.stage.kind, item.stage.fingerprint) for item in stage.inputs.values()]
     made = float(store.run_facts(record)["finished"])
     return all(one is not None and float(store.run_facts(one)["finished"]) <= made for one in compared)
+
+
+def discard_damaged(store: Store, stage: Stage) -> None:
+    """Forget a comparison whose files are not as its record has them, so that it is made again; and say so."""
+    record = store.record(stage.kind, stage.fingerprint)
+    damage = "" if record is None else store.damage(record)
+    if record is not None and damage:
+        errors().print(f"{damage}; {stage.kind} is made anew", style="yellow", markup=False, soft_wrap=True)
+        store.discard(record)
 
 
 def cores() -> int:

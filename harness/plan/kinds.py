@@ -233,7 +233,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             sources=("evaluation/pair_accuracy.py", "evaluation/best_of_n.py", "stages/pair_accuracy.py"),
         ),
         "analysis": Kind(
-            code_version=4,
+            code_version=5,
             sources=(
                 "evaluation/statistics.py",
                 "evaluation/seeds.py",
@@ -243,7 +243,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             ),
         ),
         "comparison": Kind(
-            code_version=2,
+            code_version=3,
             sources=(
                 "evaluation/statistics.py",
                 "evaluation/seeds.py",

@@ -191,6 +191,15 @@ class Store:
                 return False
         return True
 
+    def damage(self, record: Record) -> str:
+        """Which payload file is not as its record has it, in words; "" where all that were not dropped are."""
+        directory = self.directory(record.kind, record.fingerprint)
+        for path, (digest, _) in record.files.items():
+            file = directory / path
+            if os.path.lexists(file) and (not file.is_file() or file_digest(file) != digest):
+                return f"{file} is not as its record has it"
+        return ""
+
     def verify(self, record: Record) -> None:
         """Raise CorruptArtifact unless every payload file has the digest its record names."""
         directory = self.directory(record.kind, record.fingerprint)

@@ -214,6 +214,7 @@ def test_other_data_are_not_compared(shell: Shell, reported: Workspace) -> None:
     (stage,) = of_kind(reported, "candidates")
     for entry in index["stages"].values():  # as if this recipe's evaluations had been of another pool
         entry["inputs"] = {name: "f" * 64 if key == stage.fingerprint else key for name, key in entry["inputs"].items()}
+    index["stages"]["f" * 64] = index["stages"].pop(stage.fingerprint)
     path = reported.workdir / "reports" / "other" / "outcomes.json"
     path.write_text(json.dumps({**index, "recipe": "other"}))
     found = compared(shell, reported, f"tiny:{FIRST}", f"other:{SECOND}")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from harness.cli.app import run_command
 from harness.cli.report import Report, print_report, report_on
 from harness.cli.workspace import Workspace
 from harness.events import Metrics, read_events
@@ -29,9 +31,10 @@ from harness.report.figures import best_of_n_figure
 from harness.report.overview import overview
 from harness.report.words import FEW_SEEDS
 from harness.report.write import ReportFiles, write_report
-from harness.store.artifacts import Analysis
+from harness.store.artifacts import Analysis, PairQuality, ProblemValues
 from harness.store.record import EVENTS
 from harness.store.store import Store
+from tests import report_store
 from tests.report_store import HOSTILE, QUICKSTART, analyse, fail, fill, first, publish, quickstart, with_axes
 
 FORBIDDEN = ("torch", "transformers", "scipy", "sklearn", "tokenizers", "reasoning_gym")
@@ -246,21 +249,39 @@ def test_few_seeds_put_nothing_in_order_anywhere_and_enough_are_not_warned_of(fu
     assert "3 × 3" in case.html
 
 
-def test_every_section_stands_once(full: Case) -> None:
-    headings = {
-        "html": re.findall(r"<(?:h[1-4]|caption)[^>]*>(.*?)</", full.html, re.DOTALL),
-        "markdown": re.findall(r"^#+ .*$", full.files.markdown.read_text(encoding="utf-8"), re.MULTILINE),
+def _headings(case: Case) -> dict[str, list[str]]:
+    return {
+        "html": re.findall(r"<(?:h[1-4]|caption)[^>]*>(.*?)</", case.html, re.DOTALL),
+        "markdown": re.findall(r"^#+ .*$", case.files.markdown.read_text(encoding="utf-8"), re.MULTILINE),
     }
-    # each task has its results, its comparisons and its numbers' provenance
-    tasks = {"arithmetic", "logic", "code pairs", "Against", "Seen and unseen"}
-    for found in headings.values():
+
+
+def test_every_section_stands_once(full: Case) -> None:
+    for found in _headings(full).values():
         assert len(found) > 10
-        twice = [heading for heading, times in Counter(found).items() if times > 1]
-        assert [heading for heading in twice if not any(task in heading for task in tasks)] == []
+        assert [heading for heading, times in Counter(found).items() if times > 1] == []
+
+
+def test_sections_of_several_pair_sets_stand_once(tmp_path: Path) -> None:
+    plan = with_axes(
+        tmp_path, {"edits": {"one": {"pairs.rejected.edits": [1, 1]}, "two": {"pairs.rejected.edits": [2, 2]}}}
+    )
+    assert len([stage for stage in plan.stages if stage.kind == "pair_quality"]) == 2
+    store = Store(tmp_path / "store")
+    fill(plan, store)
+    for found in _headings(_case(tmp_path, plan, store, None)).values():
+        assert sum("Pair quality" in heading for heading in found) == 2
+        assert [heading for heading, times in Counter(found).items() if times > 1] == []
 
 
 @pytest.mark.parametrize(
-    "assignment", ["name=plain", "pretrain.average={over: seeds, count: 2}", "finetune.select={every_steps: 1}"]
+    "assignment",
+    [
+        "name=plain",
+        "pretrain.average={over: seeds, count: 2}",
+        "pretrain.average={over: steps, count: 2, every_pairs: 64}",
+        "finetune.select={every_steps: 1}",
+    ],
 )
 def test_every_chain_of_provenance_ends_at_a_base_model(tmp_path: Path, assignment: str) -> None:
     plan, store = quickstart(assignment), Store(tmp_path / "store")
@@ -556,3 +577,68 @@ def test_a_comparison_is_made_again_after_what_it_compares_was(tmp_path: Path) -
     assert after.files.rendered
     assert area(after) > area(before) + 0.1
     assert not report_on(workspace).files.rendered
+
+
+# --------------------------------------------------------------------------------------------------- damage
+
+
+def _changed(text: str) -> str:
+    """Another digit in a number, at equal length."""
+    return re.sub(r'("estimate": 0\.)(\d)', lambda found: found[1] + str((int(found[2]) + 1) % 10), text)
+
+
+@pytest.mark.parametrize("damage", [_changed, lambda text: "{" * len(text)], ids=["digit", "no JSON"])
+def test_a_damaged_comparison_is_said_and_made_again(
+    tmp_path: Path, damage: Callable[[str], str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan, store = quickstart("evaluate.code_pairs=null"), Store(tmp_path / "store")
+    fill(plan, store)
+    workspace = Workspace(plan=plan, store=store, workdir=tmp_path)
+    analysis = report_on(workspace).overview.analysis
+    assert analysis is not None
+    path = Analysis(store.directory("analysis", analysis.fingerprint)).path
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(damage(whole), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") != whole
+    capfd.readouterr()
+    report = report_on(workspace)
+    assert f"{path} is not as its record has it" in capfd.readouterr().err.replace("\n", "")
+    assert path.read_text(encoding="utf-8") == whole
+    assert not report.failure
+
+
+def test_damaged_examples_are_said_and_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan, store = quickstart("evaluate.code_pairs=null"), Store(tmp_path / "store")
+    fill(plan, store)
+    stage = first(plan, "pair_quality")
+    path = PairQuality(store.directory(stage.kind, stage.fingerprint)).path
+    path.write_text("{" * path.stat().st_size, encoding="utf-8")
+    case = _case(tmp_path, plan, store, None)
+    print_report(Report(files=case.files, overview=overview(plan, store, None)))
+    said = f"{path} is not as its record has it; thrown away, the next run that needs it makes it again"
+    assert said in capsys.readouterr().out
+    assert said in "".join(case.page.text)
+    assert "PMP pairs worth a look" not in case.html
+    record = store.record(stage.kind, stage.fingerprint)
+    assert record is not None
+    assert not store.has_payload(record)  # so that a run makes it again
+
+
+def test_a_failed_comparison_is_the_exit_code_of_report_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def no_numbers(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
+        rows = [{"metric": "pair_accuracy", "problem": name, "cluster": name, "value": float("nan")} for name in "ab"]
+        ProblemValues(directory).write(rows)
+        return {"pairs": 2, "means": {"pair_accuracy": 0.5}, "margin": 0.4}
+
+    monkeypatch.setattr(report_store, "_MAKERS", {**report_store._MAKERS, "pair_accuracy": no_numbers})
+    settings = ["evaluate.code_pairs=null", "runtime.tracking=none"]
+    fill(quickstart(*settings), Store(tmp_path / "store"))
+    for command in ("report", "run"):
+        arguments = [part for one in settings for part in ("--set", one)]
+        assert run_command([command, str(QUICKSTART), *arguments, "--workdir", str(tmp_path)]) == 1, command
+        told = capfd.readouterr().out.replace("\n", " ")
+        assert "not compared: " in told
+        assert "values must be finite numbers" in told
+        assert "nothing to compare yet" not in told

@@ -29,6 +29,8 @@ class Case:
         pmp_seeds, finetune_seeds: of each arm.
         without_pmp: how many of the arms have fine-tuning seeds alone.
         pool: candidates a problem, of which the noise of a run falls with the root.
+        finetune_spread: of an arm's fine-tuning seeds, whatever PMP seed they go on from.
+        uneven: the first arm's seeds spread so many times as much as the others'.
     """
 
     pmp_seeds: int
@@ -38,12 +40,14 @@ class Case:
     pool: int = 256
     arms: int = 4
     without_pmp: int = 0
+    finetune_spread: float = 0.0
+    uneven: float = 1.0
 
 
 def board(case: Case, generator: np.random.Generator) -> dict[Key, Table]:
     names = tuple(f"p{index}" for index in range(case.problems))
     problems = generator.beta(2, 2, case.problems)
-    of_seeds = case.spread * OF_PROBLEMS / np.sqrt(case.problems)
+    of_seeds = OF_PROBLEMS / np.sqrt(case.problems)
     tables: dict[Key, Table] = {}
     for arm in range(case.arms):
         pmp: list[int | None] = [None] if arm < case.without_pmp else list(range(case.pmp_seeds))
@@ -52,6 +56,8 @@ def board(case: Case, generator: np.random.Generator) -> dict[Key, Table]:
         luck = (
             generator.normal(size=(len(pmp), 1, 1)) * np.ones(shape) if pmp != [None] else generator.normal(size=shape)
         )
+        luck = luck * case.spread + case.finetune_spread * generator.normal(size=(1, case.finetune_seeds, 1))
+        luck = luck * (case.uneven if arm == 0 else 1.0)
         noise = generator.normal(size=(*shape[:2], case.problems)) * 2 / np.sqrt(case.pool)
         values = problems + OF_PROBLEMS * generator.normal(size=case.problems) + of_seeds * luck + noise
         seeded = SeededValues.of_runs(values.reshape(len(runs), -1), runs)

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from harness.evaluation import best_of_n
+from harness.plan.graph import Graph
 from harness.report import board, words
-from harness.report.comparison import Place
+from harness.report.comparison import Difference, Place
 from harness.report.curves import thinned
 from harness.report.data import Line, _contamination, _pair_example, _passed_over
 from harness.report.html import json_for_script
 from harness.report.index import index_of
 from harness.report.markdown import plain, table
+from harness.report.provenance import chain
 from harness.report.rows import find_row
 from harness.report.settings import UNCHANGED, differences, flat, resolved
 from harness.report.status import look
@@ -35,6 +37,16 @@ def test_area_bounds_are_those_of_the_evaluation() -> None:
 )
 def test_durations_as_people_say_them(seconds: float, told: str) -> None:
     assert words.duration(seconds) == told
+
+
+def test_a_difference_without_spread_claims_nothing() -> None:
+    def gap(low: float, high: float, lacking: str = "") -> Difference:
+        return Difference(against="base", estimate=0.1, low=low, high=high, covers="problems", lacking=lacking)
+
+    assert gap(0.05, 0.15).separate
+    assert not gap(0.1, 0.1).separate
+    assert not gap(0.05, 0.15, "1 PMP seed").separate
+    assert words.signed_interval(0.1, 0.1) == words.interval(0.1, 0.1) == words.NO_SPREAD
 
 
 def test_numbers_keep_their_sign() -> None:
@@ -181,6 +193,25 @@ def test_a_setting_and_a_reference_of_one_name_do_not_mix(tmp_path: Any) -> None
         "setting": 0.7,
         "shallow": 0.2,
     }
+
+
+# ------------------------------------------------------------------------------------------------ provenance
+
+
+def test_a_chain_goes_through_a_fork_to_the_base_model_and_not_into_the_order_of_pairs() -> None:
+    graph = Graph()
+    base, tokens = graph.stage("base", {}, {}, label="base"), graph.stage("encode", {}, {}, label="tokens")
+    imported = graph.stage("imported_checkpoint", {}, {}, label="judge")
+    order = graph.stage("score", {}, {"checkpoint": imported, "tokens": tokens}, label="order")
+    fork = graph.stage("trunk_state", {"step": 1}, {"base": base, "tokens": tokens}, label="fork")
+    trunk = graph.stage(
+        "trunk_state", {}, {"base": base, "fork": fork, "tokens": tokens, "scores": order}, label="trunk"
+    )
+    other = graph.stage("trunk_state", {"step": 2}, {"base": base, "tokens": tokens}, label="other")
+    average = graph.stage("average", {}, {"trunk-0": trunk, "trunk-1": other}, label="average")
+    score = graph.stage("score", {}, {"checkpoint": average, "tokens": tokens}, label="score")
+    outcome = graph.stage("pair_accuracy", {}, {"scores": score, "pairs": tokens}, label="outcome")
+    assert [one.label for one in chain(outcome)] == ["outcome", "score", "average", "trunk", "other", "fork", "base"]
 
 
 # ------------------------------------------------------------------------------------------------ the status
