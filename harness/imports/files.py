@@ -11,6 +11,7 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -184,11 +185,7 @@ def _lines(file: IO[bytes] | gzip.GzipFile, most: int) -> Iterator[tuple[str, An
 
 
 def _parquet(path: Path, columns: Set[str]) -> Iterator[tuple[str, Any]]:
-    """Rows of a Parquet file: the named columns alone, so that nothing else in it can be damaged or large.
-
-    Texts stay dictionaries while they are read, those in lists too: in a small file one long text may stand in every
-    row.
-    """
+    """Rows of a Parquet file: the named columns alone, so that nothing else in it can be damaged or large."""
     import pyarrow
     import pyarrow.parquet
 
@@ -202,18 +199,38 @@ def _parquet(path: Path, columns: Set[str]) -> Iterator[tuple[str, Any]]:
             groups = (file.metadata.row_group(at) for at in range(file.metadata.num_row_groups))
             if sum(column_bytes(group, wanted) for group in groups) > most:
                 raise _unpacks_to_more(most)
-            leaves = (file.schema.column(at) for at in range(len(file.schema)))
-            texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and is_of(leaf.path, wanted)]
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
-                size += sum(_unpacked(column) for column in batch.columns)
-                if size > most:
-                    raise _unpacks_to_more(most)
-                for at in range(batch.num_rows):
-                    number += 1
-                    yield f"row {number:,}", _parquet_row(batch, at, f"row {number:,}")
-    except (pyarrow.ArrowException, OSError) as error:
+        for batch in _batches(path, wanted):
+            size += sum(_unpacked(column) for column in batch.columns)
+            if size > most:
+                raise _unpacks_to_more(most)
+            for at in range(batch.num_rows):
+                number += 1
+                yield f"row {number:,}", _parquet_row(batch, at, f"row {number:,}")
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError("a .parquet file must be whole", f"it is not ({reason_of(error)})", "fetch it again") from None
+
+
+def _batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    """Record batches, in which texts stay dictionaries: in a small file one long text may stand in every row.
+
+    Texts in lists whose dictionary was full cannot be read so; they come row by row.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as plain:
+        leaves = (plain.schema.column(at) for at in range(len(plain.schema)))
+        texts = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING" and is_of(leaf.path, columns)]
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as packed:
+            for group in range(plain.num_row_groups):
+                read = 0
+                try:
+                    for batch in packed.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=columns):
+                        read += batch.num_rows
+                        yield batch
+                except pyarrow.ArrowNotImplementedError:
+                    rows = plain.iter_batches(batch_size=1, row_groups=[group], columns=columns)
+                    yield from islice(rows, read, None)
 
 
 def _unpacked(column: Any) -> int:

@@ -79,13 +79,22 @@ def resolve_model(
         }
         return ModelSource(spec=spec, place=model.id, name=model.id)
     path = Path(model.path)
-    if isinstance(model, GgufModel):
-        if not path.is_file():
-            raise MissingRequirement("a GGUF model must be a file", f"{path} is none", "correct the path")
-        spec = {"source": "gguf", "sha256": _digest(path)}
-        return ModelSource(spec=spec, place=str(path), name=path.name)
-    spec = {"source": "folder", "files": _files(path), **_shape(path)}
+    try:
+        spec = _gguf(path) if isinstance(model, GgufModel) else _folder(path)
+    except OSError as error:
+        rule, value = "a model's files must be readable", f"{path} is not ({error.strerror or reason_of(error)})"
+        raise MissingRequirement(rule, value, "correct the path") from None
     return ModelSource(spec=spec, place=str(path), name=path.name)
+
+
+def _gguf(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise MissingRequirement("a GGUF model must be a file", f"{path} is none", "correct the path")
+    return {"source": "gguf", "sha256": _digest(path)}
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    return {"source": "folder", "files": _files(path), **_shape(path)}
 
 
 def model_files(folder: Path) -> list[Path]:

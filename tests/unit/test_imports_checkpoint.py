@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from harness.engines import templates
 from harness.errors import DataError, HarnessError, RecipeError
-from harness.events import EventLog
+from harness.events import EventLog, read_events
 from harness.imports.chat import ChatTemplate
 from harness.imports.files import content_digest, content_files
 from harness.models.reward_model import RewardModel
@@ -296,6 +296,8 @@ def test_a_template_that_asks_for_the_day_is_told_the_same_one_every_day(tmp_pat
         for name, template in templates.items()
     ]
     assert [result.get("chat_day") for result in results] == ["2024-07-26", None]
+    warnings = [[event for event in read_events(tmp_path / f"{name}-in" / "events.jsonl")] for name in ("a", "b")]
+    assert ["always given 2024-07-26" in str(events) for events in warnings] == [True, False]
     spec = {"content": "pairs", "max_tokens": 512, "text": "chat", "limit": None, "end_token": "none"}
     ids = []
     for name in ("a", "b"):

@@ -338,6 +338,14 @@ def test_a_small_file_does_not_unpack_without_a_bound(tmp_path: Path, monkeypatc
         list(read_rows(tmp_path / "p.jsonl.gz", "pairs"))
 
 
+@pytest.mark.parametrize("how", [{}, {"row_group_size": 7}, {"dictionary_pagesize_limit": 1_000}])
+def test_a_pool_reads_alike_however_parquet_packs_its_texts(tmp_path: Path, how: dict[str, int]) -> None:
+    """Where a dictionary is full, the texts after it stand plain."""
+    rows = rows_of_pool(40)
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "pool.parquet", data_page_size=500, **how)
+    assert read_pool(read_rows(tmp_path / "pool.parquet", "pool")) == read_pool(placed(rows))
+
+
 def test_what_unpacks_to_a_hundred_times_its_size_is_refused_and_less_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,13 @@ def test_files_that_are_not_there_or_damaged_are_told(folder: Path, tmp_path: Pa
         resolve_model(from_folder(copy))
 
 
+@pytest.mark.parametrize("source", ["folder", "gguf"])
+def test_a_name_that_no_file_can_have_is_told(source: str) -> None:
+    model = {"folder": FolderModel, "gguf": GgufModel}[source].model_validate({"source": source, "path": "a" * 300})
+    with pytest.raises(MissingRequirement, match="File name too long"):
+        resolve_model(model)
+
+
 def test_the_shape_of_a_configuration_has_the_librarys_defaults() -> None:
     config = {
         "model_type": "qwen2",
