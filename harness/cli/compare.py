@@ -11,15 +11,16 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.cli.console import output, print_json, visible
-from harness.cli.workspace import REPORTS, open_store, stands
+from harness.cli.workspace import REPORTS, discard_damaged, open_store, stands
 from harness.errors import StageError, StoreError
 from harness.plan.graph import Graph, Stage
 from harness.report.index import read_indexes
 from harness.report.rows import Row, find_row, retraction
 from harness.report.versus import Mismatch, comparison_stage, match, readable, stage_in
 from harness.report.words import (
+    FEW_CLUSTERS,
     FEW_SEEDS,
-    NO_SPREAD,
+    FEWEST_CLUSTERS,
     interval,
     metric_label,
     plural,
@@ -55,9 +56,15 @@ def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> No
         record = snapshot.record(kinds[fingerprint], fingerprint)
         return record is not None and store.has_payload(record)
 
-    matches, mismatches = match(*rows, is_done)
+    def area_of(fingerprint: str) -> tuple[int, ...] | None:
+        record = snapshot.record(kinds[fingerprint], fingerprint)
+        sizes = None if record is None else record.result.get("area_sizes")
+        return None if sizes is None else tuple(sizes)
+
+    matches, mismatches = match(*rows, is_done, area_of)
     graph, stage_of, seed = Graph(), stage_in(indexes), rows[0].index.seed
     stage = comparison_stage(graph, matches, seed, stage_of)
+    discard_damaged(store, stage)
     if not stands(store, stage):  # of dropped files there may be a comparison from before
         matches, dropped = readable(matches, has_payload)
         mismatches += dropped
@@ -147,7 +154,7 @@ def _print(
 
 def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> None:
     gap = one["difference"]
-    apart = claims and (gap["low"] > 0 or gap["high"] < 0)
+    apart = claims and gap["low"] < gap["high"] and (gap["low"] > 0 or gap["high"] < 0)
     title = f"{one['task']}, {metric_label(one['metric'])}"
     counted = "pair" if one["evaluation"] == "pair_accuracy" else "problem"
     numbers = f"{plural(one['problems'], counted)} in {plural(gap['clusters'], 'cluster')}"
@@ -156,7 +163,7 @@ def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> No
         made = one[side]
         console.print(f"  {letter}      {score(made['estimate'])}  {interval(made['low'], made['high'])}", markup=False)
     level = f"{100 * gap['level']:g} %"
-    limits = signed_interval(gap["low"], gap["high"]) if gap["low"] < gap["high"] else NO_SPREAD
+    limits = signed_interval(gap["low"], gap["high"])
     console.print(
         Text.assemble(
             "  A - B ",
@@ -165,6 +172,8 @@ def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> No
         ),
         soft_wrap=True,
     )
+    if gap["clusters"] < FEWEST_CLUSTERS:
+        console.print(f"  {FEW_CLUSTERS}", style="yellow", markup=False, soft_wrap=True)
     console.print(f"  A won {one['won']:,}, lost {one['lost']:,}, tied {one['tied']:,}", markup=False)
     if one["without_disagreements"]:
         console.print(

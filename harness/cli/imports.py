@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import output
+from harness.cli.console import errors, output
 from harness.cli.environment import workdir_problems
 from harness.cli.execute import execute_in
 from harness.cli.workspace import STORE
-from harness.errors import HarnessError, ProblemList, RecipeError
+from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
 from harness.execution.runner import how_of
 from harness.imports.files import content_digest
 from harness.plan.graph import Graph
 from harness.plan.imports import STAGE_OF, imports_of
 from harness.recipe.fields import NAME_PATTERN
 from harness.recipe.runtime import Runtime
+from harness.store.in_use import used_by_others
 from harness.store.record import Record
 from harness.store.store import Store
 
@@ -59,10 +61,18 @@ def import_asset(what: str, path: Path, *, name: str, licence: str, source: str,
     earlier = imports_of(store).get((what, name))
     store.create()
     if record is not None:  # other words, or its files were dropped: made again
-        store.discard(record)
-    how = {**how_of(Runtime()), "imported": {**words, "path": str(path.resolve())}}
+        with used_by_others(store.root) as used:
+            if record.fingerprint in used:
+                raise StoreError(
+                    "an import must not be replaced while a command reads it",
+                    f"one at work reads {stage.name}",
+                    "import it again when that has ended",
+                )
+            store.discard(record)
+    how = {**how_of(Runtime()), "imported": {**words, "path": os.path.realpath(path)}}
     summary = execute_in(store, Runtime(), [stage], everything=[stage], how=how)
     if summary.interrupted:
+        errors().print("interrupted; nothing was imported")
         return INTERRUPTED
     if summary.failed:
         return FAILED

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
 
 from rich.console import Group
 from rich.live import Live
@@ -16,9 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.console import errors
+from harness.errors import StoreError
+from harness.events import Event, EventFollower, Metrics, Progress, Started
 from harness.execution.executor import Outcome, Task
 from harness.plan.cost import Estimate
-from harness.report.words import duration, quantity
+from harness.report.words import duration, plural, quantity
 from harness.store.record import EVENTS
 from harness.store.store import Store
 
@@ -33,41 +34,42 @@ class _Running:
     def __init__(self, task: Task, store: Store) -> None:
         self.task = task
         self.began = time.time()
-        self.progress: Mapping[str, Any] = {}
+        self.progress: Progress | None = None
         self.metrics: Mapping[str, float] = {}
         self._store = store
-        self._offset = 0
+        self._events = EventFollower()
+        self._readable = True
 
-    def look(self) -> None:
-        try:
-            path = self._store.partial(self.task.kind, self.task.fingerprint) / EVENTS
-            with path.open("rb") as file:
-                file.seek(0, 2)
-                if file.tell() < self._offset:  # rewritten after a resume
-                    self._offset = 0
-                file.seek(self._offset)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    self._offset += len(line)
-                    self._take(json.loads(line))
-        except FileNotFoundError:
-            return  # not begun yet, or just finished and moved
+    def look(self) -> str:
+        """Take in what came since the last look; what keeps it from being shown, said once, "" if nothing does."""
+        if self._readable:
+            try:
+                for event in self._events.new(self._store.partial(self.task.kind, self.task.fingerprint) / EVENTS):
+                    self._take(event)
+            except StoreError as error:
+                self._readable = False
+                return f"progress is not shown: {error.one_line()}"
+        return ""
 
-    def _take(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "progress":
+    def close(self) -> None:
+        self._events.close()
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Started):  # what an earlier attempt did is counted anew
+            self.progress, self.metrics = None, {}
+        elif isinstance(event, Progress):
             self.progress = event
-        elif event["event"] == "metrics":
-            self.metrics = event["values"]
+        elif isinstance(event, Metrics):
+            self.metrics = event.values
 
     @property
     def share(self) -> float:
-        return self.progress["done"] / max(1, self.progress["total"]) if self.progress else 0.0
+        return self.progress.done / max(1, self.progress.total) if self.progress else 0.0
 
     def told(self) -> str:
         parts = []
         if self.progress:
-            parts.append(f"{self.progress['done']:,}/{self.progress['total']:,} {self.progress['unit']}")
+            parts.append(f"{self.progress.done:,}/{self.progress.total:,} {self.progress.unit}")
         parts += [f"{name} {self.metrics[name]:.3f}" for name in SHOWN_METRICS if name in self.metrics]
         if "tokens_per_second" in self.metrics:
             parts.append(f"{quantity(self.metrics['tokens_per_second'])} tokens/s")
@@ -75,7 +77,10 @@ class _Running:
 
 
 class LiveView:
-    """Shows a run while it goes; a listener of the runner and a context manager."""
+    """Shows a run while it goes; a listener of the runner and a context manager.
+
+    It only shows: whatever goes wrong in it is said once, and the run goes on without it.
+    """
 
     def __init__(self, store: Store, estimate: Estimate) -> None:
         self._store = store
@@ -90,27 +95,61 @@ class LiveView:
         self._running: dict[str, _Running] = {}
         self._began = time.time()
         self._last = 0.0
+        self._waited_for: set[str] = set()
         self._live: Live | None = None
+        self._works = True
 
     def __enter__(self) -> LiveView:
-        if self._console.is_terminal:
-            self._live = Live(console=self._console, auto_refresh=False, transient=True)
-            self._live.__enter__()
-        else:
-            self._console.print(f"running {self._total} stages, about {duration(self._expected)}")
+        self._show(self._begin)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live is not None:
-            self._live.__exit__(kind, error, trace)
+        self._show(self._end)
+        for running in self._running.values():
+            running.close()
 
     def started(self, task: Task) -> None:
         self._running[task.fingerprint] = _Running(task, self._store)
 
     def finished(self, outcome: Outcome) -> None:
-        self._running.pop(outcome.task.fingerprint, None)
+        running = self._running.pop(outcome.task.fingerprint, None)
+        if running is not None:
+            running.close()
+        self._show(lambda: self._tell_end(outcome))
+
+    def tick(self) -> None:
+        self._show(self._look)
+
+    def _show(self, part: Callable[[], None]) -> None:
+        if not self._works:
+            return
+        try:
+            part()
+        except Exception as error:  # noqa: BLE001  a full disk under a log, a terminal that went away, a fault of ours
+            self._works = False
+            with contextlib.suppress(Exception):  # where nothing can be printed, nothing can be said
+                self._end()
+            with contextlib.suppress(Exception):
+                self._console.print(
+                    f"the run goes on and is no longer shown: {type(error).__name__}: {error}",
+                    markup=False,
+                    soft_wrap=True,
+                )
+
+    def _begin(self) -> None:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.__enter__()
+        else:
+            self._console.print(f"running {plural(self._total, 'stage')}, about {duration(self._expected)}")
+
+    def _end(self) -> None:
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+
+    def _tell_end(self, outcome: Outcome) -> None:
         if outcome.status == "done":
             self._done += 1
             self._work_done += self._seconds.get(outcome.task.fingerprint, 0.0)
@@ -119,18 +158,25 @@ class LiveView:
             self._console.print(
                 f"failed: {outcome.task.label}: {outcome.reason}", markup=False, soft_wrap=True, style="red"
             )
+        elif outcome.status == "busy" and outcome.task.fingerprint not in self._waited_for:
+            self._waited_for.add(outcome.task.fingerprint)
+            self._console.print(
+                f"waiting for {outcome.task.label}, which another command is computing", markup=False, soft_wrap=True
+            )
         if self._live is None and outcome.status == "done":
             self._console.print(
                 f"[{self._done}/{self._total}] {outcome.task.label} ({duration(outcome.seconds)})", markup=False
             )
 
-    def tick(self) -> None:
+    def _look(self) -> None:
         now = time.time()
         if now - self._last < (REFRESH_SECONDS if self._live is not None else PLAIN_LINE_SECONDS):
             return
         self._last = now
         for running in self._running.values():
-            running.look()
+            fault = running.look()
+            if fault:
+                self._console.print(f"{running.task.label}: {fault}", markup=False, soft_wrap=True, style="yellow")
         if self._live is not None:
             self._live.update(self._picture(), refresh=True)
         else:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
-from harness.cli.console import output, print_json, table
+from harness.cli.console import clipped, output, print_json, table
 from harness.cli.workspace import open_store
-from harness.report.words import duration, quantity
+from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
+from harness.plan.kinds import KINDS
+from harness.report.words import duration, plural, quantity
 from harness.store.identity import SHORT
 from harness.store.record import Record
 from harness.store.retractions import Retraction, read_retractions
@@ -18,13 +20,34 @@ from harness.store.store import Store
 
 
 def list_records(workdir: Path, kind: str | None, *, as_json: bool) -> None:
-    """Print every finished stage, or those of one kind."""
+    """Print every finished stage, or those of one kind.
+
+    Raises:
+        RecipeError: there is no such kind.
+        ProblemList: stages are damaged; the others are printed first.
+    """
+    if kind is not None and kind not in KINDS:
+        raise RecipeError("a kind of stage must exist", f"{clipped(kind)} is none", f"choose one of {', '.join(KINDS)}")
     store = open_store(workdir)
     retractions = read_retractions(store.root)
-    rows = [_row(store, record, retractions) for record in store.records(kind)]
+    rows: list[dict[str, Any]] = []
+    damage: list[HarnessError] = []
+    for found in store.survey(kind):
+        try:
+            if isinstance(found, StoreError):
+                raise found
+            rows.append(_row(store, found, retractions))
+        except StoreError as error:
+            damage.append(error)
     if as_json:
         print_json(rows)
-        return
+    else:
+        _print(rows, workdir)
+    if damage:
+        raise ProblemList(damage)
+
+
+def _print(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:
     shown = table(f"stages in {workdir}", "stage", "label", "time", "size", "remarks", right=("time", "size"))
     for row in rows:
         remarks = [] if row["payload"] else ["payload dropped"]
@@ -32,7 +55,7 @@ def list_records(workdir: Path, kind: str | None, *, as_json: bool) -> None:
         cells = (row["stage"], row["label"], duration(row["seconds"]), quantity(row["bytes"]), "; ".join(remarks))
         shown.add_row(*(Text(cell) for cell in cells))
     output().print(shown)
-    output().print(f"{len(rows)} stages, {quantity(sum(row['bytes'] for row in rows))} bytes")
+    output().print(f"{plural(len(rows), 'stage')}, {quantity(sum(row['bytes'] for row in rows))} bytes")
 
 
 def _row(store: Store, record: Record, retractions: Mapping[str, Retraction]) -> dict[str, Any]:

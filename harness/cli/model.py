@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def _told(store: Store, record: Record, workdir: Path) -> dict[str, Any]:
 def _make_empty(folder: Path, store: Store) -> None:
     """Have an empty folder to write into."""
     rule, remedy = "a model is exported into an empty folder", "name another one"
-    if folder.resolve().is_relative_to(store.root.resolve()):
+    if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(store.root)):
         raise RecipeError(rule, f"{folder} is in the store", remedy)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,23 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.console import output, table
+from harness.cli.console import UNBOUNDED, output, table
 from harness.cli.execute import execute
-from harness.cli.workspace import Workspace, open_workspace, stands
+from harness.cli.workspace import Workspace, discard_damaged, open_workspace, stands
 from harness.plan.graph import Stage
 from harness.plan.kinds import source_digest
 from harness.plan.plan import analysis_stage
 from harness.report import write
 from harness.report.board import BON, Board, Row
 from harness.report.index import write_index
-from harness.report.overview import Overview, overview
+from harness.report.overview import Overview, comparison_failure, overview
 from harness.report.scores import ScoreFiles, write_scores
 from harness.report.status import look
 from harness.report.words import NO_SPREAD, metric_label, plural
 from harness.report.write import ReportFiles
+
+NAME_WIDTH = 20  # columns that a setting's name keeps on a narrow terminal, folded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +37,17 @@ class Report:
     overview: Overview
     scores: ScoreFiles | None = None
 
+    @property
+    def failure(self) -> str:
+        """Why what is done is not compared, "" where it is, or where nothing is done yet."""
+        return comparison_failure(self.overview.analysis, self.overview.statuses)
 
-def write_report(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> None:
-    """Report on what is done so far of a recipe."""
-    print_report(report_on(open_workspace(recipe, assignments, workdir, writes=True)))
+
+def write_report(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> int:
+    """Report on what is done so far of a recipe; returns the exit code, 1 where the comparison failed."""
+    report = report_on(open_workspace(recipe, assignments, workdir, writes=True))
+    print_report(report)
+    return 1 if report.failure else 0
 
 
 def report_on(workspace: Workspace) -> Report:
@@ -47,7 +58,8 @@ def report_on(workspace: Workspace) -> Report:
         record = store.record(stage.kind, stage.fingerprint)
         if record is not None:
             store.discard(record)
-        execute(workspace, [stage], everything=[*plan.stages, stage])
+        if execute(workspace, [stage], everything=[*plan.stages, stage]).interrupted:
+            raise KeyboardInterrupt
     seen = overview(plan, store, stage)
     write_index(plan, workspace.reports)
     files = write.write_report(plan, store, stage, workspace.reports, seen=seen)
@@ -67,6 +79,8 @@ def _analysis(workspace: Workspace) -> Stage | None:
     if workspace.runtime.stale_code == "keep":
         recorded = frozenset(key for key, status in statuses.items() if status.record is not None)
     stage = analysis_stage(plan, recorded, retracted)
+    if stage is not None:
+        discard_damaged(workspace.store, stage)
     if stage is None or _is_current(workspace, stage):
         return stage
     return analysis_stage(plan, done, retracted)
@@ -91,7 +105,7 @@ def print_report(report: Report) -> None:
     console = output()
     for board in report.overview.boards:
         if any(row.estimates for row in board.rows):
-            console.print(_table(board))
+            _print_board(console, board)
             for row in board.rows:
                 for reason in dict.fromkeys(row.retracted.values()):
                     console.print(Text(f"{row.label}: {reason}", style="yellow"), soft_wrap=True)
@@ -99,12 +113,15 @@ def print_report(report: Report) -> None:
                     console.print(Text(f"{row.label}: {gap}", style="yellow" if row.asked else "dim"), soft_wrap=True)
             console.print()
         else:
-            console.print(f"{board.title}: nothing to compare yet", markup=False)
+            why = f"not compared: {report.failure}" if report.failure else "nothing to compare yet"
+            console.print(f"{board.title}: {why}", markup=False, soft_wrap=True)
     for caution in report.overview.cautions:
         line = Text(caution.title, style="yellow")
         if caution.items:
             line.append(f" ({'; '.join(caution.items)})")
         console.print(line, soft_wrap=True)
+    for damage in report.files.damaged:
+        console.print(damage, style="yellow", markup=False, soft_wrap=True)
     for path in (report.files.html, report.files.markdown, report.files.csv, report.files.json):
         console.print(str(path), markup=False, soft_wrap=True)
     if report.scores is not None and report.scores.there:
@@ -114,29 +131,58 @@ def print_report(report: Report) -> None:
         console.print(f"scores of {left_out} were dropped and are not among the files", style="dim", soft_wrap=True)
 
 
-def _table(board: Board) -> Table:
-    metrics = _metrics(board)
-    level = next(one.level for row in board.rows for one in row.estimates.values())
-    columns = [metric_label(metric) for metric in metrics]
-    title = f"{board.title} (with {100 * level:g} % intervals)"
+def _print_board(console: Console, board: Board) -> None:
+    """Print a leaderboard. Where a terminal is too narrow for it whole columns are left out, and that is said."""
+    main, *others = _metrics(board)
     order = ["order"] if any(row.places for row in board.settings) else []
-    made = table(title, "setting", "seeds", *columns, *order, right=(*columns, *order))
-    for column in made.columns:
+    columns, left_out = ["seeds", main, *others, *order], list[str]()
+    made = _table(board, columns)
+    for column in (*others, "seeds", *order):
+        if _needed(made, console) <= console.width:
+            break
+        columns.remove(column)
+        left_out.append(_title(column))
+        made = _table(board, columns)
+    console.print(made)
+    if left_out:
+        console.print(
+            f"left out on {console.width} columns: {', '.join(left_out)}; the files below have all", style="dim"
+        )
+
+
+def _needed(made: Table, console: Console) -> int:
+    """Columns of a terminal that a leaderboard needs, with long names folded and nothing else."""
+    longest = max(cell_len(str(cell)) for cell in made.columns[0].cells)
+    whole = console.measure(made, options=console.options.update(width=UNBOUNDED)).maximum
+    return whole - max(0, longest - NAME_WIDTH)
+
+
+def _table(board: Board, columns: Sequence[str]) -> Table:
+    level = next(one.level for row in board.rows for one in row.estimates.values())
+    numbers = [column for column in columns if column != "seeds"]
+    title = f"{board.title} (with {100 * level:g} % intervals)"
+    made = table(title, "setting", *map(_title, columns), right=tuple(map(_title, numbers)))
+    made.pad_edge = False
+    for column in made.columns[1:]:
         column.no_wrap = True
     main = "best_of_n" if "best_of_n" in board.evaluations else "pair_accuracy"
     for row in (row for row in board.rows if row.estimates):
-        place = [Text(str(row.places.get(main, ""))) for _ in order]
+        facts = {"seeds": Text(row.seeds), "order": Text(str(row.places.get(main, "")))}
         name = Text(row.label, style="dim" if row.is_reference else "")
-        cells = [_cell(row, metric) for metric in metrics]
-        made.add_row(name, Text(row.seeds), *cells, *place)
+        made.add_row(name, *(facts[column] if column in facts else _cell(row, column) for column in columns))
     return made
+
+
+def _title(column: str) -> str:
+    return column if column in ("seeds", "order") else metric_label(column)
 
 
 def _metrics(board: Board) -> list[str]:
     """The BoN area and the largest N it takes, or the pairs alone."""
     chosen = []
     if "best_of_n" in board.evaluations:
-        chosen += ["area", f"{BON}{board.key_size}"] if board.key_size else ["area"]
+        chosen += ["area"] if board.area_sizes or not board.sizes else []
+        chosen += [f"{BON}{board.key_size}"] if board.key_size else []
     if "pair_accuracy" in board.evaluations:
         chosen.append("pair_accuracy")
     return chosen

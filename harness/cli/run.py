@@ -20,13 +20,22 @@ from harness.plan.disk import disk_of, free_bytes
 from harness.plan.imports import STAGE_OF
 from harness.plan.plan import Work
 from harness.report.index import write_index
-from harness.report.words import duration
+from harness.report.words import duration, plural
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
+GO_ON = "interrupted; the same command goes on from here"
 
 
 def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_run: bool) -> int:
     """Run a recipe; returns the exit code."""
+    try:
+        return _run(recipe, assignments, workdir, dry_run=dry_run)
+    except KeyboardInterrupt:  # while it was planned or reported, or a second time
+        errors().print(GO_ON)
+        return INTERRUPTED
+
+
+def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_run: bool) -> int:
     workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=not dry_run)
     work = workspace.work()
     problems = [
@@ -75,7 +84,7 @@ def _run_left(workspace: Workspace, work: Work, worker: TrackingWorker | None, r
             finish(worker, report, workspace, recipe)
     if summary.interrupted:
         return INTERRUPTED
-    return FAILED if summary.failed else DONE
+    return FAILED if summary.failed or (report is not None and report.failure) else DONE
 
 
 def _import_problems(work: Work) -> Iterator[HarnessError]:
@@ -128,7 +137,7 @@ def _tell(workspace: Workspace, work: Work, summary: Summary) -> None:
         console.print(f"failed: {outcome.task.label}: {outcome.reason}", markup=False, soft_wrap=True, style="red")
         if outcome.log:
             console.print(f"  log: {workspace.store.root / outcome.log}", markup=False, soft_wrap=True)
-    if summary.blocked:
-        console.print(f"{len(summary.blocked)} stages wait for those; the same command goes on from here")
     if summary.interrupted:
-        console.print("interrupted; the same command goes on from here")
+        console.print(f"{plural(len(summary.blocked), 'stage')} left; {GO_ON}")
+    elif summary.blocked:
+        console.print(f"{plural(len(summary.blocked), 'stage')} wait for those; the same command goes on from here")

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from harness.cli.console import output, print_json, printable, table, visible
+from harness.cli.console import clipped, output, print_json, printable, table, visible
 from harness.cli.workspace import REPORTS, open_store
 from harness.errors import StoreError
 from harness.execution.asked import AskedTask, missing_inputs, read_asked, unfinished
@@ -96,7 +96,7 @@ def find_stage(name: str, store: Store, workdir: Path) -> Found:
         StoreError: none or several match.
     """
     kind, _, start = name.rpartition("/")
-    records = [record for record in store.records(kind or None) if record.fingerprint.startswith(start)]
+    records = store.matching(name)
     if len(records) == 1 and start:
         (record,) = records
         asked = read_asked(store, record.kind, record.fingerprint)
@@ -111,7 +111,7 @@ def find_stage(name: str, store: Store, workdir: Path) -> Found:
     count = len(records) or len(matching)
     if count != 1 or not start:
         told = f"{count} do" if count else "none does"
-        raise StoreError(f"one stage must match {name!r}", told, "see `harness ls` for kinds and fingerprints")
+        raise StoreError(f"one stage must match {clipped(name)}", told, "see `harness ls` for kinds and fingerprints")
     return _unfinished(*matching.pop(), planned, store)
 
 
@@ -200,13 +200,20 @@ def _show_finished(record: Record, store: Store, *, as_json: bool) -> None:
     users = _readers(store, record)
     console.print(f"\nread by {len(users)} stages", style="bold")
     for user in users[:20]:
-        console.print(f"{user.kind}/{user.fingerprint[:12]}  {store.run_facts(user)['label']}", markup=False)
+        console.print(f"{user.kind}/{user.fingerprint[:SHORT]}  {_label(user, store)}", markup=False, soft_wrap=True)
 
 
 def _section(title: str, content: Mapping[str, Any]) -> None:
     console = output()
     console.print(f"\n{title}", style="bold")
     console.print(json.dumps(content, indent=1, sort_keys=True), markup=False)
+
+
+def _label(record: Record, store: Store) -> str:
+    try:
+        return str(store.run_facts(record)["label"])
+    except StoreError as error:  # of another stage than the one that is shown
+        return error.value
 
 
 def _readers(store: Store, record: Record) -> list[Record]:
@@ -230,7 +237,11 @@ def _print_quality(console: Console, store: Store, record: Record) -> None:
         shown.add_row(*map(escape, map(printable, cells)))
     console.print(shown)
     console.print(printable(facts.note), markup=False)
-    if store.has_payload(record):
+    damage = store.damage(record)
+    if damage:
+        remedy = f"delete {store.directory(record.kind, record.fingerprint)} and run its recipe again"
+        console.print(f"{damage}; {remedy}", style="yellow", markup=False, soft_wrap=True)
+    elif store.has_payload(record):
         for example in read_examples(store.directory(record.kind, record.fingerprint))[:MOST_EXAMPLES]:
             console.print(f"\n{printable(example['id'])}: {example['why']}", style="bold", markup=False)
             for name in ("prompt", "chosen", "rejected", "detail"):

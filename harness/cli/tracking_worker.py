@@ -20,6 +20,7 @@ from typing import IO, Any, Literal
 
 from filelock import FileLock
 
+from harness.cli.console import print_anything
 from harness.cli.workspace import Workspace, open_workspace
 from harness.errors import HarnessError
 from harness.report.status import look
@@ -153,6 +154,7 @@ def _answers() -> Iterator[IO[str]]:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's; it closes stdin
     os.nice(NICENESS)
+    print_anything()  # MLflow's words, which go to a log
     with _answers() as answers, open(0, "rb", buffering=0, closefd=False) as orders:
         asked = json.loads(orders.readline())
         workdir = Path(asked["workdir"])

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.cli.console import errors
 from harness.cli.environment import gpu_problems, missing_packages, option_problems, workdir_problems
 from harness.cli.lock import resolve, unresolved
 from harness.errors import ProblemList, StoreError
 from harness.plan.forks import NO_FORKS, base_problems, forks_of
 from harness.plan.graph import Stage
-from harness.plan.imports import NO_IMPORTS, import_problems, imports_of
+from harness.plan.imports import NO_IMPORTS, import_problems, survey_imports
 from harness.plan.plan import Plan, Work, make_plan, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.recipe.lock import read_lock
@@ -71,9 +72,10 @@ def open_workspace(
     folder = workdir or Path(loaded.recipe.runtime.workdir)
     where = "--workdir" if workdir is not None else loaded.where("runtime.workdir")
     unusable = workdir_problems(folder / STORE, where, writes=writes)
-    imports = NO_IMPORTS if unusable else imports_of(Store(folder / STORE))
+    imports, damage = (NO_IMPORTS, []) if unusable else survey_imports(Store(folder / STORE))
     forks, unfit = (NO_FORKS, []) if unusable else forks_of(loaded, Store(folder / STORE))
-    problems = missing_packages(loaded) + (unusable or [*import_problems(loaded, imports), *unfit])
+    unknown = import_problems(loaded, imports)
+    problems = missing_packages(loaded) + (unusable or [*unknown, *(damage if unknown else ()), *unfit])
     if problems:
         raise ProblemList([*problems, *(gpu_problems(loaded) if runs else ())])
     commits = read_lock(recipe)
@@ -104,6 +106,15 @@ def stands(store: Store, stage: Stage) -> bool:
     compared = [store.record(item.stage.kind, item.stage.fingerprint) for item in stage.inputs.values()]
     made = float(store.run_facts(record)["finished"])
     return all(one is not None and float(store.run_facts(one)["finished"]) <= made for one in compared)
+
+
+def discard_damaged(store: Store, stage: Stage) -> None:
+    """Forget a comparison whose files are not as its record has them, so that it is made again; and say so."""
+    record = store.record(stage.kind, stage.fingerprint)
+    damage = "" if record is None else store.damage(record)
+    if record is not None and damage:
+        errors().print(f"{damage}; {stage.kind} is made anew", style="yellow", markup=False, soft_wrap=True)
+        store.discard(record)
 
 
 def cores() -> int:

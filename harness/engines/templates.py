@@ -16,7 +16,7 @@ from harness.errors import DataError, reason_of
 
 # What a template that asks for the day is told: that which Llama 3.1's template takes where it has no clock.
 TODAY = datetime(2024, 7, 26)
-MOST_SECONDS = 10.0  # of the processor, for one conversation; templates take less than a millisecond
+MOST_SECONDS = 2.0  # of the processor, for one conversation; templates take less than a millisecond
 MOST_MEMORY = 1 << 30  # bytes beyond what the process holds already
 CHANCE = frozenset({"random", "lipsum"})
 CLOCK = "strftime_now"

@@ -22,11 +22,10 @@ from scipy.linalg import toeplitz
 
 from harness.errors import DataError
 
-AREA_SMALLEST = 2
-AREA_LARGEST = 64
+AREA_GRID = (2, 4, 8, 16, 32, 64)
 AREA_POOL_SHARE = 4
-"""The area under a Best-of-N curve uses N = 2 ... 64, and no N above a quarter of the pool: beyond it the subsets
-overlap so much that the point says more about this pool than about the scorer."""
+"""The area under a Best-of-N curve is a mean over this grid, whatever N a recipe lists, without N above a quarter of
+the pool: beyond it the subsets overlap so much that the point says more about this pool than about the scorer."""
 
 Floats = NDArray[np.float64]
 
@@ -157,29 +156,30 @@ def restricted_best_of_n(
     return RestrictedAccuracy(accuracy=accuracy, contested=contested, clipped=clipped)
 
 
-def best_of_n_area(curves: ArrayLike, sizes: Sequence[int], smallest_pool: int) -> Floats:
-    """Mean of Best-of-N over the given N (a log grid) with 2 <= N <= 64 and N <= a quarter of the smallest pool.
+def area_sizes(smallest_pool: int) -> tuple[int, ...]:
+    """The N of the area for pools of this many candidates at least; () below 8, where there is no area."""
+    return tuple(size for size in AREA_GRID if size * AREA_POOL_SHARE <= smallest_pool)
+
+
+def fitting_sizes(listed: Sequence[int], smallest_pool: int) -> tuple[int, ...]:
+    """The N of a curve, ascending: those of `listed` that every pool holds, and the area's. 1 if there is none."""
+    fitting = {size for size in listed if size <= smallest_pool} | set(area_sizes(smallest_pool))
+    return tuple(sorted(fitting or {1}))
+
+
+def best_of_n_area(curves: ArrayLike, sizes: Sequence[int], smallest_pool: int) -> Floats | None:
+    """Mean of Best-of-N over `area_sizes`; None for pools that are too small for one.
 
     Args:
         curves: (..., len(sizes)) accuracies, e.g. of `best_of_n_pools`.
-        sizes: the N of each column.
+        sizes: the N of each column, with all of `area_sizes` among them.
         smallest_pool: candidates in the smallest pool behind the curves.
 
     Returns:
         (...,) float64.
-
-    Raises:
-        DataError: no N is left.
     """
-    grid = np.asarray(sizes)
-    inside = (grid >= AREA_SMALLEST) & (grid <= AREA_LARGEST) & (grid * AREA_POOL_SHARE <= smallest_pool)
-    if not inside.any():
-        raise DataError(
-            f"the area needs an N between {AREA_SMALLEST} and {AREA_LARGEST} within a quarter of the pool",
-            f"N is {list(sizes)} and the smallest pool holds {smallest_pool}",
-            "sample more candidates or add a smaller N",
-        )
-    return np.asarray(np.asarray(curves, dtype=np.float64)[..., inside].mean(axis=-1))
+    columns = [list(sizes).index(size) for size in area_sizes(smallest_pool)]
+    return np.asarray(np.asarray(curves, dtype=np.float64)[..., columns].mean(axis=-1)) if columns else None
 
 
 def majority_vote(answers: Sequence[Hashable | None], correct: ArrayLike, sizes: Sequence[int]) -> Floats:
@@ -187,24 +187,25 @@ def majority_vote(answers: Sequence[Hashable | None], correct: ArrayLike, sizes:
 
     For each winning count t the subsets are counted by a generating polynomial: an answer given m times contributes
     sum_{s<t} C(m, s) x^s, and C(m, t) x^t where it ties for the lead; the state is (votes drawn, answers in the lead,
-    a correct leader marked), and a marked state with j leaders counts 1/j. Answers given fewer than t times can never
-    lead and enter together as one binomial, so a pool costs at most n products of (2 leaders, N) by (N, N) matrices,
+    the leaders' right shares added up), and a state with j leaders counts that sum over j. Answers given fewer than t
+    times can never lead and enter together as one binomial: at most n products of (2 leaders, N) by (N, N) matrices,
     N = max(sizes): measured 6 ms at n = 64, 15-80 ms at n = 256. All terms are positive, so nothing cancels.
 
     Args:
         answers: (n,) the answer of each candidate; None abstains: it takes a place in the subset and never leads, and
             a subset of abstentions only is wrong.
-        correct: (n,) equal for equal answers, false for None.
+        correct: (n,) false for None. Where the labels of equal answers differ, an answer counts as its right share:
+            whoever votes sees no label, so labels must not decide which answers are one.
         sizes: the values of N, each between 1 and n.
 
     Returns:
         (len(sizes),) float64.
 
     Raises:
-        DataError: labels that contradict one another, N above the pool, or more subsets than float64 can count (about
+        DataError: None labelled correct, N above the pool, or more subsets than float64 can count (about
             n = 1,029 at N = n/2; `majority_vote_sampled` has no such bound).
     """
-    right, wrong, abstained = _answer_counts(answers, correct)
+    votes_of, shares, abstained = _answer_counts(answers, correct)
     length = len(answers)
     checked = _checked_sizes(sizes, length)
     largest = int(checked.max())
@@ -215,8 +216,8 @@ def majority_vote(answers: Sequence[Hashable | None], correct: ArrayLike, sizes:
             "use majority_vote_sampled, or a smaller N",
         )
     winning = np.zeros(largest + 1)
-    for votes in range(1, min(largest, max(right, default=0)) + 1):
-        winning += _correct_leads(votes, right, wrong, abstained, largest)
+    for votes in range(1, min(largest, max(votes_of[shares > 0].tolist(), default=0)) + 1):
+        winning += _correct_leads(votes, votes_of, shares, abstained, largest)
     return np.array([winning[size] / math.comb(length, size) for size in checked.tolist()])
 
 
@@ -240,14 +241,14 @@ def majority_vote_sampled(
     """
     if subsets < 2:
         raise DataError("a Monte-Carlo error needs two subsets or more", f"`subsets` is {subsets}", "raise it")
-    right, wrong, abstained = _answer_counts(answers, correct)
+    votes_of, right_shares, abstained = _answer_counts(answers, correct)
     generator = np.random.default_rng(seed)
     shares = np.zeros((len(sizes), subsets))
     for row, size in enumerate(_checked_sizes(sizes, len(answers)).tolist()):
-        votes = generator.multivariate_hypergeometric([*right, *wrong, abstained], size, subsets, method="marginals")
+        votes = generator.multivariate_hypergeometric([*votes_of, abstained], size, subsets, method="marginals")
         votes = votes[:, :-1]
         leads = (votes == votes.max(axis=1, keepdims=True, initial=0)) & (votes > 0)
-        shares[row] = leads[:, : len(right)].sum(axis=1) / np.maximum(leads.sum(axis=1), 1)
+        shares[row] = leads @ right_shares / np.maximum(leads.sum(axis=1), 1)
     return SampledVote(
         accuracy=shares.mean(axis=1), standard_error=shares.std(axis=1, ddof=1) / np.sqrt(float(subsets))
     )
@@ -295,15 +296,16 @@ def _tie_means(scores: Floats, labels: Floats) -> Floats:
     return np.repeat(np.add.reduceat(labels[order], starts) / lengths, lengths)
 
 
-def _correct_leads(votes: int, right: list[int], wrong: list[int], abstained: int, largest: int) -> Floats:
+def _correct_leads(votes: int, counts: NDArray[np.int64], shares: Floats, abstained: int, largest: int) -> Floats:
     """(largest + 1,) by size: subsets led with exactly `votes` votes, weighted by the correct share of leaders."""
-    contenders = [(m, True) for m in right if m >= votes] + [(m, False) for m in wrong if m >= votes]
-    also_ran = abstained + sum(right) + sum(wrong) - sum(m for m, _ in contenders)
+    contending = counts >= votes
+    contenders = list(zip(counts[contending].tolist(), shares[contending].tolist(), strict=True))
+    also_ran = abstained + int(counts[~contending].sum())
     leaders = min(len(contenders), largest // votes)
     state = np.zeros((2, leaders + 1, largest + 1))
     state[0, 0] = [math.comb(also_ran, drawn) for drawn in range(largest + 1)]
     kept = largest + 1 - votes
-    for count, is_correct in contenders:
+    for count, share in contenders:
         below = np.zeros(largest + 1)
         below[:votes] = [math.comb(count, drawn) for drawn in range(votes)]
         first_column = np.zeros(largest + 1)
@@ -311,31 +313,26 @@ def _correct_leads(votes: int, right: list[int], wrong: list[int], abstained: in
         extended = state @ toeplitz(first_column, below)
         ways = float(math.comb(count, votes))
         extended[:, 1:, votes:] += ways * state[:, :-1, :kept]
-        if is_correct:
-            extended[1, 1:, votes:] += ways * state[0, :-1, :kept]
+        if share:
+            extended[1, 1:, votes:] += share * ways * state[0, :-1, :kept]
         state = extended
     return np.asarray((state[1, 1:] / np.arange(1, leaders + 1)[:, None]).sum(axis=0))
 
 
-def _answer_counts(answers: Sequence[Hashable | None], correct: ArrayLike) -> tuple[list[int], list[int], int]:
-    """How often each correct answer, each wrong answer and None occurs, in order of first appearance."""
+def _answer_counts(answers: Sequence[Hashable | None], correct: ArrayLike) -> tuple[NDArray[np.int64], Floats, int]:
+    """How often each answer occurs, in order of first appearance; the right share of each; and how often None does."""
     labels = _checked_labels(correct)
     if len(labels) != len(answers):
         raise DataError(
             "every answer needs a label", f"there are {len(answers)} answers and {len(labels)} labels", "pass both"
         )
     counts = Counter(answers)
-    truth: dict[Hashable, float] = {None: 0.0}
-    for answer, label in zip(answers, labels.tolist(), strict=True):
-        if truth.setdefault(answer, label) != label:
-            raise DataError(
-                "equal answers must be equally correct and no answer (None) is wrong",
-                f"{answer!r} is labelled both ways" if answer is not None else "None is labelled correct",
-                "grade answers, not candidates, before voting",
-            )
+    right = Counter(answer for answer, label in zip(answers, labels.tolist(), strict=True) if label)
+    if right[None]:
+        raise DataError("no answer (None) is wrong", "None is labelled correct", "grade answers before voting")
     abstained = counts.pop(None, 0)
-    right = [count for answer, count in counts.items() if truth[answer]]
-    return right, [count for answer, count in counts.items() if not truth[answer]], abstained
+    shares = [right[answer] / count for answer, count in counts.items()]
+    return np.array(list(counts.values()), dtype=np.int64), np.array(shares, dtype=np.float64), abstained
 
 
 def _checked_labels(correct: ArrayLike, where: str = "") -> Floats:

@@ -1,8 +1,10 @@
 """Runs with seeds: means, differences and their intervals over problems and over every seed that varies.
 
 A row of the board has values (PMP seeds, fine-tuning seeds, problems). Both kinds of seeds are crossed: a fine-tuning
-seed draws the same subset whatever it goes on from. The spread of a kind of seed enters an interval where there are at
-least `FEWEST_SEEDS` of it; fewer are averaged, the interval says so, and nothing is put in order by it.
+seed draws the same subset whatever it goes on from. The spread of a kind of seed enters the interval of a row where
+there are at least `FEWEST_SEEDS` of it; fewer are averaged, and the interval says so. What a difference may claim must
+hold for other seeds of every kind, so two are enough to enter it, at the price of a wide interval. A row with fewer
+than `FEWEST_SEEDS` of what differs claims nothing.
 
 The variance of a mean is the sum of the parts, problems and each kind of seed, less what two of them contain both
 (`statistics.problems_and_seeds_interval` has the formula and its simulated cover). Where two rows share their seeds the
@@ -89,17 +91,9 @@ class SeededValues:
         """The mean of every run, PMP seed by PMP seed."""
         return [round(float(one), 6) for one in self.values.mean(axis=2).ravel()]
 
-    def has_spread(self) -> bool:
-        """Whether it has not one and the same value everywhere."""
-        return float(np.ptp(self.values)) > 0
-
     def seed_means(self, axis: int) -> Floats:
         """(seeds, problems) along one axis, averaged over the other."""
         return np.asarray(self.values.mean(axis=1 - axis))
-
-    def varies(self, axis: int) -> bool:
-        """Whether there are seeds enough for their spread to enter an interval."""
-        return len(self.seeds[axis]) >= FEWEST_SEEDS
 
 
 def counted(number: int, axis: int) -> str:
@@ -125,6 +119,18 @@ class Contrast:
     paired: SeededValues
     apart: tuple[int, ...]
 
+    @property
+    def fewest(self) -> int:
+        """Seeds of a kind whose spread enters."""
+        claims = self.other is not None and not self.row.lacking and not self.other.lacking
+        return 2 if claims else FEWEST_SEEDS
+
+    def varies(self, axis: int) -> bool:
+        """Whether the spread of a kind of seed enters."""
+        if axis not in self.apart:
+            return len(self.paired.seeds[axis]) >= self.fewest
+        return all(len(one.seeds[axis]) >= self.fewest for one in (self.row, self.other) if one is not None)
+
     def covers(self) -> str:
         """What an interval of it covers, such as "problems × 3 PMP seeds; mean of 2 fine-tuning seeds"."""
         varied, averaged = ["problems"], list[str]()
@@ -133,31 +139,38 @@ class Contrast:
                 assert self.other is not None
                 sides = [row.seeds[axis] for row in (self.row, self.other)]
                 words = f"{len(sides[0])} against {counted(len(sides[1]), axis)}"
-                (varied if min(map(len, sides)) >= FEWEST_SEEDS else averaged).append(words)
             elif self.paired.seeds[axis]:
                 words = counted(len(self.paired.seeds[axis]), axis)
-                (varied if self.paired.varies(axis) else averaged).append(words)
+            else:
+                continue
+            (varied if self.varies(axis) else averaged).append(words)
         return " × ".join(varied) + (f"; mean of {' × '.join(averaged)}" if averaged else "")
 
     def components(self, clusters: ArrayLike, pooled: Pooled | None = None) -> Components | None:
         """The parts of the variance of its mean; None where no seed enters, so that there are problems alone."""
-        shared = [axis for axis in (0, 1) if axis not in self.apart and self.paired.varies(axis)]
+        shared = [axis for axis in (0, 1) if axis not in self.apart and self.varies(axis)]
         apart = [
-            _own_variance(row, axis)
+            _mean_variance(row, axis, None)
             for axis in self.apart
+            if self.varies(axis)
             for row in (self.row, self.other)
-            if row is not None and all(one is not None and one.varies(axis) for one in (self.row, self.other))
+            if row is not None
         ]
         if not shared and not apart:
             return None
-        known = pooled or {}
+        known = {axis: self._of_several(axis, pooled or {}) for axis in shared}
         return crossed_components(
             self.paired.seed_means(shared[0]) if shared else self.paired.mean[None],
             clusters,
-            seed=known.get(shared[0]) if shared else NO_SEEDS,
-            more=[*apart, *(_mean_variance(self.paired, axis, known.get(axis)) for axis in shared[1:])],
-            is_pooled=bool(shared) and shared[0] in known,
+            seed=known[shared[0]] if shared else NO_SEEDS,
+            more=[*apart, *(_mean_variance(self.paired, axis, known[axis]) for axis in shared[1:])],
+            is_pooled=bool(shared) and known[shared[0]] is not None,
         )
+
+    def _of_several(self, axis: int, pooled: Pooled) -> SeedVariance | None:
+        """The pooled seed variance, unless this contrast's own seeds spread more: rows need not spread alike."""
+        found = pooled.get(axis)
+        return found if found is not None and _variance(self.paired.seed_means(axis)) <= found.variance else None
 
     def interval(
         self, clusters: ArrayLike, *, seed: int, level: float = 0.95, pooled: Pooled | None = None
@@ -174,12 +187,17 @@ class Contrast:
             return cluster_bootstrap_mean(self.paired.mean, clusters, seed=seed, level=level, covers=self.covers())
         return components.interval(level, self.covers())
 
+    def has_spread(self, clusters: ArrayLike) -> bool:
+        """Whether its interval has any width: without one, nothing is known of other problems and runs."""
+        return self._tested(clusters, None).half_width(0.5) > 0
+
     def p_value(self, clusters: ArrayLike, pooled: Pooled | None = None) -> float:
         """Two-sided, of a mean of zero. Without any spread nothing can be said, so it is 1."""
+        return self._tested(clusters, pooled).p_value()
+
+    def _tested(self, clusters: ArrayLike, pooled: Pooled | None) -> Components:
         components = self.components(clusters, pooled)
-        if components is None:
-            components = crossed_components(self.paired.mean[None], clusters, seed=NO_SEEDS)
-        return components.p_value()
+        return components or crossed_components(self.paired.mean[None], clusters, seed=NO_SEEDS)
 
 
 def contrast(row: SeededValues, other: SeededValues | None = None) -> Contrast:
@@ -203,7 +221,7 @@ def contrast(row: SeededValues, other: SeededValues | None = None) -> Contrast:
 
 
 def pool(contrasts: Sequence[Contrast], rows: tuple[int, int]) -> Pooled:
-    """Seed variances that rows, or the differences between them, are assumed to share.
+    """Seed variances of rows, or of the differences between them, each used where a row's own is not larger.
 
     Args:
         contrasts: of rows of one design: the same seeds on the same axes.
@@ -212,7 +230,7 @@ def pool(contrasts: Sequence[Contrast], rows: tuple[int, int]) -> Pooled:
     """
     found = {}
     for axis in (0, 1):
-        if all(axis not in one.apart and one.paired.varies(axis) for one in contrasts):
+        if all(axis not in one.apart and one.varies(axis) for one in contrasts):
             variances = [_variance(one.paired.seed_means(axis)) for one in contrasts]
             degrees = float((len(contrasts[0].paired.seeds[axis]) - 1) * max(1, rows[axis]))
             found[axis] = SeedVariance(variance=float(np.mean(variances)), degrees_of_freedom=degrees)
@@ -229,7 +247,3 @@ def _mean_variance(row: SeededValues, axis: int, pooled: SeedVariance | None) ->
     levels = len(row.seeds[axis])
     one = pooled or SeedVariance(variance=_variance(row.seed_means(axis)), degrees_of_freedom=levels - 1.0)
     return SeedVariance(variance=one.variance / levels, degrees_of_freedom=one.degrees_of_freedom)
-
-
-def _own_variance(row: SeededValues, axis: int) -> SeedVariance:
-    return _mean_variance(row, axis, None)

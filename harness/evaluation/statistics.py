@@ -138,7 +138,8 @@ def cluster_bootstrap_means(
             method = (
                 f"cluster bootstrap, percentile expanded for {degrees:.1f} degrees of freedom, {resamples} resamples"
             )
-        if robust.error[column] == 0:
+        if robust.error[column] == 0:  # a width of mere rounding would look like precision
+            low = high = estimate
             method += f"; {ALL_ALIKE}"
         intervals.append(
             Interval(estimate=estimate, low=low, high=high, level=level, covers=covers, clusters=groups, method=method)
@@ -216,8 +217,7 @@ def problems_and_seeds_interval(
     with and without a rest): pooled over five arms 93.1-96.4 %; unpooled 93.2-96.0 % at 5 seeds, 95.3-98.9 % below
     (the conservative interval).
 
-    For PMP seeds with fine-tuning seeds nested in them, average the latter first and pass (PMP seeds, problems): the
-    spread of those means holds both.
+    Fine-tuning seeds crossed with PMP seeds are a part of their own, which `crossed_components` takes as `more`.
 
     Args:
         values: (seeds, problems), finite; a paired difference for a contrast.

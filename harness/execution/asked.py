@@ -6,7 +6,8 @@ An attempt writes it before it begins, so that failed and interrupted stages hav
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from harness.errors import StoreError
 from harness.execution.executor import Task, TaskInput
 from harness.store.identity import SHORT
-from harness.store.record import RECORD, RUN, TASK, write_json
+from harness.store.record import RUN, TASK, read_json, read_record, write_json
 from harness.store.store import Store
 
 # Of a task, what says where or when it is done and not what.
@@ -51,13 +52,14 @@ def read_asked(store: Store, kind: str, fingerprint: str) -> AskedTask | None:
     Args:
         fingerprint: in full, or as much of it as names its folder.
     """
-    finished = store.directory(kind, fingerprint)
-    record = _read(finished / RECORD)
+    finished, partial = store.directory(kind, fingerprint), store.partial(kind, fingerprint)
+    record = read_record(finished)
     if record is not None:
-        run = _read(finished / RUN) or {}
-        return _asked({**run["task"], "identity": record["identity"]}, store) if "task" in run else None
-    asked = _read(store.partial(kind, fingerprint) / TASK)
-    return None if asked is None else _asked(asked, store)
+        task = store.run_facts(record).get("task")
+        return None if task is None else _asked_in(finished / RUN, lambda: {**task, "identity": record.identity}, store)
+    if not os.path.lexists(partial / TASK):
+        return None
+    return _asked_in(partial / TASK, lambda: read_json(partial / TASK), store)
 
 
 def asked_from(path: Path, store: Store) -> AskedTask:
@@ -73,16 +75,13 @@ def _asked(data: Mapping[str, Any], store: Store) -> AskedTask:
     )
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _asked_in(path: Path, read: Callable[[], Mapping[str, Any]], store: Store) -> AskedTask:
     try:
-        data: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError:
+        return _asked(read(), store)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise StoreError(
-            "what a stage was asked must be whole", f"{path} is not", "delete that folder and run again"
+            "what a stage was asked must be whole", f"{path} is not", f"delete {path.parent} and run its recipe again"
         ) from None
-    return data
 
 
 def unfinished(store: Store) -> Iterator[tuple[str, str]]:

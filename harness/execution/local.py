@@ -15,11 +15,13 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from harness.errors import StageError
 from harness.execution.executor import Outcome, Task
 from harness.store.record import LOG
 from harness.store.store import Store
@@ -108,9 +110,17 @@ class LocalExecutor:
         return next(idle, None) or self._spawn(())
 
     def _spawn(self, gpus: tuple[int, ...]) -> _Worker:
+        _have_fork_server()
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs, gpus, self._threads), daemon=True)
-        process.start()
+        try:
+            process.start()
+        except (EOFError, OSError) as error:
+            raise StageError(
+                "workers must be able to start",
+                f"the process that imports the stages' code for them ended ({type(error).__name__}; out of memory?)",
+                "see that there is memory and run again",
+            ) from None
         theirs.close()
         worker = _Worker(process=process, connection=ours, gpus=gpus)
         self._workers.append(worker)
@@ -183,6 +193,20 @@ class LocalExecutor:
         return outcomes
 
 
+def _have_fork_server() -> None:
+    """Start the server that workers are forked from, unless it runs, deaf to Ctrl-C from its first moment.
+
+    It imports for seconds, and in the middle of that a Ctrl-C, which reaches the whole process group, would be told
+    with a traceback. Blocked signals are inherited; the resource tracker, which unblocks them, is started before.
+    """
+    resource_tracker.ensure_running()
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
 def _is_there(worker: _Worker) -> bool:
     """Whether an idle worker lives: it says nothing unasked, so something to read is the end of its pipe."""
     return worker.process.is_alive() and not worker.connection.poll()
@@ -219,6 +243,7 @@ def _serve(connection: Connection, gpus: tuple[int, ...], threads: int) -> None:
     from harness.execution.worker import run_task
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which what a stage starts would inherit
     stop = _StopFlag()
     signal.signal(signal.SIGTERM, stop.on_signal)
     _leave_with(multiprocessing.parent_process())

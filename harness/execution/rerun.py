@@ -8,6 +8,7 @@ beside the store, which is only read; an interrupted training begins from its st
 from __future__ import annotations
 
 import importlib
+import io
 import shutil
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str]) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     run_stage(asked, store, directory)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be none that a terminal can show
     print(f"output in {directory}; {_verdict(store, asked, directory)}")  # noqa: T201  a program of its own
 
 

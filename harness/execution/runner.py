@@ -13,6 +13,7 @@ from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS, module_of, source_digest
 from harness.plan.plan import trunk_of
 from harness.recipe.runtime import Runtime
+from harness.store.in_use import in_use
 from harness.store.store import Snapshot, Store
 
 POLL_SECONDS = 0.2
@@ -107,6 +108,10 @@ class Runner:
         self._known = {stage.fingerprint: stage for stage in known}
         self._redone = self._finished(stages)  # and yet to run: they are of other code
         self._frontier = self._survey()
+        with in_use(self._store.root, self._read_by(stages)):
+            return self._run()
+
+    def _run(self) -> Summary:
         summary = Summary()
         try:
             while self._pending or self._running or self._elsewhere:
@@ -121,8 +126,22 @@ class Runner:
             summary.interrupted = True
             for outcome in self._executor.close(interrupt=True):
                 self._take(outcome, summary)
+            self._pending |= {key: self._known[key] for key in self._running}  # what was just being started
         summary.blocked = list(self._pending.values())
         return summary
+
+    def _read_by(self, stages: Sequence[Stage]) -> set[str]:
+        """Stages, all they are made from, and earlier states of trunks that are to be trained on."""
+        found: set[str] = set()
+        waiting = list(stages)
+        while waiting:
+            stage = waiting.pop()
+            if stage.fingerprint not in found:
+                found.add(stage.fingerprint)
+                waiting += [item.stage for item in stage.inputs.values()]
+        trunks = {trunk_of(stage.identity) for stage in stages if stage.kind == "trunk_state"}
+        states = self._store.records("trunk_state") if trunks else ()
+        return found | {record.fingerprint for record in states if trunk_of(record.identity) in trunks}
 
     def _survey(self) -> Frontier:
         unsettled = self._pending.keys() | self._running | self._elsewhere.keys()

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import importlib
 import importlib.metadata
+import io
 import os
 import platform
 import shutil
@@ -304,6 +305,8 @@ def _output_to(path: Path) -> Iterator[None]:
         saved = [os.dup(1), os.dup(2)]
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+            if isinstance(stream, io.TextIOWrapper):  # whatever a library prints must not end its stage
+                stream.reconfigure(errors="backslashreplace")
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:

@@ -10,6 +10,7 @@ from harness.errors import DataError
 
 LONGEST_TEXT = 1_000_000
 LONGEST_NAME = 512
+MOST_DIGITS = 10  # of an index, which is below 2^31
 
 
 class Fields:
@@ -38,7 +39,7 @@ class Fields:
     def name(self, name: str) -> str:
         """An identifier: a short text, or a whole number."""
         value = self._data.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
             return str(value)
         return self.text(name, longest=LONGEST_NAME)
 
@@ -53,8 +54,8 @@ class Fields:
 
     def index(self, name: str) -> int:
         value = self._data.get(name)
-        if isinstance(value, str) and value.isascii() and value.isdigit():
-            value = int(value)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value.lstrip("0")) <= MOST_DIGITS:
+            value = int(value.lstrip("0") or "0")
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
             raise self.wrong(name, "be a whole number from 0", value)
         return value
@@ -62,7 +63,9 @@ class Fields:
     def number(self, name: str) -> float:
         value = self._data.get(name)
         try:
-            number = math.nan if isinstance(value, bool) or value is None else float(value)
+            # Python's own spellings of numbers are none of a file's: 1_000 would be 1000.
+            spelled = isinstance(value, str) and (not value.isascii() or "_" in value)
+            number = math.nan if isinstance(value, bool) or value is None or spelled else float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):

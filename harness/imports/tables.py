@@ -10,6 +10,7 @@ from typing import Any
 from harness.errors import DataError
 from harness.imports.fields import Fields
 from harness.store.artifacts import UNKNOWN_ERROR
+from harness.tasks.grading import canonical
 
 MOST_CANDIDATES = 65_536  # a problem; what `candidates.samples` of a recipe may be, too
 MOST_SOURCES = 1_000
@@ -96,16 +97,27 @@ def _flat(fields: Fields, problem: str, position: int) -> dict[str, Any]:
 
 
 def _check_answers(candidates: list[dict[str, Any]], place: str) -> None:
-    """Equal answers are equally right: without that a majority vote has no meaning."""
+    """Equal answers are equally right, in the plain sense of `canonical`, and so are equal texts."""
     for what in ("prompt", "cluster"):
         if len({row[what] for row in candidates}) > 1:
             raise DataError(f"a problem must have one {what}", "it has several", "correct the file", place)
-    truth: dict[str, bool] = {}
-    for row in candidates:
-        answer = row["answer"]
-        if answer is not None and truth.setdefault(answer, row["correct"]) != row["correct"]:
-            value = f"{answer!r} of {row['problem']} is both right and wrong"
-            raise DataError("equal answers must be equally right", value, "grade answers, or leave them all out", place)
+    for what, remedy in (("text", "grade its texts alike"), ("answer", "grade answers, or leave them all out")):
+        first: dict[Any, dict[str, Any]] = {}
+        for row in candidates:
+            if row[what] is None:
+                continue
+            other = first.setdefault(canonical(row[what]) if what == "answer" else row[what], row)
+            if other["correct"] != row["correct"]:
+                right, wrong = (other, row) if other["correct"] else (row, other)
+                value = (
+                    f"of {row['problem']}, candidate {right['index']} ({_short(right[what])}) is labelled right and "
+                    f"candidate {wrong['index']} ({_short(wrong[what])}) wrong"
+                )
+                raise DataError(f"equal {what}s must be equally right", value, remedy, place)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
 
 
 def _check_all_or_none(rows: list[dict[str, Any]]) -> None:

@@ -31,10 +31,36 @@ def scores_best_of_n(pipeline: Pipeline, experiment: Experiment, task: str, name
     assert row.scores is not None
     candidates = pipeline.candidates(experiment, task)
     imported = pipeline.imported("scores", row.scores)
-    spec = {"task": task if pipeline.imports["scores", row.scores].result["tasks"] else ""}
     inputs = {"scores": imported, "candidates": candidates}
-    scores = pipeline.graph.stage("aligned_scores", spec, inputs, label=f"scores {name} on {task}")
+    label = f"scores {name} on {task}"
+    scores = pipeline.graph.stage("aligned_scores", _named_as(pipeline, task, row), inputs, label=label)
     return pipeline.judged_pool(experiment, candidates, scores, f"best-of-N {name} on {task}")
+
+
+def scores_pair_accuracy(pipeline: Pipeline, experiment: Experiment, task: str, name: str, row: ImportedRow) -> Stage:
+    """Pair accuracy of imported scores on the test preferences of an imported pool, whose sides are its candidates."""
+    assert row.scores is not None
+    assert experiment.evaluate.pair_accuracy is not None
+    count = experiment.evaluate.pair_accuracy.samples
+    pairs = pipeline.preferences(task, experiment.tasks[task], "test", count)
+    inputs = {
+        "scores": pipeline.imported("scores", row.scores),
+        "candidates": pipeline.candidates(experiment, task),
+        "pairs": pairs,
+        # Says which pairs fit, and so which ones the arms are judged on.
+        "tokens": pipeline.preference_tokens(experiment, task, "test", count),
+    }
+    label = f"scores {name} on {task} pairs"
+    scores = pipeline.graph.stage("aligned_scores", _named_as(pipeline, task, row), inputs, label=label)
+    return pipeline.graph.stage(
+        "pair_accuracy", {}, {"scores": scores, "pairs": pairs}, label=f"pair accuracy {name} on {task}"
+    )
+
+
+def _named_as(pipeline: Pipeline, task: str, row: ImportedRow) -> dict[str, str]:
+    """Which of a file's rows are about a task; all where it names none."""
+    assert row.scores is not None
+    return {"task": task if pipeline.imports["scores", row.scores].result["tasks"] else ""}
 
 
 def _scores(

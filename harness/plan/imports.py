@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from harness.errors import RecipeError
+from harness.errors import HarnessError, RecipeError, StoreError
 from harness.plan.kinds import KINDS
 from harness.recipe.blocks import ImportedRow, PoolTask
 from harness.recipe.load import LoadedRecipe, Setting
@@ -48,14 +48,26 @@ Problem = tuple[str, str, str, str]
 
 
 def imports_of(store: Store) -> Imports:
-    """Everything a workdir holds; imports that an older code version made count no more."""
+    """Everything a workdir holds; imports that an older code version made count no more, nor do damaged ones."""
+    return survey_imports(store)[0]
+
+
+def survey_imports(store: Store) -> tuple[Imports, list[HarnessError]]:
+    """As `imports_of`, and what is wrong with the damaged ones."""
     found: dict[tuple[str, str], tuple[float, Import]] = {}
+    damage: list[HarnessError] = []
     for what, kind in STAGE_OF.items():
-        for record in store.records(kind):
-            if record.identity["code_version"] != KINDS[kind].code_version:
+        for record in store.survey(kind):
+            try:
+                if isinstance(record, StoreError):
+                    raise record
+                if record.identity["code_version"] != KINDS[kind].code_version:
+                    continue
+                name = str(record.result["name"])
+                made = float(store.run_facts(record)["finished"])
+            except StoreError as error:
+                damage.append(error)
                 continue
-            name = str(record.result["name"])
-            made = float(store.run_facts(record)["finished"])
             if (what, name) not in found or found[what, name][0] < made:
                 found[what, name] = (
                     made,
@@ -67,7 +79,7 @@ def imports_of(store: Store) -> Imports:
                         result=record.result,
                     ),
                 )
-    return {key: one for key, (_, one) in found.items()}
+    return {key: one for key, (_, one) in found.items()}, damage
 
 
 def command(what: str, name: str) -> str:
@@ -153,11 +165,16 @@ def _pool_problems(experiment: Experiment, name: str, task: PoolTask, pool: Impo
         path = f"tasks.{name}.problems"
         value = f"asked for {asked:,} of {held:,}"
         yield path, f"`{path}` must not exceed the problems of pool {pool.name!r}", value, "lower a count"
-    block, smallest = experiment.evaluate.best_of_n, int(pool.result["smallest_pool"])
-    if name in block.tasks and max(block.n) > smallest:
+    block, largest = experiment.evaluate.best_of_n, int(pool.result["largest_pool"])
+    if name in block.tasks and min(block.n) > largest:
         path = "evaluate.best_of_n.n"
-        rule = f"`{path}` must not exceed the smallest pool of {pool.name!r}"
-        yield path, rule, f"asked for N = {max(block.n)} of {smallest} candidates", "lower `n`"
+        rule = f"`{path}` must have an N within the pools of {pool.name!r}"
+        yield (
+            path,
+            rule,
+            f"they hold {largest} candidates at most, and the least N is {min(block.n)}",
+            "add a smaller N",
+        )
 
 
 def scored_tasks(experiment: Experiment, row: ImportedRow, scores: Import) -> tuple[str, ...]:

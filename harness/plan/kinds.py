@@ -44,7 +44,7 @@ _WRITING = (
     "stages/functions.py",
     "stages/writer.py",
 )
-_TABLES = ("imports/files.py", "imports/fields.py", "imports/tables.py", "stages/incoming.py")
+_TABLES = ("imports/files.py", "imports/fields.py", "imports/tables.py", "tasks/grading.py", "stages/incoming.py")
 _DEALT = ("tasks/task.py", "imports/deal.py")
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -62,8 +62,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             ),
         ),
         "imported_pairs": Kind(code_version=1, sources=(*_TABLES, "stages/imported_pairs.py")),
-        "imported_pool": Kind(code_version=1, sources=(*_TABLES, "stages/imported_pool.py")),
-        "imported_scores": Kind(code_version=1, sources=(*_TABLES, "stages/imported_scores.py")),
+        "imported_pool": Kind(code_version=2, sources=(*_TABLES, "stages/imported_pool.py")),
+        "imported_scores": Kind(code_version=2, sources=(*_TABLES, "stages/imported_scores.py")),
         "pretrained": Kind(
             code_version=2,
             sources=(
@@ -210,7 +210,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "aligned_scores": Kind(code_version=1, sources=("stages/write_scores.py", "stages/aligned_scores.py")),
         "best_of_n": Kind(
-            code_version=2,
+            code_version=3,
             sources=(
                 "evaluation/best_of_n.py",
                 "evaluation/pair_accuracy.py",
@@ -219,14 +219,21 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             ),
         ),
         "pool_baselines": Kind(
-            code_version=1, sources=("evaluation/best_of_n.py", "stages/pools.py", "stages/pool_baselines.py")
+            code_version=2,
+            sources=(
+                "evaluation/best_of_n.py",
+                "tasks/grading.py",
+                "tasks/task.py",
+                "stages/pools.py",
+                "stages/pool_baselines.py",
+            ),
         ),
         "pair_accuracy": Kind(
             code_version=1,
             sources=("evaluation/pair_accuracy.py", "evaluation/best_of_n.py", "stages/pair_accuracy.py"),
         ),
         "analysis": Kind(
-            code_version=4,
+            code_version=5,
             sources=(
                 "evaluation/statistics.py",
                 "evaluation/seeds.py",
@@ -236,7 +243,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             ),
         ),
         "comparison": Kind(
-            code_version=2,
+            code_version=3,
             sources=(
                 "evaluation/statistics.py",
                 "evaluation/seeds.py",

@@ -20,6 +20,9 @@ from harness.recipe.lock import Commits
 from harness.recipe.schema import Experiment, identity_of
 from harness.store.record import Record
 
+GRADING = ("math-verify", "latex2sympy2-extended", "sympy")
+"""Packages whose versions decide which answers are equal; `tasks/grading.py` says so (a test holds them equal)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
@@ -339,7 +342,7 @@ class Pipeline(PairStages):
 
     def pool_baselines(self, experiment: Experiment, name: str) -> Stage:
         """Random pick, majority vote and oracle of a pool."""
-        spec = {"n": list(experiment.evaluate.best_of_n.n)}
+        spec = {"n": list(experiment.evaluate.best_of_n.n), "grading": sources.resolve_versions(GRADING)}
         inputs = {"candidates": self.candidates(experiment, name)}
         return self.graph.stage("pool_baselines", spec, inputs, label=f"baselines of the {name} pool")
 

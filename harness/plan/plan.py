@@ -10,11 +10,16 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from harness.plan.graph import Graph, Stage, sizes_alone
-from harness.plan.imported_rows import checkpoint_best_of_n, checkpoint_pair_accuracy, scores_best_of_n
+from harness.plan.imported_rows import (
+    checkpoint_best_of_n,
+    checkpoint_pair_accuracy,
+    scores_best_of_n,
+    scores_pair_accuracy,
+)
 from harness.plan.imports import NO_IMPORTS, Import, Imports, scored_tasks
 from harness.plan.kinds import source_digest
 from harness.plan.pipeline import Pipeline, steps_of, trains_head
-from harness.recipe.blocks import ImportedRow
+from harness.recipe.blocks import ImportedRow, PoolTask
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits
@@ -293,6 +298,11 @@ def _imported(pipeline: Pipeline, experiment: Experiment) -> list[Variant]:
         if row.checkpoint is None:
             tasks = scored_tasks(experiment, row, _asset(pipeline.imports, row))
             found = [("best_of_n", task, scores_best_of_n(pipeline, experiment, task, name, row)) for task in tasks]
+            found += [
+                ("pair_accuracy", task, scores_pair_accuracy(pipeline, experiment, task, name, row))
+                for task in paired
+                if task in tasks and isinstance(experiment.tasks[task], PoolTask)  # other pairs are no candidates
+            ]
         else:
             found = [
                 ("best_of_n", task, checkpoint_best_of_n(pipeline, experiment, task, name, row)) for task in judged

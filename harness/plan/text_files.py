@@ -21,6 +21,7 @@ LONGEST_LINE = 8 << 20
 # What a packed file may unpack to: real text is packed to a third or a tenth, what passes both bounds is made to.
 MOST_UNPACKED = 64 << 20
 MOST_TIMES = 100
+MOST_DIGITS = 1_000  # of a whole number; beyond 4,300 Python reads and writes none
 _LEAST_LINE = 32  # characters that a line counts for at least: reading many empty ones takes long as well
 # Share of characters that no encoding gave, from which a file is something else than text.
 _MOST_UNDECODED = 0.25
@@ -108,7 +109,13 @@ def parse_json(line: str) -> Any:
         ValueError: it is no JSON, or its numbers are too long.
         RecursionError: it is nested too deeply.
     """
-    return json.loads(line, object_pairs_hook=_object)
+    return json.loads(line, object_pairs_hook=_object, parse_int=_whole_number)
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number has {len(text):,} digits and not up to {MOST_DIGITS:,}: {text[:20]}...")
+    return int(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

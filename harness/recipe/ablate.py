@@ -18,6 +18,7 @@ IMPORT = "import"  # a block that names an import, over one that does not, is an
 MOST_SETTINGS = 100_000
 
 Path = tuple[str, ...]
+AXES = ("ablations", "axes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,19 @@ def merge(old: Any, new: Any) -> Any:
     for key, value in new.items():
         merged[key] = merge(old[key], value) if key in old else value
     return merged
+
+
+# Blocks whose entries have names of the recipe's own: null in an entry's place removes what it had.
+NAMED = (("tasks",), ("pairs", "judges"), ("evaluate", "imported"), ("runtime", "keep"), ("tags",), AXES)
+
+
+def idle_nulls(old: Any, new: Any, path: Path = ()) -> Iterator[Path]:
+    """Entries that `new` removes by null from what it is merged into, and that are not there."""
+    for key, value in new.items() if isinstance(new, Mapping) else ():
+        here = old.get(key) if isinstance(old, Mapping) else None
+        if value is None and here is None and (path in NAMED or path[:-1] == AXES):
+            yield (*path, key)
+        yield from idle_nulls(here, value, (*path, key))
 
 
 def apply(data: Mapping[str, Any], override: Override) -> dict[str, Any]:

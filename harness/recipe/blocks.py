@@ -16,6 +16,7 @@ from pydantic import (
 
 from harness.recipe.fields import (
     MOST_PAIRS,
+    MOST_SEED,
     MOST_SEEDS,
     MOST_TOKENS,
     POOL,
@@ -30,6 +31,7 @@ from harness.recipe.fields import (
     Positive,
     as_tuple,
     problem,
+    without_nulls,
 )
 from harness.recipe.models import (
     FolderModel,
@@ -45,7 +47,9 @@ from harness.recipe.models import (
 class Seeds(Block):
     """How many seeds of each kind; they nest: every pretrain seed is fine-tuned with every finetune seed."""
 
-    data: Annotated[int, Field(ge=0)] = Field(0, description="Seed of data, pools, splits and the base model.")
+    data: Annotated[int, Field(ge=0, le=MOST_SEED)] = Field(
+        0, description="Seed of data, pools, splits and the base model."
+    )
     pretrain: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = Field(1, description="Seeds of order and head in PMP.")
     finetune: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = Field(1, description="Seeds of subset and order.")
 
@@ -300,17 +304,16 @@ class Candidates(Block):
 
 class BestOfN(Block):
     tasks: Names
-    n: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(as_tuple), Field(min_length=1)]
+    n: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(as_tuple), Field(min_length=1)] = (
+        Field(
+            description="Points of the curves. A task leaves out those beyond its own smallest pool and adds those of "
+            "the BoN area: 2, 4, 8 ... up to a quarter of it, 64 at most."
+        )
+    )
     candidates: Candidates | None = Field(None, description="Needed unless all tasks are imported pools.")
 
     @model_validator(mode="after")
     def _sizes(self) -> BestOfN:
-        if self.candidates is not None and max(self.n) > self.candidates.samples:
-            raise problem(
-                "`n` must not exceed the candidate pool",
-                f"asked for N = {max(self.n)} of {self.candidates.samples} samples",
-                "lower `n` or raise `candidates.samples`",
-            )
         if list(self.n) != sorted(set(self.n)):
             raise problem("`n` must be ascending without repeats", f"got {list(self.n)}", "sort it")
         return self
@@ -367,4 +370,6 @@ class Evaluate(Block):
         "length",
         "ngrams",
     )
-    imported: dict[Name, ImportedRow] = Field(default_factory=dict, description="Rows of the board from outside.")
+    imported: Annotated[
+        dict[Name, ImportedRow], BeforeValidator(without_nulls, json_schema_input_type=dict[Name, ImportedRow | None])
+    ] = Field(default_factory=dict, description="Rows of the board from outside.")

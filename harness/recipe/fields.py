@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import (
@@ -22,6 +22,9 @@ MOST_TOKENS = 1_048_576
 MOST_SEEDS = 1_000
 MOST_VARIANTS = 100_000
 MOST_PARTS = 100_000
+MOST_SEED = (1 << 32) - 1  # the largest that NumPy, scikit-learn and torch all take
+MOST_WHOLE = (1 << 63) - 1  # the largest whole number of a table
+MOST_WEIGHT = 1e12  # far within fp32
 MOST_FITS = 100_000  # tasks that a reference scorer is fitted on, times tasks it scores: what a plan names
 
 # Built-in kinds, named here so that a slip is seen before anything runs; tests hold them equal to what there is.
@@ -74,6 +77,11 @@ STAGE_KINDS = (
 CODE = "code"  # what results call the held-out code pairs, beside the tasks
 
 
+def without_nulls(value: Any) -> Any:
+    """Named entries without those that null removes from what a recipe extends."""
+    return {name: entry for name, entry in value.items() if entry is not None} if isinstance(value, Mapping) else value
+
+
 def as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -94,8 +102,8 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Count = Annotated[int, Field(ge=1, le=MOST_PAIRS)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, le=MOST_WEIGHT, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, le=MOST_WEIGHT, allow_inf_nan=False)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLUGIN = rf"{_WORD}(\.{_WORD})*:{_WORD}"
@@ -108,13 +116,15 @@ Kind = Annotated[
 
 
 def _finite(options: dict[str, Any]) -> dict[str, Any]:
-    """Options are identity, and what is no number equals nothing, not even itself."""
+    """Options are identity, and what is no number equals nothing, not even itself; others read them as 64 bits."""
     waiting: list[tuple[str, Any]] = [("", options)]
     for path, value in waiting:
         if isinstance(value, float) and not math.isfinite(value):
             raise problem(
                 "options must be texts, finite numbers, lists and mappings", f"`{path}` is {value}", "correct it"
             )
+        if isinstance(value, int) and abs(value) > MOST_WHOLE:
+            raise problem("whole numbers must be below 2^63", f"`{path}` is {value}", "correct it")
         items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         waiting += [(f"{path}.{key}" if path else str(key), item) for key, item in items]
     return options

@@ -5,6 +5,7 @@ Reads files and nothing else: it imports no plugin and asks no hub.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,17 +77,18 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
 
 
 def _with_parents(path: Path, chain: list[Path]) -> Source:
-    resolved = path.resolve()
     source = read_yaml(path)
     parent = source.data.get("extends")
     if parent is None:
+        _require_removals({}, source.data, source)
         return source
     where = str(source.locate(("extends",)))
     if not isinstance(parent, str):
         raise ProblemList([RecipeError("`extends` must be a file name", f"got {parent!r}", "name a recipe", where)])
     target = path.parent / parent
-    if not target.is_file():
+    if not os.path.isfile(target):
         raise ProblemList([RecipeError("`extends` must name a recipe", f"there is no {target}", "correct it", where)])
+    resolved = path.resolve()
     if target.resolve() in (*chain, resolved):
         raise ProblemList(
             [RecipeError("`extends` must end", f"{parent} comes back to itself", "break the circle", where)]
@@ -97,7 +99,25 @@ def _with_parents(path: Path, chain: list[Path]) -> Source:
         )
     base = _with_parents(target, [*chain, resolved])
     own = {key: value for key, value in source.data.items() if key != "extends"}
+    _require_removals(base.data, own, source)
     return Source(data=ablate.merge(base.data, own), lines={**base.lines, **source.lines}, file=source.file)
+
+
+def _require_removals(old: Mapping[str, Any], new: Mapping[str, Any], source: Source) -> None:
+    """Raise for every null by which a recipe would remove what it does not extend."""
+    problems = [_nothing_to_remove(path, str(source.locate(path))) for path in ablate.idle_nulls(old, new)]
+    if problems:
+        raise ProblemList(problems)
+
+
+def _nothing_to_remove(path: tuple[str, ...], where: str) -> RecipeError:
+    name = ".".join(path)
+    return RecipeError(
+        f"`{name}: null` removes an entry of the recipe that is extended",
+        f"there is no `{name}` to remove",
+        "correct the name or drop the line",
+        where,
+    )
 
 
 def _assigned(source: Source, assignment: str) -> Source:
@@ -111,12 +131,26 @@ def _assigned(source: Source, assignment: str) -> Source:
     value = parse_value(text, where)
     override = ablate.Override(path=path, value=value, origin=())
     try:
-        data = ablate.apply(source.data, override)
+        data = _applied(source.data, override)
     except RecipeError as error:
         raise ProblemList([RecipeError(error.rule, error.value, error.remedy, where)]) from None
     keys = tuple(path.split("."))
     lines = {**source.lines, **dict.fromkeys(_paths(value, keys), Location(file=where, line=0))}
     return Source(data=data, lines=lines, file=source.file)
+
+
+def _applied(data: Mapping[str, Any], override: ablate.Override) -> dict[str, Any]:
+    """As `ablate.apply`.
+
+    Raises:
+        RecipeError: also for a null that removes nothing.
+    """
+    new = override.value
+    for key in reversed(override.path.split(".")):
+        new = {key: new}
+    for path in ablate.idle_nulls(data, new):
+        raise _nothing_to_remove(path, "")
+    return ablate.apply(data, override)
 
 
 def _paths(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -160,7 +194,7 @@ def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) 
                 problems.append(_not_an_experiment_field(override.path, place))
                 continue
             try:
-                data = ablate.apply(data, override)
+                data = _applied(data, override)
             except RecipeError as error:
                 problems.append(RecipeError(error.rule, error.value, error.remedy, place))
                 continue

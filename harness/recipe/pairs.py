@@ -22,6 +22,7 @@ from harness.recipe.fields import (
     as_tuple,
     problem,
     refuse,
+    without_nulls,
 )
 from harness.recipe.models import CodeWriter, DescriptionPrompt, ImportedRewardModel, Judge, ModelSide
 
@@ -154,7 +155,9 @@ class PairProperties(Block):
     end_token: Literal["none", "eos", "end_of_code"] = Field(
         "none", description="What ends both sides: nothing, the tokenizer's end of text, or `<|end_of_code|>`."
     )
-    judges: dict[Name, Judge] = Field(default_factory=dict, description="Judges beside `static`.")
+    judges: Annotated[
+        dict[Name, Judge], BeforeValidator(without_nulls, json_schema_input_type=dict[Name, Judge | None])
+    ] = Field(default_factory=dict, description="Judges beside `static`.")
     quality: Quality = Quality()
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from harness.recipe.fields import (
     Positive,
     as_tuple,
     problem,
+    without_nulls,
 )
 
 
@@ -77,7 +78,9 @@ class Runtime(Block):
     rows_per_micro_batch: Annotated[int, Field(ge=1, le=65_536)] = 4
     checkpoint_seconds: NotNegative = Field(60.0, description="Training is resumable to the last such point.")
     log_every: Count = Field(10, description="Training steps between two points of a curve.")
-    keep: dict[StageKind, Keep] = Field(default_factory=dict, description="What `gc` leaves of a stage kind.")
+    keep: Annotated[
+        dict[StageKind, Keep], BeforeValidator(without_nulls, json_schema_input_type=dict[StageKind, Keep | None])
+    ] = Field(default_factory=dict, description="What `gc` leaves of a stage kind.")
     loss_balance_every: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         200, description="Training steps between two measurements of each loss's own gradient; 0 makes none."
     )

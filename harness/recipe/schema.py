@@ -46,6 +46,7 @@ from harness.recipe.fields import (
     as_tuple,
     problem,
     refuse,
+    without_nulls,
 )
 from harness.recipe.models import DescriptionPrompt, ModelJudge, ModelSide
 from harness.recipe.pairs import AnyPairs, MadePairs
@@ -58,7 +59,9 @@ class Experiment(Block):
     model: Model
     corpus: CorpusSource
     pairs: AnyPairs
-    tasks: dict[Name, AnyTask] = Field(min_length=1, description="Named tasks, used by finetune and evaluate.")
+    tasks: Annotated[
+        dict[Name, AnyTask], BeforeValidator(without_nulls, json_schema_input_type=dict[Name, AnyTask | None])
+    ] = Field(min_length=1, description="Named tasks, used by finetune and evaluate.")
     pretrain: Pretrain | None = Field(description="null: the arm without preference-model pretraining.")
     finetune: Finetune
     evaluate: Evaluate
@@ -144,6 +147,14 @@ class Experiment(Block):
                     "`evaluate.best_of_n.candidates` is required", f"`{made[0]}` is no imported pool", "add it"
                 )
             return
+        # Beside imported pools, whose sizes a plan knows, a larger N may be for them.
+        asked = max(block.n) if len(made) == len(block.tasks) else min(block.n)
+        if made and asked > block.candidates.samples:
+            yield problem(
+                "`evaluate.best_of_n.n` must not exceed the candidate pool",
+                f"asked for N = {asked:,} of {block.candidates.samples:,} samples",
+                "lower `n` or raise `candidates.samples`",
+            )
         for name in made:
             parts = self.tasks[name].problems.test // block.candidates.part_size
             if parts > MOST_PARTS:
@@ -223,15 +234,15 @@ def _axis_tag(value: Any) -> str:
 
 
 Axis = Annotated[
-    Annotated[dict[Name, dict[str, Any]], Tag("named")]
+    Annotated[
+        dict[Name, dict[str, Any]],
+        BeforeValidator(without_nulls, json_schema_input_type=dict[Name, dict[str, Any] | None]),
+        Tag("named"),
+    ]
     | Annotated[Spaced, Tag("Spaced")]
     | Annotated[list[Any], Tag("listed")],
     Discriminator(_axis_tag),
 ]
-
-
-def _without_nulls(value: Any) -> Any:
-    return {name: axis for name, axis in value.items() if axis is not None} if isinstance(value, Mapping) else value
 
 
 def _nothing(value: Any) -> Any:
@@ -242,11 +253,12 @@ class Ablations(Block):
     """Axes: a named value is a set of overrides {path: value}; an axis named by a path may list plain values, or say
     whole numbers a factor apart.
 
-    null in an axis's place drops the axis of an extended recipe, null for the whole block drops all of it.
+    null in the place of an axis, or of a named value, drops that of an extended recipe; null for the whole block drops
+    all of it.
     """
 
     mode: Literal["grid", "zip", "one_at_a_time"] = "grid"
-    axes: Annotated[dict[str, Axis], BeforeValidator(_without_nulls, json_schema_input_type=dict[str, Axis | None])] = (
+    axes: Annotated[dict[str, Axis], BeforeValidator(without_nulls, json_schema_input_type=dict[str, Axis | None])] = (
         Field(default_factory=dict)
     )
     include: Annotated[tuple[Inclusion, ...], BeforeValidator(as_tuple)] = ()
@@ -265,7 +277,9 @@ class Recipe(Experiment):
 
     name: Name
     notes: str = ""
-    tags: dict[str, str] = Field(default_factory=dict)
+    tags: Annotated[dict[str, str], BeforeValidator(without_nulls, json_schema_input_type=dict[str, str | None])] = (
+        Field(default_factory=dict)
+    )
     plugins: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = ()
     seeds: Seeds = Seeds()
     ablations: Annotated[Ablations, BeforeValidator(_nothing, json_schema_input_type=Ablations | None)] = Ablations()

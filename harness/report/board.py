@@ -18,9 +18,9 @@ from harness.report.comparison import AboveShallow, AnalysisIndex, Difference, E
 from harness.report.status import Statuses, in_words
 from harness.report.words import DASH, REFERENCES, TIMES, metric_label, task_title
 
-AREA_SMALLEST, AREA_LARGEST, AREA_POOL_SHARE = 2, 64, 4
-"""The BoN area takes N = 2 ... 64 up to a quarter of the pool. `harness/evaluation/best_of_n.py` says so, which this
-room may not import (a test holds them equal)."""
+AREA_GRID, AREA_POOL_SHARE = (2, 4, 8, 16, 32, 64), 4
+"""The BoN area takes these N up to a quarter of the pool. `harness/evaluation/best_of_n.py` says so, which this room
+may not import (a test holds them equal)."""
 
 BON = "bon@"
 HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}
@@ -86,7 +86,7 @@ class Board:
     """All rows of one task: settings, rows from outside, references.
 
     Attributes:
-        sizes: every N of the Best-of-N curves; `key_size` the largest N ≤ n / 4, or the largest N at all.
+        sizes: every N of the Best-of-N curves; `key_size` the largest N > 1 and ≤ n / 4, or the largest N at all.
         pool_size: candidates a problem in the smallest pool; 0 where the task has no pool.
     """
 
@@ -113,9 +113,8 @@ class Board:
 
     @property
     def area_sizes(self) -> tuple[int, ...]:
-        """The N that the BoN area is a mean over."""
-        inside = (size for size in self.sizes if AREA_SMALLEST <= size <= AREA_LARGEST)
-        return tuple(size for size in inside if not self.overlaps(size))
+        """The N that the BoN area is a mean over; () where the pools are too small for one."""
+        return tuple(size for size in AREA_GRID if not self.overlaps(size))
 
     def overlaps(self, size: int) -> bool:
         """Whether the point at this N lies beyond a quarter of the pool."""
@@ -141,7 +140,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
     rows += _reference_rows(plan, statuses, found, task)
     sizes = sorted({int(metric.removeprefix(BON)) for row in rows for metric in row.estimates if BON in metric})
     pool = _pool_size(rows, statuses)
-    inside = [size for size in sizes if size * AREA_POOL_SHARE <= pool]
+    inside = [size for size in sizes if 1 < size <= pool // AREA_POOL_SHARE]
     return Board(
         task=task,
         evaluations=evaluations,
@@ -165,7 +164,7 @@ def _setting_row(
         if not mine:
             gaps[evaluation] = f"{NOT_ASKED}: no reward head before fine-tuning" if task == CODE else NOT_ASKED
         elif HEADLINE[evaluation] not in estimates:
-            gaps[evaluation] = in_words(statuses[one.stage.fingerprint] for one in mine) or "done, not yet compared"
+            gaps[evaluation] = in_words(statuses[one.stage.fingerprint] for one in mine) or _why_not(statuses, mine)
     return Row(
         task=task,
         kind=SETTING,
@@ -237,7 +236,7 @@ def _imported_rows(
             if not mine:
                 gaps[evaluation] = f"{NOT_ASKED}: no {asset.what} for it"
             elif HEADLINE[evaluation] not in estimates:
-                gaps[evaluation] = in_words(statuses[one.stage.fingerprint] for one in mine) or "done, not yet compared"
+                gaps[evaluation] = in_words(statuses[one.stage.fingerprint] for one in mine) or _why_not(statuses, mine)
         rows.append(
             Row(
                 task=task,
@@ -277,8 +276,9 @@ def _reference_rows(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: 
         for metric in dict.fromkeys(outcome.metric for outcome in outcomes):
             evaluation = "best_of_n" if metric == "pool_baselines" else metric
             if HEADLINE[evaluation] not in estimates:
-                mine = [statuses[one.stage.fingerprint] for one in outcomes if one.metric == metric]
-                gaps[evaluation] = in_words(mine) or _why_not(statuses, outcomes[0], name)
+                mine = [one for one in outcomes if one.metric == metric]
+                waiting = in_words(statuses[one.stage.fingerprint] for one in mine)
+                gaps[evaluation] = waiting or _why_not(statuses, mine, name)
         seeds = {variant.finetune_seed for variant in variants} - {None}
         rows.append(
             Row(
@@ -300,11 +300,18 @@ def _reference_rows(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: 
     return rows
 
 
-def _why_not(statuses: Statuses, outcome: Outcome, name: str) -> str:
-    """Why a finished reference has no number: a pool whose candidates state no answer has no vote."""
-    record = statuses[outcome.stage.fingerprint].record
-    if record is not None and outcome.metric == "pool_baselines" and f"{name}/area" not in record.result["means"]:
-        return f"{NOT_ASKED}: this pool states no answers"
+def _why_not(statuses: Statuses, outcomes: Sequence[Outcome], reference: str = "") -> str:
+    """Why finished outcomes have no number to be compared on."""
+    for outcome in outcomes:
+        record = statuses[outcome.stage.fingerprint].record
+        if record is None or outcome.metric == "pair_accuracy":
+            continue
+        means = record.result["means"]
+        if outcome.metric == "pool_baselines" and not any(name.startswith(f"{reference}/") for name in means):
+            return f"{NOT_ASKED}: this pool states no answers"  # and so has no vote
+        if record.result.get("area_sizes") == []:
+            smallest = AREA_GRID[0] * AREA_POOL_SHARE
+            return f"none, as it needs {smallest} candidates a problem and one has {record.result['smallest_pool']}"
     return "done, not yet compared"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,6 +14,7 @@ from harness.recipe.schema import Recipe
 from harness.report.curves import Curve, training_curves
 from harness.report.data import (
     PairExample,
+    Payloads,
     PoolExample,
     data_tables,
     pair_examples,
@@ -39,6 +40,7 @@ class ReportData:
     Attributes:
         facts: what was run, as (name, value).
         stages: (name, label, state, reason) of every stage that is not done.
+        damaged: what of the payloads shown here is not as its record has it.
     """
 
     name: str
@@ -61,32 +63,36 @@ class ReportData:
     origins: tuple[Origin, ...]
     data_stages: tuple[Link, ...]
     unfinished: Facts
+    damaged: tuple[str, ...] = ()
 
 
 def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
     """Gather a report from a plan's records, events and small parts of its artifacts."""
-    statuses = seen.statuses
+    statuses, payloads = seen.statuses, Payloads(seen.statuses, store)
+    pairs, judged = pair_examples(plan, payloads), quality_examples(plan, payloads)
+    pools = pool_examples(plan, payloads)
     return ReportData(
         name=plan.loaded.recipe.name,
         notes=plan.loaded.recipe.notes,
         facts=_header(plan, store, seen),
         overview=seen,
-        cautions=(*seen.cautions, *_warnings(plan, statuses, store)),
+        cautions=(*seen.cautions, *_damaged(payloads.damaged), *_warnings(plan, statuses, store)),
         settings=setting_facts(plan),
         parameters=parameters(plan),
         training=training_table(plan, statuses),
         probes=probe_table(plan, statuses),
         curves=training_curves(plan, statuses, store),
         data=data_tables(plan, statuses),
-        pairs=pair_examples(plan, statuses, store),
-        judged_pairs=quality_examples(plan, statuses, store),
-        pools=pool_examples(plan, statuses, store),
+        pairs=pairs,
+        judged_pairs=judged,
+        pools=pools,
         shared=shared(plan),
         times=time_tables(plan, statuses, store),
         methods=methods(plan, seen.boards),
         origins=origins(seen.boards, statuses),
         data_stages=data_stages(plan, statuses),
         unfinished=_unfinished(plan, statuses),
+        damaged=tuple(payloads.damaged),
     )
 
 
@@ -163,6 +169,13 @@ def _last_finished(plan: Plan, statuses: Statuses, store: Store) -> str:
         if (record := statuses[stage.fingerprint].record) is not None
     ]
     return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%d %H:%M UTC") if times else ""
+
+
+def _damaged(found: Sequence[str]) -> list[Caution]:
+    if not found:
+        return []
+    title = f"Damaged files of {plural(len(found), 'stage')}"
+    return [Caution(title=title, text="Their examples are left out.", items=tuple(found))]
 
 
 def _warnings(plan: Plan, statuses: Statuses, store: Store) -> list[Caution]:

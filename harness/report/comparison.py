@@ -46,8 +46,8 @@ class Difference:
 
     @property
     def separate(self) -> bool:
-        """Whether the interval excludes 0, and may claim it."""
-        return self.claims and (self.low > 0 or self.high < 0)
+        """Whether the interval excludes 0, and may claim it: with seeds enough, and with a spread."""
+        return self.claims and self.low < self.high and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,17 +71,27 @@ def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
     seen = (statuses[stage.fingerprint] for stage in plan.stages)
     done = [(_marked(status), status.record) for status in seen if status.record is not None]
     tables = [
-        *(_corpus(stage, record) for stage, record in done if stage.kind == "corpus"),
+        *_named((stage, _corpus(stage, record)) for stage, record in done if stage.kind == "corpus"),
         _imported([one for one in done if one[0].kind in STAGE_OF.values()]),
-        *(_construction(stage, statuses) for stage, _ in done if stage.kind == "pairs"),
+        *_named((stage, _construction(stage, statuses)) for stage, _ in done if stage.kind == "pairs"),
         _splits([one for one in done if one[0].kind in ("problems", "pool_problems")]),
-        *(quality_table(record) for stage, record in done if stage.kind == "pair_quality"),
+        *_named((stage, quality_table(record)) for stage, record in done if stage.kind == "pair_quality"),
         _preferences([one for one in done if one[0].kind == "preferences"]),
         _pool_preferences([one for one in done if one[0].kind == "pool_preferences"]),
-        *(_pool(stage, record) for stage, record in done if stage.kind in POOLS),
+        *_named((stage, _pool(stage, record)) for stage, record in done if stage.kind in POOLS),
         _tokens([one for one in done if one[0].kind == "encode"]),
     ]
     return tuple(table for table in tables if table is not None and table.rows)
+
+
+def _named(tables: Iterable[tuple[Stage, Facts | None]]) -> list[Facts]:
+    """Tables, where several have one title with their stage's name: a heading stands once."""
+    found = [(stage, table) for stage, table in tables if table is not None]
+    times = Counter(table.title for _, table in found)
+    return [
+        replace(table, title=f"{table.title} ({stage.name})") if times[table.title] > 1 else table
+        for stage, table in found
+    ]
 
 
 def _marked(status: StageStatus) -> Stage:
@@ -315,22 +325,47 @@ def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
 # ------------------------------------------------------------------------------------------------- examples
 
 
-def pair_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[PairExample, ...]:
+class Payloads:
+    """The files of finished stages that examples are read from, each checked against its record.
+
+    What does not match is not shown but thrown away, as a run does with it, and said.
+
+    Attributes:
+        damaged: what was found so, with the remedy.
+    """
+
+    def __init__(self, statuses: Statuses, store: Store) -> None:
+        self._statuses, self._store = statuses, store
+        self.damaged: list[str] = []
+
+    def of(self, stage: Stage) -> Path | None:
+        """A stage's folder; None where it is not made yet, was dropped or is damaged."""
+        record = self._statuses[stage.fingerprint].record
+        if record is None:
+            return None
+        damage = self._store.damage(record)
+        if damage:
+            self.damaged.append(f"{stage.label}: {damage}; thrown away, the next run that needs it makes it again")
+            self._store.drop_payload(record)
+        return self._store.directory(stage.kind, stage.fingerprint) if self._store.has_payload(record) else None
+
+
+def pair_examples(plan: Plan, payloads: Payloads) -> tuple[PairExample, ...]:
     """The first PMP training pairs; none where they are not made yet or were dropped."""
     for stage in plan.stages:
         if stage.kind in ("pairs", "split_pairs") and _split_of(stage) == "train":
-            folder = _payload(stage, statuses, store)
+            folder = payloads.of(stage)
             if folder is not None:
                 rows = Pairs(folder).read().slice(0, MOST_EXAMPLES).to_pylist()
                 return tuple(_pair_example(row) for row in rows)
     return ()
 
 
-def quality_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[PairExample, ...]:
+def quality_examples(plan: Plan, payloads: Payloads) -> tuple[PairExample, ...]:
     """Pairs that the quality stages found worth a look; `detail` says why."""
     found = []
     for stage in plan.stages:
-        folder = _payload(stage, statuses, store) if stage.kind == "pair_quality" else None
+        folder = payloads.of(stage) if stage.kind == "pair_quality" else None
         if folder is not None:
             rows = (
                 {**row, "detail": "; ".join(filter(None, (row["detail"], row["why"])))} for row in read_examples(folder)
@@ -339,28 +374,24 @@ def quality_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[Pair
     return tuple(found)
 
 
-def pool_examples(plan: Plan, statuses: Statuses, store: Store) -> tuple[PoolExample, ...]:
+def pool_examples(plan: Plan, payloads: Payloads) -> tuple[PoolExample, ...]:
     """The first problem of each pool with a right candidate and one of each of a few error types."""
     found = []
-    for stage in plan.stages:
-        folder = _payload(stage, statuses, store) if stage.kind in POOLS else None
+    pools = [stage for stage in plan.stages if stage.kind in POOLS]
+    labels = Counter(stage.label for stage in pools)
+    for stage in pools:
+        folder = payloads.of(stage)
         if folder is not None:
             rows = Candidates(folder).rows()
             _, pool = next(groupby(rows, key=lambda row: row["problem"]))
-            found.append(_pool_example(stage.label.removeprefix("candidates "), list(pool)))
+            name = stage.label.removeprefix("candidates ")
+            found.append(_pool_example(f"{name} ({stage.name})" if labels[stage.label] > 1 else name, list(pool)))
     return tuple(found)
 
 
 def _split_of(stage: Stage) -> str:
     part = stage if stage.kind == "split_pairs" else next(iter(stage.inputs.values())).stage
     return str(part.spec["split"])
-
-
-def _payload(stage: Stage, statuses: Statuses, store: Store) -> Path | None:
-    record = statuses[stage.fingerprint].record
-    if record is None or not store.has_payload(record):
-        return None
-    return store.directory(stage.kind, stage.fingerprint)
 
 
 def _pair_example(row: Mapping[str, Any]) -> PairExample:

@@ -100,7 +100,8 @@ class BoardView:
         if not self.has_pool:
             return [self.main_metric]
         more = ["pair_accuracy"] if "pair_accuracy" in self.board.evaluations else []
-        return [self.main_metric, *([f"bon@{self.board.key_size}"] if self.board.key_size else []), *more]
+        curve = [f"bon@{self.board.key_size}"] if self.board.key_size else []
+        return [*([self.main_metric] if self.board.area_sizes or not curve else []), *curve, *more]
 
     @staticmethod
     def evaluation(metric: str) -> str:

@@ -18,7 +18,7 @@ from harness.plan.graph import Stage
 from harness.plan.plan import Plan, Variant
 from harness.recipe.lock import lock_of, lock_text
 from harness.recipe.schema import Recipe
-from harness.store.record import write_text
+from harness.store.record import read_json, write_text
 
 INDEX, RECIPE = "outcomes.json", "recipe.yaml"
 SCHEMA = 1
@@ -123,17 +123,20 @@ def read_index(directory: Path) -> Index:
     """
     path = directory / INDEX
     try:
-        data: dict[str, Any] = json.loads(path.read_bytes())
+        data: dict[str, Any] = read_json(path)
         if data["schema"] == SCHEMA:
-            return Index(
+            index = Index(
                 recipe=data["recipe"],
                 own_tracking=data["own_tracking"],
                 seed=data["seed"],
                 outcomes=tuple(OutcomeEntry(**one | {"names": tuple(one["names"])}) for one in data["outcomes"]),
                 stages={key: StageEntry(**one) for key, one in data["stages"].items()},
             )
-        found = f"{path} has schema {data['schema']}"
-    except (OSError, ValueError, KeyError, TypeError):
+            named = [key for entry in index.stages.values() for key in entry.inputs.values()]
+            if index.stages.keys() >= {*named, *(entry.stage for entry in index.outcomes)}:
+                return index
+        found = f"{path} has schema {data['schema']}" if data["schema"] != SCHEMA else f"{path} names stages it lacks"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         found = f"{path} is unreadable"
     raise StoreError(
         f"this version reads outcomes of schema {SCHEMA}", found, "`harness report` of the recipe writes it anew"
@@ -179,5 +182,5 @@ def _resolved(recipe: Recipe) -> str:
 
 def _keep(path: Path, text: str) -> None:
     """Write a file, unless it holds this text already."""
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode("utf-8"):
         write_text(path, text)

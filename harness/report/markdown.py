@@ -79,6 +79,9 @@ def _board(data: ReportData, board: Board) -> list[str]:
     blocks.append(table(columns, rows, range(2, 2 + len(metrics))))
     if not order:
         blocks.append(f"{FEW_SEEDS}.")
+    if board.sizes:
+        sizes = ", ".join(str(size) for size in board.area_sizes)
+        blocks.append(f"BoN area: mean over N = {sizes}." if sizes else "No BoN area: it needs 8 candidates a problem.")
     if any(_mark(board, metric) for metric in metrics):
         blocks.append("† N above a quarter of the pool.")
     blocks.append(_comparisons(board))

@@ -11,7 +11,7 @@ from harness.recipe.blocks import Averaging, Model, TinyModel
 from harness.recipe.models import HubModel, PackagedModel
 from harness.recipe.pairs import MadePairs
 from harness.recipe.schema import Experiment
-from harness.report.board import AREA_LARGEST, AREA_SMALLEST, HEADLINE, Board
+from harness.report.board import AREA_GRID, HEADLINE, Board
 from harness.report.comparison import Estimate
 from harness.report.words import NO_SPREAD, REFERENCES, TIMES, listing, metric_label, plural, value_text
 
@@ -98,15 +98,19 @@ def _best_of_n(boards: Sequence[Board]) -> list[str]:
     pools = [board for board in boards if board.sizes]
     if not pools:
         return []
-    areas = {board.area_sizes for board in pools}
-    sizes = f" (here N = {listing([str(size) for size in next(iter(areas))])})" if len(areas) == 1 else ""
+    grids = "; ".join(f"{board.title}: {_grid(board.area_sizes)}" for board in pools)
     return [
         "BoN@N is the exact expectation, over all subsets of N candidates drawn without replacement from a problem's "
         "pool, that the highest-scored one is right; tied candidates share it evenly, and no subset is sampled. BoN "
-        f"area is the mean of BoN@N over the curve's N from {AREA_SMALLEST} to {AREA_LARGEST}, up to a quarter of the "
-        f"pool{sizes}. Points beyond a quarter are marked: their subsets overlap so much that they say more about this "
-        "pool than about the scorer."
+        f"area is the mean of BoN@N over N = {listing([str(size) for size in AREA_GRID])}, up to a quarter of the "
+        f"task's smallest pool ({grids}), whatever other N a curve shows; areas over different N are not comparable. "
+        "Points beyond a quarter are marked: their subsets overlap so much that they say more about this pool than "
+        "about the scorer."
     ]
+
+
+def _grid(sizes: Sequence[int]) -> str:
+    return f"N = {listing([str(size) for size in sizes])}" if sizes else "no area, fewer than 8 candidates"
 
 
 def _intervals(boards: Sequence[Board]) -> list[str]:

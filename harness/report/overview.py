@@ -17,6 +17,7 @@ from harness.report.status import StageStatus, Statuses, look
 from harness.report.truncation import truncation_alarms
 from harness.report.words import (
     FEW_SEEDS,
+    FEWEST_CLUSTERS,
     FEWEST_SEEDS,
     listing,
     metric_label,
@@ -27,9 +28,6 @@ from harness.report.words import (
 )
 from harness.store.artifacts import Analysis
 from harness.store.store import Store
-
-FEWEST_CLUSTERS = 10
-"""Of problems: with fewer, intervals of skewed values cover too little (`evaluation/statistics.py`)."""
 
 MOST_NAMED = 5
 """Settings named in a sentence; where there are more, the sentence counts them and the table names them."""
@@ -96,6 +94,13 @@ def read_analysis(store: Store, statuses: Statuses, analysis: Stage | None) -> M
     return data
 
 
+def comparison_failure(analysis: Stage | None, statuses: Statuses) -> str:
+    """Why the finished evaluations are not compared, "" where they are or there is none."""
+    if analysis is None or statuses[analysis.fingerprint].state == "done":
+        return ""
+    return statuses[analysis.fingerprint].reason or statuses[analysis.fingerprint].state
+
+
 def few_seeds(plan: Plan) -> dict[str, list[str]]:
     """Settings that claim nothing, by the seeds of which they have too few: PMP seeds, or without PMP fine-tuning's."""
     found: dict[str, list[str]] = {}
@@ -139,8 +144,8 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, made: Sequ
             )
         )
     cautions += _unfinished(plan, statuses)
-    if analysis is not None and statuses[analysis.fingerprint].state != "done":
-        reason = statuses[analysis.fingerprint].reason or statuses[analysis.fingerprint].state
+    reason = comparison_failure(analysis, statuses)
+    if reason:
         cautions.append(
             Caution(
                 title="The comparison is missing",

@@ -10,8 +10,11 @@ from harness.plan.plan import Plan
 from harness.report.board import Board, Row
 from harness.report.status import Statuses
 
-# Inputs on the way from an evaluation to the weights it judges; an average has several, numbered.
-MODEL_INPUTS = re.compile(r"(scores|checkpoint|start|state|trunk|base)(-\d+)?")
+# Inputs on the way from an evaluation to the weights it judges; an average has several, numbered. A base model comes
+# last: what was trained from it stands before it.
+MODEL_INPUTS = [
+    re.compile(rf"({name})(-\d+)?") for name in ("scores", "checkpoint", "start", "state", "trunk", "fork", "base")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +58,18 @@ def chain(stage: Stage) -> list[Stage]:
     found = {stage.fingerprint: stage}
     waiting = [stage]
     while waiting:
-        inputs = waiting.pop(0).inputs
-        steps = [given.stage for name, given in inputs.items() if MODEL_INPUTS.fullmatch(name)]
+        steps = _model_inputs(waiting.pop(0))
         for step in steps:
             found.pop(step.fingerprint, None)  # to stand behind whatever else reads it, too
             found[step.fingerprint] = step
         waiting += steps
     return list(found.values())
+
+
+def _model_inputs(stage: Stage) -> list[Stage]:
+    """What holds a stage's weights. The scores that a training orders its pairs by are data."""
+    names = MODEL_INPUTS[1:] if "tokens" in stage.inputs else MODEL_INPUTS
+    return [given.stage for one in names for name, given in stage.inputs.items() if one.fullmatch(name)]
 
 
 def data_stages(plan: Plan, statuses: Statuses) -> tuple[Link, ...]:

@@ -10,10 +10,14 @@ from harness.plan.graph import Graph, Stage
 from harness.recipe.fields import CODE
 from harness.report.index import Index, OutcomeEntry, StageEntry
 from harness.report.rows import Row
+from harness.report.words import listing
 
 Question = tuple[str, str]  # task, evaluation
 IsThere = Callable[[str], bool]
 """Of a stage, by fingerprint."""
+
+AreaOf = Callable[[str], tuple[int, ...] | None]
+"""The N that a finished evaluation's area is a mean over, by fingerprint; None where its record does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,7 @@ class Mismatch:
     why: str
 
 
-def match(first: Row, second: Row, is_done: IsThere) -> tuple[list[Match], list[Mismatch]]:
+def match(first: Row, second: Row, is_done: IsThere, area_of: AreaOf) -> tuple[list[Match], list[Mismatch]]:
     """Every task of either row: compared where both have all their seeds on the same data, else with the reason."""
     questions = [_questions(row) for row in (first, second)]
     matches: list[Match] = []
@@ -69,6 +73,8 @@ def match(first: Row, second: Row, is_done: IsThere) -> tuple[list[Match], list[
         why = "; ".join(gap for gap in gaps if gap)
         if not why and (data[0] != data[1] or len(data[0]) != 1):
             why = "judged on other data"
+        if not why and evaluation == "best_of_n":
+            why = _no_common_area({area_of(entry.stage) for side in sides for entry in side})
         if why:
             mismatches.append(Mismatch(task=task, evaluation=evaluation, why=why))
             continue
@@ -160,6 +166,18 @@ def stage_in(indexes: Sequence[Index]) -> Callable[[str], Stage]:
         return Stage(kind=entry.kind, identity={}, fingerprint=fingerprint, inputs={}, label=entry.label)
 
     return stage_of
+
+
+def _no_common_area(areas: set[tuple[int, ...] | None]) -> str:
+    """Why areas cannot be compared; "" where they can."""
+    if None in areas:
+        return "an earlier version made the area, over the N its recipe listed; run the recipe again"
+    if len(areas) > 1:
+        grids = " against ".join(
+            listing([str(size) for size in area]) or "none" for area in sorted(area or () for area in areas)
+        )
+        return f"areas over different N ({grids})"
+    return "" if areas != {()} else "no area: the smallest pool holds fewer than 8 candidates"
 
 
 def _questions(row: Row) -> dict[Question, list[OutcomeEntry]]:

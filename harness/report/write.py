@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.plan.graph import Stage
 from harness.plan.plan import Plan
@@ -18,19 +18,26 @@ from harness.store.identity import fingerprint
 from harness.store.record import write_text
 from harness.store.store import Store
 
+if TYPE_CHECKING:
+    from harness.report.collect import ReportData
+
 STATE = "rendered.json"
 HTML, MARKDOWN, CSV, JSON = "report.html", "report.md", "leaderboard.csv", "report.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFiles:
-    """Where a report is. `rendered` is False where it stood already."""
+    """Where a report is. `rendered` is False where it stood already.
+
+    `damaged` says which stages' files were not as their records have them, with the remedy.
+    """
 
     html: Path
     markdown: Path
     csv: Path
     json: Path
     rendered: bool
+    damaged: tuple[str, ...] = ()
 
 
 def write_report(
@@ -46,23 +53,28 @@ def write_report(
     digest = state_digest(plan, store, seen)
     paths = {"html": HTML, "markdown": MARKDOWN, "csv": CSV, "json": JSON}
     files = {name: directory / file for name, file in paths.items()}
-    if all(path.is_file() for path in files.values()) and _last_digest(directory) == digest:
-        return ReportFiles(**files, rendered=False)
-    contents = _render(plan, store, seen)
+    stood = all(path.is_file() for path in files.values()) and _last_digest(directory) == digest
+    report = ReportFiles(
+        html=files["html"], markdown=files["markdown"], csv=files["csv"], json=files["json"], rendered=not stood
+    )
+    if stood:
+        return report
+    from harness.report.collect import collect
+
+    data = collect(plan, store, seen)
+    contents = _render(data)
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in contents.items():
         write_text(files[name], text)
     write_text(directory / STATE, json.dumps({"digest": digest}) + "\n")
-    return ReportFiles(**files, rendered=True)
+    return replace(report, damaged=data.damaged)
 
 
-def _render(plan: Plan, store: Store, seen: Overview) -> dict[str, str]:
-    from harness.report.collect import collect
+def _render(data: ReportData) -> dict[str, str]:
     from harness.report.html import render_html
     from harness.report.markdown import render_markdown
     from harness.report.tables import leaderboard, report_json
 
-    data = collect(plan, store, seen)
     return {
         "html": render_html(data),
         "markdown": render_markdown(data),

@@ -1,8 +1,8 @@
-"""aligned_scores: imported scores in the order of a pool's candidates."""
+"""aligned_scores: imported scores in the order of a pool's candidates, or of pairs of its candidates."""
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import numpy as np
 from harness.errors import DataError
 from harness.stages.context import StageContext
 from harness.stages.write_scores import write_scores
-from harness.store.artifacts import Candidates, CandidateScores, Scores
+from harness.store.artifacts import Candidates, CandidateScores, Pairs, Scores, Tokens
+
+Group = list[tuple[str, int]]  # (problem, index of a candidate)
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -22,16 +24,39 @@ def run(context: StageContext) -> dict[str, Any]:
     task = context.spec["task"]
     table = context.input("scores", CandidateScores).rows()
     known = {(row["problem"], row["candidate"]): row["score"] for row in table if row["task"] == task}
-    rows = context.input("candidates", Candidates).read().select(["problem", "index"]).to_pylist()
-    absent = [row for row in rows if (row["problem"], row["index"]) not in known]
+    groups = _pairs(context) if "pairs" in context.inputs else dict(enumerate(_pools(context)))
+    wanted = [candidate for group in groups.values() for candidate in group]
+    absent = [candidate for candidate in wanted if candidate not in known]
     if absent:
+        problem, index = absent[0]
         raise DataError(
             "every candidate must have a score",
-            f"candidate {absent[0]['index']} of {absent[0]['problem']} and {len(absent) - 1:,} others of {len(rows):,} "
-            "have none",
+            f"candidate {index} of {problem} and {len(absent) - 1:,} others of {len(wanted):,} have none",
             "import scores of the whole pool",
         )
-    pools = [list(pool) for _, pool in groupby(rows, key=lambda row: row["problem"])]
-    scores = [np.array([known[row["problem"], row["index"]] for row in pool]) for pool in pools]
-    write_scores(Scores(context.directory), list(range(len(pools))), scores)
-    return {"groups": len(pools), "responses": len(rows), "unused": len(known) - len(rows)}
+    flat = np.array([known[candidate] for candidate in wanted])
+    bounds = np.cumsum([0, *map(len, groups.values())])
+    write_scores(Scores(context.directory), list(groups), [flat[start:stop] for start, stop in pairwise(bounds)])
+    return {"groups": len(groups), "responses": len(wanted), "unused": len(known) - len(set(wanted))}
+
+
+def _pools(context: StageContext) -> list[Group]:
+    rows = context.input("candidates", Candidates).read(columns=["problem", "index"]).to_pylist()
+    pools = groupby(rows, key=lambda row: row["problem"])
+    return [[(row["problem"], row["index"]) for row in pool] for _, pool in pools]
+
+
+def _pairs(context: StageContext) -> dict[int, Group]:
+    """Row -> the chosen and the rejected candidate, of the pairs that the recipe's own arms are judged on (`tokens`).
+
+    A side is the first candidate of its problem with that text, as when pairs are made.
+    """
+    candidates: dict[tuple[str, str], int] = {}
+    for row in context.input("candidates", Candidates).read(columns=["problem", "index", "text"]).to_pylist():
+        candidates.setdefault((row["problem"], row["text"]), row["index"])
+    pairs = context.input("pairs", Pairs).rows()
+    groups: dict[int, Group] = {}
+    for row in context.input("tokens", Tokens).open().rows.tolist():
+        problem = pairs[row]["id"].rpartition("#")[0]
+        groups[row] = [(problem, candidates[problem, pairs[row][side]]) for side in ("chosen", "rejected")]
+    return groups

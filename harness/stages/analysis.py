@@ -106,8 +106,7 @@ def _estimates(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
         intervals = _over_problems(table, seed)
         for metric, values in table.values.items():
             if metric not in intervals:
-                pooled = _pooled_rows(tables, task, evaluation, metric, values)
-                intervals[metric] = contrast(values).interval(table.clusters[metric], seed=seed, pooled=pooled)
+                intervals[metric] = contrast(values).interval(table.clusters[metric], seed=seed)
             estimates.append(
                 {
                     "task": task,
@@ -127,7 +126,7 @@ def _over_problems(table: Table, seed: int) -> dict[str, Interval]:
     """Intervals of the metrics in which no seed counts: those over the same problems share their resamples."""
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for metric, values in table.values.items():
-        if not any(values.varies(axis) for axis in (0, 1)):
+        if not any(contrast(values).varies(axis) for axis in (0, 1)):
             alike[table.problems[metric]].append(metric)
     intervals: dict[str, Interval] = {}
     for metrics in alike.values():
@@ -145,17 +144,6 @@ def _settings(tables: Mapping[Key, Table], task: str, evaluation: str, metric: s
         for (its_task, its_evaluation, kind, name), table in tables.items()
         if (its_task, its_evaluation, kind) == (task, evaluation, SETTING_KIND) and metric in table.values
     }
-
-
-def _pooled_rows(
-    tables: Mapping[Key, Table], task: str, evaluation: str, metric: str, values: SeededValues
-) -> Pooled | None:
-    """Seed variances that settings with the same seeds as this row share; None for a row without seeds."""
-    if not any(values.seeds):
-        return None
-    settings = _settings(tables, task, evaluation, metric).values()
-    alike = [contrast(table.values[metric]) for table in settings if table.values[metric].seeds == values.seeds]
-    return pool(alike, (len(alike), len(alike))) if len(alike) > 1 else None
 
 
 class _Pools:
@@ -259,13 +247,12 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
             references["coin"] = contrast(values, coin)
         if not references:
             continue
-        pooled = _pooled_rows(tables, task, evaluation, metric, values)
         means = {other: float(one.other.mean.mean()) for other, one in references.items() if one.other is not None}
         best = max(means, key=means.__getitem__)
-        worst = max(one.p_value(clusters, pooled) if one.paired.mean.mean() > 0 else 1.0 for one in references.values())
+        worst = max(one.p_value(clusters) if one.paired.mean.mean() > 0 else 1.0 for one in references.values())
         if not values.lacking:
             p_values.append(worst)
-        interval = references[best].interval(clusters, seed=seed, pooled=pooled).as_json()
+        interval = references[best].interval(clusters, seed=seed).as_json()
         verdicts.append(
             {
                 "task": task,
@@ -289,7 +276,7 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
 def _ranks(tables: Mapping[Key, Table]) -> list[dict[str, Any]]:
     """Rank ranges of the settings on each task; arms whose ranges overlap are tied.
 
-    Settings with too few seeds, and those that have one value everywhere, have no place.
+    Settings with too few seeds, and those whose estimate has no spread, have no place.
     """
     ranks = []
     for task, evaluation in dict.fromkeys((task, evaluation) for task, evaluation, *_ in tables):
@@ -300,7 +287,7 @@ def _ranks(tables: Mapping[Key, Table]) -> list[dict[str, Any]]:
         arms = {
             name: table
             for name, table in settings.items()
-            if not table.values[metric].lacking and table.values[metric].has_spread()
+            if not table.values[metric].lacking and contrast(table.values[metric]).has_spread(table.clusters[metric])
         }
         if len(arms) < 2:
             continue

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.evaluation.best_of_n import best_of_n_area, best_of_n_pools
+from harness.evaluation.best_of_n import area_sizes, best_of_n_area, best_of_n_pools, fitting_sizes
 from harness.evaluation.pair_accuracy import right_over_wrong_pools
 from harness.stages.context import StageContext
-from harness.stages.pools import Values, read_pool_scores, read_pools
+from harness.stages.pools import Values, left_out, read_pool_scores, read_pools
 from harness.store.artifacts import Candidates, ProblemValues, Scores
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """BoN@N, its area, and P(right over wrong) for seen and unseen error types apart."""
+    """BoN@N, its area, and P(right over wrong) for seen and unseen error types apart.
+
+    N beyond the task's smallest pool are left out; the area's own N are added. Pools below 8 candidates have no area.
+    """
     pools = read_pools(context.input("candidates", Candidates))
     scores = read_pool_scores(context.input("scores", Scores), pools)
-    sizes = context.spec["n"]
+    smallest = min(len(pool.correct) for pool in pools)
+    sizes = fitting_sizes(context.spec["n"], smallest)
     correct = [pool.correct for pool in pools]
     problems, clusters = [pool.problem for pool in pools], [pool.cluster for pool in pools]
     values = Values()
     curves = best_of_n_pools(scores, correct, sizes)
     for column, size in enumerate(sizes):
         values.add(f"bon@{size}", problems, clusters, curves[:, column])
-    smallest = min(len(pool.correct) for pool in pools)
-    values.add("area", problems, clusters, best_of_n_area(curves, sizes, smallest))
+    area = best_of_n_area(curves, sizes, smallest)
+    if area is not None:
+        values.add("area", problems, clusters, area)
     for name, masks in (
         ("right_over_wrong", None),
         ("right_over_wrong_seen", [pool.seen_errors for pool in pools]),
@@ -31,4 +36,10 @@ def run(context: StageContext) -> dict[str, Any]:
     ):
         values.add(name, problems, clusters, right_over_wrong_pools(scores, correct, masks).accuracy)
     values.write(ProblemValues(context.directory))
-    return {"problems": len(pools), "smallest_pool": smallest, "means": values.means()}
+    return {
+        "problems": len(pools),
+        "smallest_pool": smallest,
+        "area_sizes": list(area_sizes(smallest)),
+        "left_out": left_out(context, smallest),
+        "means": values.means(),
+    }

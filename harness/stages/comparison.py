@@ -63,9 +63,8 @@ def _table(context: StageContext, side: Mapping[str, Any]) -> Table:
 
 def _why_not(first: Table, second: Table, metric: str) -> str:
     """Why two rows judged on the same data cannot be compared all the same; "" where they can."""
-    sizes = [sorted(name for name in table.values if name.startswith("bon@")) for table in (first, second)]
-    if sizes[0] != sizes[1]:
-        return "judged at other N"
+    if metric not in first.values or metric not in second.values:
+        return f"one of them has no {metric.replace('_', ' ')}"
     if first.problems[metric] != second.problems[metric]:
         shared = len(set(first.problems[metric]) & set(second.problems[metric]))
         counts = " and ".join(f"{len(table.problems[metric]):,}" for table in (first, second))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
+from harness.stages.context import StageContext
 from harness.store.artifacts import UNKNOWN_ERROR, Candidates, ProblemValues, Scores
 
 
@@ -67,6 +68,11 @@ def read_pool_scores(artifact: Scores, pools: Sequence[Pool]) -> list[NDArray[np
                 "look at the score stage",
             )
     return found
+
+
+def left_out(context: StageContext, smallest: int) -> list[int]:
+    """The N of the spec that the smallest pool does not hold."""
+    return [size for size in context.spec["n"] if size > smallest]
 
 
 class Values:

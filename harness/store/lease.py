@@ -14,11 +14,12 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from filelock import FileLock
 
 from harness.errors import LeaseLost
-from harness.store.record import write_text
+from harness.store.record import read_json, remove, write_text
 
 GRACE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 5.0
@@ -36,11 +37,11 @@ def _boot() -> str:
         return ""
 
 
-def _process_start(pid: int) -> str:
+def _process_start(pid: object) -> str:
     """Start time of a process, so that a reused pid is not mistaken for the holder; '' if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+    except (OSError, ValueError, IndexError):
         return ""
 
 
@@ -67,6 +68,8 @@ class Lease:
             if is_held(self.path, self.grace):
                 return False
             holder = {"owner": self.owner, "boot": _boot(), "pid": os.getpid(), "start": _process_start(os.getpid())}
+            if self.path.is_dir():  # it belongs to nobody, and nothing could take its place
+                remove(self.path)
             write_text(self.path, json.dumps(holder), self.path.with_name(f"{self.path.name}.{self.owner[:8]}"))
         self._stop.clear()
         self._thread = threading.Thread(target=self._beat, name="lease-heartbeat", daemon=True)
@@ -119,18 +122,20 @@ def is_held(path: Path, grace: float = GRACE_SECONDS) -> bool:
     if holder is None:
         return False
     if holder.get("boot") and holder["boot"] == _boot():
-        start = _process_start(int(holder["pid"]))
-        if not start or start != holder["start"]:
+        start = _process_start(holder.get("pid"))
+        if not start or start != holder.get("start"):
             return False
     try:
-        return time.time() - path.stat().st_mtime < grace
+        silent = time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return False
+    return -grace < silent < grace  # a heartbeat that lies ahead is of another clock, and never grows old
 
 
-def _holder(path: Path) -> dict[str, str] | None:
+def _holder(path: Path) -> dict[str, Any] | None:
+    """What the lease at `path` says of its holder; None where there is none, or none that can be made out."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        data = read_json(path)
+    except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) else None

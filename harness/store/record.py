@@ -8,16 +8,20 @@ import json
 import os
 import platform
 import re
+import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.errors import StoreError
 from harness.store.identity import file_digest, fingerprint
 
 SCHEMA = 1
+DIGEST = "digest"  # of everything else in a record; records written before it was introduced have none
+CHANGED = "it was changed after it was written"
 RECORD = "record.json"
 RUN = "run.json"
 EVENTS = "events.jsonl"
@@ -51,7 +55,8 @@ class Record:
     schema: int = SCHEMA
 
     def write(self, directory: Path) -> None:
-        write_json(directory / RECORD, asdict(self))
+        data = json.loads(json.dumps(asdict(self)))  # as it is read back, which the digest is of
+        write_json(directory / RECORD, {**data, DIGEST: _digest(data)})
 
 
 def payload_files(directory: Path) -> dict[str, list[Any]]:
@@ -80,7 +85,7 @@ def make_record(
         identity=identity,
         result=result,
         files=files,
-        output_digest=fingerprint({path: digest for path, (digest, _) in files.items()}),
+        output_digest=_output_digest(files),
         environment=environment,
     )
 
@@ -89,27 +94,119 @@ def read_record(directory: Path) -> Record | None:
     """The record in `directory`, or None where there is none.
 
     Raises:
-        StoreError: it was written under another schema, or is no record.
+        StoreError: it was written under another schema, is no record, or was changed after it was written.
     """
     try:
-        data = json.loads((directory / RECORD).read_bytes())
-        schema = data["schema"]
-        record = Record(**data) if schema == SCHEMA else None
+        data = read_json(directory / RECORD)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError):
-        raise StoreError(
-            "a record must be whole",
-            f"{directory.parent.name}/{directory.name}/{RECORD} is not",
-            "delete that folder and run again",
-        ) from None
-    if record is None:
+    except (OSError, ValueError) as error:
+        raise damaged(directory, RECORD, _why(error)) from None
+    if not isinstance(data, dict) or "schema" not in data:
+        raise damaged(directory, RECORD, "it is no record")
+    if data["schema"] != SCHEMA:
         raise StoreError(
             f"this version reads records of schema {SCHEMA}",
-            f"{directory.parent.name}/{directory.name} has schema {schema}",
+            f"{directory.parent.name}/{directory.name} has schema {data['schema']!r}",
             "use the version that wrote it, or a new workdir",
         )
-    return record
+    digest = data.pop(DIGEST, None)
+    try:
+        record = Record(**data)
+        fault = _fault(record) if digest is None else "" if digest == _digest(data) else CHANGED
+    except (TypeError, ValueError, AttributeError, StoreError):
+        raise damaged(directory, RECORD, "it is no record") from None
+    if fault:
+        raise damaged(directory, RECORD, fault)
+    return replace(record, result=FactsOfStage(record.result, directory))
+
+
+def _fault(record: Record) -> str:
+    """What keeps a record without a digest from being what `make_record` makes, "" if nothing does.
+
+    Raises:
+        TypeError, ValueError, AttributeError, StoreError: a field is of another type.
+    """
+    if record.fingerprint != fingerprint(record.identity) or record.kind != record.identity.get("kind"):
+        return "its identity is not that of its fingerprint"
+    if not isinstance(record.result, dict) or not isinstance(record.environment, dict):
+        return "its result or its environment is no mapping"
+    for path, (digest, size) in record.files.items():
+        if not isinstance(digest, str) or type(size) is not int or size < 0:
+            return f"of file {path!r} it has no digest and size"
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            return f"file {path!r} is not in its folder"
+    if record.output_digest != _output_digest(record.files):
+        return "its output digest is not that of its files"
+    return ""
+
+
+def _output_digest(files: Mapping[str, list[Any]]) -> str:
+    return fingerprint({path: digest for path, (digest, _) in files.items()})
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a record's content, read from JSON."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def damaged(directory: Path, file: str, why: str) -> StoreError:
+    """What to say of a finished stage's file that is not as a stage leaves it."""
+    return StoreError(
+        "the files of a finished stage must be whole",
+        f"{directory / file} is not: {why}",
+        f"delete {directory} and run its recipe again",
+    )
+
+
+class FactsOfStage(dict[str, Any]):
+    """What a stage wrote down. A fact that is asked for and missing means that its file is damaged."""
+
+    def __init__(self, facts: Any = (), directory: Path = Path(), file: str = RECORD) -> None:
+        super().__init__(facts)
+        self._directory, self._file = directory, file
+        for name, value in self.items():
+            if isinstance(value, dict):
+                self[name] = FactsOfStage(value, directory, file)
+
+    def __missing__(self, name: str) -> Any:
+        raise damaged(self._directory, self._file, f"it lacks {name!r}")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON of one of the store's own files.
+
+    Raises:
+        OSError: it is not there, is no ordinary file, or cannot be read.
+        ValueError: it is no JSON.
+    """
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is no ordinary file")
+        content = file.read()
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting for a writer, where a pipe stands in a file's place."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def remove(path: Path) -> None:
+    """Delete whatever is at `path`, if anything is; of a link the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ One file a store, beside the stages: a stage that is computed again, or whose pa
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from harness.errors import StoreError
-from harness.store.record import write_json
+from harness.store.record import read_json, write_json
 
 RETRACTIONS = "retracted.json"
 
@@ -37,12 +36,15 @@ def read_retractions(root: Path) -> dict[str, Retraction]:
     """
     path = root / RETRACTIONS
     try:
-        data: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
-        return {fingerprint: Retraction(**one) for fingerprint, one in data.items()}
-    except FileNotFoundError:
+        data: dict[str, dict[str, Any]] = read_json(path)
+        found = {fingerprint: Retraction(**one) for fingerprint, one in data.items()}
+        if all(isinstance(one.kind, str) and isinstance(one.reason, str) for one in found.values()):
+            return found
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (ValueError, TypeError, AttributeError):
-        raise StoreError("retractions must be readable", f"{path} is damaged", "delete it and retract again") from None
+    except (OSError, ValueError, TypeError, AttributeError):
+        pass
+    raise StoreError("retractions must be readable", f"{path} is damaged", "delete it and retract again")
 
 
 def retract(root: Path, fingerprint: str, kind: str, reason: str) -> None:

@@ -23,14 +23,24 @@ from harness.store.record import (
     RESUME,
     RUN,
     SCHEMA,
+    FactsOfStage,
     Record,
+    damaged,
     make_record,
+    read_json,
     read_record,
+    remove,
     write_json,
     write_text,
 )
 
 STORE_FILE = "store.json"
+RUN_FACTS: dict[str, Any] = {
+    "label": str,
+    "seconds": (int, float),
+    "finished": (int, float),
+    "attempts": int,
+}  # of run.json
 OWNER = 8  # characters of a holder's name in the name of the folder it builds in
 
 
@@ -63,8 +73,7 @@ class Building:
         self._lease.require()
         shutil.rmtree(self.directory / RESUME, ignore_errors=True)  # not before: digests of large files take a while
         record.write(self.directory)
-        if self._final.exists():  # a record whose payload was dropped, or that was found corrupt: replaced
-            shutil.rmtree(self._final)
+        remove(self._final)  # a record whose payload was dropped, or that was found corrupt: replaced
         self.directory.rename(self._final)
         return record
 
@@ -74,23 +83,25 @@ class Store:
 
     Raises:
         StoreError: the folder holds a store of another schema, or cannot be written.
+        OSError: its path is none that can be read.
     """
 
     def __init__(self, root: Path, *, grace: float = GRACE_SECONDS) -> None:
         self.root = root
         self.grace = grace
         marker = root / STORE_FILE
-        if marker.exists():
-            try:
-                schema = json.loads(marker.read_bytes())["schema"]
-            except (OSError, ValueError, KeyError, TypeError):
-                schema = "unreadable"
-            if schema != SCHEMA:
-                raise StoreError(
-                    f"this version reads stores of schema {SCHEMA}",
-                    f"{root} has schema {schema}",
-                    "use the version that wrote it, or another --workdir",
-                )
+        try:
+            schema = read_json(marker)["schema"]
+        except (FileNotFoundError, NotADirectoryError):  # not created yet
+            return
+        except (IsADirectoryError, ValueError, KeyError, TypeError):
+            schema = "unreadable"
+        if schema != SCHEMA:
+            raise StoreError(
+                f"this version reads stores of schema {SCHEMA}",
+                f"{root} has schema {schema}",
+                "use the version that wrote it, or another --workdir",
+            )
 
     def create(self) -> None:
         """Make the folder and its marker, if they are not there yet."""
@@ -99,9 +110,8 @@ class Store:
             if not os.access(self.root, os.W_OK):
                 raise PermissionError(13, "Permission denied")
             if not (self.root / STORE_FILE).exists():
-                write_text(
-                    self.root / STORE_FILE, json.dumps({"schema": SCHEMA}, indent=1) + "\n"
-                )  # two may begin at once
+                text = json.dumps({"schema": SCHEMA}, indent=1) + "\n"
+                write_text(self.root / STORE_FILE, text)  # two may begin at once
         except OSError as error:
             raise StoreError(
                 "the workdir must be writable", f"{self.root}: {error.strerror}", "choose another --workdir"
@@ -126,27 +136,49 @@ class Store:
         return record
 
     def records(self, kind: str | None = None) -> Iterator[Record]:
-        """Every record, by kind and folder name."""
-        kinds = [self.root / kind] if kind else sorted(path for path in self.root.glob("*") if path.is_dir())
-        for folder in kinds:
-            for path in sorted(folder.glob(f"*/{RECORD}")):
-                if not path.parent.name.endswith(".partial"):
-                    record = read_record(path.parent)
-                    if record is not None:
-                        yield record
+        """Every record that can be read, by kind and folder name; `survey` names the others."""
+        return (found for found in self.survey(kind) if isinstance(found, Record))
+
+    def survey(self, kind: str | None = None) -> Iterator[Record | StoreError]:
+        """Every record, or what is wrong with it, by kind and folder name."""
+        for folder in self._folders(kind):
+            try:
+                record = read_record(folder)
+            except StoreError as error:
+                yield error
+            else:
+                if record is not None:
+                    yield record
+
+    def _folders(self, kind: str | None) -> Iterator[Path]:
+        """Folders of finished stages. `kind` is only compared, since it may be no name that a file system takes."""
+        for of_kind in sorted(path for path in self.root.glob("*") if path.is_dir() and kind in (None, path.name)):
+            for folder in sorted(path for path in of_kind.iterdir() if path.is_dir()):
+                if not folder.name.endswith(".partial") and os.path.lexists(folder / RECORD):
+                    yield folder
 
     def find(self, name: str) -> Record:
         """The record whose fingerprint begins with `name`, which may be `kind/` prefixed.
 
         Raises:
-            StoreError: none or several match.
+            StoreError: none or several match, or the one in its folder cannot be read.
         """
-        kind, _, start = name.rpartition("/")
-        matches = [record for record in self.records(kind or None) if record.fingerprint.startswith(start)]
-        if len(matches) == 1 and start:
+        matches = self.matching(name)
+        if len(matches) == 1 and name.rpartition("/")[2]:
             return matches[0]
         found = "none does" if not matches else f"{len(matches)} do"
-        raise StoreError(f"one stage must match {name!r}", found, "see `harness ls` for kinds and fingerprints")
+        raise StoreError(f"one stage must match {name[:80]!r}", found, "see `harness ls` for kinds and fingerprints")
+
+    def matching(self, name: str) -> list[Record]:
+        """The records whose fingerprint begins with `name`, which may be `kind/` prefixed.
+
+        Raises:
+            StoreError: one of them cannot be read.
+        """
+        kind, _, start = name.rpartition("/")
+        folders = [folder for folder in self._folders(kind or None) if folder.name.startswith(start[:SHORT])]
+        records = [record for folder in folders if (record := read_record(folder)) is not None]
+        return [record for record in records if record.fingerprint.startswith(start)]
 
     def has_payload(self, record: Record) -> bool:
         """Whether every file of the record is there at its size (bytes are checked by `verify`)."""
@@ -158,6 +190,15 @@ class Store:
             except OSError:
                 return False
         return True
+
+    def damage(self, record: Record) -> str:
+        """Which payload file is not as its record has it, in words; "" where all that were not dropped are."""
+        directory = self.directory(record.kind, record.fingerprint)
+        for path, (digest, _) in record.files.items():
+            file = directory / path
+            if os.path.lexists(file) and (not file.is_file() or file_digest(file) != digest):
+                return f"{file} is not as its record has it"
+        return ""
 
     def verify(self, record: Record) -> None:
         """Raise CorruptArtifact unless every payload file has the digest its record names."""
@@ -219,7 +260,7 @@ class Store:
 
     def discard(self, record: Record) -> None:
         """Forget a stage altogether, so that it is computed again."""
-        shutil.rmtree(self.directory(record.kind, record.fingerprint))
+        remove(self.directory(record.kind, record.fingerprint))
 
     def drop_payload(self, record: Record, *, below: str = "") -> int:
         """Delete payload files (only those under `below`, if given); the record stays. Returns bytes freed."""
@@ -227,15 +268,28 @@ class Store:
         freed = 0
         for path, (_, size) in record.files.items():
             if path.startswith(below) and (directory / path).exists():
-                (directory / path).unlink()
+                remove(directory / path)
                 freed += size
         return freed
 
     def run_facts(self, record: Record) -> dict[str, Any]:
-        """`run.json` of a finished stage: command, times, attempts. Not identity, not deterministic."""
-        path = self.directory(record.kind, record.fingerprint) / RUN
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return data
+        """`run.json` of a finished stage: command, times, attempts. Not identity, not deterministic.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        directory = self.directory(record.kind, record.fingerprint)
+        try:
+            data = read_json(directory / RUN)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise damaged(directory, RUN, why or type(error).__name__) from None
+        if not isinstance(data, dict):
+            raise damaged(directory, RUN, "it is no mapping")
+        for name, kind in RUN_FACTS.items():
+            if name in data and not isinstance(data[name], kind):
+                raise damaged(directory, RUN, f"{name!r} is {data[name]!r}")
+        return FactsOfStage(data, directory, RUN)
 
     def _lease_path(self, kind: str, fingerprint: str) -> Path:
         return self.root / kind / f"{fingerprint[:SHORT]}.lease"

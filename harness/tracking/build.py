@@ -77,6 +77,7 @@ def build_view(
         axes=tuple(
             f"axis.{key(axis)}" for axis in dict.fromkeys(name for one in plan.settings for name in one.setting.values)
         ),
+        ordered=bool(finished is not None and finished.analysis.get("ranks")),
     )
 
 
@@ -345,10 +346,11 @@ class _Builder:
                     estimate, low, high = (format(one[part], f"{sign}.3f") for part in ("estimate", "low", "high"))
                     told[what + name] = f"{estimate} [{low}, {high}]"
         return told | {
-            key(f"interval.{one['task']}.{one['evaluation']}"): clipped(
+            key(f"interval.{name}{one['task']}.{one['evaluation']}"): clipped(
                 f"{100 * one['level']:g} %, over {one['covers']}; {one['method']}", LONGEST_TAG
             )
-            for one in self._rows("estimates", row, kind)
+            for name, part in (("", "estimates"), ("difference.", "differences"))
+            for one in self._rows(part, row, kind)
         }
 
     def _rows(self, part: str, row: str, kind: str) -> list[Mapping[str, Any]]:

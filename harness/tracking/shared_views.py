@@ -29,16 +29,18 @@ def shared_views(view: View) -> dict[str, str]:
 
 
 def _table(view: View) -> dict[str, Any]:
-    """Settings and references, the best first: axes, then every metric with its interval, then what each setting is
-    above the baseline by. As tags, since MLflow writes metrics with all their digits."""
+    """Settings and references, the best first where any has a place, else as they began: axes, then every metric with
+    its interval, then what each setting is above the baseline by. As tags, since MLflow writes metrics with all their
+    digits."""
+    by_metric = view.ordered and bool(view.columns)
     widths = {f"tags.`{axis}`": AXIS_WIDTH for axis in view.axes}
     for what in (ESTIMATE, DIFFERENCE):
         widths |= {f"tags.`{what}{column}`": TOLD_WIDTH for column in view.columns}
     return {
         **FILTERS,
         "searchFilter": "tags.`harness.compared` = 'yes'",
-        "orderByKey": f"metrics.`{view.columns[0]}`" if view.columns else "attributes.start_time",
-        "orderByAsc": False,
+        "orderByKey": f"metrics.`{view.columns[0]}`" if by_metric else "attributes.start_time",
+        "orderByAsc": not by_metric,
         "groupBy": None,
         **_columns(widths),
         **_charts(view, ()),

@@ -105,6 +105,7 @@ class View:
         whole: False while a run goes on; then runs may still be missing, and what a tracker shows beyond is left alone.
         columns: metrics that settings are compared by, the most important first.
         axes: tags that tell settings apart.
+        ordered: whether any setting has a place; else no view puts runs in order of a metric.
     """
 
     experiment: str
@@ -113,3 +114,4 @@ class View:
     whole: bool
     columns: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
+    ordered: bool = True

@@ -31,6 +31,8 @@ def cases() -> list[Case]:
         Case(pmp_seeds=0, finetune_seeds=seeds, spread=spread, without_pmp=4) for seeds in (3, 5) for spread in SPREADS
     ]
     found += [Case(pmp_seeds=seeds, spread=spread, arms=2) for seeds in (3, 5) for spread in SPREADS]
+    found += [Case(pmp_seeds=seeds, spread=spread, uneven=4.0) for seeds in (3, 5) for spread in SPREADS]
+    found += [Case(pmp_seeds=3, finetune_seeds=seeds, finetune_spread=spread) for seeds in (2, 3) for spread in SPREADS]
     return found
 
 

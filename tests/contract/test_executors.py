@@ -202,7 +202,7 @@ def test_an_exception_fails_with_its_reason_and_a_traceback_in_the_log(
     make: Callable[..., Executor], store: Store
 ) -> None:
     outcome = run_one(make(), toy(store, "stumble"))
-    assert (outcome.status, outcome.reason) == ("failed", "ValueError: the toy stumbled")
+    assert (outcome.status, outcome.reason) == ("failed", "ValueError: the toy stumbled and fell")
     log = (store.root / outcome.log).read_text()
     assert "about to stumble" in log
     assert "Traceback (most recent call last)" in log

@@ -302,7 +302,26 @@ def test_pids_of_other_machines_and_containers_say_nothing(path: Path) -> None:
     assert not is_held(path, LONG)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", "3"])
+def test_a_heartbeat_that_lies_ahead_holds_nothing(path: Path) -> None:
+    """It would be waited for until then, in silence."""
+    holder_file(path)
+    tomorrow = time.time() + 24 * LONG
+    os.utime(path, (tomorrow, tomorrow))
+    assert not is_held(path, LONG)
+    lease = make("file", path, grace=LONG, heartbeat=LONG)
+    assert lease.acquire()
+    lease.release()
+
+
+def test_a_folder_in_its_place_is_free(path: Path) -> None:
+    path.mkdir(parents=True)
+    assert not is_held(path, LONG)
+    lease = make("file", path, grace=LONG, heartbeat=LONG)
+    assert lease.acquire()
+    lease.release()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "3", "[" * 100_000])
 def test_a_file_that_names_no_holder_is_free(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True)
     path.write_text(content)

@@ -20,7 +20,10 @@ from harness.tracking.places import place_of
 from tests.contract.test_trackers import family
 from tests.toys.mlflow_servers import ENOUGH_SECONDS, held, put_database
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of mlflow's own use of its libraries
+]
 
 PREPARE = """
 import sys

@@ -22,7 +22,10 @@ from harness.tracking.view import MOST_POINTS, Dataset, File, Point, RunView, Vi
 from harness.tracking.words import key
 from tests.toys.mlflow_servers import Server, held, name_of, put_database, runs_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of mlflow's own use of its libraries
+]
 
 FACTORIES = ("database", "server")
 Held = Callable[[str], dict[str, dict[str, Any]]]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,14 +14,19 @@ from typing import Any
 
 import pytest
 import typer.main
+from rich.console import Console
 
 from harness.cli.app import app
+from harness.cli.report import _print_board, report_on
 from harness.cli.workspace import Workspace
 from harness.plan.kinds import KINDS
+from harness.report.board import Board
+from harness.store.in_use import in_use, used_by_others
 from tests.integration.outside import OUTSIDE
 from tests.integration.pipelines import (
     ROOT,
     TINY,
+    Watcher,
     everything,
     finished_at,
     folder_of,
@@ -29,6 +36,7 @@ from tests.integration.pipelines import (
     outputs,
     python,
     record_of,
+    run,
     tiny,
 )
 from tests.integration.shell import Shell
@@ -78,7 +86,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "sync": ["recipe", "--set", "--workdir"],
         "ui": ["recipe", "--set", "--workdir", "--port"],
         "import": ["kind", "path", "--name", "--licence", "--source", "--workdir"],
-        "ls": ["--workdir", "--kind", "--json"],
+        "ls": ["kind", "--workdir", "--kind", "--json"],
         "compare": ["first", "second", "--workdir", "--json"],
         "show": ["stage", "--workdir", "--command", "--json"],
         "diff": ["first", "second", "--workdir"],
@@ -291,6 +299,82 @@ def test_diff_says_what_two_stages_differ_in(shell: Shell, finished: Workspace) 
     assert "equal, bit for bit" in shell.out
 
 
+# ------------------------------------------------------------------------------------------------ a damaged store
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _without_digest(path: Path, changes: dict[str, Any]) -> None:
+    data = {**json.loads(path.read_text()), **changes}
+    del data["digest"]
+    path.write_text(json.dumps(data))
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a folder for a record": lambda stage: _folder(stage / "record.json"),
+    "a nested record": lambda stage: (stage / "record.json").write_text('{"a":' * 50_000 + "1" + "}" * 50_000),
+    "fields of other types": lambda stage: _without_digest(stage / "record.json", {"files": {"a": 3}}),
+    "a changed result": lambda stage: (stage / "record.json").write_text(
+        (stage / "record.json").read_text().replace('"verdict": "', '"verdict": "not ')
+    ),
+    "a result without its keys": lambda stage: _without_digest(stage / "record.json", {"result": {}}),
+    "no run.json": lambda stage: (stage / "run.json").unlink(),
+    "a truncated run.json": lambda stage: (stage / "run.json").write_text('{"attempts": 1,'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_stage_is_named_with_the_remedy_and_the_rest_is_usable(
+    shell: Shell, copy: Callable[..., Workspace], damage: str
+) -> None:
+    workspace = copy()
+    stage, other = only(workspace, "pair_quality"), only(workspace, "base")
+    folder = folder_of(workspace.store, stage)
+    DAMAGE[damage](folder)
+    shutil.rmtree(workspace.reports, ignore_errors=True)  # so that everything is read
+    assert shell("show", other.name, "--workdir", workspace.workdir) == 0
+    assert shell("ls", "base", "--workdir", workspace.workdir) == 0
+    code = shell("ls", "--workdir", workspace.workdir)
+    assert other.name in shell.out
+    if damage != "a result without its keys":  # only who reads a fact can miss it
+        assert code == 2
+        assert f"delete {folder} and run" in shell.err
+    for command in (["show", stage.name], ["report", TINY]):
+        assert shell(*command, "--workdir", workspace.workdir) == 2
+        assert f"delete {folder} and run" in shell.err
+    shutil.rmtree(folder)
+    assert shell("report", TINY, "--workdir", workspace.workdir) == 0
+
+
+# ------------------------------------------------------------------------------------------------- the leaderboard
+
+
+def test_a_leaderboard_leaves_out_columns_and_cuts_none(copy: Callable[..., Workspace]) -> None:
+    report = report_on(copy())
+
+    def printed(board: Board, width: int) -> list[str]:
+        console = Console(file=(file := io.StringIO()), width=width)
+        _print_board(console, board)
+        return file.getvalue().splitlines()
+
+    def titles(lines: list[str]) -> list[str]:
+        return next(line for line in lines if line.startswith("setting")).split()
+
+    assert "BoN@4" in titles(printed(report.overview.boards[0], 200))
+    assert "BoN@4" not in titles(printed(report.overview.boards[0], 60))
+    for board in report.overview.boards:
+        whole = titles(printed(board, 200))
+        for width in (80, 60, 40):
+            lines = printed(board, width)
+            assert all(len(line) <= width for line in lines)
+            text = "\n".join(lines)
+            assert text.count("[") == text.count("]") > 1
+            assert ("left out" in text) == (titles(lines) != whole)
+
+
 # --------------------------------------------------------------------------------------------------------------- gc
 
 KEEP = "runtime.keep={base: record, encode: record, corpus: record, score: record, trunk_state: weights}"
@@ -316,6 +400,37 @@ def test_gc_keeps_records_and_leaves_nothing_to_do(
     assert shell("run", TINY, "--workdir", workspace.workdir, "--set", KEEP) == 0
     assert "0 stages computed, 56 of 56 were done before" in shell.err
     assert outputs(workspace) == outputs(finished)
+
+
+def test_gc_keeps_what_a_command_at_work_reads(shell: Shell, copy: Callable[..., Workspace]) -> None:
+    workspace = copy(KEEP)
+    base, score = only(workspace, "base"), of_kind(workspace, "score")[0]
+    for dry in (["--dry-run"], []):
+        with in_use(workspace.store.root, [base.fingerprint]):
+            assert shell("gc", TINY, "--workdir", workspace.workdir, "--set", KEEP, *dry) == 0
+        assert re.search("kept .* of 1 stage that a command at work reads", shell.out)
+    assert workspace.store.has_payload(record_of(workspace.store, base))
+    assert not workspace.store.has_payload(record_of(workspace.store, score))
+    assert shell("gc", TINY, "--workdir", workspace.workdir, "--set", KEEP) == 0
+    assert "kept" not in shell.out.replace("records stay", "")
+    assert not workspace.store.has_payload(record_of(workspace.store, base))
+
+
+def test_a_run_says_what_it_reads(copy: Callable[..., Workspace]) -> None:
+    workspace = copy()
+    stage = of_kind(workspace, "score")[0]
+    seen: list[frozenset[str]] = []
+
+    class Looking(Watcher):
+        def tick(self) -> None:
+            with used_by_others(workspace.store.root) as used:
+                seen.append(used)
+
+    workspace.store.discard(record_of(workspace.store, stage))
+    assert not run(workspace, [stage], watcher=Looking()).failed
+    needed = {one.fingerprint for one in workspace.plan.graph.in_order([stage])}
+    assert seen
+    assert set(seen) == {frozenset(needed)}
 
 
 def test_a_dropped_payload_is_computed_again_when_something_new_needs_it(

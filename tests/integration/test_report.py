@@ -6,10 +6,12 @@ import base64
 import csv
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from harness.cli.app import run_command
 from harness.cli.report import Report, print_report, report_on
 from harness.cli.workspace import Workspace
 from harness.events import Metrics, read_events
@@ -28,9 +31,10 @@ from harness.report.figures import best_of_n_figure
 from harness.report.overview import overview
 from harness.report.words import FEW_SEEDS
 from harness.report.write import ReportFiles, write_report
-from harness.store.artifacts import Analysis
+from harness.store.artifacts import Analysis, PairQuality, ProblemValues
 from harness.store.record import EVENTS
 from harness.store.store import Store
+from tests import report_store
 from tests.report_store import HOSTILE, QUICKSTART, analyse, fail, fill, first, publish, quickstart, with_axes
 
 FORBIDDEN = ("torch", "transformers", "scipy", "sklearn", "tokenizers", "reasoning_gym")
@@ -118,7 +122,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Case:
 def half(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """One fine-tuning seed of `rm` failed, `lm` was never begun."""
     folder = tmp_path_factory.mktemp("half")
-    plan, store = quickstart(), Store(folder / "store")
+    plan, store = quickstart("seeds.pretrain=3", "seeds.finetune=3"), Store(folder / "store")
     failed = first(plan, "finetune", "rm pretrain 0 seed 1")
     fill(plan, store, wanted=lambda stage: stage is not failed and " lm " not in stage.label)
     fail(store, failed, "TrainingDiverged: loss ran away at step 40")
@@ -225,15 +229,70 @@ def test_a_pmp_curve_runs_through_its_trunk_into_its_branch(full: Case) -> None:
 # --------------------------------------------------------------------------------------------------- caution
 
 
-def test_few_pmp_seeds_rank_nothing_and_enough_seeds_are_not_warned_of(full: Case, tmp_path: Path) -> None:
+def test_few_seeds_put_nothing_in_order_anywhere_and_enough_are_not_warned_of(full: Case, tmp_path: Path) -> None:
+    markdown = full.files.markdown.read_text(encoding="utf-8")
     assert FEW_SEEDS in full.html
-    assert FEW_SEEDS in full.files.markdown.read_text(encoding="utf-8")
-    plan, store = quickstart("seeds.pretrain=3", "seeds.finetune=1"), Store(tmp_path / "store")
+    assert FEW_SEEDS in markdown
+    assert ">Order<" not in full.html
+    assert "| order |" not in markdown
+    assert not full.json["ranks_something"]
+    for row in (row for board in full.json["boards"] for row in board["rows"]):
+        assert not row["order"]
+        assert not any(one["above"] for one in row["above_chance"].values())
+    plan, store = quickstart("seeds.pretrain=3", "seeds.finetune=3"), Store(tmp_path / "store")
     fill(plan, store)
     case = _case(tmp_path, plan, store, analyse(plan, store))
     assert FEW_SEEDS not in case.html
     assert case.json["ranks_something"]
-    assert "3 × 1" in case.html
+    assert ">Order<" in case.html
+    assert "| order |" in case.files.markdown.read_text(encoding="utf-8")
+    assert "3 × 3" in case.html
+
+
+def _headings(case: Case) -> dict[str, list[str]]:
+    return {
+        "html": re.findall(r"<(?:h[1-4]|caption)[^>]*>(.*?)</", case.html, re.DOTALL),
+        "markdown": re.findall(r"^#+ .*$", case.files.markdown.read_text(encoding="utf-8"), re.MULTILINE),
+    }
+
+
+def test_every_section_stands_once(full: Case) -> None:
+    for found in _headings(full).values():
+        assert len(found) > 10
+        assert [heading for heading, times in Counter(found).items() if times > 1] == []
+
+
+def test_sections_of_several_pair_sets_stand_once(tmp_path: Path) -> None:
+    plan = with_axes(
+        tmp_path, {"edits": {"one": {"pairs.rejected.edits": [1, 1]}, "two": {"pairs.rejected.edits": [2, 2]}}}
+    )
+    assert len([stage for stage in plan.stages if stage.kind == "pair_quality"]) == 2
+    store = Store(tmp_path / "store")
+    fill(plan, store)
+    for found in _headings(_case(tmp_path, plan, store, None)).values():
+        assert sum("Pair quality" in heading for heading in found) == 2
+        assert [heading for heading, times in Counter(found).items() if times > 1] == []
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "name=plain",
+        "pretrain.average={over: seeds, count: 2}",
+        "pretrain.average={over: steps, count: 2, every_pairs: 64}",
+        "finetune.select={every_steps: 1}",
+    ],
+)
+def test_every_chain_of_provenance_ends_at_a_base_model(tmp_path: Path, assignment: str) -> None:
+    plan, store = quickstart(assignment), Store(tmp_path / "store")
+    fill(plan, store)
+    origins = _case(tmp_path, plan, store, analyse(plan, store)).json["origins"]
+    trained = [origin for origin in origins if len(origin["chains"][0]) > 2]
+    assert trained
+    for origin in trained:
+        for chain in origin["chains"]:
+            assert chain[-1]["label"].startswith("base"), [link["label"] for link in chain]
+            assert len({link["name"] for link in chain}) == len(chain)
 
 
 def test_stale_code_and_warnings_are_said(tmp_path: Path) -> None:
@@ -294,7 +353,7 @@ def test_failed_and_unfinished_settings_stay_in_every_output(half: Case, capsys:
         assert "not done" in text, name
     lines = {(line["task"], line["row"], line["metric"]): line for line in half.lines}
     assert lines[("logic", "rm", "area")]["estimate"] == ""
-    assert lines[("logic", "rm", "area")]["state"].startswith("1 of 2 evaluations done; waits for finetune rm")
+    assert lines[("logic", "rm", "area")]["state"].startswith("8 of 9 evaluations done; waits for finetune rm")
     assert lines[("logic", "lm", "area")]["state"] == "not done"
     assert lines[("logic", "rm+lm", "area")]["state"] == "done"
     assert {line["row"] for line in half.lines if line["kind"] == "setting"} == {"rm+lm", "rm", "lm", "no-pmp"}
@@ -518,3 +577,68 @@ def test_a_comparison_is_made_again_after_what_it_compares_was(tmp_path: Path) -
     assert after.files.rendered
     assert area(after) > area(before) + 0.1
     assert not report_on(workspace).files.rendered
+
+
+# --------------------------------------------------------------------------------------------------- damage
+
+
+def _changed(text: str) -> str:
+    """Another digit in a number, at equal length."""
+    return re.sub(r'("estimate": 0\.)(\d)', lambda found: found[1] + str((int(found[2]) + 1) % 10), text)
+
+
+@pytest.mark.parametrize("damage", [_changed, lambda text: "{" * len(text)], ids=["digit", "no JSON"])
+def test_a_damaged_comparison_is_said_and_made_again(
+    tmp_path: Path, damage: Callable[[str], str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan, store = quickstart("evaluate.code_pairs=null"), Store(tmp_path / "store")
+    fill(plan, store)
+    workspace = Workspace(plan=plan, store=store, workdir=tmp_path)
+    analysis = report_on(workspace).overview.analysis
+    assert analysis is not None
+    path = Analysis(store.directory("analysis", analysis.fingerprint)).path
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(damage(whole), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") != whole
+    capfd.readouterr()
+    report = report_on(workspace)
+    assert f"{path} is not as its record has it" in capfd.readouterr().err.replace("\n", "")
+    assert path.read_text(encoding="utf-8") == whole
+    assert not report.failure
+
+
+def test_damaged_examples_are_said_and_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan, store = quickstart("evaluate.code_pairs=null"), Store(tmp_path / "store")
+    fill(plan, store)
+    stage = first(plan, "pair_quality")
+    path = PairQuality(store.directory(stage.kind, stage.fingerprint)).path
+    path.write_text("{" * path.stat().st_size, encoding="utf-8")
+    case = _case(tmp_path, plan, store, None)
+    print_report(Report(files=case.files, overview=overview(plan, store, None)))
+    said = f"{path} is not as its record has it; thrown away, the next run that needs it makes it again"
+    assert said in capsys.readouterr().out
+    assert said in "".join(case.page.text)
+    assert "PMP pairs worth a look" not in case.html
+    record = store.record(stage.kind, stage.fingerprint)
+    assert record is not None
+    assert not store.has_payload(record)  # so that a run makes it again
+
+
+def test_a_failed_comparison_is_the_exit_code_of_report_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def no_numbers(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
+        rows = [{"metric": "pair_accuracy", "problem": name, "cluster": name, "value": float("nan")} for name in "ab"]
+        ProblemValues(directory).write(rows)
+        return {"pairs": 2, "means": {"pair_accuracy": 0.5}, "margin": 0.4}
+
+    monkeypatch.setattr(report_store, "_MAKERS", {**report_store._MAKERS, "pair_accuracy": no_numbers})
+    settings = ["evaluate.code_pairs=null", "runtime.tracking=none"]
+    fill(quickstart(*settings), Store(tmp_path / "store"))
+    for command in ("report", "run"):
+        arguments = [part for one in settings for part in ("--set", one)]
+        assert run_command([command, str(QUICKSTART), *arguments, "--workdir", str(tmp_path)]) == 1, command
+        told = capfd.readouterr().out.replace("\n", " ")
+        assert "not compared: " in told
+        assert "values must be finite numbers" in told
+        assert "nothing to compare yet" not in told

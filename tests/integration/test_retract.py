@@ -75,7 +75,8 @@ def made_from(workspace: Workspace, stage: Stage) -> set[str]:
 def test_numbers_are_marked_and_neither_compared_nor_ranked(reported: Workspace, pretrained: Stage) -> None:
     (doubtful,) = made_from(reported, pretrained)
     before = analysis_of(reported)
-    assert any(one["row"] == doubtful for one in before["ranks"])
+    assert any(one["row"] == doubtful for one in before["differences"])
+    assert any(one["row"] == doubtful for one in before["above_chance"])
     assert retract(reported, pretrained.name, WHY) == 0
     after = analysis_of(reported)
     assert after["estimates"] == before["estimates"]

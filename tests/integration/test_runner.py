@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.cli.app import run_command
@@ -169,6 +171,45 @@ def test_ctrl_c_ends_with_130_and_a_store_that_goes_on(finished: Workspace, copy
     assert not run(workspace).failed
     assert attempts(workspace.store, base) == 2
     assert outputs(workspace) == outputs(finished)
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "told"),
+    [
+        ("Ctrl-C", 130, "interrupted; the same command goes on from here"),
+        ("SIGTERM", 143, "interrupted; the same command goes on from here"),
+        ("SIGKILL of the server that workers are forked from", 1, "workers must be able to start"),
+    ],
+)
+def test_an_end_in_the_first_seconds_is_one_clear_message(tmp_path: Path, how: str, code: int, told: str) -> None:
+    """While the stages' code is imported for the workers."""
+    process = harness("run", TINY, "--workdir", tmp_path)
+    try:
+        server = await_fork_server(process)
+        if how == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            os.kill(*((process.pid, signal.SIGTERM) if how == "SIGTERM" else (server, signal.SIGKILL)))
+        process.wait(timeout=120)
+        assert process.stderr is not None
+        complaints = os.read(process.stderr.fileno(), 1 << 16).decode()  # the server may still hold it open
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == code, complaints
+    assert complaints.count(told) == 1
+    assert "Traceback" not in complaints
+    assert "Aborted" not in complaints
+
+
+def await_fork_server(process: subprocess.Popen[str]) -> int:
+    while process.poll() is None:
+        for child in psutil.Process(process.pid).children():
+            with contextlib.suppress(psutil.Error):
+                if any("forkserver" in word for word in child.cmdline()):
+                    return child.pid
+        time.sleep(0.02)
+    raise AssertionError(process.communicate())
 
 
 def interrupt(workspace: Workspace, stage: Stage, seed: int) -> tuple[int, str, bool]:

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from harness.errors import DataError
 from harness.evaluation.best_of_n import (
+    area_sizes,
     best_of_n,
     best_of_n_area,
     best_of_n_pools,
+    fitting_sizes,
     majority_vote,
     majority_vote_sampled,
     mean_accuracy,
@@ -145,13 +147,25 @@ def test_unequal_pools_keep_their_rows_and_name_the_problem_that_is_too_small() 
         best_of_n_pools(scores, correct[:1], [1])
 
 
-def test_area_keeps_n_within_the_grid_and_a_quarter_of_the_pool() -> None:
-    sizes = [1, 2, 4, 8, 64, 128]
-    curves = np.array([[0.0, 0.1, 0.3, 0.9, 0.95, 1.0], [1.0, 0.0, 0.0, 0.0, 0.0, 1.0]])
-    np.testing.assert_allclose(best_of_n_area(curves, sizes, 16), [0.2, 0.0])
-    np.testing.assert_allclose(best_of_n_area(curves, sizes, 10_000), [0.5625, 0.0])
-    with pytest.raises(DataError, match="quarter"):
-        best_of_n_area(curves, sizes, 7)
+def test_area_is_a_mean_over_one_grid_within_a_quarter_of_the_pool_whatever_is_listed() -> None:
+    assert area_sizes(7) == ()
+    assert area_sizes(8) == (2,)
+    assert area_sizes(31) == (2, 4)
+    assert area_sizes(256) == area_sizes(10_000) == (2, 4, 8, 16, 32, 64)
+    for sizes, curves in (
+        ([1, 2, 4, 8], [[0.0, 0.1, 0.3, 0.9], [1.0, 0.0, 0.0, 1.0]]),
+        ([2, 3, 4], [[0.1, 0.7, 0.3], [0, 1, 0]]),
+    ):
+        area = best_of_n_area(curves, sizes, 16)
+        assert area is not None
+        np.testing.assert_allclose(area, [0.2, 0.0])
+    assert best_of_n_area([[0.5, 0.5]], [1, 2], 7) is None
+
+
+def test_a_curve_leaves_out_what_its_pools_do_not_hold() -> None:
+    assert fitting_sizes([1, 3, 64], 16) == (1, 2, 3, 4)
+    assert fitting_sizes([1, 2, 4, 7], 7) == (1, 2, 4, 7)
+    assert fitting_sizes([8], 4) == (1,)
 
 
 @quick
@@ -193,9 +207,18 @@ def test_votes_in_pools_too_large_to_count_are_sampled_instead() -> None:
     assert sampled.accuracy[0] == pytest.approx(1.0)
 
 
-def test_contradictory_answer_labels_are_refused() -> None:
-    with pytest.raises(DataError, match="'a' is labelled both ways"):
-        majority_vote(["a", "a"], [True, False], [1])
+def test_an_answer_counts_as_its_right_share_where_its_labels_differ() -> None:
+    answers, correct = ["a", "a", "a", "b", "b"], [True, True, False, False, True]
+    assert majority_vote(answers, correct, [1])[0] == pytest.approx(0.6)
+    assert majority_vote(answers, correct, [5])[0] == pytest.approx(2 / 3)  # a leads
+    shares = {"a": 2 / 3, "b": 1 / 2}
+    expected = np.mean([np.mean([shares[answers[one]] for one in pair]) for pair in combinations(range(5), 2)])
+    assert majority_vote(answers, correct, [2])[0] == pytest.approx(expected)
+    sampled = majority_vote_sampled(answers, correct, [2], subsets=20_000, seed=1)
+    assert abs(sampled.accuracy[0] - expected) < 4 * sampled.standard_error[0]
+
+
+def test_votes_without_sense_are_refused() -> None:
     with pytest.raises(DataError, match="None is labelled correct"):
         majority_vote([None, "a"], [True, True], [1])
     with pytest.raises(DataError, match="2 answers and 1 labels"):

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import StoreError
 from harness.events import (
     EVENT_KINDS,
     Event,
+    EventFollower,
     EventLog,
     Failed,
     Finished,
@@ -103,3 +105,66 @@ def test_steps_to_be_repeated_are_forgotten(tmp_path: Path) -> None:
     assert events[0] == EVERYTHING[0]
     assert EVERYTHING[3] in events
     assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
+
+
+def step(number: int) -> Metrics:
+    return Metrics(time=1.0, step=number, values={"loss": 1.0 / number})
+
+
+def test_a_follower_gives_each_event_once(tmp_path: Path) -> None:
+    path, follower = tmp_path / "events.jsonl", EventFollower()
+    assert follower.new(path) == []
+    log = EventLog(path)
+    for number in (1, 2):
+        log.emit(step(number))
+        assert follower.new(path) == [step(number)]
+        assert follower.new(path) == []
+    log.close()
+    with path.open("a") as file:
+        file.write('{"event": "prog')
+    assert follower.new(path) == []
+    log_of(path, [step(3), step(4)])  # the next attempt cuts the line off and writes on
+    assert follower.new(path) == [step(3), step(4)]
+    follower.close()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_follower_begins_anew_in_a_replaced_file(tmp_path: Path, times: int) -> None:
+    """Between two looks a resumed training replaced the file, and wrote past the place where the reader was.
+
+    Replaced more often, the file may have the inode number again that the reader saw first.
+    """
+    path, follower = tmp_path / "events.jsonl", EventFollower()
+    log = EventLog(path)
+    log.emit(step(1))
+    log.emit(Progress(time=1.0, done=1, total=9, unit="steps"))
+    assert len(follower.new(path)) == 2
+    for _ in range(times):
+        log.forget_steps_after(0)
+    for number in range(1, 6):
+        log.emit(step(number))
+    log.close()
+    assert follower.new(path) == [Progress(time=1.0, done=1, total=9, unit="steps"), *map(step, range(1, 6))]
+    follower.close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("{", "[]", "3", "{}", '{"event": "frob"}', '{"event": "metrics", "step": 1}', "\xff", "[" * 100_000),
+        '{"event": "metrics", "step": 1, "values": {"loss": "x"}}',
+        '{"event": "started", "time": "now"}',
+    ],
+)
+def test_a_line_that_is_no_event_is_told_with_the_remedy(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(line.encode("latin1") + b"\n")
+    for read in (lambda: list(read_events(path)), lambda: EventFollower().new(path)):
+        with pytest.raises(StoreError, match=r"events\.jsonl: .* is not; delete .* and run again"):
+            read()
+
+
+def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
+    for read in (lambda: list(read_events(tmp_path)), lambda: EventFollower().new(tmp_path)):
+        with pytest.raises(StoreError, match="Is a directory"):
+            read()

@@ -96,7 +96,6 @@ def test_names_that_nobody_imported_are_told_all_at_once(
     ("changes", "says"),
     [
         ({"pool": {"problems": 79}}, "must not exceed the problems of pool 'a-pool', but asked for 80 of 79"),
-        ({"pool": {"smallest_pool": 3}}, "must not exceed the smallest pool of 'a-pool', but asked for N = 4 of 3"),
         ({"pairs": {"groups": 159}}, "must not exceed the imported pairs, but asked for 160 of 159"),
         ({"scores": {"tasks": ["logic"]}}, "must name tasks of scores 'a-scores', but 'pot' is none of logic"),
     ],
@@ -106,6 +105,19 @@ def test_what_an_import_does_not_hold_is_told_when_planning(
 ) -> None:
     (line,) = told(asking, imports(**changes))
     assert says in line
+
+
+def test_an_n_beyond_a_tasks_pools_is_for_other_tasks_and_refused_where_none_fits(
+    asking: dict[str, Any], told: Callable[..., list[str]]
+) -> None:
+    small = imports(pool={"smallest_pool": 1, "largest_pool": 3})
+    assert max(asking["evaluate"]["best_of_n"]["n"]) == 4
+    assert told(asking, small) == []
+    asking["evaluate"]["best_of_n"]["n"] = [4]
+    (line,) = told(asking, small)
+    assert (
+        "`evaluate.best_of_n.n` must have an N within the pools of 'a-pool', but they hold 3 candidates at most" in line
+    )
 
 
 def test_scores_need_a_task_and_chat_a_template(asking: dict[str, Any], told: Callable[..., list[str]]) -> None:
@@ -163,12 +175,14 @@ def test_rows_from_outside_are_judged_on_what_they_can_be(asking: dict[str, Any]
     }
     assert found == {
         "rm": [("sums", "best_of_n"), ("pot", "best_of_n"), ("pot", "pair_accuracy")],
-        "published": [("pot", "best_of_n")],
+        "published": [("pot", "best_of_n"), ("pot", "pair_accuracy")],
     }
     (rm, _) = plan.imported
     score = rm.outcomes[0].stage.inputs["scores"].stage
     tokens = score.inputs["tokens"].stage
     assert score.inputs["checkpoint"].stage is tokens.inputs["tokenizer"].stage  # scored in its own tokens
+    pairs = plan.imported[1].outcomes[1].stage.inputs
+    assert pairs["pairs"].stage is rm.outcomes[2].stage.inputs["pairs"].stage  # the same pairs
     ours = plan.settings[0].variants[0].outcomes
     assert rm.outcomes[0].stage.inputs["candidates"].stage is ours[0].stage.inputs["candidates"].stage
     analysis = analysis_stage(plan, frozenset(stage.fingerprint for stage in plan.stages))

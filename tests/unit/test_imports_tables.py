@@ -67,8 +67,9 @@ def test_every_format_gives_the_same_pool(tmp_path: Path, ending: str) -> None:
         ("rows.jsonl", b"[1, 2]\n", "line 1: a row must be a mapping, but it is a list"),
         ("rows.jsonl", b"\xff\xfe\n", "line 1: a line must be JSON"),
         ("rows.jsonl", b"[" * 100_000 + b"\n", "line 1: a line must be JSON"),
+        ("rows.jsonl", b'{"a": ' + b"9" * 5_000 + b"}\n", "a number has 5,000 digits and not up to 1,000: 9999"),
         ("rows.jsonl.gz", b"plain text", "a .gz file must be whole"),
-        ("rows.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 50)[:-12], "a .gz file must be whole"),
+        ("rows.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 50, mtime=0)[:-12], "a .gz file must be whole"),
         ("rows.parquet", b"PAR1 and no more", "a .parquet file must be whole"),
         ("rows.csv", b'a,b\n"1,2\n', "a .csv file must be CSV"),
         ("rows.csv", b"a,b\n\xff,1\n", "a .csv file must be CSV"),
@@ -141,6 +142,32 @@ def test_equal_answers_are_equal_however_they_are_written(given: object, read: s
     pool = rows_of_pool(1, 1)
     pool[0]["candidates"][0]["pred"] = given
     assert read_pool(placed(pool))[0]["answer"] == read
+
+
+@pytest.mark.parametrize(
+    ("what", "one", "other"),
+    [
+        ("text", "same", "same"),
+        ("pred", "18", "18.0"),
+        ("pred", "1,000", 1000),
+        ("pred", "\uff11\uff18", "$18"),
+        ("pred", "(A)", "a"),
+    ],
+)
+def test_what_is_equal_and_labelled_both_ways_is_refused_with_both_candidates(
+    what: str, one: object, other: object
+) -> None:
+    pool = rows_of_pool(3)
+    for index, candidate in enumerate(pool[1]["candidates"]):
+        candidate.update(pred=index, correct=index < 2)
+    pool[1]["candidates"][1][what] = one
+    pool[1]["candidates"][4][what] = other
+    with pytest.raises(DataError) as refused:
+        read_pool(placed(pool))
+    told = str(refused.value)
+    assert told.startswith(f"line 2: equal {'text' if what == 'text' else 'answer'}s must be equally right")
+    assert "of pot-1, candidate 1 (" in told
+    assert "is labelled right and candidate 4 (" in told
 
 
 def test_answers_may_be_left_out_of_the_whole_pool() -> None:
@@ -258,6 +285,10 @@ def test_a_wrong_pair_is_refused_with_its_line(path: str, value: Any, says: str)
         ("1.score", "high", "line 2: `score` must be a finite number"),
         ("1.score", True, "line 2: `score` must be a finite number"),
         ("1.score", 10**400, "line 2: `score` must be a finite number"),
+        ("1.score", "1_000", "line 2: `score` must be a finite number, but it is '1_000'"),
+        ("1.candidate", "1_0", "line 2: `candidate` must be a whole number"),
+        ("1.candidate", "9" * 5_000, "line 2: `candidate` must be a whole number from 0, but it is '9999"),
+        ("1.problem", 1 << 64, "line 2: `problem` must be a text"),
         ("1.candidate", -1, "line 2: `candidate` must be a whole number"),
         ("1.candidate", 1.5, "line 2: `candidate` must be a whole number"),
         ("1.candidate", 0, "line 2: a candidate must be scored once"),

@@ -161,3 +161,21 @@ def test_an_editor_sees_slips(old: str, new: str) -> None:
 )
 def test_an_editor_sees_slips_in_parts(text: str) -> None:
     assert editor(text)
+
+
+def test_every_number_of_a_recipe_is_bounded() -> None:
+    """What validates must not overflow later, in NumPy, torch or a table."""
+    unbounded: list[str] = []
+
+    def walk(here: Any, path: str) -> None:
+        if isinstance(here, dict):
+            if here.get("type") in ("integer", "number") and not here.keys() & {"maximum", "exclusiveMaximum"}:
+                unbounded.append(path)
+            for key, value in here.items():
+                walk(value, f"{path}/{key}")
+        elif isinstance(here, list):
+            for index, value in enumerate(here):
+                walk(value, f"{path}/{index}")
+
+    walk(json_schema(), "")
+    assert not unbounded

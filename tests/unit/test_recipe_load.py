@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from harness.recipe.pairs import MUTATION_KINDS
 from harness.tasks.registry import BUILT_IN
 
 ROOT = Path(__file__).parents[2]
+TINY = ROOT / "tests" / "recipes" / "tiny.yaml"
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 Load = Callable[..., LoadedRecipe]
 
@@ -173,7 +175,7 @@ SLIPS = {
         "recipe.yaml:16: `pairs.rejected`: `edits` is [fewest, most], but [3, 1] is not ascending; swap them",
     ]),
     "contradiction between keys": ("n: [1, 2, 4]", "n: [1, 2, 16]", [
-        "recipe.yaml:35: `evaluate.best_of_n`: `n` must not exceed the candidate pool, but asked for N = 16 of 8 "
+        "recipe.yaml:35: `evaluate.best_of_n.n` must not exceed the candidate pool, but asked for N = 16 of 8 "
         "samples; lower `n` or raise `candidates.samples`",
     ]),
     "no loss at all": ("{rm: 1.0, lm: 1.0}", "{rm: 0.0, lm: 0.0}", [
@@ -417,6 +419,52 @@ def test_null_drops_what_a_parent_compares(tmp_path: Path) -> None:
     assert [setting.name for setting in load_recipe(path).settings] == ["base"]
 
 
+@pytest.mark.parametrize(
+    ("child", "path"),
+    [
+        ("tasks: {logic: null}", "tasks.logic"),
+        ("ablations: {axes: {loss: {rm: null}}}", "ablations.axes.loss.rm"),
+        ("pairs: {judges: {static_too: null}}", "pairs.judges.static_too"),
+        ("evaluate: {imported: {row: null}}", "evaluate.imported.row"),
+        ("runtime: {keep: {base: null}}", "runtime.keep.base"),
+        ("tags: {colour: null}", "tags.colour"),
+        ("ablations: {axes: {pairs.count: null}}", "ablations.axes.pairs.count"),
+    ],
+)
+def test_null_removes_a_named_entry_of_the_parent_or_is_told(tmp_path: Path, child: str, path: str) -> None:
+    write(tmp_path, "name: parent\n", "base.yaml")
+    [told] = problems(tmp_path, f"name: child\nextends: base.yaml\n{child}\n")
+    assert told == (
+        f"recipe.yaml:3: `{path}: null` removes an entry of the recipe that is extended, but there is no `{path}` to "
+        "remove; correct the name or drop the line"
+    )
+
+
+def test_null_removes_tasks_and_values_of_axes(tmp_path: Path) -> None:
+    logic = "tasks: {logic: {kind: circuit_logic, problems: {base: 0, finetune: 8, dev: 4, test: 4}}}\n"
+    write(tmp_path, TEXT, "base.yaml")
+    both = write(tmp_path, f"extends: base.yaml\n{logic}", "both.yaml")
+    assert list(load_recipe(both).recipe.tasks) == ["sums", "logic"]
+    for recipe in (
+        load_recipe(write(tmp_path, "extends: both.yaml\ntasks: {logic: null}\n")).recipe,
+        load_recipe(both, ["tasks.logic=null"]).recipe,
+        load_recipe(
+            write(tmp_path, "extends: both.yaml\nablations: {axes: {with: {all: {}, few: {tasks.logic: null}}}}\n")
+        )
+        .settings[-1]
+        .experiment,
+    ):
+        assert list(recipe.tasks) == ["sums"]
+    path = write(tmp_path, "extends: base.yaml\nablations: {axes: {loss: {rm: null}}}\n")
+    assert [one.name for one in load_recipe(path).settings] == ["both, count=80", "both, count=160"]
+    write(tmp_path, "extends: both.yaml\ntasks: {logic: null}\n", "removed.yaml")
+    assert (
+        "there is no `tasks.logic` to remove" in problems(tmp_path, "extends: removed.yaml\ntasks: {logic: null}\n")[0]
+    )
+    [told] = problems(tmp_path, TEXT, "tasks.frobs=null")
+    assert told.startswith("--set tasks.frobs=null: `tasks.frobs: null` removes an entry")
+
+
 def test_mistakes_of_a_chain_stand_in_their_files(tmp_path: Path) -> None:
     write(tmp_path, TEXT.replace("count: 160", "count: many"), "base.yaml")
     told = problems(tmp_path, "extends: base.yaml\n\npretrain: {learning_rte: 1e-4}\n")
@@ -530,3 +578,25 @@ def test_a_setting_is_the_recipe_with_its_overrides(recipe: dict[str, Any], load
         alone["pairs"]["max_tokens"] = int(setting.values["pairs.max_tokens"].split("=")[1])
         alone["finetune"]["head"] = {"a": "carry", "b": "reinit"}[setting.values["head"]]
         assert setting.experiment == load(alone).recipe
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seeds.data", 1 << 32),
+        ("seeds.data", 1 << 64),
+        ("seeds.pretrain", 1 << 64),
+        ("pairs.count", 1 << 64),
+        ("evaluate.best_of_n.n", [1, 1 << 64]),
+        ("evaluate.best_of_n.candidates.samples", 1 << 64),
+        ("tasks.logic.problems.test", 1 << 64),
+        ("tasks.logic.max_tokens", 1 << 64),
+        ("tasks.logic.options", {"max_characters": 1 << 64}),
+        ("pretrain.loss.rm", 1e300),
+    ],
+)
+def test_a_number_that_would_overflow_later_is_told_where_it_stands(path: str, value: object) -> None:
+    with pytest.raises(ProblemList) as caught:
+        load_recipe(TINY, [f"{path}={json.dumps(value)}"])
+    (told,) = {problem.one_line() for problem in caught.value.problems}
+    assert path in told

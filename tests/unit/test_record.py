@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def test_what_is_no_record_is_refused_with_a_remedy(tmp_path: Path, content: byt
     folder = tmp_path / "encode" / "abc"
     folder.mkdir(parents=True)
     (folder / RECORD).write_bytes(content)
-    with pytest.raises(StoreError, match=r"encode/abc/record\.json is not; delete that folder and run again"):
+    with pytest.raises(StoreError, match=r"encode/abc/record\.json is not: .*; delete .*/encode/abc and run"):
         read_record(folder)
 
 
@@ -166,3 +167,60 @@ def test_what_killed_processes_left_is_removed_by_the_next_write(tmp_path: Path)
     write_text(path, "whole")
     assert sorted(one.name for one in tmp_path.iterdir()) == sorted([path.name, *kept])
     assert path.read_text() == "whole"
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, Any]], None], *, digest: bool = True) -> Path:
+    """A record changed by hand, its digest kept, or left out as in records of earlier versions."""
+    record_of(folder).write(folder)
+    data = json.loads((folder / RECORD).read_text())
+    change(data)
+    if not digest:
+        del data["digest"]
+    (folder / RECORD).write_text(json.dumps(data))
+    return folder
+
+
+@pytest.mark.parametrize("field", ["result", "environment", "output_digest", "files"])
+def test_a_record_that_was_changed_is_noticed(tmp_path: Path, field: str) -> None:
+    changed = {"result": {"groups": 4}, "environment": {}, "output_digest": "0" * 64, "files": {"a": ["0" * 64, 1]}}
+    with pytest.raises(StoreError, match=rf"{tmp_path.name}/record\.json is not: it was changed after it was written"):
+        read_record(rewritten(tmp_path, lambda data: data.update({field: changed[field]})))
+
+
+def test_a_record_of_before_there_were_digests_is_valid(tmp_path: Path) -> None:
+    assert read_record(rewritten(tmp_path, lambda data: None, digest=False)) == record_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"files": []}, {"files": {"a": 3}}, {"files": {"../a": ["0" * 64, 1]}}, {"identity": []}, {"result": [1]}),
+        *({"environment": None}, {"fingerprint": 3}, {"kind": "score"}, {"output_digest": ""}),
+    ],
+)
+def test_without_a_digest_fields_are_looked_at(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(StoreError, match=rf"delete .*{tmp_path.name} and run its recipe again"):
+        read_record(rewritten(tmp_path, lambda data: data.update(wrong), digest=False))
+
+
+@pytest.mark.parametrize("place", ["a folder", "a link to itself", "a pipe", "nested"])
+def test_what_stands_in_a_records_place_is_told(tmp_path: Path, place: str) -> None:
+    path = tmp_path / RECORD
+    {
+        "a folder": path.mkdir,
+        "a link to itself": lambda: path.symlink_to(path),
+        "a pipe": lambda: os.mkfifo(path),
+        "nested": lambda: path.write_text('{"schema": 1, "result": ' + "[" * 100_000 + "]" * 100_000 + "}"),
+    }[place]()
+    with pytest.raises(StoreError, match=rf"delete .*{tmp_path.name} and run its recipe again"):
+        read_record(tmp_path)
+
+
+def test_a_fact_that_is_missing_is_told_where_it_is_read(tmp_path: Path) -> None:
+    record_of(tmp_path, result={"sides": {"chosen": 1}}).write(tmp_path)
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record.result["sides"]["chosen"] == 1
+    for ask in (lambda: record.result["gap"], lambda: record.result["sides"]["rejected"]):
+        with pytest.raises(StoreError, match=rf"{tmp_path.name}/record\.json is not: it lacks"):
+            ask()

@@ -8,22 +8,26 @@ from typing import Any
 import pytest
 
 from harness.evaluation import best_of_n
+from harness.plan.graph import Graph
 from harness.report import board, words
-from harness.report.comparison import Place
+from harness.report.comparison import Difference, Place
 from harness.report.curves import thinned
 from harness.report.data import Line, _contamination, _pair_example, _passed_over
 from harness.report.html import json_for_script
+from harness.report.index import index_of
 from harness.report.markdown import plain, table
+from harness.report.provenance import chain
+from harness.report.rows import find_row
 from harness.report.settings import UNCHANGED, differences, flat, resolved
 from harness.report.status import look
+from harness.report.versus import match
 from harness.store.record import Record
 from harness.store.store import Store
 from tests.report_store import fail, fill, first, publish, quickstart, with_axes
 
 
 def test_area_bounds_are_those_of_the_evaluation() -> None:
-    assert board.AREA_SMALLEST == best_of_n.AREA_SMALLEST
-    assert board.AREA_LARGEST == best_of_n.AREA_LARGEST
+    assert board.AREA_GRID == best_of_n.AREA_GRID
     assert board.AREA_POOL_SHARE == best_of_n.AREA_POOL_SHARE
 
 
@@ -33,6 +37,16 @@ def test_area_bounds_are_those_of_the_evaluation() -> None:
 )
 def test_durations_as_people_say_them(seconds: float, told: str) -> None:
     assert words.duration(seconds) == told
+
+
+def test_a_difference_without_spread_claims_nothing() -> None:
+    def gap(low: float, high: float, lacking: str = "") -> Difference:
+        return Difference(against="base", estimate=0.1, low=low, high=high, covers="problems", lacking=lacking)
+
+    assert gap(0.05, 0.15).separate
+    assert not gap(0.1, 0.1).separate
+    assert not gap(0.05, 0.15, "1 PMP seed").separate
+    assert words.signed_interval(0.1, 0.1) == words.interval(0.1, 0.1) == words.NO_SPREAD
 
 
 def test_numbers_keep_their_sign() -> None:
@@ -55,6 +69,23 @@ def test_places_say_tied_where_nothing_is_told_apart() -> None:
     assert place(1, 2) == "1\N{EN DASH}2"
     assert place(3, 3) == "3"
     assert str(Place(low=1, high=1, of=1, tied_with=())) == ""  # one setting has no order
+
+
+def test_areas_are_compared_over_equal_n_only() -> None:
+    index = index_of(quickstart())
+    rows = (find_row([index], "rm+lm"), find_row([index], "no-pmp"))
+
+    def refused(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> dict[str, str]:
+        areas = {entry.stage: first for entry in rows[0].outcomes} | {entry.stage: second for entry in rows[1].outcomes}
+        matches, gaps = match(*rows, lambda _: True, areas.__getitem__)
+        assert {one.evaluation for one in matches} >= {"pair_accuracy"}
+        return {gap.why: gap.evaluation for gap in gaps if gap.evaluation == "best_of_n"}
+
+    assert refused((2, 4), (2, 4)) == {}
+    assert refused((2, 4), (2,)) == {"areas over different N (2 against 2 and 4)": "best_of_n"}
+    assert refused((), ()) == {"no area: the smallest pool holds fewer than 8 candidates": "best_of_n"}
+    (why,) = refused((2, 4), None)
+    assert why.startswith("an earlier version made the area")
 
 
 @pytest.mark.parametrize("length", [1, 2, 999, 1_000, 1_001, 5_000, 123_457])
@@ -132,7 +163,7 @@ def test_the_key_point_is_the_largest_n_within_a_quarter_of_the_pool(tmp_path: A
     logic = next(one for one in made if one.task == "logic")
     assert logic.pool_size == 64
     assert logic.key_size == 8
-    assert logic.area_sizes == (2, 8)
+    assert logic.area_sizes == (2, 4, 8, 16)  # whatever is listed
     assert [logic.overlaps(size) for size in logic.sizes] == [False, False, False, True]
 
 
@@ -162,6 +193,25 @@ def test_a_setting_and_a_reference_of_one_name_do_not_mix(tmp_path: Any) -> None
         "setting": 0.7,
         "shallow": 0.2,
     }
+
+
+# ------------------------------------------------------------------------------------------------ provenance
+
+
+def test_a_chain_goes_through_a_fork_to_the_base_model_and_not_into_the_order_of_pairs() -> None:
+    graph = Graph()
+    base, tokens = graph.stage("base", {}, {}, label="base"), graph.stage("encode", {}, {}, label="tokens")
+    imported = graph.stage("imported_checkpoint", {}, {}, label="judge")
+    order = graph.stage("score", {}, {"checkpoint": imported, "tokens": tokens}, label="order")
+    fork = graph.stage("trunk_state", {"step": 1}, {"base": base, "tokens": tokens}, label="fork")
+    trunk = graph.stage(
+        "trunk_state", {}, {"base": base, "fork": fork, "tokens": tokens, "scores": order}, label="trunk"
+    )
+    other = graph.stage("trunk_state", {"step": 2}, {"base": base, "tokens": tokens}, label="other")
+    average = graph.stage("average", {}, {"trunk-0": trunk, "trunk-1": other}, label="average")
+    score = graph.stage("score", {}, {"checkpoint": average, "tokens": tokens}, label="score")
+    outcome = graph.stage("pair_accuracy", {}, {"scores": score, "pairs": tokens}, label="outcome")
+    assert [one.label for one in chain(outcome)] == ["outcome", "score", "average", "trunk", "other", "fork", "base"]
 
 
 # ------------------------------------------------------------------------------------------------ the status

@@ -38,6 +38,8 @@ def test_runs_become_a_grid_whatever_their_order() -> None:
         (row(0, 2), None, "problems; mean of 2 fine-tuning seeds"),
         (row(0, 3), None, "problems × 3 fine-tuning seeds"),
         (row(3, 2), None, "problems × 3 PMP seeds; mean of 2 fine-tuning seeds"),
+        (row(3, 2), row(3, 2, seed=1), "problems × 3 PMP seeds × 2 fine-tuning seeds"),
+        (row(2, 2), row(2, 2, seed=1), "problems; mean of 2 PMP seeds × 2 fine-tuning seeds"),
         (row(3, 3), row(0, 3), "problems × 3 PMP seeds × 3 fine-tuning seeds"),
         (row(3, 1), row(0, 0), "problems × 3 PMP seeds; mean of 1 fine-tuning seed"),
         (row(3, 1), row(5, 1), "problems × 3 against 5 PMP seeds; mean of 1 fine-tuning seed"),
@@ -69,10 +71,14 @@ def test_without_seeds_it_is_the_t_test_over_problems() -> None:
 
 
 def test_without_any_spread_nothing_is_claimed() -> None:
+    alike = SeededValues.of_runs([[0.0, 1.0] * 20], [(None, None)])  # in twenty clusters of one right and one wrong
+    assert not contrast(alike).has_spread(np.arange(40) // 2)
+    interval = contrast(alike).interval(np.arange(40) // 2, seed=0)
+    assert interval.low == interval.high == 0.5
     flat = SeededValues.of_runs(np.full((3, 40), 0.3), [(0, 0), (1, 0), (2, 0)])
     zero = SeededValues.of_runs(np.full((3, 40), 0.1), [(0, 0), (1, 0), (2, 0)])
     assert contrast(flat, zero).p_value(np.arange(40)) == 1.0
-    assert not flat.has_spread()
+    assert not contrast(flat).has_spread(np.arange(40))
 
 
 def test_differences_that_were_seen_to_change_sign_are_no_order() -> None:
@@ -103,13 +109,15 @@ def test_pooling_counts_the_rows_that_are_independent() -> None:
         Case(pmp_seeds=5, spread=2.0, pool=16),
         Case(pmp_seeds=0, finetune_seeds=3, without_pmp=4, spread=4.0),
         Case(pmp_seeds=3, finetune_seeds=3, without_pmp=1, spread=2.0),
+        Case(pmp_seeds=3, finetune_seeds=2, finetune_spread=4.0),
+        Case(pmp_seeds=3, spread=4.0, uneven=4.0),
     ],
 )
 def test_equal_arms_are_seldom_put_in_order(case: Case) -> None:
     """A slice of `tests/bench/bench_coverage.py`; over problems alone the first would be put in order by 70 %."""
-    found = simulate(case, 250, seed=5)
+    found = simulate(case, 150, seed=5)
     assert found.false_order <= 0.10
-    assert 0.90 <= found.cover <= 0.995
+    assert found.cover >= 0.90
     assert found.problems_false_order > 2 * found.false_order
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from harness.errors import CorruptArtifact, LeaseLost, StoreError
 from harness.events import EventLog, Metrics, Started, read_events
 from harness.store.identity import SHORT, fingerprint
+from harness.store.in_use import in_use, used_by_others
 from harness.store.lease import Lease
 from harness.store.record import EVENTS, RECORD, RESUME, RUN, SCHEMA, Record
 from harness.store.store import Building, Snapshot, Store
@@ -337,7 +340,76 @@ def test_a_damaged_record_is_told_not_taken_for_missing(store: Store) -> None:
     record = put(store, "a")
     (store.directory("encode", record.fingerprint) / RECORD).write_text("{")
     for ask in (store.record, Snapshot(store).record):
-        with pytest.raises(StoreError, match="delete that folder and run again"):
+        with pytest.raises(StoreError, match=r"delete .* and run its recipe again"):
             ask("encode", record.fingerprint)
     shutil.rmtree(store.directory("encode", record.fingerprint))
     assert store.record("encode", record.fingerprint) is None
+
+
+def test_one_damaged_record_hides_no_other(store: Store) -> None:
+    whole, damaged = put(store, "a"), put(store, "b")
+    folder = store.directory("encode", damaged.fingerprint)
+    (folder / RECORD).unlink()
+    (folder / RECORD).mkdir()
+    assert list(store.records()) == [whole]
+    [error] = [found for found in store.survey() if isinstance(found, StoreError)]
+    assert str(folder) in error.one_line()
+    assert store.find(whole.fingerprint) == whole
+    with pytest.raises(StoreError, match=str(folder)):
+        store.find(f"encode/{damaged.fingerprint[:SHORT]}")
+
+
+@pytest.mark.parametrize("content", [None, "", '{"label": "a', "[]", '{"seconds": "long"}', "[" * 100_000])
+def test_damaged_facts_of_a_run_are_told(store: Store, content: str | None) -> None:
+    record = put(store, "a")
+    path = store.directory("encode", record.fingerprint) / RUN
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(StoreError, match=rf"{path} is not: .*; delete {path.parent} and run its recipe again"):
+        store.run_facts(record)
+
+
+def test_a_fact_that_a_run_lacks_is_told(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"run\.json is not: it lacks 'label'"):
+        store.run_facts(put(store, "a"))["label"]
+
+
+def test_what_stands_in_a_stages_place_is_replaced(store: Store) -> None:
+    record = put(store, "a")
+    folder = store.directory("encode", record.fingerprint)
+    shutil.rmtree(folder)
+    folder.write_text("a file")
+    put(store, "a")
+    store.verify(record)
+    shutil.rmtree(folder)
+    folder.symlink_to(folder)
+    with store.build("encode", record.fingerprint, resumable=False) as building:
+        assert building is not None
+        publish(building, record.identity)
+    assert folder.is_dir()
+
+
+def test_what_a_command_at_work_reads_is_known_to_others(store: Store) -> None:
+    with in_use(store.root, ["a", "b"]), in_use(store.root, ["c"]):
+        with used_by_others(store.root) as used:
+            assert used == {"a", "b", "c"}
+        assert list(store.records()) == []
+    with used_by_others(store.root) as used:
+        assert not used
+    assert not list((store.root / "in_use").iterdir())
+
+
+def test_a_killed_command_reads_nothing_any_more(store: Store) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from harness.store.in_use import in_use
+with in_use(Path({str(store.root)!r}), ["a"]):
+    os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert list((store.root / "in_use").iterdir())
+    with used_by_others(store.root) as used:
+        assert not used
+    assert not list((store.root / "in_use").iterdir())

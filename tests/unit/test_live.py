@@ -1,0 +1,106 @@
+"""The live view only shows: a file it follows may be replaced or damaged, and whatever fails in it ends no run."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from harness.cli import live
+from harness.cli.live import LiveView
+from harness.events import EventLog, Metrics, Progress, Started
+from harness.execution.executor import Outcome, Task
+from harness.plan.cost import Estimate
+from harness.store.record import EVENTS
+from harness.store.store import Store
+
+KEY = "ab" * 32
+
+
+@pytest.fixture
+def task(store: Store) -> Task:
+    return Task(
+        kind="base", module="", fingerprint=KEY, identity={}, inputs={}, store=str(store.root), label="base of tests"
+    )
+
+
+@pytest.fixture
+def view(store: Store, monkeypatch: pytest.MonkeyPatch) -> LiveView:
+    monkeypatch.setattr(live, "PLAIN_LINE_SECONDS", 0.0)
+    return LiveView(store, Estimate(costs=(), seconds=0.0, speed_basis="assumed"))
+
+
+@pytest.fixture
+def events(store: Store) -> Path:
+    folder = store.partial("base", KEY)
+    folder.mkdir(parents=True)
+    return folder / EVENTS
+
+
+def progress(done: int) -> Progress:
+    return Progress(done=done, total=9, unit="steps")
+
+
+def test_a_resumed_training_is_shown_on(
+    view: LiveView, task: Task, events: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = EventLog(events)
+    log.emit(Started())
+    log.emit(progress(7))
+    with view:
+        view.started(task)
+        view.tick()
+        assert "base of tests: 7/9 steps" in capsys.readouterr().err
+        log.forget_steps_after(3)
+        log.emit(Started(attempt=2))
+        for number in range(4, 9):
+            log.emit(Metrics(step=number, values={"loss": 0.25}))
+        log.emit(progress(8))
+        view.tick()
+        assert capsys.readouterr().err == "  base of tests: 8/9 steps  loss 0.250\n"
+    log.close()
+
+
+def test_damaged_events_are_said_once_and_the_run_goes_on(
+    view: LiveView, task: Task, events: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events.write_text("no event\n")
+    with view:
+        view.started(task)
+        for _ in range(3):
+            view.tick()
+        view.finished(Outcome(task=task, status="done"))
+    told = capsys.readouterr().err
+    assert told.count("progress is not shown") == 1
+    assert str(events.parent) in told
+    assert "[1/0] base of tests" in told
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), ValueError("a fault of ours")])
+def test_a_view_that_fails_ends_no_run(
+    view: LiveView, task: Task, events: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def fail(text: str, **style: object) -> None:
+        said.append(text)
+        raise error
+
+    monkeypatch.setattr(view._console, "print", fail)
+    with view:
+        view.started(task)
+        view.tick()
+        view.finished(Outcome(task=task, status="done"))
+    assert said[0].startswith("running")
+    assert said[1:] == [f"the run goes on and is no longer shown: {type(error).__name__}: {error}"]
+
+
+def test_waiting_for_another_command_is_said_once(
+    view: LiveView, task: Task, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with view:
+        for _ in range(2):
+            view.started(task)
+            view.finished(Outcome(task=task, status="busy"))
+    assert capsys.readouterr().err.count("waiting for base of tests, which another command is computing") == 1
