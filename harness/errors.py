@@ -23,10 +23,10 @@ LONGEST_REASON = 400
 
 def reason_of(error: BaseException) -> str:
     """What an exception of a library says, on one line: all its lines, since the reason often stands in the second."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = " ".join(line for line in lines if line) or type(error).__name__
-    if isinstance(error, KeyError):  # which says its key and nothing else
-        told = f"there is no {told}"
+    said = error.args[0] if isinstance(error, KeyError) and error.args else error
+    told = " ".join(line.strip() for line in str(said).splitlines() if line.strip()) or type(error).__name__
+    if isinstance(error, KeyError) and " " not in told:  # its key and nothing else
+        told = f"there is no {told!r}"
     return told if len(told) <= LONGEST_REASON else told[: LONGEST_REASON - 3] + "..."
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from harness.engines.base import Request
 from harness.engines.literal_text import LiteralText
 from harness.engines.templates import render, require_reproducible
-from harness.errors import DataError, RecipeError
+from harness.errors import DataError, RecipeError, reason_of
 
 Format = Literal["raw", "chat"]
 
@@ -46,7 +46,7 @@ class PromptReader:
 
     Raises:
         RecipeError: "chat" is asked of a model without a chat template, or the tokenizer is not a fast one.
-        DataError: the template draws at random.
+        DataError: the template draws at random, see `templates.require_reproducible`.
     """
 
     def __init__(self, tokenizer: Any, *, prompt_format: Format, context: int) -> None:
@@ -63,7 +63,7 @@ class PromptReader:
                 "convert it to a tokenizer.json",
             )
         if prompt_format == "chat":
-            require_reproducible(tokenizer.chat_template)
+            require_reproducible(_template(tokenizer))
         self._tokenizer = tokenizer
         self._literal = LiteralText(
             tokenizer.backend_tokenizer,
@@ -129,6 +129,18 @@ class PromptReader:
 
     def _encode(self, text: str) -> list[int]:
         return self._literal.encode([text])[0]
+
+
+def _template(tokenizer: Any) -> str:
+    """The chat template that transformers takes where a tokenizer has several.
+
+    Raises:
+        DataError: none of them is the default.
+    """
+    try:
+        return str(tokenizer.get_chat_template())
+    except ValueError as error:
+        raise DataError("one chat template must be the default", reason_of(error), "use raw prompts") from None
 
 
 def _added_before(tokenizer: Any) -> list[int]:

@@ -1,51 +1,73 @@
-"""Chat templates from outside, rendered alike on every day: without clock and chance, and within a bounded time."""
+"""Chat templates from outside, rendered alike on every day, without clock and chance, in bounded time and memory."""
 
 from __future__ import annotations
 
+import re
+import resource
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from harness.errors import DataError
+from harness.errors import DataError, reason_of
 
 # What a template that asks for the day is told: that which Llama 3.1's template takes where it has no clock.
 TODAY = datetime(2024, 7, 26)
 MOST_SECONDS = 2.0  # of the processor, for one conversation; templates take less than a millisecond
+MOST_MEMORY = 1 << 30  # bytes beyond what the process holds already
 CHANCE = frozenset({"random", "lipsum"})
 CLOCK = "strftime_now"
+_MEMORY_IN_USE = Path("/proc/self/statm")  # of Linux; its first number counts pages of the address space
+# Objects that a template prints instead of a text of theirs: where they lie differs from run to run.
+_ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}>")
 
 
 def require_reproducible(template: str) -> None:
     """That a template gives the same text for the same conversation.
 
     Raises:
-        DataError: it draws at random, or is no template.
+        DataError: it draws at random, may compute without end, or is no template.
     """
+    from jinja2 import nodes
+
     found = sorted(_names(template) & CHANCE)
     if found:
         raise DataError("a chat template must not draw at random", f"it uses `{found[0]}`", "use `text: raw`")
+    if _parsed(template).find(nodes.Pow) is not None:  # one power may take hours, and no signal ends it
+        raise DataError("a chat template must not compute powers", "it uses `**`", "use `text: raw`")
 
 
-def reads_clock(template: str) -> bool:
-    """Whether a template asks for the day, and so is told `TODAY`."""
-    return CLOCK in _names(template)
+def chat_day(template: str) -> dict[str, str]:
+    """For a record: `chat_day`, the day that a template is told, where it asks for one."""
+    return {"chat_day": TODAY.date().isoformat()} if CLOCK in template else {}
 
 
 def _names(template: str) -> set[str]:
-    """Names and filters that a template uses."""
-    from jinja2 import Environment, TemplateError, nodes
+    """Names and filters that a template uses, those that it hands to other filters by name too."""
+    from jinja2 import nodes
 
-    try:
-        # the extensions and tags that transformers knows; nothing is rendered
-        environment = Environment(extensions=["jinja2.ext.loopcontrols", _generation_tag()])
-        tree = environment.parse(template)
-    except (TemplateError, RecursionError) as error:
-        raise DataError("a chat template must be one", f"it says: {error}", "use `text: raw`") from None
+    tree = _parsed(template)
     named: Iterator[Any] = tree.find_all((nodes.Name, nodes.Filter))
-    return {node.name for node in named}
+    filters: Iterator[Any] = tree.find_all(nodes.Filter)
+    handed = {argument.value for node in filters for argument in node.args if isinstance(argument, nodes.Const)}
+    return {node.name for node in named} | {value for value in handed if isinstance(value, str)}
+
+
+def _parsed(template: str) -> Any:
+    """A template's tree; nothing is rendered.
+
+    Raises:
+        DataError: it is no template.
+    """
+    from jinja2 import Environment, TemplateError
+
+    try:  # with the extensions and tags that transformers knows
+        return Environment(extensions=["jinja2.ext.loopcontrols", _generation_tag()]).parse(template)
+    except (TemplateError, RecursionError) as error:
+        raise DataError("a chat template must be one", f"it says: {reason_of(error)}", "use `text: raw`") from None
 
 
 def _generation_tag() -> Any:
@@ -70,7 +92,7 @@ def render(tokenizer: Any, conversation: Sequence[Mapping[str, str]], *, asks: b
         asks: whether it ends with the beginning of an answer.
 
     Raises:
-        DataError: the template fails or takes too long.
+        DataError: the template fails, takes too long or too much memory, or prints where an object lies.
     """
     from jinja2 import TemplateError
 
@@ -80,13 +102,20 @@ def render(tokenizer: Any, conversation: Sequence[Mapping[str, str]], *, asks: b
                 list(conversation), tokenize=False, add_generation_prompt=asks, **{CLOCK: TODAY.strftime}
             )
     except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError, MemoryError) as error:
-        raise DataError("a chat template must render", f"it says: {error}", "use `text: raw`") from None
+        raise DataError("a chat template must render", f"it says: {reason_of(error)}", "use `text: raw`") from None
+    address = _ADDRESS.search(str(text))
+    if address and not any(address[0] in one["content"] for one in conversation):
+        value = f"it prints an object's place in memory ({address[0]})"
+        raise DataError("a chat template must render alike in every run", value, "use `text: raw`")
     return str(text)
 
 
 @contextmanager
 def _bounded() -> Iterator[None]:
-    """End what takes over `MOST_SECONDS`. Only a process's main thread can be ended so, and stages run in it."""
+    """End what takes over `MOST_SECONDS` or `MOST_MEMORY`; too little memory raises MemoryError.
+
+    Only a process's main thread can be ended so, and stages run in it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -98,8 +127,14 @@ def _bounded() -> Iterator[None]:
 
     before = signal.signal(signal.SIGVTALRM, end)
     signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     try:
+        if _MEMORY_IN_USE.exists():
+            held = int(_MEMORY_IN_USE.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+            allowed = (limit for limit in (held + MOST_MEMORY, soft, hard) if limit != resource.RLIM_INFINITY)
+            resource.setrlimit(resource.RLIMIT_AS, (min(allowed), hard))
         yield
     finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
         signal.signal(signal.SIGVTALRM, before)

@@ -197,9 +197,14 @@ class Runner:
         return record is not None and self._store.has_payload(record)
 
     def _can_repair(self, key: str, culprit: str) -> bool:
-        """Whether a damaged input can be made again: a state that a fork goes on from is of another recipe."""
-        stage = self._known[culprit.rpartition("/")[2]]
-        return self._repairs.get(key, 0) < MOST_REPAIRS and len(stage.inputs) == len(stage.identity["inputs"])
+        """Whether a damaged input can be made again: a state that a fork goes on from is of another recipe, and what a
+        stage says of other files than its inputs' is no stage's."""
+        stage = self._known.get(culprit.rpartition("/")[2])
+        return (
+            stage is not None
+            and self._repairs.get(key, 0) < MOST_REPAIRS
+            and len(stage.inputs) == len(stage.identity["inputs"])
+        )
 
     def _recompute(self, fingerprint: str) -> None:
         """Put a finished stage whose bytes went bad back to work, with whatever it needs."""

@@ -35,11 +35,15 @@ class ChatTemplate:
         """The template of a published folder: its own file, or a key of `tokenizer_config.json`; None without one.
 
         Raises:
-            DataError: the configuration is no JSON mapping.
+            DataError: the configuration is no JSON mapping, or the template no UTF-8.
         """
         settings = _settings(folder / "tokenizer_config.json")
         own = folder / "chat_template.jinja"
-        template = own.read_text(encoding="utf-8") if own.is_file() else _default(settings.get("chat_template"))
+        try:
+            template = own.read_text(encoding="utf-8") if own.is_file() else _default(settings.get("chat_template"))
+        except UnicodeDecodeError as error:
+            value = f"{own.name} is not ({reason_of(error)})"
+            raise DataError("a chat template must be UTF-8", value, "fetch it again") from None
         return None if template is None else cls(template=template, tokens=_tokens(settings))
 
     @classmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from harness.engines.templates import TODAY, reads_clock, require_reproducible
+from harness.engines.templates import chat_day, require_reproducible
 from harness.errors import DataError, HarnessError, reason_of
 from harness.imports.chat import ChatTemplate
-from harness.models.reward_model import DESCRIPTION_FILE, HEAD_FILE, RewardModel
-from harness.models.sources import NOT_LOADED
-from harness.plan.model_sources import read_configuration, weight_files
+from harness.models.folder import tensors_of
+from harness.models.reward_model import DESCRIPTION_FILE, HEAD_FILE, SCORE, RewardModel
+from harness.models.sources import NOT_LOADED, load_causal_model
+from harness.plan.model_sources import read_configuration
 
-SCORE = "score.weight"
 CLASSIFIER, BIAS = "ForSequenceClassification", "score.bias"
 
 
@@ -43,11 +44,16 @@ def convert_checkpoint(folder: Path, *, model: Path, tokenizer: Path, chat: Path
     Raises:
         DataError: the folder holds no such reward model, or its parts do not fit each other.
     """
-    configuration = _configuration(folder)
     dtype = torch.float32  # what `RewardModel.save` writes
-    if not (folder / HEAD_FILE).is_file():
-        dtype = _as_own_form(folder, configuration)
     try:
+        configuration = _configuration(folder)
+        tensors = tensors_of(folder)
+        if not (folder / HEAD_FILE).is_file():
+            dtype = _as_own_form(folder, configuration, tensors)
+        elif SCORE in tensors:
+            value = f"it holds {HEAD_FILE} and `{SCORE}`"
+            raise DataError("a checkpoint must have one head", value, "remove the one that is not meant")
+        load_causal_model(folder, weights=False)  # before memory is taken for what its configuration says
         reward_model = RewardModel.load(folder, dtype=dtype)
     except HarnessError as error:
         raise DataError(error.rule, error.value.replace(str(folder), "it"), error.remedy) from None
@@ -76,7 +82,7 @@ def convert_checkpoint(folder: Path, *, model: Path, tokenizer: Path, chat: Path
         "layer_parameters": layers - rows * text.hidden_size,
         "precision": str(reward_model.backbone.dtype).removeprefix("torch."),
         "chat": template is not None,
-        **({"chat_day": TODAY.date().isoformat()} if template is not None and reads_clock(template.template) else {}),
+        **(chat_day(template.template) if template is not None else {}),
     }
 
 
@@ -90,7 +96,7 @@ def _configuration(folder: Path) -> dict[str, Any]:
     return configuration
 
 
-def _as_own_form(folder: Path, configuration: dict[str, Any]) -> torch.dtype:
+def _as_own_form(folder: Path, configuration: dict[str, Any], tensors: Mapping[str, Path]) -> torch.dtype:
     """Make a classifier's folder one that `RewardModel.load` reads: its score layer becomes the head file.
 
     Returns:
@@ -100,7 +106,7 @@ def _as_own_form(folder: Path, configuration: dict[str, Any]) -> torch.dtype:
     if not (isinstance(kinds, list) and kinds and str(kinds[0]).endswith(CLASSIFIER)):
         value = f"`architectures` is {kinds!r}"
         raise DataError(f"a checkpoint must be a {CLASSIFIER} or our own", value, "use a reward model")
-    weight = _score_weight(folder)
+    weight = _score_weight(tensors)
     if weight.ndim != 2 or weight.shape[0] != 1:
         raise DataError("a reward model must have one label", f"`{SCORE}` is {tuple(weight.shape)}", "use another")
     save_file({"weight": weight.to(torch.float32).contiguous()}, folder / HEAD_FILE)
@@ -110,21 +116,14 @@ def _as_own_form(folder: Path, configuration: dict[str, Any]) -> torch.dtype:
     return weight.dtype
 
 
-def _score_weight(folder: Path) -> torch.Tensor:
-    found: torch.Tensor | None = None
-    for path in (folder / name for name in weight_files(folder)):
-        try:
-            with safe_open(path, framework="pt") as file:
-                names = set(file.keys())
-                if BIAS in names:
-                    raise DataError("a score layer must have no bias", f"there is a `{BIAS}`", "use another checkpoint")
-                if SCORE in names:
-                    found = file.get_tensor(SCORE)
-        except (SafetensorError, OSError) as error:
-            raise DataError("weights must be whole safetensors", f"{path.name}: {error}", "fetch it again") from None
-    if found is None:
+def _score_weight(tensors: Mapping[str, Path]) -> torch.Tensor:
+    if BIAS in tensors:
+        raise DataError("a score layer must have no bias", f"there is a `{BIAS}`", "use another checkpoint")
+    if SCORE not in tensors:
         raise DataError(f"a checkpoint must hold `{SCORE}`", "it does not", "use a reward model of transformers")
-    return found
+    with safe_open(tensors[SCORE], framework="pt") as file:
+        weight: torch.Tensor = file.get_tensor(SCORE)
+    return weight
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:

@@ -11,13 +11,15 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
 from harness.errors import DataError, HarnessError, RecipeError, reason_of
+from harness.plan.files import column_bytes, is_of
 from harness.plan.model_sources import weight_files
-from harness.plan.text_files import parse_json
+from harness.plan.text_files import MOST_TIMES, MOST_UNPACKED, most_unpacked, parse_json
 from harness.store.identity import file_digest, fingerprint
 
 # Bounds that only a mistake or an attack passes: a small archive may unpack to more than any disk holds.
@@ -26,6 +28,7 @@ MOST_LINE = 64 << 20
 MOST_ROWS = 20_000_000
 MOST_JSON = 128 << 20  # a checkpoint's tokenizer or configuration
 BATCH_ROWS = 1_000
+LEAST_VALUE = 32  # bytes that a line or value counts for at least: many empty ones take memory and time as well
 
 TABLES = (".jsonl", ".jsonl.gz", ".parquet")
 FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -92,9 +95,13 @@ def content_digest(kind: str, path: Path) -> str:
     """SHA-256 of a file's bytes; of a checkpoint, of the names and digests of the files that are read.
 
     Raises:
-        RecipeError: as `content_files`.
+        RecipeError: as `content_files`, or a file cannot be read.
     """
-    digests = {name: file_digest(file) for name, file in content_files(kind, path).items()}
+    try:
+        digests = {name: file_digest(file) for name, file in content_files(kind, path).items()}
+    except OSError as error:
+        value = f"it is not ({error.strerror or reason_of(error)})"
+        raise _wrong("what is imported must be readable", value, "correct it", path) from None
     return fingerprint(digests) if kind == "checkpoint" else next(iter(digests.values()))
 
 
@@ -134,29 +141,40 @@ def read_rows(path: Path, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _json_lines(path: Path, columns: Set[str]) -> Iterator[tuple[str, Any]]:
     with path.open("rb") as file:
-        yield from _lines(file)
+        yield from _lines(file, MOST_BYTES)
 
 
 def _packed_json_lines(path: Path, columns: Set[str]) -> Iterator[tuple[str, Any]]:
     try:
         with gzip.open(path, "rb") as file:
-            yield from _lines(file)
+            yield from _lines(file, _most_unpacked(path))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError("a .gz file must be whole", f"it is not ({error})", "fetch it again") from None
+        raise DataError("a .gz file must be whole", f"it is not ({reason_of(error)})", "fetch it again") from None
 
 
-def _lines(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[str, Any]]:
+def _most_unpacked(path: Path) -> int:
+    return min(MOST_BYTES, most_unpacked(path))
+
+
+def _unpacks_to_more(most: int, place: str = "") -> DataError:
+    return DataError(
+        f"a file may unpack to {most:,} bytes ({MOST_UNPACKED >> 20} MiB or {MOST_TIMES} times its size)",
+        "it holds more",
+        "look at what it holds; if all is well, store it unpacked or in parts",
+        place,
+    )
+
+
+def _lines(file: IO[bytes] | gzip.GzipFile, most: int) -> Iterator[tuple[str, Any]]:
     number = size = 0
     while line := file.readline(MOST_LINE + 1):
         number += 1
-        size += len(line)
+        size += max(len(line), LEAST_VALUE)
         place = f"line {number:,}"
         if len(line) > MOST_LINE:
             raise DataError(f"a line may hold {MOST_LINE:,} bytes", "it is longer", "split the file", place)
-        if size > MOST_BYTES:
-            raise DataError(f"a file may unpack to {MOST_BYTES:,} bytes", "it is larger", "split it", place)
-        if number > MOST_ROWS:  # of empty lines a small file may hold more than anybody waits for
-            raise DataError(f"a file may hold {MOST_ROWS:,} lines", "it holds more", "split it", place)
+        if size > most:
+            raise _unpacks_to_more(most, place)
         if line.strip():
             try:
                 row = parse_json(line.decode("utf-8-sig" if number == 1 else "utf-8"))
@@ -167,44 +185,69 @@ def _lines(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[str, Any]]:
 
 
 def _parquet(path: Path, columns: Set[str]) -> Iterator[tuple[str, Any]]:
-    """Rows of a Parquet file: the named columns alone, so that nothing else in it can be damaged or large.
-
-    Texts stay dictionaries while they are read: in a small file one long text may stand in every row.
-    """
+    """Rows of a Parquet file: the named columns alone, so that nothing else in it can be damaged or large."""
     import pyarrow
     import pyarrow.parquet
 
     number = size = 0
+    most = _most_unpacked(path)
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
             _check_columns(names)
-            texts = [field.name for field in file.schema_arrow if pyarrow.types.is_string(field.type)]
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[name for name in names if name in columns]):
-                size += _unpacked(batch)
-                if size > MOST_BYTES:
-                    raise DataError(f"a file may unpack to {MOST_BYTES:,} bytes", "it is larger", "split it")
-                for at in range(batch.num_rows):
-                    number += 1
-                    yield f"row {number:,}", _parquet_row(batch, at, f"row {number:,}")
-    except (pyarrow.ArrowException, OSError) as error:
+            wanted = [name for name in names if name in columns]
+            groups = (file.metadata.row_group(at) for at in range(file.metadata.num_row_groups))
+            if sum(column_bytes(group, wanted) for group in groups) > most:
+                raise _unpacks_to_more(most)
+        for batch in _batches(path, wanted):
+            size += sum(_unpacked(column) for column in batch.columns)
+            if size > most:
+                raise _unpacks_to_more(most)
+            for at in range(batch.num_rows):
+                number += 1
+                yield f"row {number:,}", _parquet_row(batch, at, f"row {number:,}")
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError("a .parquet file must be whole", f"it is not ({reason_of(error)})", "fetch it again") from None
 
 
-def _unpacked(batch: Any) -> int:
-    """Bytes of a batch once its dictionaries are texts."""
+def _batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    """Record batches, in which texts stay dictionaries: in a small file one long text may stand in every row.
+
+    Texts in lists whose dictionary was full cannot be read so; they come row by row.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as plain:
+        leaves = (plain.schema.column(at) for at in range(len(plain.schema)))
+        texts = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING" and is_of(leaf.path, columns)]
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as packed:
+            for group in range(plain.num_row_groups):
+                read = 0
+                try:
+                    for batch in packed.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=columns):
+                        read += batch.num_rows
+                        yield batch
+                except pyarrow.ArrowNotImplementedError:
+                    rows = plain.iter_batches(batch_size=1, row_groups=[group], columns=columns)
+                    yield from islice(rows, read, None)
+
+
+def _unpacked(column: Any) -> int:
+    """Bytes of an Arrow array once its dictionaries are texts; every value counts for `LEAST_VALUE` at least."""
     import pyarrow
     import pyarrow.compute
 
-    size = 0
-    for column in batch.columns:
-        if pyarrow.types.is_dictionary(column.type):
-            lengths = pyarrow.compute.binary_length(column.dictionary.cast(pyarrow.binary()))
-            size += pyarrow.compute.sum(lengths.take(column.indices)).as_py() or 0
-        else:
-            size += column.nbytes
-    return size
+    kind = column.type
+    size = len(column) * LEAST_VALUE
+    if pyarrow.types.is_struct(kind):
+        return size + sum(_unpacked(part) for part in column.flatten())
+    if pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
+        return size + _unpacked(column.flatten())
+    if pyarrow.types.is_dictionary(kind):
+        lengths = pyarrow.compute.binary_length(column.dictionary.cast(pyarrow.binary()))
+        return size + (pyarrow.compute.sum(lengths.take(column.indices)).as_py() or 0)
+    return max(size, int(column.nbytes))
 
 
 def _parquet_row(batch: Any, at: int, place: str) -> dict[str, Any]:
@@ -231,9 +274,13 @@ def _csv(path: Path, columns: Set[str]) -> Iterator[tuple[str, Any]]:
             reader = csv.DictReader(file, strict=True)
             _check_columns(reader.fieldnames or ())
             for row in reader:
-                yield f"line {reader.line_num:,}", {key: row[key] for key in row if key in columns}
+                place = f"line {reader.line_num:,}"
+                if None in row:  # where values without a column stand
+                    value = f"it has {len(row[None]):,} more"
+                    raise DataError("a line must have a value a column", value, "quote its commas", place)
+                yield place, {key: row[key] for key in row if key in columns}
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError("a .csv file must be CSV in UTF-8", f"it is not ({error})", "convert it") from None
+        raise DataError("a .csv file must be CSV in UTF-8", f"it is not ({reason_of(error)})", "convert it") from None
 
 
 _READERS = {"jsonl": _json_lines, "jsonl.gz": _packed_json_lines, "parquet": _parquet, "csv": _csv}

@@ -1,6 +1,6 @@
 """Whether a model can be where a source says it is, seen before anything heavy is loaded.
 
-Reads names and JSON only: no torch, no network, no code of the model.
+Reads names, JSON and the heads of safetensors files only: no torch, no network, no code of the model.
 """
 
 from __future__ import annotations
@@ -11,12 +11,18 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.errors import MissingRequirement
+from safetensors import SafetensorError, safe_open
+
+from harness.errors import CorruptArtifact, MissingRequirement, reason_of
 from harness.plan.model_sources import model_files, read_configuration, weight_files
 from harness.store.identity import file_digest
 
 SOURCE_FILE = "source.json"
 """Written last by whatever makes a model's folder: what it was made from, and what was found."""
+
+# Buffers that older versions of transformers saved among the weights, and newer ones make anew.
+BUFFERS = re.compile(r"rotary_emb\.inv_freq$|(attn|attention)\.(masked_)?bias$|position_ids$")
+FLOATS = ("F64", "F32", "F16", "BF16")  # as safetensors calls them
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-][\w.-]*")
 
@@ -45,6 +51,38 @@ def require_model(source: str) -> None:
 def _require_files(folder: Path) -> None:
     read_configuration(folder)
     weight_files(folder)
+
+
+def tensors_of(folder: Path) -> dict[str, Path]:
+    """Name of each of a model's tensors -> the file that holds it.
+
+    Raises:
+        MissingRequirement: as `weight_files`.
+        CorruptArtifact: a file is not whole, two hold a tensor of one name (it depends on the reader which counts), or
+            one is quantised: without its scales it would be read as other numbers.
+    """
+    found: dict[str, Path] = {}
+    for path in (folder / name for name in weight_files(folder)):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CorruptArtifact(
+                "a model's weights must be whole safetensors", f"{path} is not: {reason_of(error)}", "fetch it again"
+            ) from None
+        for name, kind in types.items():
+            if kind not in FLOATS and not BUFFERS.search(name):
+                raise CorruptArtifact(
+                    "weights must be floating-point numbers of 16 bits or more",
+                    f"{name} of {path} is {kind}",
+                    "convert the model to one that is not quantised",
+                )
+            if name in found:
+                raise CorruptArtifact(
+                    "a weight must stand once", f"{found[name]} and {path.name} hold {name}", "fetch the model again"
+                )
+            found[name] = path
+    return found
 
 
 def is_complete(folder: Path, facts: Mapping[str, str]) -> bool:

@@ -16,10 +16,10 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from harness.errors import CorruptArtifact, MissingRequirement
+from harness.errors import CorruptArtifact, MissingRequirement, reason_of
 from harness.models.folder import SOURCE_FILE, is_complete
 from harness.models.perplexity import MOST_PERPLEXITY, fixed_text, perplexity
-from harness.models.sources import load_causal_model, load_tokenizer
+from harness.models.sources import NOT_LOADED, load_causal_model, load_tokenizer, make_savable
 
 
 def convert_gguf(gguf: Path, folder: Path, *, most_perplexity: float = MOST_PERPLEXITY) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def convert_gguf(gguf: Path, folder: Path, *, most_perplexity: float = MOST_PERP
         CorruptArtifact: what was written does not speak, or reads text otherwise than the GGUF file's tokenizer.
     """
     if not gguf.is_file():
-        raise MissingRequirement("a GGUF model must be a file", f"{gguf} is none", "mend the path")
+        raise MissingRequirement("a GGUF model must be a file", f"{gguf} is none", "correct the path")
     digest = _sha256(gguf)
     if is_complete(folder, {"gguf_sha256": digest}):
         facts: dict[str, Any] = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
@@ -66,13 +66,15 @@ def _write(gguf: Path, folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, struct.error) as error:
+        rebuilt = _without_quantization(loaded)
+        make_savable(rebuilt, gguf)
+    except (*NOT_LOADED, struct.error) as error:
         raise MissingRequirement(
             "a GGUF file must hold a model that transformers reads",
-            f"{gguf} cannot be read: {type(error).__name__}: {error}",
+            f"{gguf} cannot be read: {type(error).__name__}: {reason_of(error)}",
             "fetch the file again, or use the model's safetensors weights",
         ) from error
-    _without_quantization(loaded).save_pretrained(folder)
+    rebuilt.save_pretrained(folder)
     tokenizer.model_max_length = loaded.config.get_text_config().max_position_embeddings
     tokenizer.save_pretrained(folder)
     return tokenizer

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever client it uses
 
 from harness.errors import MissingRequirement, reason_of
-from harness.plan.model_sources import CONFIGURATION, FILES
+from harness.plan.model_sources import CONFIGURATION, FILES, TOKENIZER, model_files
 from harness.recipe.lock import is_commit
 
 # The library lets errors of the network through as its HTTP client raises them.
@@ -34,13 +34,24 @@ def resolve_revision(model: str, revision: str) -> str:
 
 
 def require_hub_model(model: str, commit: str) -> None:
-    """That a model's files at a commit are in the hub's cache, or the hub has them.
+    """That a model's files at a commit are all in the hub's cache, or the hub has them.
 
     Raises:
         MissingRequirement: the hub does not answer, or knows no such model or commit.
     """
-    if not isinstance(try_to_load_from_cache(model, CONFIGURATION, revision=commit), str):
+    if not _is_cached(model, commit):
         resolve_revision(model, commit)
+
+
+def _is_cached(model: str, commit: str) -> bool:
+    found = try_to_load_from_cache(model, CONFIGURATION, revision=commit)
+    if not isinstance(found, str):
+        return False
+    try:
+        names = {path.name for path in model_files(Path(found).parent)}
+    except MissingRequirement:  # a fetch that was broken off
+        return False
+    return TOKENIZER in names
 
 
 def fetch_hub_model(model: str, revision: str) -> Path:
@@ -59,5 +70,6 @@ def _unanswered(model: str, revision: str, error: Exception) -> MissingRequireme
     return MissingRequirement(
         f"the hub must have {model} at {revision}",
         f"it says: {reason_of(error)}",
-        "check name, revision, network and HF_TOKEN, or use `source: folder` or `source: packaged`",
+        "check name, revision, network and HF_TOKEN, let HF_HOME be a cache that holds it, or use `source: folder` or "
+        "`source: packaged`",
     )

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
 from transformers import PreTrainedModel
 
-from harness.errors import CorruptArtifact, RecipeError
+from harness.errors import CorruptArtifact, RecipeError, reason_of
 from harness.models.attention import (
     attention_arguments,
     attention_of_rows,
@@ -27,15 +27,18 @@ from harness.models.attention import (
     require_attention,
     suits_flex_attention,
 )
+from harness.models.folder import tensors_of
 from harness.models.losses import LmNormalization, lm_cross_entropy_sum
 from harness.models.packing import Batch
-from harness.models.sources import load_causal_model, without_dropout
+from harness.models.sources import load_causal_model, require_tokenizer, without_dropout
 from harness.models.spread import assign, is_main, wait_for_all, whole, whole_weights
 from harness.plan.model_sources import FAMILIES, shape_of
 
 Precision = Literal["fp32", "bf16"]
 
 HEAD_FILE = "reward_head.safetensors"
+SCORE = "score.weight"
+"""The head of a sequence classifier of transformers, among its weights."""
 DESCRIPTION_FILE = "reward_model.json"
 DEFAULT_HEAD_SPREAD = 0.02
 """Standard deviation of a new head where the configuration names no `initializer_range`."""
@@ -165,9 +168,9 @@ class RewardModel(nn.Module):
         try:
             has_head = bool(json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))["has_head"])
             weight = load_file(directory / HEAD_FILE)["weight"]
-        except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
             raise CorruptArtifact(
-                "a reward model's folder must hold its head", f"{directory} does not: {error}"
+                "a reward model's folder must hold its head", f"{directory} does not: {reason_of(error)}"
             ) from error
         if weight.shape != self.head.weight.shape:
             raise CorruptArtifact(
@@ -208,28 +211,36 @@ class RewardModel(nn.Module):
 def add_fresh_head(directory: Path, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """Put a head that knows nothing beside a model from elsewhere, so that `RewardModel.load` reads the folder.
 
-    Its weights are zero: whoever trains it draws them anew. That the model can be loaded, trained on packed rows and
-    saved is seen here, and not when a training ends.
+    Its weights are zero: whoever trains it draws them anew. That the model can be loaded, read text, be trained on
+    packed rows and saved is seen here, and not when a training ends.
 
     Returns:
         `parameters`: weights of the backbone, tied ones once; `model_type`; `shape` where it can be counted.
 
     Raises:
-        MissingRequirement: it cannot be loaded, or not be saved again.
-        CorruptArtifact: its weights are not those of its configuration.
+        MissingRequirement: it or its tokenizer cannot be loaded, or not be saved again.
+        CorruptArtifact: its weights are not those of its configuration, or there is a score layer among them.
         RecipeError: its attention or output layer cannot be reproduced on packed rows.
     """
     backbone = load_causal_model(directory, trust_remote_code=trust_remote_code, weights=False)
     _require_supported(backbone)
+    tensors = tensors_of(directory)
+    if SCORE in tensors:
+        raise CorruptArtifact(
+            "a model to train must be a language model",
+            f"{directory} has a score layer, which would be left out",
+            "`harness import checkpoint` scores with it; to train, use the model it was made from",
+        )
+    rows = backbone.get_input_embeddings().weight.shape[0]
+    require_tokenizer(directory, rows, trust_remote_code=trust_remote_code)
     configuration = backbone.config
     hidden_size = configuration.get_text_config().hidden_size
     save_file({"weight": torch.zeros(1, hidden_size)}, directory / HEAD_FILE)
     (directory / DESCRIPTION_FILE).write_text(json.dumps({"has_head": False}) + "\n", encoding="utf-8")
     count = 0
-    for path in sorted(directory.glob("*.safetensors")):
-        if path.name != HEAD_FILE:
-            with safe_open(path, framework="pt") as weights:
-                count += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    for path in set(tensors.values()):
+        with safe_open(path, framework="pt") as weights:
+            count += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
     known = configuration.model_type in FAMILIES
     shape = {"shape": shape_of(configuration.to_dict())} if known else {}
     return {"parameters": count, "model_type": configuration.model_type, **shape}

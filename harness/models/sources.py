@@ -30,7 +30,7 @@ from transformers import (
 
 from harness.errors import CorruptArtifact, MissingRequirement, RecipeError, reason_of
 from harness.models.attention import attention_to_load
-from harness.models.folder import require_model
+from harness.models.folder import BUFFERS, require_model, tensors_of
 
 Family = Literal["llama", "qwen2"]
 
@@ -44,11 +44,12 @@ NOT_LOADED = (
     AttributeError,
     ImportError,
     ArithmeticError,
+    AssertionError,
     RuntimeError,
     StrictDataclassError,
 )
-# Buffers that older versions saved, the score layer that a classifier has instead of a language-model head, and that.
-IGNORED_WEIGHTS = re.compile(r"rotary_emb\.inv_freq$|attn\.(masked_)?bias$|position_ids$|^score\.weight$|^lm_head\.")
+# The score layer that a classifier has instead of a language-model head, and that.
+HEADS = re.compile(r"^score\.weight$|^lm_head\.")
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -105,13 +106,16 @@ def load_causal_model(
         revision: hub commit; a folder has none.
         trust_remote_code: run code shipped with the model. Off unless the recipe says so.
         dtype: of the weights. Training keeps fp32 weights and lowers precision by autocast.
-        weights: False makes the model without their values, on the meta device: to see that it can be loaded.
+        weights: False makes the model without their values, on the meta device: to see that it can be loaded, whatever
+            sizes its configuration names.
 
     Raises:
         MissingRequirement: nothing can be loaded from there, or not as safetensors.
-        CorruptArtifact: a weight is missing, or a file is not whole.
+        CorruptArtifact: a weight is missing, stands twice or is one too many, or a file is not whole.
     """
     require_model(str(source))
+    if Path(source).is_dir():
+        tensors_of(Path(source))
     try:
         configuration = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -123,7 +127,7 @@ def load_causal_model(
             dtype=dtype,
             attn_implementation=attention_to_load(configuration),
             output_loading_info=True,
-            **({} if weights else {"device_map": {"": "meta"}}),
+            **({} if weights else {"device_map": {"": "meta"}, "ignore_mismatched_sizes": True}),
         )
     except SafetensorError as error:
         raise CorruptArtifact(
@@ -138,18 +142,24 @@ def load_causal_model(
             f"{source!s} lacks {len(missing)} of them, e.g. {missing[0]}",
             "fetch the model again",
         )
-    surplus = sorted(name for name in report["unexpected_keys"] if not IGNORED_WEIGHTS.search(name))
+    for name, held, wanted in sorted(report["mismatched_keys"]):
+        raise CorruptArtifact(
+            "a model's weights must have the sizes of its configuration",
+            f"{name} of {source!s} is {tuple(held)} instead of {tuple(wanted)}",
+            "correct config.json, or fetch the model again",
+        )
+    surplus = sorted(name for name in report["unexpected_keys"] if not (BUFFERS.search(name) or HEADS.search(name)))
     if surplus:  # the library would leave them out: adapters that were not merged, more layers than configured
         raise CorruptArtifact(
             "a model's weights must be those of its configuration",
             f"{source!s} has {len(surplus)} more, e.g. {surplus[0]}",
             "merge adapters into the weights, or correct config.json",
         )
-    _make_savable(model, source)
+    make_savable(model, source)
     return without_dropout(model)
 
 
-def _make_savable(model: PreTrainedModel, source: str | Path) -> None:
+def make_savable(model: PreTrainedModel, source: str | Path) -> None:
     """See now that the library will save this model, which it checks only when a training is over.
 
     Sampling values that contradict one another, as some models are published with, are dropped: nothing reads them.
@@ -159,7 +169,7 @@ def _make_savable(model: PreTrainedModel, source: str | Path) -> None:
     """
     try:
         model.generation_config.validate(strict=True)
-    except ValueError:
+    except NOT_LOADED:
         kept = {name: getattr(model.generation_config, name) for name in TOKEN_IDS}
         model.generation_config = GenerationConfig(**kept)
     with tempfile.TemporaryDirectory() as folder:
@@ -183,12 +193,40 @@ def load_tokenizer(source: str | Path, revision: str | None = None, *, trust_rem
     require_model(str(source))
     try:
         return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
-    except NOT_LOADED as error:
+    except Exception as error:  # besides what transformers raises, tokenizers raises plain Exception
         raise MissingRequirement(
             "a model that reads text needs its tokenizer",
             f"loading the one of {source!s} failed: {reason_of(error)}",
             "put the tokenizer's files beside the weights",
         ) from error
+
+
+def require_tokenizer(folder: Path, rows: int, *, trust_remote_code: bool = False) -> None:
+    """That a model's tokenizer can be loaded and saved, and gives ids that the model knows.
+
+    Args:
+        rows: of the model's embeddings.
+
+    Raises:
+        MissingRequirement: it cannot, or does not.
+    """
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if not 0 <= largest < rows:
+        raise MissingRequirement(
+            "a tokenizer must fit its model's embeddings",
+            f"that of {folder} has the id {largest} of {rows:,} rows",
+            "use the model's own, or give the embeddings rows for what was added",
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            tokenizer.save_pretrained(scratch)
+        except Exception as error:  # as in `load_tokenizer`
+            raise MissingRequirement(
+                "a model's tokenizer must be one that can be saved again",
+                f"that of {folder} cannot: {reason_of(error)}",
+                "correct its tokenizer_config.json",
+            ) from error
 
 
 def end_tokens(tokenizer: Any, *configurations: Any) -> set[int]:

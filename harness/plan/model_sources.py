@@ -28,8 +28,13 @@ FILES = ("*.safetensors", *BESIDE_WEIGHTS)
 
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 MOST_CONFIGURATION = 16 << 20  # bytes
-# What no model has: a configuration beyond it would have a library build layers until the memory is full.
-_MOST = {"num_hidden_layers": 1_024, "hidden_size": 1 << 17, "intermediate_size": 1 << 20, "vocab_size": 1 << 24}
+# What no model has: a configuration beyond it would have a library build layers until the memory is full. Families call
+# their layers `num_hidden_layers`, `n_layer`, `decoder_layers` or `depth`.
+_COUNTS = re.compile(r"(layers?|layer_types|depth|experts|head_dim)$")
+_MOST_COUNTED = 2_048
+_MOST = {"hidden_size": 1 << 17, "intermediate_size": 1 << 20, "vocab_size": 1 << 24}
+_MOST |= {"n_embd": 1 << 17, "d_model": 1 << 17, "n_inner": 1 << 20, "d_ff": 1 << 20}
+_MOST |= {"max_position_embeddings": 1 << 27, "n_positions": 1 << 27, "n_ctx": 1 << 27}
 
 FAMILIES = {"llama": "llama", "qwen2": "qwen2", "mistral": "llama", "gemma2": "llama", "qwen3": "llama"}
 """Which formula counts a model type's weights (`plan/cost.py`)."""
@@ -74,13 +79,22 @@ def resolve_model(
         }
         return ModelSource(spec=spec, place=model.id, name=model.id)
     path = Path(model.path)
-    if isinstance(model, GgufModel):
-        if not path.is_file():
-            raise MissingRequirement("a GGUF model must be a file", f"{path} is none", "correct the path")
-        spec = {"source": "gguf", "sha256": _digest(path)}
-        return ModelSource(spec=spec, place=str(path), name=path.name)
-    spec = {"source": "folder", "files": _files(path), **_shape(path)}
+    try:
+        spec = _gguf(path) if isinstance(model, GgufModel) else _folder(path)
+    except OSError as error:
+        rule, value = "a model's files must be readable", f"{path} is not ({error.strerror or reason_of(error)})"
+        raise MissingRequirement(rule, value, "correct the path") from None
     return ModelSource(spec=spec, place=str(path), name=path.name)
+
+
+def _gguf(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise MissingRequirement("a GGUF model must be a file", f"{path} is none", "correct the path")
+    return {"source": "gguf", "sha256": _digest(path)}
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    return {"source": "folder", "files": _files(path), **_shape(path)}
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -162,14 +176,14 @@ def read_configuration(folder: Path) -> dict[str, Any]:
         raise MissingRequirement(
             "a model's config.json must be one", f"{path} is not: {reason_of(error)}", "fetch the model again"
         ) from None
-    inner = configuration.get("text_config")
-    for part in (configuration, inner if isinstance(inner, dict) else {}):
-        for name, most in _MOST.items():
-            value = part.get(name)
-            if isinstance(value, int) and value > most:
-                raise MissingRequirement(
-                    f"`{name}` of a model must not exceed {most:,}", f"{path} says {value:,}", "look at the file"
-                )
+    parts = [configuration, *(value for value in configuration.values() if isinstance(value, dict))]
+    for name, value in (item for part in parts for item in part.items()):
+        most = _MOST.get(name, _MOST_COUNTED if _COUNTS.search(name) else None)
+        count = len(value) if isinstance(value, list | dict) else value
+        if most is not None and isinstance(count, int | float) and count > most:
+            raise MissingRequirement(
+                f"`{name}` of a model must not exceed {most:,}", f"{path} says {count:,}", "look at the file"
+            )
     return configuration
 
 

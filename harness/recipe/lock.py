@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from harness.errors import RecipeError
+from harness.errors import RecipeError, reason_of
 
 SUFFIX = ".lock.yaml"
 HEADER = "# Commits of hub models, as they were at the first run. Delete a line to take the revision's newest commit.\n"
@@ -43,9 +43,8 @@ def read_lock(recipe: Path) -> Commits:
             raise ValueError("it does not map `id@revision` to commits")
         return {(name.rpartition("@")[0], name.rpartition("@")[2]): str(commit) for name, commit in data.items()}
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        told = str(error).splitlines()[0]
         raise RecipeError(
-            "a recipe's lock must be readable", told, "delete it; the next run writes it", str(path)
+            "a recipe's lock must be readable", reason_of(error), "delete it; the next run writes it", str(path)
         ) from None
 
 

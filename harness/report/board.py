@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.plan.graph import Stage
+from harness.plan.imports import Import
 from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant, baseline_of
 from harness.recipe.fields import CODE
 from harness.report.comparison import AboveShallow, AnalysisIndex, Difference, Estimate, Place
@@ -242,7 +243,7 @@ def _imported_rows(
                 kind=IMPORTED,
                 name=name,
                 label=name,
-                note=f"imported {asset.what} {asset.name}: {asset.result['licence']}, {asset.result['source']}",
+                note=_of_import(asset),
                 seeds="",
                 estimates=estimates,
                 differences=found.differences(task, IMPORTED, name),
@@ -254,6 +255,12 @@ def _imported_rows(
             )
         )
     return rows
+
+
+def _of_import(asset: Import) -> str:
+    day = asset.result.get("chat_day")
+    given = f"; its chat template asks for the day and is always given {day}" if day else ""
+    return f"imported {asset.what} {asset.name}: {asset.result['licence']}, {asset.result['source']}{given}"
 
 
 def _reference_rows(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str) -> list[Row]:

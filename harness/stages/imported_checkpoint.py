@@ -15,4 +15,6 @@ def run(context: StageContext) -> dict[str, Any]:
     made = ImportedCheckpoint(context.directory)
     with incoming(context, "checkpoint") as folder:
         facts = convert_checkpoint(folder, model=made.model, tokenizer=made.tokenizer, chat=made.chat)
+    if "chat_day" in facts:
+        context.warn(f"its chat template asks for the day; it is always given {facts['chat_day']}")
     return {**provenance(context), **facts}

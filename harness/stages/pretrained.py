@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness.engines.templates import chat_day
 from harness.errors import MissingRequirement
-from harness.imports.chat import special_tokens
+from harness.imports.chat import ChatTemplate, special_tokens
 from harness.models.fetch import fetch_packaged
 from harness.models.folder import take_model
 from harness.models.gguf import convert_gguf
@@ -30,7 +31,9 @@ def run(context: StageContext) -> dict[str, Any]:
     made = Tokenizer(context.directory)
     made.path.hardlink_to(tokenizer)
     made.special.write_text(json.dumps(special_tokens(model)) + "\n", encoding="utf-8")
-    return facts | add_fresh_head(model, trust_remote_code=context.spec.get("trust_remote_code", False))
+    facts |= add_fresh_head(model, trust_remote_code=context.spec.get("trust_remote_code", False))
+    template = ChatTemplate.of_folder(model)
+    return facts | (chat_day(template.template) if template is not None else {})
 
 
 def _bring(context: StageContext, model: Path) -> dict[str, Any]:

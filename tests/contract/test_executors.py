@@ -227,6 +227,13 @@ def test_an_error_of_ours_is_told_in_one_line(make: Callable[..., Executor], sto
     assert "Traceback" not in log
 
 
+def test_damage_that_is_no_inputs_fails_and_is_not_repaired(make: Callable[..., Executor], store: Store) -> None:
+    """What a model from outside lacks: there is no stage to compute again."""
+    outcome = run_one(make(), toy(store, "lack"))
+    told = "a model's weights must be whole, but one is missing; fetch it again"
+    assert (outcome.status, outcome.reason, outcome.culprit) == ("failed", told, "")
+
+
 def test_a_failed_task_can_be_tried_again(make: Callable[..., Executor], store: Store) -> None:
     executor, task = make(), toy(store, "stumble")
     assert [run_one(executor, task).status for _ in range(2)] == ["failed", "failed"]

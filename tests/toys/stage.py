@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from harness.errors import DataError, TrainingStopped
+from harness.errors import CorruptArtifact, DataError, TrainingStopped
 from harness.stages.context import StageContext
 
 STEP_SECONDS = 0.02
@@ -46,6 +46,10 @@ def stumble(context: StageContext) -> dict[str, Any]:
 
 def refuse(context: StageContext) -> dict[str, Any]:
     raise DataError("a toy must be whole", "it has a crack", "buy another")
+
+
+def lack(context: StageContext) -> dict[str, Any]:
+    raise CorruptArtifact("a model's weights must be whole", "one is missing", "fetch it again")
 
 
 def hold(context: StageContext) -> dict[str, Any]:
@@ -85,5 +89,6 @@ def step(context: StageContext) -> dict[str, Any]:
 
 
 DEEDS: dict[str, Callable[[StageContext], dict[str, Any]]] = {
-    deed.__name__: deed for deed in (write, leave, leave_politely, kill_itself, stumble, refuse, hold, report, step)
+    deed.__name__: deed
+    for deed in (write, leave, leave_politely, kill_itself, stumble, refuse, lack, hold, report, step)
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,10 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
+from harness.engines import templates
 from harness.errors import DataError, HarnessError, RecipeError
-from harness.events import EventLog
+from harness.events import EventLog, read_events
+from harness.imports.chat import ChatTemplate
 from harness.imports.files import content_digest, content_files
 from harness.models.reward_model import RewardModel
 from harness.stages import encode, imported_checkpoint, score
@@ -179,7 +182,11 @@ INDEX = b'{"weight_map": {"score.weight": "../model.safetensors"}}'
         (write("config.json", b"{"), "config.json must be one"),
         (edit("config.json", model_type=None), "config.json must name a model_type"),
         (edit("config.json", model_type="nonsense"), "model type `nonsense`"),
-        (edit("config.json", hidden_size=32), "loading it failed"),
+        (edit("config.json", hidden_size=32), "model.embed_tokens.weight of it is (261, 16) instead of (261, 32)"),
+        (edit("config.json", num_hidden_layers=100_000), "`num_hidden_layers` of a model must not exceed 2,048"),
+        (edit("config.json", head_dim=10**9), "`head_dim` of a model must not exceed 2,048"),
+        (edit("config.json", pad_token_id=90_000), "Padding_idx must be within num_embeddings"),
+        (write("reward_head.safetensors", b"no tensors"), "must have one head"),
         (edit("config.json", architectures=["LlamaForCausalLM"]), "must be a ForSequenceClassification or our own"),
         (edit("config.json", auto_map={"AutoConfig": "modeling_evil.Config"}), "code of its own"),
         (edit("config.json", quantization_config={"bits": 4}), "quantised weights"),
@@ -190,11 +197,13 @@ INDEX = b'{"weight_map": {"score.weight": "../model.safetensors"}}'
         (weights(**{"score.weight": None}), "must hold `score.weight`"),
         (weights(**{"score.bias": np.zeros(1, np.float32)}), "must have no bias"),
         (weights(**{"model.layers.1.mlp.up_proj.weight": None}), "must be whole"),
+        (weights(**{"model.norm.weight": np.ones(16, np.int8)}), "must be floating-point numbers"),
         (write("model.safetensors", b"\x80\x04cos\nsystem\n"), "weights must be whole safetensors"),
         (write("model.safetensors.index.json", INDEX), "an index must name files of its folder"),
         (write("model.safetensors.index.json", b"{}"), "must be JSON with a `weight_map`"),
         (write("tokenizer.json", b"{}"), "tokenizer.json must be one of the tokenizers library"),
         (write("tokenizer_config.json", b"[1]"), "tokenizer_config.json must be a mapping"),
+        (write("chat_template.jinja", b"caf\xe9"), "a chat template must be UTF-8"),
     ],
 )
 def test_what_is_no_such_reward_model_is_refused(tmp_path: Path, spoil: Callable[[Path], None], says: str) -> None:
@@ -287,6 +296,8 @@ def test_a_template_that_asks_for_the_day_is_told_the_same_one_every_day(tmp_pat
         for name, template in templates.items()
     ]
     assert [result.get("chat_day") for result in results] == ["2024-07-26", None]
+    warnings = [[event for event in read_events(tmp_path / f"{name}-in" / "events.jsonl")] for name in ("a", "b")]
+    assert ["always given 2024-07-26" in str(events) for events in warnings] == [True, False]
     spec = {"content": "pairs", "max_tokens": 512, "text": "chat", "limit": None, "end_token": "none"}
     ids = []
     for name in ("a", "b"):
@@ -299,14 +310,56 @@ def test_a_template_that_asks_for_the_day_is_told_the_same_one_every_day(tmp_pat
     ("template", "told"),
     [
         ("{{ [1, 2, 3] | random }}" + TEMPLATE, "at random"),
+        ("{{ [[1, 2], [3]] | map('random') | join }}" + TEMPLATE, "at random"),
         ("{{ lipsum() }}" + TEMPLATE, "at random"),
+        ("{{ joiner() }}" + TEMPLATE, "place in memory"),
+        ("{{ 9 ** 9 ** 9 }}", "powers"),
+        ("{{ 'a' * 10000000000 }}", "MemoryError"),
+        ("{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "MemoryError"),
         ("{% if %}", "must be one"),
         ("{{ nobody.knows.this }}", "must render"),
         ("{{ raise_exception('no system turn') }}", "must render, but it says: no system turn"),
         ("{{ messages.__class__.__mro__[1].__subclasses__() }}", "must render"),
-        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "2 seconds"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "0.2 seconds"),
     ],
 )
-def test_templates_that_no_stage_could_use_are_refused(tmp_path: Path, template: str, told: str) -> None:
+def test_templates_that_no_stage_could_use_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str, told: str
+) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    if "seconds" in told:
+        monkeypatch.setattr(templates, "MOST_SECONDS", 0.2)
     with pytest.raises(DataError, match=told):
         imported(with_template(tmp_path / "published", template), tmp_path / "in")
+    assert resource.getrlimit(resource.RLIMIT_AS) == limit
+
+
+def test_an_address_in_a_text_is_text(tmp_path: Path) -> None:
+    imported(write_classifier(tmp_path / "published"), tmp_path / "in")
+    made = ImportedCheckpoint(tmp_path / "in")
+    printed = "<object object at 0x7f00deadbeef>"
+    assert printed in "".join(ChatTemplate.load(made.chat, made.tokenizer).render("print(object())", printed))
+
+
+def shards(folder: Path, *parts: dict[str, np.ndarray[Any, Any]]) -> None:
+    """The weights in shards, with an index that names the last of those that hold a tensor."""
+    (folder / "model.safetensors").unlink()
+    index = {}
+    for number, part in enumerate(parts, start=1):
+        name = f"model-{number:05}-of-{len(parts):05}.safetensors"
+        save_file(part, folder / name, metadata={"format": "pt"})
+        index |= dict.fromkeys(part, name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+
+
+def test_a_weight_that_stands_in_two_shards_is_refused(tmp_path: Path) -> None:
+    """Which of them counts would depend on who reads."""
+    folder = write_classifier(tmp_path / "published")
+    held = load_file(folder / "model.safetensors")
+    first, second = dict(list(held.items())[::2]), dict(list(held.items())[1::2])
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    shards(whole, first, second)
+    imported(whole, tmp_path / "in")
+    shards(folder, first, {**second, **{name: first[name] * 2 for name in list(first)[:1]}})
+    with pytest.raises(DataError, match="a weight must stand once"):
+        imported(folder, tmp_path / "other")

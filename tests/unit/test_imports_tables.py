@@ -16,6 +16,7 @@ from harness.errors import DataError, RecipeError
 from harness.imports import files
 from harness.imports.files import content_digest, content_files, copy_content, read_rows
 from harness.imports.tables import pool_facts, read_pairs, read_pool, read_scores
+from harness.plan import text_files
 from harness.store.artifacts import Candidates, CandidateScores, Pairs
 from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_lines
 
@@ -72,6 +73,8 @@ def test_every_format_gives_the_same_pool(tmp_path: Path, ending: str) -> None:
         ("rows.parquet", b"PAR1 and no more", "a .parquet file must be whole"),
         ("rows.csv", b'a,b\n"1,2\n', "a .csv file must be CSV"),
         ("rows.csv", b"a,b\n\xff,1\n", "a .csv file must be CSV"),
+        ("rows.csv", b"a,b\n1,2,3\n", "line 2: a line must have a value a column, but it has 1 more"),
+        ("rows.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 50)[:10] + b"\xff" * 20, "a .gz file must be whole"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: str, content: bytes, says: str) -> None:
@@ -354,7 +357,33 @@ def test_a_small_file_does_not_unpack_without_a_bound(tmp_path: Path, monkeypatc
     assert (tmp_path / "p.parquet").stat().st_size < 10_000
     with pytest.raises(DataError, match="unpack to"):
         list(read_rows(tmp_path / "p.parquet", "pairs"))
-    monkeypatch.setattr(files, "MOST_ROWS", 1_000)
-    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(b"\n" * 2_000))
-    with pytest.raises(DataError, match="1,000 lines"):
+    candidates = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000, pa.int32()), pa.array(["x" * 10_000]))
+    columns = [candidates, pa.array([True] * 1_000)]
+    nested = pa.ListArray.from_arrays([0, 1_000], pa.StructArray.from_arrays(columns, ["text", "correct"]))
+    table = pa.table({"id": [1], "question": ["q"], "candidates": nested})
+    pyarrow.parquet.write_table(table, tmp_path / "pool.parquet")
+    with pytest.raises(DataError, match="unpack to"):
+        list(read_rows(tmp_path / "pool.parquet", "pool"))
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(b"\n" * 40_000))
+    with pytest.raises(DataError, match=r"line 32,769: .*unpack to"):
         list(read_rows(tmp_path / "p.jsonl.gz", "pairs"))
+
+
+@pytest.mark.parametrize("how", [{}, {"row_group_size": 7}, {"dictionary_pagesize_limit": 1_000}])
+def test_a_pool_reads_alike_however_parquet_packs_its_texts(tmp_path: Path, how: dict[str, int]) -> None:
+    """Where a dictionary is full, the texts after it stand plain."""
+    rows = rows_of_pool(40)
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "pool.parquet", data_page_size=500, **how)
+    assert read_pool(read_rows(tmp_path / "pool.parquet", "pool")) == read_pool(placed(rows))
+
+
+def test_what_unpacks_to_a_hundred_times_its_size_is_refused_and_less_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_files, "MOST_UNPACKED", 10_000)
+    line = json.dumps(rows_of_pairs(1)[0]).encode() + b"\n"
+    (tmp_path / "few.jsonl.gz").write_bytes(gzip.compress(line * 50))
+    assert len(list(read_rows(tmp_path / "few.jsonl.gz", "pairs"))) == 50
+    (tmp_path / "many.jsonl.gz").write_bytes(gzip.compress(line * 5_000))
+    with pytest.raises(DataError, match="unpack to"):
+        list(read_rows(tmp_path / "many.jsonl.gz", "pairs"))

@@ -111,6 +111,13 @@ def test_files_that_are_not_there_or_damaged_are_told(folder: Path, tmp_path: Pa
         resolve_model(from_folder(copy))
 
 
+@pytest.mark.parametrize("source", ["folder", "gguf"])
+def test_a_name_that_no_file_can_have_is_told(source: str) -> None:
+    model = {"folder": FolderModel, "gguf": GgufModel}[source].model_validate({"source": source, "path": "a" * 300})
+    with pytest.raises(MissingRequirement, match="File name too long"):
+        resolve_model(model)
+
+
 def test_the_shape_of_a_configuration_has_the_librarys_defaults() -> None:
     config = {
         "model_type": "qwen2",
@@ -258,6 +265,29 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
     "a layer more": (lambda folder: configure(folder, "config.json", num_hidden_layers=1), r"model\.layers\.1"),
     "100,000 layers": (lambda folder: configure(folder, "config.json", num_hidden_layers=100_000), "num_hidden_layers"),
     "a type of its own": (lambda folder: configure(folder, "config.json", model_type="nobody-knows"), "nobody-knows"),
+    "100,000 layers by another name": (lambda folder: configure(folder, "config.json", n_layer=100_000), "n_layer"),
+    "a size that is not that of its weights": (
+        lambda folder: configure(folder, "config.json", intermediate_size=97),
+        r"is \(64, 96\) instead of \(64, 97\)",
+    ),
+    "a padding token of nowhere": (lambda folder: configure(folder, "config.json", pad_token_id=9_999), "Padding_idx"),
+    "a score layer": (
+        lambda folder: change_weights(folder, lambda some: some.update({"score.weight": torch.ones(1, 64)})),
+        "score layer",
+    ),
+    "whole numbers for weights": (
+        lambda folder: change_weights(folder, lambda some: some.update({LAYER: some[LAYER].to(torch.int8)})),
+        "floating-point",
+    ),
+    "a tokenizer that is none": (lambda folder: (folder / "tokenizer.json").write_text("{}"), "needs its tokenizer"),
+    "a token that the model does not know": (
+        lambda folder: configure(folder, "tokenizer_config.json", eos_token="<|new|>"),
+        "the id 160 of 160 rows",
+    ),
+    "special tokens that are numbers": (
+        lambda folder: configure(folder, "tokenizer_config.json", eos_token=3),
+        "Special token eos_token",
+    ),
     "a wrong type of value": (lambda folder: configure(folder, "config.json", hidden_size="64"), "hidden_size"),
     "a list for a configuration": (lambda folder: (folder / "config.json").write_text("[]"), "mapping"),
 }
@@ -307,6 +337,22 @@ def test_files_beside_the_weights_are_not_the_model(folder: Path, tmp_path: Path
     assert resolve_model(from_folder(copy)).spec == before
     take_model(copy, tmp_path / "taken", None)
     assert not (tmp_path / "taken" / "adapter_model.safetensors").exists()
+
+
+def test_a_cache_that_lacks_a_file_is_not_the_model(
+    folder: Path, tmp_path: Path, server: type[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch that was broken off: with the hub away this must be seen before anything is computed."""
+    from harness.models.hub import require_hub_model
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--some--model" / "snapshots" / COMMIT
+    server.commits.clear()
+    shutil.copytree(folder, snapshot)
+    require_hub_model("some/model", COMMIT)
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(MissingRequirement, match="the hub must have some/model"):
+        require_hub_model("some/model", COMMIT)
 
 
 ASK_A_HUB = """
