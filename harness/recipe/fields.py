@@ -24,7 +24,7 @@ MOST_VARIANTS = 100_000
 MOST_PARTS = 100_000
 MOST_SEED = (1 << 32) - 1  # the largest that NumPy, scikit-learn and torch all take
 MOST_WHOLE = (1 << 63) - 1  # the largest whole number of a table
-MOST_WEIGHT = 1e12  # far within fp32
+MOST_WEIGHT = 1e38  # within fp32; a training whose loss leaves it says so
 MOST_FITS = 100_000  # tasks that a reference scorer is fitted on, times tasks it scores: what a plan names
 
 # Built-in kinds, named here so that a slip is seen before anything runs; tests hold them equal to what there is.

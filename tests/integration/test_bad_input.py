@@ -60,7 +60,7 @@ def test_all_errors_of_a_recipe_at_once(refused: Callable[..., list[str]], tmp_p
     for old, new in (
         ("hidden_size: 16", "hiden_size: 16"),
         ("samples: 32\n", "samples: many\n"),
-        ("n: [1, 2, 4]", "n: [1, 2, 17]"),
+        ("n: [1, 2, 4]", "n: [1, 2, 0]"),
         ("no-pmp: {pretrain: null}", "no-pmp: {pretrain: null}\n      odd: {pretrain.loss: {rm: 0.0, lm: 0.0}}"),
     ):
         assert text.count(old) == 1, old
@@ -70,7 +70,7 @@ def test_all_errors_of_a_recipe_at_once(refused: Callable[..., list[str]], tmp_p
     for part, says in (
         ("hiden_size: 16", "did you mean `hidden_size`?"),
         ("samples: many", "must be a valid integer, but it is 'many'"),
-        ("n: [1, 2, 17]", "asked for N = 17 of 16 samples; lower `n` or raise `candidates.samples`"),
+        ("n: [1, 2, 0]", "must be greater than or equal to 1"),
         ("odd: {pretrain.loss", "at least one of `rm` and `lm` must be above 0, but both are 0"),
     ):
         assert any(line.startswith(f"{recipe}:{line_of(recipe, part)}: ") and says in line for line in told), (
