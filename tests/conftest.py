@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.plan.graph import Stage
-from harness.plan.kinds import source_digest
+from harness.pipeline.code import source_digest
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan, make_plan
 from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.store.record import Record
@@ -161,14 +161,14 @@ def finish(store: Store) -> Finish:
     def finish(
         stage: Stage, *, result: Mapping[str, Any] | None = None, seconds: float = 1.0, digest: str | None = None
     ) -> Record:
-        with store.build(stage.kind, stage.fingerprint, resumable=False) as building:
+        with store.build(stage.kind.name, stage.fingerprint, resumable=False) as building:
             assert building is not None
             (building.directory / "payload.json").write_text(json.dumps(stage.label), encoding="utf-8")
             return building.publish(
-                kind=stage.kind,
+                kind=stage.kind.name,
                 identity=stage.identity,
                 result=result or {},
-                environment={"source_digest": source_digest(stage.kind) if digest is None else digest},
+                environment={"source_digest": source_digest(stage) if digest is None else digest},
                 run={"seconds": seconds},
             )
 

@@ -15,8 +15,8 @@ import yaml
 from harness.events import Event, EventLog, Failed, Finished, Metrics, Started, Warned
 from harness.execution.runner import make_task
 from harness.execution.worker import run_task
-from harness.plan.graph import Stage
-from harness.plan.kinds import source_digest
+from harness.pipeline.code import source_digest
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan, analysis_stage, make_plan
 from harness.recipe.load import load_recipe
 from harness.stages.encode import RESULT
@@ -48,7 +48,7 @@ def fill(plan: Plan, store: Store, *, wanted: Wanted = lambda stage: True, text:
     """Publish every wanted stage whose inputs are there. `text` is put into pairs, candidates and a warning."""
     store.create()
     for stage in plan.stages:
-        ready = all(store.record(item.stage.kind, item.stage.fingerprint) for item in stage.inputs.values())
+        ready = all(store.record(item.stage.kind.name, item.stage.fingerprint) for item in stage.inputs.values())
         if ready and wanted(stage):
             publish(store, stage, text=text)
 
@@ -62,16 +62,16 @@ def publish(
     finished: float = FINISHED,
 ) -> None:
     """Publish one stage with results that depend on its label alone."""
-    with store.build(stage.kind, stage.fingerprint, resumable=False) as building:
+    with store.build(stage.kind.name, stage.fingerprint, resumable=False) as building:
         assert building is not None
         log = EventLog(building.directory / EVENTS)
         for event in (Started(), *_events(stage, text), Finished()):
             log.emit(event)
         log.close()
-        result = _MAKERS.get(stage.kind, _nothing)(stage, building.directory, text)
-        digest = "other code" if stale else source_digest(stage.kind)
+        result = _MAKERS.get(stage.kind.name, _nothing)(stage, building.directory, text)
+        digest = "other code" if stale else source_digest(stage)
         building.publish(
-            kind=stage.kind,
+            kind=stage.kind.name,
             identity=stage.identity,
             result=result,
             environment={
@@ -82,7 +82,7 @@ def publish(
             },
             run={
                 "label": stage.label,
-                "seconds": 90.0 if stage.kind == "pretrain" else 1.5,
+                "seconds": 90.0 if stage.kind.name == "pretrain" else 1.5,
                 "finished": finished,
                 "attempts": 1,
                 "peak_memory_bytes": 512_000_000,
@@ -92,7 +92,7 @@ def publish(
 
 def fail(store: Store, stage: Stage, reason: str) -> None:
     """Leave behind what a failed attempt leaves."""
-    with store.build(stage.kind, stage.fingerprint, resumable=False) as building:
+    with store.build(stage.kind.name, stage.fingerprint, resumable=False) as building:
         assert building is not None
         log = EventLog(building.directory / EVENTS)
         log.emit(Started())
@@ -101,7 +101,7 @@ def fail(store: Store, stage: Stage, reason: str) -> None:
 
 
 def finished(plan: Plan, store: Store) -> frozenset[str]:
-    return frozenset(stage.fingerprint for stage in plan.stages if store.record(stage.kind, stage.fingerprint))
+    return frozenset(stage.fingerprint for stage in plan.stages if store.record(stage.kind.name, stage.fingerprint))
 
 
 def analyse(plan: Plan, store: Store) -> Stage | None:
@@ -115,7 +115,7 @@ def analyse(plan: Plan, store: Store) -> Stage | None:
 
 
 def first(plan: Plan, kind: str, label: str = "") -> Stage:
-    return next(stage for stage in plan.stages if stage.kind == kind and label in stage.label)
+    return next(stage for stage in plan.stages if stage.kind.name == kind and label in stage.label)
 
 
 # --------------------------------------------------------------------------------------------------- results
@@ -126,14 +126,14 @@ def _generator(*key: str) -> np.random.Generator:
 
 
 def _events(stage: Stage, text: str) -> Sequence[Event]:
-    if stage.kind == "corpus" and text:
+    if stage.kind.name == "corpus" and text:
         return [Warned(message=text)]
-    if stage.kind not in ("base", "trunk_state", "pretrain", "finetune"):
+    if stage.kind.name not in ("base", "trunk_state", "pretrain", "finetune"):
         return []
-    start = int(stage.spec.get("start_step", 0))
-    stop = int(stage.spec.get("stop_step", stage.spec.get("step", start + 60)))
+    start = int(stage.identity["spec"].get("start_step", 0))
+    stop = int(stage.identity["spec"].get("stop_step", stage.identity["spec"].get("step", start + 60)))
     noise = _generator("events", stage.label)
-    loss = stage.spec["training"]["loss"]
+    loss = stage.identity["spec"]["training"]["loss"]
     return [
         Metrics(
             step=step,
@@ -164,7 +164,7 @@ def _corpus(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
 
 
 def _problems(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
-    counts = {split: number for split, number in stage.spec["problems"].items() if number}
+    counts = {split: number for split, number in stage.identity["spec"]["problems"].items() if number}
     return {"groups": 10, "characters": 900, "problems": counts, "clusters": dict.fromkeys(counts, CLUSTERS)}
 
 
@@ -287,7 +287,7 @@ def _encode(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
 
 
 def _trained(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
-    loss = stage.spec["training"]["loss"]
+    loss = stage.identity["spec"]["training"]["loss"]
     last = {name: value for name, value, on in (("loss_rm", 0.5, loss["rm"]), ("loss_lm", 3.5, loss["lm"])) if on}
     return {"steps": 60, "groups_trained": 1_920, "tokens_trained": 400_000, "last": {"loss": 4.0, **last}}
 
@@ -308,7 +308,7 @@ def _write_values(directory: Path, task: str, columns: Mapping[str, np.ndarray[A
 
 
 def _curves(stage: Stage, skill: float, task: str) -> dict[str, np.ndarray[Any, Any]]:
-    sizes = stage.spec["n"]
+    sizes = stage.identity["spec"]["n"]
     ease = _generator("ease", task).uniform(0.1, 0.7, PROBLEMS)
     noise = _generator("noise", stage.label).normal(0, 0.03, PROBLEMS)
     curves = {f"bon@{n}": np.clip(ease + skill * math.log2(n) + noise * (n > 1), 0, 1) for n in sizes}

@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.cli.console import output, print_json, visible
 from harness.cli.workspace import REPORTS, discard_damaged, open_store, stands
 from harness.errors import StageError, StoreError
-from harness.plan.graph import Graph, Stage
+from harness.pipeline.graph import Graph, Stage
 from harness.report.index import read_indexes
 from harness.report.rows import Row, find_row, retraction
 from harness.report.versus import Mismatch, comparison_stage, match, readable, stage_in
@@ -89,7 +89,7 @@ def _computed(store: Store, stage: Stage) -> dict[str, Any]:
         from harness.execution.worker import run_task
 
         store.create()
-        old = store.record(stage.kind, stage.fingerprint)
+        old = store.record(stage.kind.name, stage.fingerprint)
         if old is not None:
             store.discard(old)
         outcome = run_task(make_task(stage, store, {}), device="cpu", threads=1, held={})
@@ -97,7 +97,7 @@ def _computed(store: Store, stage: Stage) -> dict[str, Any]:
             raise StageError(
                 "two rows must be comparable", outcome.reason or outcome.status, "see the log and run again"
             )
-    path = Comparison(store.directory(stage.kind, stage.fingerprint)).path
+    path = Comparison(store.directory(stage.kind.name, stage.fingerprint)).path
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreError
-from harness.plan.data_stages import task_source
-from harness.plan.graph import Stage
-from harness.plan.kinds import KINDS
-from harness.plan.model_sources import resolve_model
-from harness.plan.sources import corpus_looks, plugin_digest
+from harness.pipeline.graph import Stage
+from harness.pipeline.models import PRETRAINED, Hub
+from harness.pipeline.tasks import task_source
 from harness.recipe.blocks import PoolTask, Task
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.runtime import Runtime
 from harness.recipe.schema import Recipe, models_of, plugin_kinds
+from harness.sources.models import resolve_model
+from harness.sources.resolve import corpus_looks, plugin_digest
 from harness.store.store import Store
 from harness.tasks.registry import BUILT_IN
 from harness.tasks.splits import share_problem, wrong_options
@@ -68,9 +68,9 @@ def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, Hashable]]:
 def hub_problems(to_run: Iterable[Stage]) -> list[HarnessError]:
     """Models of a hub that are neither in its cache nor to be had now, before anything is computed for them."""
     asked = {
-        (stage.spec["id"], stage.spec["revision"]): stage
+        (stage.spec.id, stage.spec.revision): stage
         for stage in to_run
-        if stage.kind == "pretrained" and stage.spec["source"] == "hub"
+        if stage.kind is PRETRAINED and isinstance(stage.spec, Hub)
     }
     if not asked:
         return []
@@ -180,7 +180,7 @@ def gpu_problems(loaded: LoadedRecipe, stages: Sequence[Stage] | None = None) ->
 
 def engine_problems(stages: Sequence[Stage]) -> list[HarnessError]:
     """That stages are written by an engine that is not installed."""
-    asked = {stage.spec["writer"]["engine"] for stage in stages if "writer" in stage.spec}
+    asked = {stage.spec.writer.engine for stage in stages if stage.kind.writes(stage)}
     if "vllm" not in asked or importlib.util.find_spec("vllm") is not None:
         return []
     return [
@@ -203,7 +203,7 @@ def gpus_of(runtime: Runtime, stages: Sequence[Stage]) -> list[int]:
 
 
 def wants_gpu(stages: Sequence[Stage]) -> bool:
-    return any(KINDS[stage.kind].accelerated for stage in stages)
+    return any(stage.kind.accelerated for stage in stages)
 
 
 def count_gpus() -> int:

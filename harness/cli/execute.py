@@ -10,9 +10,8 @@ from harness.cli.live import LiveView
 from harness.cli.workspace import Workspace, slots_and_threads
 from harness.execution.local import LocalExecutor
 from harness.execution.runner import Runner, Summary, how_of
+from harness.pipeline.graph import Stage
 from harness.plan.cost import estimate
-from harness.plan.graph import Stage
-from harness.plan.kinds import module_of
 from harness.recipe.runtime import Runtime
 from harness.store.store import Store
 
@@ -32,7 +31,7 @@ def execute_in(
         slots=slots,
         threads=threads,
         gpus=gpus_of(runtime, stages),
-        preload=sorted({module_of(stage.kind) for stage in stages}),
+        preload=sorted({stage.kind.module for stage in stages}),
     )
     guess = estimate(stages, everything, store, slots)
     try:

@@ -27,8 +27,8 @@ def collect_garbage(recipe: Path, assignments: Sequence[str], workdir: Path | No
     freed, kept = _Sum(), _Sum()
     with used_by_others(store.root) as used:
         for stage in workspace.plan.stages:
-            below = DROPPED[keep.get(stage.kind, "state")]
-            record = store.record(stage.kind, stage.fingerprint)
+            below = DROPPED[keep.get(stage.kind.name, "state")]
+            record = store.record(stage.kind.name, stage.fingerprint)
             if below is None or record is None:
                 continue
             (kept if stage.fingerprint in used else freed).add(_size(store, record, below))

@@ -15,8 +15,8 @@ from harness.cli.workspace import STORE
 from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
 from harness.execution.runner import how_of
 from harness.imports.files import content_digest
-from harness.plan.graph import Graph
-from harness.plan.imports import STAGE_OF, imports_of
+from harness.pipeline.graph import Graph
+from harness.pipeline.imports import IMPORTED, AssetSpec, imports_of
 from harness.recipe.fields import NAME_PATTERN
 from harness.recipe.runtime import Runtime
 from harness.store.in_use import used_by_others
@@ -53,8 +53,8 @@ def import_asset(what: str, path: Path, *, name: str, licence: str, source: str,
     if problems:
         raise ProblemList(problems)
     store = Store(workdir / STORE)
-    stage = Graph().stage(STAGE_OF[what], {"digest": digest}, label=f"imported {what} {name}")
-    record = store.record(stage.kind, stage.fingerprint)
+    stage = Graph().stage(IMPORTED[what], AssetSpec(digest=digest), label=f"imported {what} {name}")
+    record = store.record(stage.kind.name, stage.fingerprint)
     if record is not None and store.has_payload(record) and _words(record) == words:
         output().print(f"{what} {name} is there already: {stage.name}", markup=False, soft_wrap=True)
         return DONE
@@ -76,7 +76,7 @@ def import_asset(what: str, path: Path, *, name: str, licence: str, source: str,
         return INTERRUPTED
     if summary.failed:
         return FAILED
-    made = store.record(stage.kind, stage.fingerprint)
+    made = store.record(stage.kind.name, stage.fingerprint)
     assert made is not None
     _tell(what, words, made, record, earlier.fingerprint if earlier else "")
     return DONE

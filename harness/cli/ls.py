@@ -11,7 +11,7 @@ from rich.text import Text
 from harness.cli.console import clipped, output, print_json, table
 from harness.cli.workspace import open_store
 from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
-from harness.plan.kinds import KINDS
+from harness.pipeline.kinds import KINDS
 from harness.report.words import duration, plural, quantity
 from harness.store.identity import SHORT
 from harness.store.record import Record

@@ -10,9 +10,9 @@ from typing import Any
 from harness.cli.console import output, print_json, table, visible
 from harness.cli.lock import unresolved
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
+from harness.pipeline.training import steps_of
 from harness.plan.cost import Estimate, estimate
 from harness.plan.disk import Disk, disk_of, free_bytes
-from harness.plan.pipeline import steps_of
 from harness.plan.plan import PlannedSetting, Work
 from harness.report.words import duration, memory, plural, quantity
 
@@ -45,7 +45,7 @@ def plan_data(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, fre
         size = sizes.get(stage.fingerprint)
         stages.append(
             {
-                "kind": stage.kind,
+                "kind": stage.kind.name,
                 "fingerprint": stage.fingerprint,
                 "label": stage.label,
                 "inputs": sorted({item.stage.fingerprint for item in stage.inputs.values()}),
@@ -150,22 +150,22 @@ def _print(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, slots:
     left = Counter(stage.kind for stage in work.to_run)
     sizes: Counter[str] = Counter()
     for stage in plan.stages:
-        sizes[stage.kind] += disk.now.get(stage.fingerprint, 0)
+        sizes[stage.kind.name] += disk.now.get(stage.fingerprint, 0)
     for one in disk.stages:
-        sizes[one.stage.kind] += round(one.size or 0)
+        sizes[one.stage.kind.name] += round(one.size or 0)
     for kind, count in everything.items():
         mine = [cost for cost in costs.costs if cost.stage.kind == kind]
         tokens, flops = sum(cost.tokens for cost in mine), sum(cost.flops for cost in mine)
         bases = sorted({cost.basis for cost in mine}) if tokens else []
         kinds.add_row(
-            kind,
+            kind.name,
             str(count),
             str(sum(stage.kind == kind and stage.fingerprint in work.done for stage in plan.stages)),
             str(left[kind]),
             quantity(tokens) if tokens else "",
             quantity(flops) if flops else "",
             ", ".join(bases),
-            f"{quantity(sizes[kind])}B",
+            f"{quantity(sizes[kind.name])}B",
         )
     console.print(kinds)
     console.print(

@@ -14,8 +14,8 @@ from rich.text import Text
 from harness.cli.console import UNBOUNDED, output, table
 from harness.cli.execute import execute
 from harness.cli.workspace import Workspace, discard_damaged, open_workspace, stands
-from harness.plan.graph import Stage
-from harness.plan.kinds import source_digest
+from harness.pipeline.code import source_digest
+from harness.pipeline.graph import Stage
 from harness.plan.plan import analysis_stage
 from harness.report import write
 from harness.report.board import BON, Board, Row
@@ -55,7 +55,7 @@ def report_on(workspace: Workspace) -> Report:
     plan, store = workspace.plan, workspace.store
     stage = _analysis(workspace)
     if stage is not None and not _is_current(workspace, stage):
-        record = store.record(stage.kind, stage.fingerprint)
+        record = store.record(stage.kind.name, stage.fingerprint)
         if record is not None:
             store.discard(record)
         if execute(workspace, [stage], everything=[*plan.stages, stage]).interrupted:
@@ -89,10 +89,10 @@ def _analysis(workspace: Workspace) -> Stage | None:
 def _is_current(workspace: Workspace, stage: Stage) -> bool:
     """Whether a comparison stands: done after all that it compares, which may have been computed again since."""
     store = workspace.store
-    record = store.record(stage.kind, stage.fingerprint)
+    record = store.record(stage.kind.name, stage.fingerprint)
     if record is None:
         return False
-    if workspace.runtime.stale_code == "rerun" and record.environment.get("source_digest") != source_digest(stage.kind):
+    if workspace.runtime.stale_code == "rerun" and record.environment.get("source_digest") != source_digest(stage):
         return False
     return stands(store, stage)
 

@@ -15,9 +15,9 @@ from harness.cli.sync import TrackingWorker, finish
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import HarnessError, PlanError, ProblemList
 from harness.execution.runner import Summary
+from harness.pipeline.imports import IMPORTED
 from harness.plan.cost import estimate
 from harness.plan.disk import disk_of, free_bytes
-from harness.plan.imports import STAGE_OF
 from harness.plan.plan import Work
 from harness.report.index import write_index
 from harness.report.words import duration, plural
@@ -90,7 +90,7 @@ def _run_left(workspace: Workspace, work: Work, worker: TrackingWorker | None, r
 def _import_problems(work: Work) -> Iterator[HarnessError]:
     """Imports whose files are gone, which no run can fetch."""
     for stage in work.to_run:
-        if stage.kind in STAGE_OF.values():
+        if stage.kind in IMPORTED.values():
             yield PlanError(
                 f"the files of {stage.label} must be in the workdir",
                 "they were dropped, or other code made them",

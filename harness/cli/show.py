@@ -17,7 +17,8 @@ from harness.cli.console import clipped, output, print_json, printable, table, v
 from harness.cli.workspace import REPORTS, open_store
 from harness.errors import StoreError
 from harness.execution.asked import AskedTask, missing_inputs, read_asked, unfinished
-from harness.plan.graph import Graph, Input, Stage
+from harness.pipeline.graph import Graph, Input, Stage
+from harness.pipeline.kinds import noted_stage
 from harness.report.index import Index, read_indexes
 from harness.report.pair_quality import quality_table, read_examples
 from harness.report.status import StageStatus, look
@@ -105,7 +106,7 @@ def find_stage(name: str, store: Store, workdir: Path) -> Found:
     begun = () if records else unfinished(store)
     matching = {
         (its_kind, fingerprint[:SHORT])
-        for its_kind, fingerprint in [*begun, *((one.kind, key) for key, one in planned.items())]
+        for its_kind, fingerprint in [*begun, *((one.kind.name, key) for key, one in planned.items())]
         if kind in ("", its_kind) and fingerprint[: len(start)] == start[: len(fingerprint)]
     }
     count = len(records) or len(matching)
@@ -117,10 +118,10 @@ def find_stage(name: str, store: Store, workdir: Path) -> Found:
 
 def _unfinished(kind: str, short: str, planned: Mapping[str, Stage], store: Store) -> Found:
     asked = read_asked(store, kind, short)
-    stage = next((one for key, one in planned.items() if one.kind == kind and key.startswith(short)), None)
+    stage = next((one for key, one in planned.items() if one.kind.name == kind and key.startswith(short)), None)
     if stage is None:  # of no recipe that left an index
         fingerprint, label = (short, kind) if asked is None else (asked.task.fingerprint, asked.task.label)
-        stage = Stage(kind=kind, identity={}, fingerprint=fingerprint, inputs={}, label=label)
+        stage = noted_stage(kind, fingerprint, label)
     status = look(Graph().in_order([stage]), store)[stage.fingerprint]
     return Found(kind=kind, fingerprint=stage.fingerprint, status=status, asked=asked)
 
@@ -138,9 +139,7 @@ def _make(fingerprint: str, index: Index, made: dict[str, Stage]) -> Stage:
     if fingerprint not in made:
         entry = index.stages[fingerprint]
         inputs = {name: Input(stage=_make(key, index, made)) for name, key in entry.inputs.items()}
-        made[fingerprint] = Stage(
-            kind=entry.kind, identity={}, fingerprint=fingerprint, inputs=inputs, label=entry.label
-        )
+        made[fingerprint] = noted_stage(entry.kind, fingerprint, entry.label, inputs)
     return made[fingerprint]
 
 

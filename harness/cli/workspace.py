@@ -11,9 +11,9 @@ from harness.cli.console import errors
 from harness.cli.environment import gpu_problems, missing_packages, option_problems, workdir_problems
 from harness.cli.lock import resolve, unresolved
 from harness.errors import ProblemList, StoreError
+from harness.pipeline.graph import Stage
+from harness.pipeline.imports import NO_IMPORTS, import_problems, survey_imports
 from harness.plan.forks import NO_FORKS, base_problems, forks_of
-from harness.plan.graph import Stage
-from harness.plan.imports import NO_IMPORTS, import_problems, survey_imports
 from harness.plan.plan import Plan, Work, make_plan, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.recipe.lock import read_lock
@@ -100,20 +100,20 @@ def open_store(workdir: Path) -> Store:
 
 def stands(store: Store, stage: Stage) -> bool:
     """Whether a stage that compares is done, and after all that it compares, which may have been made again since."""
-    record = store.record(stage.kind, stage.fingerprint)
+    record = store.record(stage.kind.name, stage.fingerprint)
     if record is None or not store.has_payload(record):
         return False
-    compared = [store.record(item.stage.kind, item.stage.fingerprint) for item in stage.inputs.values()]
+    compared = [store.record(item.stage.kind.name, item.stage.fingerprint) for item in stage.inputs.values()]
     made = float(store.run_facts(record)["finished"])
     return all(one is not None and float(store.run_facts(one)["finished"]) <= made for one in compared)
 
 
 def discard_damaged(store: Store, stage: Stage) -> None:
     """Forget a comparison whose files are not as its record has them, so that it is made again; and say so."""
-    record = store.record(stage.kind, stage.fingerprint)
+    record = store.record(stage.kind.name, stage.fingerprint)
     damage = "" if record is None else store.damage(record)
     if record is not None and damage:
-        errors().print(f"{damage}; {stage.kind} is made anew", style="yellow", markup=False, soft_wrap=True)
+        errors().print(f"{damage}; {stage.kind.name} is made anew", style="yellow", markup=False, soft_wrap=True)
         store.discard(record)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from harness.corpus.document import Document
 from harness.corpus.tally import Tally
-from harness.plan.files import SourceFile
-from harness.plan.text_files import LONGEST_LINE, decode
 from harness.recipe.corpus import LANGUAGES, PYTHON
+from harness.sources.files import SourceFile
+from harness.sources.text_files import LONGEST_LINE, decode
 
 
 def read_files(files: Sequence[SourceFile], languages: Sequence[str], counts: Tally) -> Iterator[Document]:

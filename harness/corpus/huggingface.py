@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,14 +10,13 @@ import pyarrow as pa
 from harness.corpus.tables import row_of, sizes_of
 from harness.corpus.tally import Tally
 from harness.errors import DataError, MissingRequirement, reason_of
-from harness.plan.sources import needs_hub
+from harness.pipeline.corpus import HubPart
+from harness.sources.resolve import needs_hub
 
 _BATCH_ROWS = 100
 
 
-def read_huggingface(
-    spec: Mapping[str, Any], columns: Sequence[str], counts: Tally
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_huggingface(spec: HubPart, columns: Sequence[str], counts: Tally) -> Iterator[tuple[str, dict[str, Any]]]:
     """(place, row) of every row of a split, in the dataset's order, downloaded as they are read.
 
     A row's place is its number in the split, or in the file where only one is read.
@@ -37,11 +36,11 @@ def read_huggingface(
     datasets.disable_progress_bars()
     try:
         dataset = datasets.load_dataset(
-            spec["id"],
-            spec["configuration"],
-            data_files=None if spec["data_files"] is None else list(spec["data_files"]),
-            split=spec["split"],
-            revision=spec["revision"],
+            spec.id,
+            spec.configuration,
+            data_files=None if spec.data_files is None else list(spec.data_files),
+            split=spec.split,
+            revision=spec.revision,
             streaming=True,
         )
         there = dataset.column_names
@@ -50,7 +49,7 @@ def read_huggingface(
             there = [] if first is None else first.column_names
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise MissingRequirement(
-            f"the dataset {spec['id']!r} must be on a hub that can be reached",
+            f"the dataset {spec.id!r} must be on a hub that can be reached",
             f"{type(error).__name__}: {reason_of(error)}",
             "correct `corpus.id`, `revision`, `data_files` or `split`, or look at the network and HF_ENDPOINT",
         ) from error
@@ -60,10 +59,10 @@ def read_huggingface(
     if missing:
         raise DataError(
             "every column of the corpus must be there",
-            f"{spec['id']} has no {', '.join(missing)} but {', '.join(sorted(there))}",
+            f"{spec.id} has no {', '.join(missing)} but {', '.join(sorted(there))}",
             "correct `corpus.columns`",
         )
-    place = spec["data_files"][0] if spec["data_files"] and len(spec["data_files"]) == 1 else spec["split"]
+    place = spec.data_files[0] if spec.data_files and len(spec.data_files) == 1 else spec.split
     number = 0
     try:
         tables = dataset.select_columns(list(columns)).with_format("arrow").iter(batch_size=_BATCH_ROWS)
@@ -76,17 +75,17 @@ def read_huggingface(
     except (OSError, ValueError, OverflowError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             "every file of the dataset must be readable",
-            f"{place} of {spec['id']} is not behind row {number:,} ({type(error).__name__}: {reason_of(error)})",
+            f"{place} of {spec.id} is not behind row {number:,} ({type(error).__name__}: {reason_of(error)})",
             "run again if the network failed, else take another `corpus.split` or `data_files`",
         ) from error
 
 
-def resolved_commit(spec: Mapping[str, Any]) -> str:
+def resolved_commit(dataset: str, revision: str) -> str:
     """The commit that a revision means now, or "unresolved" where the hub does not say."""
     import huggingface_hub
 
     try:
-        facts = huggingface_hub.HfApi().dataset_info(spec["id"], revision=spec["revision"])
+        facts = huggingface_hub.HfApi().dataset_info(dataset, revision=revision)
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.OfflineModeIsEnabled):
         return "unresolved"
     return facts.sha or "unresolved"

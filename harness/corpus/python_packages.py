@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.corpus.normalise import FunctionNode, parse_quietly, print_function, strip
 from harness.corpus.tally import Tally
-from harness.plan.sources import STANDARD_LIBRARY, import_names, is_standard_library, resolve_versions
+from harness.sources.resolve import STANDARD_LIBRARY, import_names, is_standard_library, resolve_versions
 
 # Tests describe no task of their own, and the other folders are programs or other people's packages.
 _SKIPPED_FOLDERS = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"})
@@ -69,7 +69,7 @@ def read_parsed(
     """Every documented function of the packages with what it was printed from.
 
     Args:
-        packages: names as `harness.plan.sources.resolve_versions` takes them; a repeated name is read once.
+        packages: names as `harness.sources.resolve.resolve_versions` takes them; a repeated name is read once.
         counts: if given, "files", "functions", and what is unreadable or unparsable are added to it.
         undocumented: functions without a docstring too.
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from harness.corpus.document import Document
 from harness.corpus.tally import Tally
 from harness.errors import DataError, reason_of
-from harness.plan.files import SourceFile, column_bytes, is_of
-from harness.plan.text_files import (
+from harness.recipe.corpus import Columns
+from harness.sources.files import SourceFile, column_bytes, is_of
+from harness.sources.text_files import (
     LONGEST_LINE,
     UNREADABLE,
     RepeatedKeyError,
@@ -25,7 +26,6 @@ from harness.plan.text_files import (
     too_large,
     with_line_feeds,
 )
-from harness.recipe.corpus import Columns
 
 Row = Mapping[str, Any]
 Sizes = NDArray[np.int64]

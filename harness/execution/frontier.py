@@ -9,8 +9,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from harness.plan.graph import Stage
-from harness.plan.kinds import KINDS
+from harness.pipeline.graph import Stage
 
 TRAINING_WEIGHT = 10  # a training counts for as many other stages
 
@@ -55,7 +54,7 @@ class Frontier:
         """A stage that may start now (again)."""
         self._number += 1  # of equally deep ones, the first to be ready
         place = (-self._depth.get(stage.fingerprint, 0), stage.affinity or "", self._number, stage)
-        heapq.heappush(self._ready[KINDS[stage.kind].accelerated], place)
+        heapq.heappush(self._ready[stage.kind.accelerated], place)
 
     def first(self, *, accelerated: Collection[bool]) -> Stage | None:
         """The stage to start next among kinds that want an accelerator, those that do not, or both."""
@@ -64,7 +63,7 @@ class Frontier:
 
     def take(self, stage: Stage) -> None:
         """`first` was started."""
-        *_, taken = heapq.heappop(self._ready[KINDS[stage.kind].accelerated])
+        *_, taken = heapq.heappop(self._ready[stage.kind.accelerated])
         assert taken is stage
 
     def settle(self, fingerprint: str, *, lost: bool = False) -> None:
@@ -85,7 +84,7 @@ def depths(stages: Mapping[str, Stage]) -> dict[str, int]:
     """
     depth = dict.fromkeys(stages, 0)
     for stage in reversed(list(stages.values())):  # users are settled before their inputs
-        weight = depth[stage.fingerprint] + (TRAINING_WEIGHT if KINDS[stage.kind].trains else 1)
+        weight = depth[stage.fingerprint] + (TRAINING_WEIGHT if stage.kind.trains else 1)
         depth[stage.fingerprint] = weight
         for before in (*(item.stage for item in stage.inputs.values()), *stage.gates):
             key = before.fingerprint

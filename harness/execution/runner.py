@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from harness.execution.executor import Executor, Outcome, Task, TaskInput
 from harness.execution.frontier import Frontier
-from harness.plan.graph import Stage
-from harness.plan.kinds import KINDS, module_of, source_digest
-from harness.plan.plan import trunk_of
+from harness.pipeline.code import source_digest
+from harness.pipeline.graph import Stage
+from harness.pipeline.training import TRUNK_STATE, trunk_of
 from harness.recipe.runtime import Runtime
 from harness.store.in_use import in_use
 from harness.store.store import Snapshot, Store
@@ -42,20 +42,20 @@ class Summary:
 
 def make_task(stage: Stage, store: Store, how: Mapping[str, Any], *, this_code: bool = False) -> Task:
     """A stage as plain data for a worker. With `this_code`, a result of other code of the same version is redone."""
-    kind = KINDS[stage.kind]
+    kind = stage.kind
     return Task(
-        kind=stage.kind,
-        module=module_of(stage.kind),
+        kind=kind.name,
+        module=kind.module,
         fingerprint=stage.fingerprint,
         identity=stage.identity,
         inputs={
-            name: TaskInput(kind=item.stage.kind, fingerprint=item.stage.fingerprint, rows=item.rows)
+            name: TaskInput(kind=item.stage.kind.name, fingerprint=item.stage.fingerprint, rows=item.rows)
             for name, item in stage.inputs.items()
         },
         store=str(store.root),
         label=stage.label,
-        source_digest=source_digest(stage.kind),
-        trunk=trunk_of(stage.identity) if stage.kind == "trunk_state" else "",
+        source_digest=source_digest(stage),
+        trunk=trunk_of(stage.identity) if stage.kind is TRUNK_STATE else "",
         affinity=stage.affinity,
         accelerated=kind.accelerated,
         gpus=_gpus(stage, how),
@@ -67,9 +67,9 @@ def make_task(stage: Stage, store: Store, how: Mapping[str, Any], *, this_code: 
 
 def _gpus(stage: Stage, how: Mapping[str, Any]) -> int:
     """GPUs of this machine that a stage uses, if it uses any: a model that writes, or a training, may have several."""
-    if "writer" in stage.spec:
+    if stage.kind.writes(stage):
         return int(how.get("tensor_parallel", 1))
-    return int(how.get("processes", 1)) if KINDS[stage.kind].trains else 1
+    return int(how.get("processes", 1)) if stage.kind.trains else 1
 
 
 def how_of(runtime: Runtime) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Runner:
             if stage.fingerprint not in found:
                 found.add(stage.fingerprint)
                 waiting += [item.stage for item in stage.inputs.values()]
-        trunks = {trunk_of(stage.identity) for stage in stages if stage.kind == "trunk_state"}
+        trunks = {trunk_of(stage.identity) for stage in stages if stage.kind is TRUNK_STATE}
         states = self._store.records("trunk_state") if trunks else ()
         return found | {record.fingerprint for record in states if trunk_of(record.identity) in trunks}
 
@@ -189,11 +189,11 @@ class Runner:
 
     def _finished(self, stages: Sequence[Stage]) -> set[str]:
         snapshot = Snapshot(self._store)
-        records = (snapshot.record(stage.kind, stage.fingerprint) for stage in stages)
+        records = (snapshot.record(stage.kind.name, stage.fingerprint) for stage in stages)
         return {record.fingerprint for record in records if record is not None and self._store.has_payload(record)}
 
     def _is_there(self, stage: Stage) -> bool:
-        record = self._store.record(stage.kind, stage.fingerprint)
+        record = self._store.record(stage.kind.name, stage.fingerprint)
         return record is not None and self._store.has_payload(record)
 
     def _can_repair(self, key: str, culprit: str) -> bool:
@@ -211,7 +211,7 @@ class Runner:
         stage = self._known[fingerprint]
         if fingerprint in self._pending or fingerprint in self._running:
             return
-        record = self._store.record(stage.kind, fingerprint)
+        record = self._store.record(stage.kind.name, fingerprint)
         if record is not None:
             self._store.discard(record)
         self._pending[fingerprint] = stage
@@ -222,7 +222,7 @@ class Runner:
     def _look_elsewhere(self) -> None:
         """Stages another run is building: done when its record appears, ours again when its holder is gone."""
         for key, stage in list(self._elsewhere.items()):
-            if self._store.is_building(stage.kind, key):
+            if self._store.is_building(stage.kind.name, key):
                 continue  # even if there is a record: it may be about to be replaced
             del self._elsewhere[key]
             if self._is_there(stage):

@@ -235,7 +235,7 @@ def _earlier_states(store: Store, task: Task) -> list[tuple[int, TrunkState]]:
 
     It is no input (any state, or none, leads to the same result), so its bytes are checked here.
     """
-    from harness.plan.plan import trunk_of
+    from harness.pipeline.training import trunk_of
 
     step = int(task.identity["spec"]["step"])
     records = [

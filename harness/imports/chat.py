@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from harness.engines.templates import render
 from harness.errors import DataError, reason_of
-from harness.plan.text_files import parse_json
+from harness.sources.text_files import parse_json
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 

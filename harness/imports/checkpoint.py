@@ -24,7 +24,7 @@ from harness.imports.chat import ChatTemplate
 from harness.models.folder import tensors_of
 from harness.models.reward_model import DESCRIPTION_FILE, HEAD_FILE, SCORE, RewardModel
 from harness.models.sources import NOT_LOADED, load_causal_model
-from harness.plan.model_sources import read_configuration
+from harness.sources.models import read_configuration
 
 CLASSIFIER, BIAS = "ForSequenceClassification", "score.bias"
 

@@ -17,9 +17,9 @@ from types import MappingProxyType
 from typing import IO, Any
 
 from harness.errors import DataError, HarnessError, RecipeError, reason_of
-from harness.plan.files import column_bytes, is_of
-from harness.plan.model_sources import weight_files
-from harness.plan.text_files import MOST_TIMES, MOST_UNPACKED, most_unpacked, parse_json
+from harness.sources.files import column_bytes, is_of
+from harness.sources.models import weight_files
+from harness.sources.text_files import MOST_TIMES, MOST_UNPACKED, most_unpacked, parse_json
 from harness.store.identity import file_digest, fingerprint
 
 # Bounds that only a mistake or an attack passes: a small archive may unpack to more than any disk holds.

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from harness.errors import CorruptArtifact, MissingRequirement, RecipeError
 from harness.models.folder import SOURCE_FILE, is_complete
-from harness.plan.packaged import PACKAGED, Packaged
+from harness.sources.packaged import PACKAGED, Packaged
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 

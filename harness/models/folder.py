@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from harness.errors import CorruptArtifact, MissingRequirement, reason_of
-from harness.plan.model_sources import model_files, read_configuration, weight_files
+from harness.sources.models import model_files, read_configuration, weight_files
 from harness.store.identity import file_digest
 
 SOURCE_FILE = "source.json"

@@ -11,8 +11,8 @@ from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever client it uses
 
 from harness.errors import MissingRequirement, reason_of
-from harness.plan.model_sources import CONFIGURATION, FILES, TOKENIZER, model_files
 from harness.recipe.lock import is_commit
+from harness.sources.models import CONFIGURATION, FILES, TOKENIZER, model_files
 
 # The library lets errors of the network through as its HTTP client raises them.
 UNANSWERED = (OSError, ValueError, HTTPError)

@@ -32,7 +32,7 @@ from harness.models.losses import LmNormalization, lm_cross_entropy_sum
 from harness.models.packing import Batch
 from harness.models.sources import load_causal_model, require_tokenizer, without_dropout
 from harness.models.spread import assign, is_main, wait_for_all, whole, whole_weights
-from harness.plan.model_sources import FAMILIES, shape_of
+from harness.sources.models import FAMILIES, shape_of
 
 Precision = Literal["fp32", "bf16"]
 

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from harness.errors import RecipeError, StoreError
-from harness.plan.kinds import KINDS
-from harness.plan.pipeline import steps_of
-from harness.plan.plan import Plan, trunk_of
+from harness.pipeline.training import TRUNK_STATE, steps_of, trunk_of
+from harness.plan.plan import Plan
 from harness.recipe.blocks import WSD, Pretrain
 from harness.recipe.load import LoadedRecipe
 from harness.recipe.schema import Experiment
@@ -20,8 +19,6 @@ from harness.store.record import Record
 from harness.store.store import Store
 
 PATH = "pretrain.from"
-TRUNK_STATE = "trunk_state"
-
 Forks = Mapping[str, Record]
 """`RECORD@step` as the recipe has it -> record of the trunk state at that step."""
 
@@ -52,17 +49,17 @@ def _state(text: str, store: Store) -> Record:
     try:
         record = store.find(name)
         if "trunk" in record.identity["inputs"]:
-            record = store.find(f"{TRUNK_STATE}/{record.identity['inputs']['trunk']}")
+            record = store.find(f"{TRUNK_STATE.name}/{record.identity['inputs']['trunk']}")
     except StoreError as error:
         raise RecipeError(f"`{PATH}` must name a record of the workdir", error.value, "see `harness ls`") from None
-    if record.kind != TRUNK_STATE:
+    if record.kind != TRUNK_STATE.name:
         raise RecipeError(
             f"`{PATH}` must name a trunk state, or a branch of a trunk", f"{name} is neither", "see `harness ls`"
         )
     trunk = trunk_of(record.identity)
     states = {
         int(other.identity["spec"]["step"]): other
-        for other in store.records(TRUNK_STATE)
+        for other in store.records(TRUNK_STATE.name)
         if trunk_of(other.identity) == trunk
     }
     found = states.get(int(at))
@@ -72,7 +69,7 @@ def _state(text: str, store: Store) -> Record:
             f"{name} has none at {at}",
             f"choose one of {', '.join(map(str, sorted(states)))}, or run a `pairs.count` that makes it",
         )
-    if found.identity["code_version"] != KINDS[TRUNK_STATE].code_version or not store.has_payload(found):
+    if found.identity["code_version"] != TRUNK_STATE.code_version or not store.has_payload(found):
         raise RecipeError(
             f"the state that `{PATH}` names must be whole, and of this version",
             f"{name} at {at} was dropped, or another version made it",

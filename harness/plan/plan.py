@@ -9,23 +9,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 
-from harness.plan.graph import Graph, Stage, sizes_alone
-from harness.plan.imported_rows import (
-    checkpoint_best_of_n,
-    checkpoint_pair_accuracy,
-    scores_best_of_n,
-    scores_pair_accuracy,
-)
-from harness.plan.imports import NO_IMPORTS, Import, Imports, scored_tasks
-from harness.plan.kinds import source_digest
-from harness.plan.pipeline import Pipeline, steps_of, trains_head
+from harness.pipeline.code import source_digest
+from harness.pipeline.evaluation import ANALYSIS, AnalysisSpec, OutcomeSpec, Pipeline
+from harness.pipeline.graph import Graph, Stage, sizes_alone
+from harness.pipeline.imports import NO_IMPORTS, Import, Imports, scored_tasks
+from harness.pipeline.training import TRUNK_STATE, steps_of, trains_head, trunk_of
 from harness.recipe.blocks import ImportedRow, PoolTask
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits
 from harness.recipe.runtime import Runtime
 from harness.recipe.schema import Experiment
-from harness.store.identity import fingerprint
 from harness.store.record import Record
 from harness.store.store import Snapshot, Store
 
@@ -297,18 +291,16 @@ def _imported(pipeline: Pipeline, experiment: Experiment) -> list[Variant]:
     for name, row in experiment.evaluate.imported.items():
         if row.checkpoint is None:
             tasks = scored_tasks(experiment, row, _asset(pipeline.imports, row))
-            found = [("best_of_n", task, scores_best_of_n(pipeline, experiment, task, name, row)) for task in tasks]
+            found = [("best_of_n", task, pipeline.scores_best_of_n(experiment, task, name, row)) for task in tasks]
             found += [
-                ("pair_accuracy", task, scores_pair_accuracy(pipeline, experiment, task, name, row))
+                ("pair_accuracy", task, pipeline.scores_pair_accuracy(experiment, task, name, row))
                 for task in paired
                 if task in tasks and isinstance(experiment.tasks[task], PoolTask)  # other pairs are no candidates
             ]
         else:
-            found = [
-                ("best_of_n", task, checkpoint_best_of_n(pipeline, experiment, task, name, row)) for task in judged
-            ]
+            found = [("best_of_n", task, pipeline.checkpoint_best_of_n(experiment, task, name, row)) for task in judged]
             found += [
-                ("pair_accuracy", task, checkpoint_pair_accuracy(pipeline, experiment, task, name, row))
+                ("pair_accuracy", task, pipeline.checkpoint_pair_accuracy(experiment, task, name, row))
                 for task in paired
             ]
         outcomes = tuple(Outcome(task=task, metric=metric, stage=stage) for metric, task, stage in found)
@@ -324,22 +316,12 @@ def _order_trunks(graph: Graph) -> None:
     """Run the states of one trunk in order of step, so that each goes on from the one before."""
     trunks: dict[str, list[Stage]] = {}
     for stage in graph:
-        if stage.kind == "trunk_state":
+        if stage.kind is TRUNK_STATE:
             trunks.setdefault(trunk_of(stage.identity), []).append(stage)
     for states in trunks.values():
-        states.sort(key=lambda state: int(state.spec["step"]))
+        states.sort(key=lambda state: int(state.spec.step))
         for before, state in pairwise(states):
             state.after.append(before)
-
-
-def trunk_of(identity: Mapping[str, object]) -> str:
-    """What all states of one trunk share: their identity without the step and the rows read up to it."""
-    spec = {key: value for key, value in identity["spec"].items() if key != "step"}  # type: ignore[attr-defined]
-    inputs: dict[str, object] = dict(identity["inputs"])  # type: ignore[call-overload]
-    tokens = dict(inputs.pop("tokens"))  # type: ignore[call-overload]
-    if "rows" not in spec["order"]:
-        del tokens["rows"]
-    return fingerprint({"spec": spec, "inputs": inputs, "tokens": tokens, "code": identity["code_version"]})
 
 
 # ---------------------------------------------------------------------------------------------- what is left
@@ -361,12 +343,12 @@ def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
     records; whoever runs them discards those records first, so that an interrupted run cannot mix old and new.
     """
     snapshot = Snapshot(store)
-    records = {stage.fingerprint: snapshot.record(stage.kind, stage.fingerprint) for stage in plan.stages}
+    records = {stage.fingerprint: snapshot.record(stage.kind.name, stage.fingerprint) for stage in plan.stages}
     stale = [
         stage
         for stage in plan.stages
         if (record := records[stage.fingerprint]) is not None
-        and record.environment.get("source_digest") != source_digest(stage.kind)
+        and record.environment.get("source_digest") != source_digest(stage)
     ]
     if runtime.stale_code == "rerun":
         outdated = {stage.fingerprint for stage in stale}
@@ -416,7 +398,7 @@ def analysis_stage(plan: Plan, finished: frozenset[str], retracted: frozenset[st
     A setting counts on a task only with all its seeds, so that a half-finished grid compares like with like. What is
     made from something `retracted` is estimated, and neither compared nor ranked.
     """
-    rows: list[dict[str, object]] = []
+    rows: list[OutcomeSpec] = []
     inputs: dict[str, Stage] = {}
 
     def add(name: str, kind: str, variants: tuple[Variant, ...]) -> None:
@@ -434,19 +416,18 @@ def analysis_stage(plan: Plan, finished: frozenset[str], retracted: frozenset[st
                 seen.add(stage.fingerprint)
                 key = f"outcome-{len(inputs):05d}"
                 inputs[key] = stage
-                doubt = {"retracted": True} if stage.fingerprint in retracted else {}
                 rows.append(
-                    {
-                        **doubt,
-                        "input": key,
-                        "row": name,
-                        "kind": kind,
-                        "task": task,
-                        "evaluation": metric,
-                        "pretrain_seed": variant.pretrain_seed,
-                        "finetune_seed": None if task == CODE else variant.finetune_seed,
-                        "data": _judged_on(stage),
-                    }
+                    OutcomeSpec(
+                        input=key,
+                        row=name,
+                        kind=kind,
+                        task=task,
+                        evaluation=metric,
+                        pretrain_seed=variant.pretrain_seed,
+                        finetune_seed=None if task == CODE else variant.finetune_seed,
+                        data=_judged_on(stage),
+                        retracted=stage.fingerprint in retracted,
+                    )
                 )
 
     for setting in plan.settings:
@@ -459,5 +440,5 @@ def analysis_stage(plan: Plan, finished: frozenset[str], retracted: frozenset[st
         add(scorer, "pool" if scorer == POOL else "shallow", variants)
     for row in plan.imported:
         add(row.setting, IMPORTED, (row,))
-    spec = {"rows": rows, "baseline": baseline_of(plan), "seed": plan.loaded.recipe.seeds.data}
-    return plan.graph.stage("analysis", spec, inputs, label="analysis")
+    spec = AnalysisSpec(rows=tuple(rows), baseline=baseline_of(plan), seed=plan.loaded.recipe.seeds.data)
+    return plan.graph.stage(ANALYSIS, spec, inputs, label="analysis")

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.plan.graph import Stage
-from harness.plan.imports import Import
+from harness.pipeline.graph import Stage
+from harness.pipeline.imports import Import
+from harness.pipeline.tasks import POOL_CANDIDATES
 from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant, baseline_of
 from harness.recipe.fields import CODE
 from harness.report.comparison import AboveShallow, AnalysisIndex, Difference, Estimate, Place
@@ -327,10 +328,10 @@ def _pool_size(rows: Iterable[Row], statuses: Statuses) -> int:
                 sizes.append(int(record.result["smallest_pool"]))
                 continue
             candidates = stage.inputs["candidates"].stage
-            if candidates.kind == "pool_candidates":  # known, since a plan is made of imports that are there
+            if candidates.kind is POOL_CANDIDATES:  # known, since a plan is made of imports that are there
                 pool = statuses[candidates.inputs["pool"].stage.fingerprint].record
                 sizes += [] if pool is None else [int(pool.result["smallest_pool"])]
             else:
                 part = next(iter(candidates.inputs.values())).stage
-                sizes.append(int(part.spec["samples"]))
+                sizes.append(int(part.spec.samples))
     return min(sizes, default=0)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import harness
 from harness.events import Warned, read_events
+from harness.pipeline.training import BASE
 from harness.plan.plan import Plan
 from harness.recipe.blocks import PoolTask
 from harness.recipe.schema import Recipe
@@ -133,7 +134,7 @@ def _pools(recipe: Recipe) -> str:
 def _model(plan: Plan, statuses: Statuses) -> str:
     """The models of all settings, with the parameters that were counted."""
     models = dict.fromkeys(model_words(setting.setting.experiment.model) for setting in plan.settings)
-    records = [statuses[stage.fingerprint].record for stage in plan.stages if stage.kind == "base"]
+    records = [statuses[stage.fingerprint].record for stage in plan.stages if stage.kind is BASE]
     counts = sorted({int(record.result["parameters"]) for record in records if record is not None})
     counted = f"; {listing([f'{number:,}' for number in counts])} parameters" if counts else ""
     return "; ".join(models) + counted
@@ -183,7 +184,7 @@ def _warnings(plan: Plan, statuses: Statuses, store: Store) -> list[Caution]:
     items = []
     for stage in plan.stages:
         if statuses[stage.fingerprint].record is not None:
-            events = read_events(store.directory(stage.kind, stage.fingerprint) / EVENTS)
+            events = read_events(store.directory(stage.kind.name, stage.fingerprint) / EVENTS)
             items += [f"{stage.label}: {event.message}" for event in events if isinstance(event, Warned)]
     if not items:
         return []

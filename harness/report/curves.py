@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.events import Metrics, read_events
-from harness.plan.graph import Stage
-from harness.plan.plan import Plan, Variant, trunk_of
+from harness.pipeline import training
+from harness.pipeline.graph import Stage
+from harness.pipeline.training import TRUNK_STATE, trunk_of
+from harness.plan.plan import Plan, Variant
 from harness.report.status import Statuses
 from harness.store.record import EVENTS
 from harness.store.store import Store
@@ -38,7 +40,7 @@ def training_curves(plan: Plan, statuses: Statuses, store: Store) -> tuple[Curve
     reader = _Reader(plan, statuses, store)
     found: list[Curve] = []
     for stage in plan.stages:
-        if stage.kind == "base":
+        if stage.kind is training.BASE:
             found += _curves(BASE, "base", "", reader.points(stage), bool(statuses[stage.fingerprint].retracted))
     seen: set[str] = set()
     for setting in plan.settings:
@@ -60,14 +62,14 @@ class _Reader:
         self._store = store
         self._trunks: dict[str, list[Stage]] = {}
         for stage in plan.stages:
-            if stage.kind == "trunk_state":
+            if stage.kind is TRUNK_STATE:
                 self._trunks.setdefault(trunk_of(stage.identity), []).append(stage)
 
     def points(self, stage: Stage) -> Points:
         """{step: metrics} of a finished stage; of an unfinished one nothing."""
         if self._statuses[stage.fingerprint].record is None:
             return {}
-        path = self._store.directory(stage.kind, stage.fingerprint) / EVENTS
+        path = self._store.directory(stage.kind.name, stage.fingerprint) / EVENTS
         return {event.step: dict(event.values) for event in read_events(path) if isinstance(event, Metrics)}
 
     def whole_run(self, stage: Stage) -> Points:
@@ -80,7 +82,7 @@ class _Reader:
         trunk = stage.inputs["trunk"].stage
         points: Points = {}
         for state in self._trunks[trunk_of(trunk.identity)]:
-            if int(state.spec["step"]) <= int(trunk.spec["step"]):
+            if state.spec.step <= trunk.spec.step:
                 points |= self.points(state)
         return dict(sorted((points | own).items()))
 

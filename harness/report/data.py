@@ -10,8 +10,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from harness.plan.graph import Stage
-from harness.plan.imports import STAGE_OF
+from harness.pipeline.corpus import CORPUS
+from harness.pipeline.graph import Stage
+from harness.pipeline.imports import IMPORTED
+from harness.pipeline.pairs import CONSISTENT_PART, PAIR_QUALITY, PAIRS, SPLIT_PAIRS
+from harness.pipeline.tasks import CANDIDATES, POOL_CANDIDATES, POOL_PREFERENCES, POOL_PROBLEMS, PREFERENCES, PROBLEMS
+from harness.pipeline.tokens import ENCODE
 from harness.plan.plan import Plan
 from harness.report.facts import Facts
 from harness.report.pair_quality import quality_table, read_examples
@@ -24,7 +28,7 @@ from harness.store.record import Record
 from harness.store.store import Store
 
 MOST_EXAMPLES = 5
-POOLS = ("candidates", "pool_candidates")
+POOLS = (CANDIDATES, POOL_CANDIDATES)
 MOST_NAMED = 6  # files of a corpus told by name
 SPLITS = ("base", "finetune", "dev", "test")
 
@@ -71,15 +75,15 @@ def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
     seen = (statuses[stage.fingerprint] for stage in plan.stages)
     done = [(_marked(status), status.record) for status in seen if status.record is not None]
     tables = [
-        *_named((stage, _corpus(stage, record)) for stage, record in done if stage.kind == "corpus"),
-        _imported([one for one in done if one[0].kind in STAGE_OF.values()]),
-        *_named((stage, _construction(stage, statuses)) for stage, _ in done if stage.kind == "pairs"),
-        _splits([one for one in done if one[0].kind in ("problems", "pool_problems")]),
-        *_named((stage, quality_table(record)) for stage, record in done if stage.kind == "pair_quality"),
-        _preferences([one for one in done if one[0].kind == "preferences"]),
-        _pool_preferences([one for one in done if one[0].kind == "pool_preferences"]),
+        *_named((stage, _corpus(stage, record)) for stage, record in done if stage.kind is CORPUS),
+        _imported([one for one in done if one[0].kind in IMPORTED.values()]),
+        *_named((stage, _construction(stage, statuses)) for stage, _ in done if stage.kind is PAIRS),
+        _splits([one for one in done if one[0].kind in (PROBLEMS, POOL_PROBLEMS)]),
+        *_named((stage, quality_table(record)) for stage, record in done if stage.kind is PAIR_QUALITY),
+        _preferences([one for one in done if one[0].kind is PREFERENCES]),
+        _pool_preferences([one for one in done if one[0].kind is POOL_PREFERENCES]),
         *_named((stage, _pool(stage, record)) for stage, record in done if stage.kind in POOLS),
-        _tokens([one for one in done if one[0].kind == "encode"]),
+        _tokens([one for one in done if one[0].kind is ENCODE]),
     ]
     return tuple(table for table in tables if table is not None and table.rows)
 
@@ -128,7 +132,7 @@ def _corpus(stage: Stage, record: Record) -> Facts:
 def _imported(done: Iterable[tuple[Stage, Record]]) -> Facts:
     columns = ("import", "licence", "source", "digest of its content")
     rows = [
-        (stage.label.removeprefix("imported "), result["licence"], result["source"], str(stage.spec["digest"])[:SHORT])
+        (stage.label.removeprefix("imported "), result["licence"], result["source"], stage.spec.digest[:SHORT])
         for stage, result in ((stage, record.result) for stage, record in done)
     ]
     return Facts(title="From outside", columns=columns, rows=tuple(rows))
@@ -136,7 +140,7 @@ def _imported(done: Iterable[tuple[Stage, Record]]) -> Facts:
 
 def _corpus_origin(stage: Stage) -> str:
     """Where a corpus is from and how it is split, in a sentence or two."""
-    spec = stage.spec
+    spec = stage.identity["spec"]
     if "versions" in spec:
         packages = listing([f"{name} {version}" for name, version in spec["versions"].items()])
         return f"From {packages}; split by package. Held out: {listing(spec['heldout'])}."
@@ -181,7 +185,7 @@ def _construction(stage: Stage, statuses: Statuses) -> Facts | None:
     parts = [item.stage for item in stage.inputs.values()]
     totals: Counter[str] = Counter()
     for part in parts:
-        filtered = part.kind == "consistent_part"
+        filtered = part.kind is CONSISTENT_PART
         record = statuses[part.fingerprint].record
         if filtered and record is not None:
             totals["inconsistent"] += record.result["dropped"]
@@ -291,12 +295,12 @@ def _seen(error_type: str, unseen: Collection[str]) -> str:
 
 def _origin(stage: Stage, record: Record) -> str:
     """How many candidates each, and whose."""
-    if stage.kind == "pool_candidates":
+    if stage.kind is POOL_CANDIDATES:
         smallest, largest, sources = (record.result[key] for key in ("smallest_pool", "largest_pool", "sources"))
         each = count(smallest) if smallest == largest else f"{count(smallest)} to {count(largest)}"
         return f"{each} imported candidates each, by {plural(sources, 'source')}"
     part = next(iter(stage.inputs.values())).stage
-    return f"{count(part.spec['samples'])} candidates each, by the {part.spec['engine']} engine"
+    return f"{count(part.spec['samples'])} candidates each, by the {part.spec.engine} engine"
 
 
 def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
@@ -347,13 +351,13 @@ class Payloads:
         if damage:
             self.damaged.append(f"{stage.label}: {damage}; thrown away, the next run that needs it makes it again")
             self._store.drop_payload(record)
-        return self._store.directory(stage.kind, stage.fingerprint) if self._store.has_payload(record) else None
+        return self._store.directory(stage.kind.name, stage.fingerprint) if self._store.has_payload(record) else None
 
 
 def pair_examples(plan: Plan, payloads: Payloads) -> tuple[PairExample, ...]:
     """The first PMP training pairs; none where they are not made yet or were dropped."""
     for stage in plan.stages:
-        if stage.kind in ("pairs", "split_pairs") and _split_of(stage) == "train":
+        if stage.kind in (PAIRS, SPLIT_PAIRS) and _split_of(stage) == "train":
             folder = payloads.of(stage)
             if folder is not None:
                 rows = Pairs(folder).read().slice(0, MOST_EXAMPLES).to_pylist()
@@ -365,7 +369,7 @@ def quality_examples(plan: Plan, payloads: Payloads) -> tuple[PairExample, ...]:
     """Pairs that the quality stages found worth a look; `detail` says why."""
     found = []
     for stage in plan.stages:
-        folder = payloads.of(stage) if stage.kind == "pair_quality" else None
+        folder = payloads.of(stage) if stage.kind is PAIR_QUALITY else None
         if folder is not None:
             rows = (
                 {**row, "detail": "; ".join(filter(None, (row["detail"], row["why"])))} for row in read_examples(folder)
@@ -390,8 +394,8 @@ def pool_examples(plan: Plan, payloads: Payloads) -> tuple[PoolExample, ...]:
 
 
 def _split_of(stage: Stage) -> str:
-    part = stage if stage.kind == "split_pairs" else next(iter(stage.inputs.values())).stage
-    return str(part.spec["split"])
+    part = stage if stage.kind is SPLIT_PAIRS else next(iter(stage.inputs.values())).stage
+    return str(part.spec.split)
 
 
 def _pair_example(row: Mapping[str, Any]) -> PairExample:

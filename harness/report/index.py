@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from harness.errors import StoreError
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan, Variant
 from harness.recipe.lock import lock_of, lock_text
 from harness.recipe.schema import Recipe
@@ -172,7 +172,7 @@ def _of_variant(
 
 def _stage_entry(stage: Stage) -> StageEntry:
     inputs = {name: item.stage.fingerprint for name, item in stage.inputs.items()}
-    return StageEntry(kind=stage.kind, label=stage.label, inputs=inputs)
+    return StageEntry(kind=stage.kind.name, label=stage.label, inputs=inputs)
 
 
 def _resolved(recipe: Recipe) -> str:

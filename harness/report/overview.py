@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
+from harness.pipeline.tasks import POOL_CANDIDATES
 from harness.plan.plan import Plan
 from harness.report.board import HEADLINE, Board, Row, boards
 from harness.report.status import StageStatus, Statuses, look
@@ -89,7 +90,7 @@ def read_analysis(store: Store, statuses: Statuses, analysis: Stage | None) -> M
     """The analysis' JSON, or None while there is none."""
     if analysis is None or statuses[analysis.fingerprint].record is None:
         return None
-    path = Analysis(store.directory(analysis.kind, analysis.fingerprint)).path
+    path = Analysis(store.directory(analysis.kind.name, analysis.fingerprint)).path
     data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return data
 
@@ -191,7 +192,7 @@ def _mixed_pools(plan: Plan, statuses: Statuses) -> list[Caution]:
     """Pools whose candidates have several authors."""
     tasks = []
     for stage in plan.stages:
-        if stage.kind == "pool_candidates":
+        if stage.kind is POOL_CANDIDATES:
             pool = statuses[stage.inputs["pool"].stage.fingerprint].record
             if pool is not None and pool.result["mixed"]:
                 tasks.append(f"{stage.label.removeprefix('candidates ')}: {len(pool.result['sources'])} models")
@@ -247,7 +248,7 @@ def _unfinished(plan: Plan, statuses: Statuses) -> list[Caution]:
 def _stage_names(statuses: Sequence[StageStatus]) -> tuple[str, ...]:
     by_kind: dict[str, int] = {}
     for status in statuses:
-        by_kind[status.stage.kind] = by_kind.get(status.stage.kind, 0) + 1
+        by_kind[status.stage.kind.name] = by_kind.get(status.stage.kind.name, 0) + 1
     return tuple(f"{kind}: {number:,}" for kind, number in by_kind.items())
 
 

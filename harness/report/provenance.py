@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
 from harness.report.board import Board, Row
 from harness.report.status import Statuses

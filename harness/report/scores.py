@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import CorruptArtifact
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
+from harness.pipeline.tasks import CANDIDATES, POOL_CANDIDATES
 from harness.plan.plan import POOL, Plan
 from harness.recipe.fields import CODE
 from harness.report.status import Statuses
@@ -36,7 +37,7 @@ COLUMNS = (
     "finetune_seed",
     "task",
 )
-POOLS = ("candidates", "pool_candidates")
+POOLS = (CANDIDATES, POOL_CANDIDATES)
 FORMAT = 1  # raised when files written before would have to be written again
 
 
@@ -161,7 +162,7 @@ class _Source:
 
     @classmethod
     def read(cls, stage: Stage, store: Store) -> _Source:
-        directory = store.directory(stage.kind, stage.fingerprint)
+        directory = store.directory(stage.kind.name, stage.fingerprint)
         if stage.kind in POOLS:
             return cls._of_candidates(stage, Candidates(directory))
         return cls._of_pairs(stage, Pairs(directory))
@@ -215,7 +216,7 @@ class _Source:
 
 def _engine(candidates: Stage) -> str | None:
     """Who wrote a pool, where its rows do not say so."""
-    parts = [item.stage.spec.get("engine") for item in candidates.inputs.values()]
+    parts = [getattr(item.stage.spec, "engine", None) for item in candidates.inputs.values()]
     return parts[0] if parts else None
 
 
@@ -226,7 +227,7 @@ def _write(one: _Evaluation, source: _Source, store: Store, path: Path) -> None:
 
     from harness.stages.scored_rows import scores_by_row
 
-    directory = store.directory(one.scores.kind, one.scores.fingerprint)
+    directory = store.directory(one.scores.kind.name, one.scores.fingerprint)
     scores = scores_by_row(Scores(directory), source.starts)
     scored = ~np.isnan(scores)  # pairs that did not fit were not
     table = source.table.append_column("score", pa.array(scores)).filter(pa.array(scored))

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.plan.graph import Stage
-from harness.plan.pipeline import steps_of
+from harness.pipeline.graph import Stage
+from harness.pipeline.training import AVERAGE, BASE, PRETRAIN, TRUNK_STATE, steps_of
 from harness.plan.plan import Plan, PlannedSetting
 from harness.recipe.schema import EXPERIMENT_FIELDS, Experiment
 from harness.report.facts import Facts
@@ -144,7 +144,7 @@ def _probed(stages: list[Stage], statuses: Statuses) -> str:
 
 def _base_words(plan: Plan, statuses: Statuses) -> str:
     """What the base models were trained on, a sentence each."""
-    results = _results([stage for stage in plan.stages if stage.kind == "base"], statuses)
+    results = _results([stage for stage in plan.stages if stage.kind is BASE], statuses)
     return "".join(
         f"The base model ({count(result['parameters'])} parameters) read {count(result['groups_trained'])} texts, "
         f"{count(result['tokens_trained'])} tokens; its loss at the end: {_losses([result])}. "
@@ -179,7 +179,7 @@ def _runs(pretrained: list[Stage]) -> list[Stage]:
     """The trainings that checkpoints come from: of a mean over seeds all, of one over steps how far the run went."""
     found: list[Stage] = []
     for stage in pretrained:
-        if stage.kind == "average":
+        if stage.kind is AVERAGE:
             inputs = {name: item.stage for name, item in stage.inputs.items()}
             found += [inputs["trunk-0"]] if "trunk-0" in inputs else inputs.values()
         else:
@@ -222,8 +222,8 @@ def shared(plan: Plan) -> tuple[str, ...]:
             sentences.append(
                 f"{listing(setting.names)} come to the same stages: one setting, trained and counted once."
             )
-    trunks = sum(stage.kind == "trunk_state" for stage in plan.stages)
-    branches = sum(stage.kind == "pretrain" and "trunk" in stage.inputs for stage in plan.stages)
+    trunks = sum(stage.kind is TRUNK_STATE for stage in plan.stages)
+    branches = sum(stage.kind is PRETRAIN and "trunk" in stage.inputs for stage in plan.stages)
     if branches > trunks:
         sentences.append(f"{branches:,} PMP runs branch from {trunks:,} trunk states.")
     return tuple(sentences)

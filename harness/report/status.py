@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.events import Failed, read_events
-from harness.plan.graph import Stage
-from harness.plan.kinds import source_digest
+from harness.pipeline.code import source_digest
+from harness.pipeline.graph import Stage
 from harness.store.record import EVENTS, Record
 from harness.store.retractions import Retraction, read_retractions
 from harness.store.store import Snapshot, Store
@@ -67,13 +67,13 @@ def _retracted(status: StageStatus, retractions: Mapping[str, Retraction], earli
 
 def _status(stage: Stage, snapshot: Snapshot, earlier: Statuses) -> StageStatus:
     store = snapshot.store
-    record = snapshot.record(stage.kind, stage.fingerprint)
+    record = snapshot.record(stage.kind.name, stage.fingerprint)
     if record is not None:
-        stale = record.environment.get("source_digest") != source_digest(stage.kind)
+        stale = record.environment.get("source_digest") != source_digest(stage)
         return StageStatus(stage=stage, state="done", record=record, stale=stale)
-    partial = store.partial(stage.kind, stage.fingerprint)
+    partial = store.partial(stage.kind.name, stage.fingerprint)
     if partial.is_dir():
-        if store.is_building(stage.kind, stage.fingerprint):
+        if store.is_building(stage.kind.name, stage.fingerprint):
             return StageStatus(stage=stage, state="running")
         events = list(read_events(partial / EVENTS))
         last = events[-1] if events else None

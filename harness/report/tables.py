@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.plan.graph import Stage
+from harness.pipeline.evaluation import PAIR_ACCURACY
+from harness.pipeline.graph import Stage
 from harness.report.board import BON, HEADLINE, Board, Row
 from harness.report.collect import ReportData
 from harness.report.comparison import Estimate
@@ -72,7 +73,7 @@ def _numbers(estimate: Estimate) -> dict[str, Any]:
 def stages_of(row: Row, metric: str) -> list[Stage]:
     """The evaluation stages that a row's metric comes from."""
     pairs = metric == "pair_accuracy"
-    return [stage for stage in row.stages if (stage.kind == "pair_accuracy") == pairs]
+    return [stage for stage in row.stages if (stage.kind is PAIR_ACCURACY) == pairs]
 
 
 def report_json(data: ReportData) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def time_tables(plan: Plan, statuses: Statuses, store: Store) -> tuple[Facts, ..
         if record is not None:
             facts = store.run_facts(record)
             entry = (float(facts["seconds"]), float(facts.get("peak_memory_bytes", 0)), stage.label)
-            spent.setdefault(stage.kind, []).append(entry)
+            spent.setdefault(stage.kind.name, []).append(entry)
     if not spent:
         return ()
     total = sum(seconds for entries in spent.values() for seconds, _, _ in entries)

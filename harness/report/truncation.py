@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
+from harness.pipeline.tokens import ENCODE
 from harness.report.status import Statuses
 from harness.report.words import count, share
 from harness.store.record import Record
@@ -29,10 +30,10 @@ class Truncation:
 
     @classmethod
     def of(cls, stage: Stage, record: Record) -> Truncation:
-        pairs, result = stage.spec["content"] == "pairs", record.result
+        pairs, result = stage.spec.content == "pairs", record.result
         lost = result["too_long_dropped"] if pairs else result["cut"]
         read = result["groups"] + lost if pairs else result["responses"]
-        return cls(lost=lost, read=read, most=stage.spec["max_tokens"], longest=result["longest"])
+        return cls(lost=lost, read=read, most=stage.spec.max_tokens, longest=result["longest"])
 
     @property
     def share(self) -> str:
@@ -47,10 +48,10 @@ def truncation_alarms(statuses: Statuses) -> tuple[str, ...]:
     lines = []
     for status in statuses.values():
         stage, record = status.stage, status.record
-        if stage.kind != "encode" or record is None:
+        if stage.kind is not ENCODE or record is None:
             continue
-        found, content, result = Truncation.of(stage, record), stage.spec["content"], record.result
-        replaced = content == "texts" or stage.spec["limit"] is not None
+        found, content, result = Truncation.of(stage, record), stage.spec.content, record.result
+        replaced = content == "texts" or stage.spec.limit is not None
         if replaced or found.lost <= ALARM * found.read:
             continue
         what, how = "pairs", "were left out"

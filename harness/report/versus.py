@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from harness.plan.graph import Graph, Stage
+from harness.pipeline.evaluation import COMPARISON, ComparisonSpec, JudgedSpec, MatchSpec, SideSpec
+from harness.pipeline.graph import Graph, Stage
+from harness.pipeline.kinds import noted_stage
 from harness.recipe.fields import CODE
 from harness.report.index import Index, OutcomeEntry, StageEntry
 from harness.report.rows import Row
@@ -122,40 +123,35 @@ def comparison_stage(graph: Graph, matches: Sequence[Match], seed: int, stage_of
     inputs: dict[str, Stage] = {}
     names: dict[str, str] = {}
 
-    def name_of(fingerprint: str | None) -> str | None:
-        if fingerprint is None:
-            return None
+    def name_of(fingerprint: str) -> str:
         if fingerprint not in names:
             names[fingerprint] = f"input-{len(names):05d}"
             inputs[names[fingerprint]] = stage_of(fingerprint)
         return names[fingerprint]
 
-    def side(pool: str, judged: Sequence[Judged]) -> dict[str, Any]:
+    def side(pool: str, judged: Sequence[Judged]) -> SideSpec:
         seeds = [
-            {
-                "values": name_of(one.values),
-                "scores": name_of(one.scores),
-                "pretrain_seed": one.pretrain_seed,
-                "finetune_seed": one.finetune_seed,
-            }
+            JudgedSpec(
+                values=name_of(one.values),
+                scores=None if one.scores is None else name_of(one.scores),
+                pretrain_seed=one.pretrain_seed,
+                finetune_seed=one.finetune_seed,
+            )
             for one in judged
         ]
-        return {"pool": pool, "seeds": seeds}
+        return SideSpec(pool=pool, seeds=tuple(seeds))
 
-    spec = {
-        "matches": [
-            {
-                "task": one.task,
-                "evaluation": one.evaluation,
-                "first": side(one.first_pool, one.first),
-                "second": side(one.second_pool, one.second),
-                "texts": name_of(one.texts),
-            }
-            for one in matches
-        ],
-        "seed": seed,
-    }
-    return graph.stage("comparison", spec, inputs, label="comparison")
+    compared = tuple(
+        MatchSpec(
+            task=one.task,
+            evaluation=one.evaluation,
+            first=side(one.first_pool, one.first),
+            second=side(one.second_pool, one.second),
+            texts=None if one.texts is None else name_of(one.texts),
+        )
+        for one in matches
+    )
+    return graph.stage(COMPARISON, ComparisonSpec(matches=compared, seed=seed), inputs, label="comparison")
 
 
 def stage_in(indexes: Sequence[Index]) -> Callable[[str], Stage]:
@@ -163,7 +159,7 @@ def stage_in(indexes: Sequence[Index]) -> Callable[[str], Stage]:
 
     def stage_of(fingerprint: str) -> Stage:
         entry = next(index.stages[fingerprint] for index in indexes if fingerprint in index.stages)
-        return Stage(kind=entry.kind, identity={}, fingerprint=fingerprint, inputs={}, label=entry.label)
+        return noted_stage(entry.kind, fingerprint, entry.label)
 
     return stage_of
 

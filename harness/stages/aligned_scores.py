@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import DataError
+from harness.pipeline.evaluation import ALIGNED_SCORES
 from harness.stages.context import StageContext
 from harness.stages.write_scores import write_scores
 from harness.store.artifacts import Candidates, CandidateScores, Pairs, Scores, Tokens
@@ -21,7 +22,7 @@ def run(context: StageContext) -> dict[str, Any]:
     Raises:
         DataError: a candidate has none, since nothing may fall out of a denominator.
     """
-    task = context.spec["task"]
+    task = ALIGNED_SCORES.read(context.spec).task
     table = context.input("scores", CandidateScores).rows()
     known = {(row["problem"], row["candidate"]): row["score"] for row in table if row["task"] == task}
     groups = _pairs(context) if "pairs" in context.inputs else dict(enumerate(_pools(context)))

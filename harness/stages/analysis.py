@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -17,6 +17,7 @@ from harness.errors import DataError
 from harness.evaluation.ranks import holm, rank_groups
 from harness.evaluation.seeds import Contrast, Pooled, SeededValues, Seeds, contrast, pool
 from harness.evaluation.statistics import Interval, cluster_bootstrap_means
+from harness.pipeline.evaluation import ANALYSIS, OutcomeSpec
 from harness.stages.context import StageContext
 from harness.stages.outcome_tables import (
     HEADLINE,
@@ -40,30 +41,30 @@ Key = tuple[str, str, str, str]  # task, evaluation, kind of row, row
 
 def run(context: StageContext) -> dict[str, Any]:
     """Read every outcome, estimate, compare, rank."""
-    tables, left_out = _with_clusters(_tables(context))
+    spec = ANALYSIS.read(context.spec)
+    tables, left_out = _with_clusters(_tables(context, spec.rows))
     trusted = {key: table for key, table in tables.items() if not table.retracted}
     for message in (*left_out, *_incomparable(trusted)):
         context.warn(message)
-    seed = int(context.spec["seed"])
     analysis = {
-        "estimates": _estimates(tables, seed),
-        "differences": _differences(trusted, context.spec["baseline"], seed),
-        "above_chance": _above_chance(trusted, seed),
+        "estimates": _estimates(tables, spec.seed),
+        "differences": _differences(trusted, spec.baseline, spec.seed),
+        "above_chance": _above_chance(trusted, spec.seed),
         "ranks": _ranks(trusted),
     }
     Analysis(context.directory).path.write_text(json.dumps(analysis, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return {name: len(rows) for name, rows in analysis.items()}
 
 
-def _tables(context: StageContext) -> dict[Key, Table]:
-    grouped: dict[Key, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in context.spec["rows"]:
-        grouped[(row["task"], row["evaluation"], row["kind"], row["row"])].append(row)
+def _tables(context: StageContext, outcomes: Sequence[OutcomeSpec]) -> dict[Key, Table]:
+    grouped: dict[Key, list[OutcomeSpec]] = defaultdict(list)
+    for row in outcomes:
+        grouped[(row.task, row.evaluation, row.kind, row.row)].append(row)
     tables: dict[Key, Table] = {}
     for (task, evaluation, kind, name), rows in grouped.items():
-        artifacts = [context.input(row["input"], ProblemValues) for row in rows]
-        retracted = any(row.get("retracted", False) for row in rows)
-        table = read_outcomes(artifacts, runs_of(rows), name, data=rows[0]["data"], retracted=retracted)
+        artifacts = [context.input(row.input, ProblemValues) for row in rows]
+        retracted = any(row.retracted for row in rows)
+        table = read_outcomes(artifacts, runs_of(rows), name, data=rows[0].data, retracted=retracted)
         if kind == POOL_KIND:
             for baseline in BASELINES:
                 tables[(task, "best_of_n", POOL_KIND, baseline)] = below(table, f"{baseline}/")

@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.evaluation.best_of_n import area_sizes, best_of_n_area, best_of_n_pools, fitting_sizes
 from harness.evaluation.pair_accuracy import right_over_wrong_pools
+from harness.pipeline.evaluation import BEST_OF_N
 from harness.stages.context import StageContext
 from harness.stages.pools import Values, left_out, read_pool_scores, read_pools
 from harness.store.artifacts import Candidates, ProblemValues, Scores
@@ -16,10 +17,11 @@ def run(context: StageContext) -> dict[str, Any]:
 
     N beyond the task's smallest pool are left out; the area's own N are added. Pools below 8 candidates have no area.
     """
+    spec = BEST_OF_N.read(context.spec)
     pools = read_pools(context.input("candidates", Candidates))
     scores = read_pool_scores(context.input("scores", Scores), pools)
     smallest = min(len(pool.correct) for pool in pools)
-    sizes = fitting_sizes(context.spec["n"], smallest)
+    sizes = fitting_sizes(spec.n, smallest)
     correct = [pool.correct for pool in pools]
     problems, clusters = [pool.problem for pool in pools], [pool.cluster for pool in pools]
     values = Values()
@@ -40,6 +42,6 @@ def run(context: StageContext) -> dict[str, Any]:
         "problems": len(pools),
         "smallest_pool": smallest,
         "area_sizes": list(area_sizes(smallest)),
-        "left_out": left_out(context, smallest),
+        "left_out": left_out(spec.n, smallest),
         "means": values.means(),
     }

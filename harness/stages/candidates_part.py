@@ -10,6 +10,7 @@ from harness.engines.base import Generator, Sampling
 from harness.engines.candidates import candidates
 from harness.engines.simulated import simulated_policy
 from harness.errors import DataError
+from harness.pipeline.tasks import CANDIDATES_PART, CandidatesPartSpec
 from harness.stages.context import StageContext
 from harness.stages.task_problems import read_problems
 from harness.stages.writer import ALARM, CountsCuts, open_writer, sampling_of
@@ -20,25 +21,25 @@ from harness.tasks.task import Problem, Task
 
 def run(context: StageContext) -> dict[str, Any]:
     """Generate and grade; a candidate depends on its problem, its index and the seed alone."""
-    spec = context.spec
-    problems = read_problems(context.input("problems", Problems), spec["split"])
-    if len(problems) < spec["stop"]:
+    spec = CANDIDATES_PART.read(context.spec)
+    problems = read_problems(context.input("problems", Problems), spec.split)
+    if len(problems) < spec.stop:
         raise DataError(
-            "a pool needs its problems", f"asked for {spec['stop']}, the task has {len(problems)}", "lower the count"
+            "a pool needs its problems", f"asked for {spec.stop}, the task has {len(problems)}", "lower the count"
         )
-    task = load_task(spec["task"])
-    chosen = problems[spec["start"] : spec["stop"]]
-    sampling = sampling_of(context) if spec["engine"] == "model" else Sampling()
+    task = load_task(spec.task)
+    chosen = problems[spec.start : spec.stop]
+    sampling = Sampling() if spec.writer is None else sampling_of(spec.writer)
     cut: Counter[str] = Counter()
-    generator = CountsCuts(generator=_generator(context, task, chosen), cut=cut)
+    generator = CountsCuts(generator=_generator(context, spec, task, chosen), cut=cut)
     rows = candidates(
         task,
         chosen,
         generator,
-        samples=spec["samples"],
-        seed=spec["seed"],
+        samples=spec.samples,
+        seed=spec.seed,
         sampling=sampling,
-        source=spec.get("source", spec["engine"]),
+        source=spec.source or spec.engine,
     )
     Candidates(context.directory).write(rows)
     if cut["questions"] > ALARM * len(rows):
@@ -46,18 +47,18 @@ def run(context: StageContext) -> dict[str, Any]:
             f"{cut['questions']:,} of {len(rows):,} candidates were written to a prompt without its beginning; "
             "lower `max_tokens` of a completion or raise `context`"
         )
-    return {"problems": spec["stop"] - spec["start"], "candidates": len(rows)}
+    return {"problems": spec.stop - spec.start, "candidates": len(rows)}
 
 
-def _generator(context: StageContext, task: Task, problems: list[Problem]) -> Generator:
+def _generator(context: StageContext, spec: CandidatesPartSpec, task: Task, problems: list[Problem]) -> Generator:
     """The simulated policy, or an engine of the recipe's own, which a warm worker keeps for the pool's other parts."""
-    spec = context.spec
-    if spec["engine"] == "model":
-        return open_writer(context)
-    if spec["engine"] == "simulated":
-        return simulated_policy(task, problems, accuracy=spec["accuracy"], seed=spec["seed"])
+    if spec.writer is not None:
+        return open_writer(context, spec.writer)
+    if spec.engine == "simulated":
+        assert spec.accuracy is not None
+        return simulated_policy(task, problems, accuracy=spec.accuracy, seed=spec.seed)
     if "generator" not in context.held:
-        module, _, name = spec["engine"].partition(":")
-        context.held["generator"] = getattr(importlib.import_module(module), name)(**spec["options"])
+        module, _, name = spec.engine.partition(":")
+        context.held["generator"] = getattr(importlib.import_module(module), name)(**spec.options)
     generator: Generator = context.held["generator"]
     return generator

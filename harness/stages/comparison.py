@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from harness.errors import DataError
 from harness.evaluation.seeds import contrast
+from harness.pipeline.evaluation import COMPARISON, MatchSpec, SideSpec
 from harness.stages.context import StageContext
 from harness.stages.outcome_tables import (
     HEADLINE,
@@ -42,23 +43,24 @@ def run(context: StageContext) -> dict[str, Any]:
     """Compare on every task of the spec; where the two cannot be compared, say why."""
     compared: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
-    for match in context.spec["matches"]:
-        about = {"task": match["task"], "evaluation": match["evaluation"]}
-        first, second = (_table(context, match[side]) for side in SIDES)
-        why = _why_not(first, second, HEADLINE[match["evaluation"]])
+    spec = COMPARISON.read(context.spec)
+    for match in spec.matches:
+        about = {"task": match.task, "evaluation": match.evaluation}
+        first, second = (_table(context, side) for side in (match.first, match.second))
+        why = _why_not(first, second, HEADLINE[match.evaluation])
         if why:
             refused.append({**about, "why": why})
         else:
-            compared.append({**about, **_compare(context, match, first, second)})
+            compared.append({**about, **_compare(context, match, first, second, spec.seed)})
     found = {"compared": compared, "refused": refused}
     Comparison(context.directory).path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return {name: len(rows) for name, rows in found.items()}
 
 
-def _table(context: StageContext, side: Mapping[str, Any]) -> Table:
-    artifacts = [context.input(seed["values"], ProblemValues) for seed in side["seeds"]]
-    table = read_outcomes(artifacts, runs_of(side["seeds"]), "a row", data="")
-    return below(table, f"{side['pool']}/") if side["pool"] else table
+def _table(context: StageContext, side: SideSpec) -> Table:
+    artifacts = [context.input(seed.values, ProblemValues) for seed in side.seeds]
+    table = read_outcomes(artifacts, runs_of(side.seeds), "a row", data="")
+    return below(table, f"{side.pool}/") if side.pool else table
 
 
 def _why_not(first: Table, second: Table, metric: str) -> str:
@@ -74,15 +76,15 @@ def _why_not(first: Table, second: Table, metric: str) -> str:
     return ""
 
 
-def _compare(context: StageContext, match: Mapping[str, Any], first: Table, second: Table) -> dict[str, Any]:
-    metric = HEADLINE[match["evaluation"]]
-    rows, clusters, seed = (first.values[metric], second.values[metric]), first.clusters[metric], context.spec["seed"]
+def _compare(context: StageContext, match: MatchSpec, first: Table, second: Table, seed: int) -> dict[str, Any]:
+    metric = HEADLINE[match.evaluation]
+    rows, clusters = (first.values[metric], second.values[metric]), first.clusters[metric]
     gaps = rows[0].mean - rows[1].mean
     estimates = [
-        {**accuracy_json(contrast(row).interval(clusters, seed=int(seed))), "by_seed": row.by_run()} for row in rows
+        {**accuracy_json(contrast(row).interval(clusters, seed=seed)), "by_seed": row.by_run()} for row in rows
     ]
     between = contrast(*rows)
-    difference = between.interval(clusters, seed=int(seed)).as_json()
+    difference = between.interval(clusters, seed=seed).as_json()
     examples, without = _disagreements(context, match, first, second)
     return {
         "metric": metric,
@@ -103,16 +105,16 @@ def _compare(context: StageContext, match: Mapping[str, Any], first: Table, seco
 
 
 def _disagreements(
-    context: StageContext, match: Mapping[str, Any], first: Table, second: Table
+    context: StageContext, match: MatchSpec, first: Table, second: Table
 ) -> tuple[list[dict[str, Any]], str]:
     """A few problems that one row gets right and the other wrong, clearest first; or why there are none to show."""
-    if match["texts"] is None:
+    if match.texts is None:
         return [], NO_TEXTS
-    if match["evaluation"] == "pair_accuracy":
-        return _pair_disagreements(context.input(match["texts"], Pairs), first, second), ""
-    if any(match[side]["pool"] for side in SIDES):
+    if match.evaluation == "pair_accuracy":
+        return _pair_disagreements(context.input(match.texts, Pairs), first, second), ""
+    if match.first.pool or match.second.pool:
         return [], NO_PICK
-    if any(seed["scores"] is None for side in SIDES for seed in match[side]["seeds"]):
+    if any(seed.scores is None for side in (match.first, match.second) for seed in side.seeds):
         return [], NO_SCORES
     return _pool_disagreements(context, match, first, second), ""
 
@@ -138,17 +140,16 @@ def _pair_disagreements(artifact: Pairs, first: Table, second: Table) -> list[di
     ]
 
 
-def _pool_disagreements(
-    context: StageContext, match: Mapping[str, Any], first: Table, second: Table
-) -> list[dict[str, Any]]:
+def _pool_disagreements(context: StageContext, match: MatchSpec, first: Table, second: Table) -> list[dict[str, Any]]:
     metric = HEADLINE["best_of_n"]
-    artifact = context.input(match["texts"], Candidates)
+    assert match.texts is not None
+    artifact = context.input(match.texts, Candidates)
     table = artifact.read(columns=["problem", "correct"])
     problems = table["problem"].to_pylist()
     starts, correct = pool_starts(problems), table["correct"].to_numpy()
     picks = [
-        _picks([context.input(seed["scores"], Scores) for seed in match[side]["seeds"]], starts, correct)
-        for side in SIDES
+        _picks([context.input(seed.scores, Scores) for seed in side.seeds if seed.scores], starts, correct)
+        for side in (match.first, match.second)
     ]
     places = {problems[start]: pool for pool, start in enumerate(starts[:-1].tolist())}
     ids, values = first.problems[metric], [first.mean(metric), second.mean(metric)]
@@ -156,7 +157,7 @@ def _pool_disagreements(
     for index, problem in enumerate(ids):
         mine, theirs = (side.get(places[problem]) for side in picks)
         if mine is not None and theirs is not None and correct[mine.row] != correct[theirs.row]:
-            agreement = mine.seeds * theirs.seeds / (len(match["first"]["seeds"]) * len(match["second"]["seeds"]))
+            agreement = mine.seeds * theirs.seeds / (len(match.first.seeds) * len(match.second.seeds))
             apart.append(_Apart(index, "first" if correct[mine.row] else "second", agreement))
     texts = artifact.read(columns=["prompt", "text"])
     found = []
@@ -167,9 +168,12 @@ def _pool_disagreements(
                 "text": texts["text"][pick.row].as_py(),
                 "correct": bool(correct[pick.row]),
                 "seeds": pick.seeds,
-                "of": len(match[side]["seeds"]),
+                "of": len(of.seeds),
             }
-            for side, pick in ((side, chosen[pool]) for side, chosen in zip(SIDES, picks, strict=True))
+            for side, of, pick in (
+                (side, of, chosen[pool])
+                for side, of, chosen in zip(SIDES, (match.first, match.second), picks, strict=True)
+            )
         }
         found.append(
             {

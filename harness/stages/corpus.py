@@ -16,6 +16,7 @@ from harness.corpus.near import Hashes
 from harness.corpus.splits import SPLITS, Split, check_filled, check_named, split_by_name, split_by_share
 from harness.corpus.tally import named_of
 from harness.errors import DataError
+from harness.pipeline.corpus import CORPUS, CorpusSpec, NamedCorpus
 from harness.stages.context import StageContext
 from harness.store.artifacts import Corpus, CorpusPart
 
@@ -28,10 +29,10 @@ def run(context: StageContext) -> dict[str, Any]:
     Raises:
         DataError: nothing was kept, a split is empty, or a document holds an evaluation problem and must not.
     """
-    spec = context.spec
+    spec = CORPUS.read(context.spec)
     parts = [part for _, part in context.inputs_like("part", CorpusPart)]
     facts = [part.facts() for part in parts]
-    contamination = None if spec["decontaminate"] is None else contamination_of([one["contamination"] for one in facts])
+    contamination = None if spec.decontaminate is None else contamination_of([one["contamination"] for one in facts])
     _refuse_contaminated(spec, contamination)
     if contamination is not None and contamination["too_short"]:
         context.warn(f"decontamination: {too_short_to_find(contamination)}")
@@ -43,7 +44,7 @@ def run(context: StageContext) -> dict[str, Any]:
     characters = 0
     schema = pa.schema([(name, pa.string()) for name in Corpus.columns])
     copies = Copies(
-        near_duplicate_threshold=spec["near_duplicate"], seed=spec["seed"], scratch=context.directory, counts=cleaning
+        near_duplicate_threshold=spec.near_duplicate, seed=spec.seed, scratch=context.directory, counts=cleaning
     )
     with copies, Corpus(context.directory).adding(schema) as add:
         for batch in (batch for part in parts for batch in part.batches()):
@@ -89,14 +90,16 @@ def _characters(rows: pa.Table) -> int:
     return sum(lengths)
 
 
-def _split(spec: Mapping[str, Any], cluster: str) -> Split:
-    if spec["kind"] == "python_packages":
-        return split_by_name(cluster, base=spec["base"], heldout=spec["heldout"])
-    return split_by_share(cluster, base=spec["base"], heldout=spec["heldout"], seed=spec["seed"])
+def _split(spec: CorpusSpec, cluster: str) -> Split:
+    if isinstance(spec, NamedCorpus):
+        return split_by_name(cluster, base=spec.base, heldout=spec.heldout)
+    return split_by_share(cluster, base=spec.base, heldout=spec.heldout, seed=spec.seed)
 
 
-def _refuse_contaminated(spec: Mapping[str, Any], found: Mapping[str, Any] | None) -> None:
-    if found is not None and spec["decontaminate"]["on_hit"] == "fail" and found["documents"]:
+def _refuse_contaminated(spec: CorpusSpec, found: Mapping[str, Any] | None) -> None:
+    if found is None or not found["documents"]:
+        return
+    if spec.decontaminate is not None and spec.decontaminate.on_hit == "fail":
         first = found["examples"][0]
         raise DataError(
             "the corpus must not hold evaluation problems",
@@ -107,7 +110,7 @@ def _refuse_contaminated(spec: Mapping[str, Any], found: Mapping[str, Any] | Non
 
 
 def _refuse_unusable(
-    spec: Mapping[str, Any], cleaning: Counter[str], splits: Counter[str], split_of: Mapping[str, Split]
+    spec: CorpusSpec, cleaning: Counter[str], splits: Counter[str], split_of: Mapping[str, Split]
 ) -> None:
     """Stop where nothing can be made of the corpus."""
     if not cleaning["kept"]:
@@ -118,8 +121,8 @@ def _refuse_unusable(
             f"none of {cleaning['read']:,} was kept" + (f" ({most})" if most else ""),
             "widen the bounds, or read more",
         )
-    if spec["kind"] == "python_packages":
-        check_named(split_of, [*spec["base"], *spec["heldout"]])
+    if isinstance(spec, NamedCorpus):
+        check_named(split_of, [*spec.base, *spec.heldout])
         check_filled(splits, "name packages for it, or add packages to the corpus")
     else:
         check_filled(splits, "raise its share, or read more clusters (repositories)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from operator import attrgetter
 from typing import Any
@@ -16,6 +16,7 @@ from harness.corpus.huggingface import resolved_commit
 from harness.corpus.near import shingle_hashes
 from harness.corpus.read import read_documents
 from harness.corpus.tally import Tally, named_of
+from harness.pipeline.corpus import CORPUS_PART, Check, HubPart, PartSpec
 from harness.stages.context import StageContext
 from harness.store.artifacts import Candidates, Corpus, CorpusPart, PoolSplits, Problems
 from harness.store.tables import ROW_GROUP
@@ -29,10 +30,10 @@ _SCHEMA = pa.schema(
 
 def run(context: StageContext) -> dict[str, Any]:
     """Read, judge and write; the result counts what may be kept and why the rest was not."""
-    spec = context.spec
+    spec = CORPUS_PART.read(context.spec)
     read = Tally()
     cleaning: Counter[str] = Counter()
-    contamination = None if spec["decontaminate"] is None else Contamination(_problem_index(context))
+    contamination = None if spec.decontaminate is None else Contamination(_problem_index(context, spec.decontaminate))
     documents = fit(
         read_documents(spec, read),
         bounds=_bounds(spec),
@@ -51,7 +52,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "passed_over": named_of([read.named]),
         "cleaning": dict(sorted(cleaning.items())),
         "contamination": None if contamination is None else contamination.counted(),
-        **_commit(context),
+        **_commit(context, spec),
     }
     part.write_facts(facts)
     return {"documents": written, **facts}
@@ -64,13 +65,13 @@ def _table(rows: Sequence[tuple[str, ...]]) -> pa.Table:
     return pa.table([*others, texts, keys, shingles], schema=_SCHEMA)
 
 
-def _bounds(spec: Mapping[str, Any]) -> Bounds:
+def _bounds(spec: PartSpec) -> Bounds:
     return Bounds(
-        min_characters=spec["min_characters"],
-        max_characters=spec["max_characters"],
-        min_description_characters=spec["min_description_characters"],
-        languages=_lower(spec.get("languages")),
-        licences=_lower(spec.get("licences")),
+        min_characters=spec.min_characters,
+        max_characters=spec.max_characters,
+        min_description_characters=spec.min_description_characters,
+        languages=_lower(getattr(spec, "languages", None)),
+        licences=_lower(getattr(spec, "licences", None)),
     )
 
 
@@ -78,12 +79,11 @@ def _lower(names: Iterable[str] | None) -> frozenset[str] | None:
     return None if names is None else frozenset(name.lower() for name in names)
 
 
-def _problem_index(context: StageContext) -> ProblemIndex:
+def _problem_index(context: StageContext, check: Check) -> ProblemIndex:
     """The problems no document may hold, by their n-grams; a warm worker has them already."""
     if "problems" not in context.held:
-        check = context.spec["decontaminate"]
         problems = chain(_problems(context), _questions(context))
-        context.held["problems"] = ProblemIndex(problems, n=check["n"], threshold=check["threshold"])
+        context.held["problems"] = ProblemIndex(problems, n=check.n, threshold=check.threshold)
     index: ProblemIndex = context.held["problems"]
     return index
 
@@ -106,13 +106,12 @@ def _questions(context: StageContext) -> Iterator[Problem]:
                 yield Problem(task=task, id=row["problem"], text=row["prompt"])
 
 
-def _commit(context: StageContext) -> dict[str, str]:
+def _commit(context: StageContext, spec: PartSpec) -> dict[str, str]:
     """What the hub's revision was when it was read: a fact of the record, not of the identity."""
-    spec = context.spec
-    if spec["kind"] != "huggingface":
+    if not isinstance(spec, HubPart):
         return {}
-    if spec["commit"] != "unresolved":
-        return {"commit": spec["commit"]}
-    commit = resolved_commit(spec)
-    context.warn(f"`corpus.revision: {spec['revision']}` may mean other data tomorrow; it is {commit} now")
+    if spec.commit != "unresolved":
+        return {"commit": spec.commit}
+    commit = resolved_commit(spec.id, spec.revision)
+    context.warn(f"`corpus.revision: {spec.revision}` may mean other data tomorrow; it is {commit} now")
     return {"commit": commit}

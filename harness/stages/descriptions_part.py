@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.pairs.writing import filled, write
+from harness.pipeline.pairs import DESCRIPTIONS_PART
 from harness.stages.context import StageContext
 from harness.stages.functions import Functions, functions_of_slots
 from harness.stages.writer import facts_of, open_writer, sampling_of
@@ -13,12 +14,16 @@ from harness.store.artifacts import Corpus, Writings
 
 def run(context: StageContext) -> dict[str, Any]:
     """Show the model each slot's code and keep what it writes."""
-    spec = context.spec
-    corpus = Functions(context.input("corpus", Corpus), spec["split"], only_functions=spec["only_functions"])
-    functions = functions_of_slots(corpus, spec["seed"], spec["start"], spec["stop"])
-    prompts = [(slot, filled(spec["writer"]["prompt"], {"code": function.source})) for slot, function in functions]
+    spec = DESCRIPTIONS_PART.read(context.spec)
+    corpus = Functions(context.input("corpus", Corpus), spec.split, only_functions=spec.only_functions)
+    functions = functions_of_slots(corpus, spec.seed, spec.start, spec.stop)
+    prompts = [(slot, filled(spec.writer.prompt, {"code": function.source})) for slot, function in functions]
     rows = write(
-        open_writer(context), prompts, sampling=sampling_of(context), seed=spec["seed"], purpose=f"{spec['split']} code"
+        open_writer(context, spec.writer),
+        prompts,
+        sampling=sampling_of(spec.writer),
+        seed=spec.seed,
+        purpose=f"{spec.split} code",
     )
     Writings(context.directory).write(rows)
     return facts_of(rows)

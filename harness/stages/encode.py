@@ -6,12 +6,13 @@ Prompt and response are tokenised apart and joined, so that a response's tokens 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import groupby, islice
 from typing import Any
 
 from harness.errors import DataError
 from harness.imports.chat import ChatTemplate
+from harness.pipeline.tokens import ENCODE, Content, EncodeSpec
 from harness.stages.context import StageContext
 from harness.stages.end_tokens import end_token
 from harness.stages.tokenise import TextGroup, TokenGroup, chat, fit, open_tokenizer, raw
@@ -36,16 +37,16 @@ def run(context: StageContext) -> dict[str, Any]:
     Raises:
         DataError: fewer groups fit than the recipe asks for, or none at all.
     """
-    spec = context.spec
+    spec = ENCODE.read(context.spec)
     tokenizer = open_tokenizer(context.input("tokenizer", Tokenizer).path)
     counts: Counter[str] = Counter()
-    most, limit = spec["max_tokens"], spec["limit"]
-    if spec["text"] == "chat":
+    most, limit = spec.max_tokens, spec.limit
+    if spec.text == "chat":
         checkpoint = context.input("tokenizer", ImportedCheckpoint)
         read = chat(tokenizer, ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer))
     else:
-        read = raw(tokenizer, end_token(tokenizer, context.input("tokenizer", Tokenizer), spec["end_token"]))
-    encoded = _fitting(read(_groups(context)), spec, counts)
+        read = raw(tokenizer, end_token(tokenizer, context.input("tokenizer", Tokenizer), spec.end_token))
+    encoded = _fitting(read(_groups(context, spec.content)), spec, counts)
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     Tokens(context.directory).write(islice(encoded, limit), max(ids) + 1)
     if limit is not None and counts["groups"] < limit:
@@ -67,9 +68,8 @@ def run(context: StageContext) -> dict[str, Any]:
     return {key: counts[key] for key in RESULT}
 
 
-def _groups(context: StageContext) -> Iterator[TextGroup]:
-    """(row in the source, [prompt, response, ...]) of what the spec's content names."""
-    content = context.spec["content"]
+def _groups(context: StageContext, content: Content) -> Iterator[TextGroup]:
+    """(row in the source, [prompt, response, ...])."""
     if content == "pairs":
         columns = ["prompt", "chosen", "rejected"]
         for index, row in enumerate(context.input("source", Pairs).stream(columns)):
@@ -97,15 +97,15 @@ def _texts(context: StageContext) -> Iterator[TextGroup]:
                 yield index, ["", row["text"]]
 
 
-def _fitting(groups: Iterator[TokenGroup], spec: Mapping[str, Any], counts: Counter[str]) -> Iterator[TokenGroup]:
-    most, pairs = spec["max_tokens"], spec["content"] == "pairs"
+def _fitting(groups: Iterator[TokenGroup], spec: EncodeSpec, counts: Counter[str]) -> Iterator[TokenGroup]:
+    most, pairs = spec.max_tokens, spec.content == "pairs"
     for row, (prompt, *responses) in groups:
         longest = max(map(len, responses))
         length = len(prompt) + longest
         counts["longest"] = max(counts["longest"], length)
         counts["shortest"] = min(counts["shortest"] or length, length)
         if pairs and length > most:
-            least = len(prompt) if spec["limit"] is None else min(len(prompt), 1)
+            least = len(prompt) if spec.limit is None else min(len(prompt), 1)
             if least + longest > most:
                 counts["too_long_dropped"] += 1
                 continue

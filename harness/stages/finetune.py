@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from harness.models.reward_model import RewardModel
 from harness.models.scoring import score_groups
 from harness.models.spread import is_main
+from harness.pipeline.tokens import Precision
+from harness.pipeline.training import FINETUNE, AnnealSpec, FinetuneSpec
 from harness.stages.context import StageContext
 from harness.stages.order import subset_order
-from harness.stages.train import anneal, facts, run_training, settings_of, whole_steps
+from harness.stages.train import anneal, facts, run_training, settings_of, whole_steps, wsd
 from harness.store.artifacts import Checkpoint, TokenReader, Tokens
 from harness.store.record import write_json
 from harness.training.checkpoints import ResumePoint, TrainingState
 from harness.training.loop import TrainingResult, TrainingSettings
+from harness.training.schedules import Schedule
 
 SELECTION = "selection.json"
 BEST = "best"
@@ -23,40 +25,39 @@ BEST = "best"
 
 def run(context: StageContext) -> dict[str, Any]:
     """Fine-tune on the seed's subset in the seed's order and save the last or the selected checkpoint."""
-    spec = context.spec
-    training = spec["training"]
+    spec = FINETUNE.read(context.spec)
     model = RewardModel.load(context.input("start", Checkpoint).model)
-    if spec["head"] != "carry" or not model.has_head:
-        model.reset_head(spec["seed"])
-    sources = [context.input(f"tokens-{name}", Tokens).open() for name in spec["tasks"]]
-    order = subset_order(spec["seed"], [len(source) for source in sources], spec["samples"])
-    if len(order) < spec["samples"]:
-        context.warn(f"asked for {spec['samples']:,} samples, and there are {len(order):,} pairs that fit `max_tokens`")
-    steps = whole_steps(len(order), training["global_batch"], "`finetune.samples`")
-    schedule = anneal_or_wsd(spec["schedule"], training, steps)
-    settings = settings_of(training, schedule, frozen_backbone=spec["head"] == "linear_probe")
-    if spec["select"] is None:
+    if spec.head != "carry" or not model.has_head:
+        model.reset_head(spec.seed)
+    sources = [context.input(f"tokens-{name}", Tokens).open() for name in spec.tasks]
+    order = subset_order(spec.seed, [len(source) for source in sources], spec.samples)
+    if len(order) < spec.samples:
+        context.warn(f"asked for {spec.samples:,} samples, and there are {len(order):,} pairs that fit `max_tokens`")
+    steps = whole_steps(len(order), spec.training.global_batch, "`finetune.samples`")
+    schedule = _schedule(spec, steps)
+    settings = settings_of(spec.training, schedule, frozen_backbone=spec.head == "linear_probe")
+    if spec.select is None:
         result = run_training(context, model, sources, order, settings=settings, stop_step=steps)
         chosen: dict[str, Any] = {}
     else:
-        result, chosen = _run_and_select(context, model, sources, order, settings, steps)
+        result, chosen = _run_and_select(context, spec, model, sources, order, settings, steps)
     model.save(Checkpoint(context.directory).model)
     return {**facts(result), **chosen}
 
 
-def anneal_or_wsd(schedule: Mapping[str, Any], training: Mapping[str, Any], steps: int) -> Any:
-    """Any schedule over a whole fine-tuning run; WSD's warm-up is in pairs here too."""
-    from harness.stages.train import wsd
-
-    if schedule["kind"] != "wsd":
-        return anneal(schedule, training["learning_rate"], steps)
-    decay = max(1, round(schedule["decay"] * steps))
-    warmup = -(-schedule["warmup_pairs"] // training["global_batch"])
-    return wsd(training["learning_rate"], warmup_steps=warmup, decay_start=steps - decay, stop_step=steps)
+def _schedule(spec: FinetuneSpec, steps: int) -> Schedule:
+    """Over the whole run; WSD's warm-up is in pairs here too."""
+    schedule, peak = spec.schedule, spec.training.learning_rate
+    if isinstance(schedule, AnnealSpec):
+        return anneal(schedule, peak, steps)
+    decay = max(1, round(schedule.decay * steps))
+    warmup = -(-schedule.warmup_pairs // spec.training.global_batch)
+    return wsd(peak, warmup_steps=warmup, decay_start=steps - decay, stop_step=steps)
 
 
 def _run_and_select(
     context: StageContext,
+    spec: FinetuneSpec,
     model: RewardModel,
     sources: list[TokenReader],
     order: Any,
@@ -64,7 +65,8 @@ def _run_and_select(
     steps: int,
 ) -> tuple[TrainingResult, dict[str, Any]]:
     """Train in pieces, judge each on dev pairs, end with the best one's weights (the earliest of equals)."""
-    every = context.spec["select"]["every_steps"]
+    assert spec.select is not None
+    every = spec.select.every_steps
     dev = [tokens.open() for _, tokens in context.inputs_like("dev", Tokens)]
     context.resume.mkdir(exist_ok=True)
     history_path = context.resume / SELECTION
@@ -77,7 +79,7 @@ def _run_and_select(
             continue
         result = run_training(context, model, sources, order, settings=settings, stop_step=stop, state=state)
         state = result.state
-        accuracy = _pair_accuracy(context, model, dev)
+        accuracy = _pair_accuracy(context, spec.training.precision, model, dev)
         if all(accuracy > earlier for earlier in history.values()):
             model.save(context.resume / BEST / str(stop))
         history[str(stop)] = accuracy
@@ -90,7 +92,7 @@ def _run_and_select(
     return result, {"selected_step": int(best), "dev_pair_accuracy": history}
 
 
-def _pair_accuracy(context: StageContext, model: RewardModel, dev: list[TokenReader]) -> float:
+def _pair_accuracy(context: StageContext, precision: Precision, model: RewardModel, dev: list[TokenReader]) -> float:
     scores = [
         pair
         for reader in dev
@@ -101,7 +103,7 @@ def _pair_accuracy(context: StageContext, model: RewardModel, dev: list[TokenRea
             row_tokens=context.how.row_tokens,
             rows_per_micro_batch=context.how.rows_per_micro_batch,
             device=context.how.device,
-            precision=context.spec["training"]["precision"],
+            precision=precision,
         )
     ]
     return float(sum((chosen > rejected) + 0.5 * (chosen == rejected) for chosen, rejected in scores) / len(scores))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.errors import DataError
 from harness.imports.files import content_digest, copy_content
+from harness.pipeline.imports import IMPORTED
 from harness.stages.context import StageContext
 
 FOLDER = "incoming"
@@ -29,7 +30,7 @@ def incoming(context: StageContext, kind: str) -> Iterator[Path]:
     folder = context.directory / FOLDER
     copy = copy_content(kind, Path(imported["path"]), folder)
     try:
-        if content_digest(kind, copy) != context.spec["digest"]:
+        if content_digest(kind, copy) != IMPORTED[kind].read(context.spec).digest:
             raise DataError("what is imported must stay as it is", "it changed meanwhile", "import it again")
         yield copy
     finally:

@@ -11,6 +11,7 @@ import numpy as np
 from harness.engines.transformers_engine import TransformersScorer
 from harness.imports.chat import ChatTemplate
 from harness.pairs.judging import GeneratorJudge, Judge, ScorerJudge, ask_in_both_orders
+from harness.pipeline.pairs import JUDGEMENTS, JudgementsSpec, ReadsSpec
 from harness.stages.context import StageContext
 from harness.stages.drawn import drawn_rows
 from harness.stages.tokenise import chat, fit, open_tokenizer, raw
@@ -22,19 +23,19 @@ BATCH = 256  # pairs asked about at once: it bounds memory and tells how far it 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Ask about each pair in both orders; the result counts questions without an answer, and those read cut."""
-    spec = context.spec
+    spec = JUDGEMENTS.read(context.spec)
     pairs = context.input("pairs", Pairs)
-    drawn = drawn_rows(pairs.count(), spec["most_pairs"], spec["seed"])
+    drawn = drawn_rows(pairs.count(), spec.most_pairs, spec.seed)
     wanted = frozenset(drawn)
     texts = [row for number, row in enumerate(pairs.stream(["prompt", "chosen", "rejected"])) if number in wanted]
     cut: Counter[str] = context.held.setdefault("cut", Counter())  # a warm worker's judge goes on counting there
     cut.clear()
-    judge = _judge(context, cut)
+    judge = _judge(context, spec, cut)
     rows: list[dict[str, Any]] = []
     for start in range(0, len(drawn), BATCH):
         batch = texts[start : start + BATCH]
         sides = ([row[name] for row in batch] for name in ("prompt", "chosen", "rejected"))
-        answers = ask_in_both_orders(judge, *sides, seed=spec["seed"])
+        answers = ask_in_both_orders(judge, *sides, seed=spec.seed)
         numbers = drawn[start : start + BATCH]
         found = zip(numbers, answers.chosen_first.tolist(), answers.rejected_first.tolist(), strict=True)
         rows += [{"row": row, "chosen_first": straight, "rejected_first": swapped} for row, straight, swapped in found]
@@ -49,30 +50,29 @@ def run(context: StageContext) -> dict[str, Any]:
     return {"groups": len(rows), "unanswered": unanswered, "cut": cut["questions"]}
 
 
-def _judge(context: StageContext, cut: Counter[str]) -> Judge:
+def _judge(context: StageContext, spec: JudgementsSpec, cut: Counter[str]) -> Judge:
     """A model asked in words, or an imported reward model; a warm worker has it already."""
-    spec = context.spec
-    if "writer" in spec:
-        sampling = sampling_of(context)
-        generator = CountsCuts(generator=open_writer(context), cut=cut)
-        return GeneratorJudge(generator=generator, template=spec["writer"]["prompt"], sampling=sampling)
+    writer = spec.writer
+    if writer is not None:
+        generator = CountsCuts(generator=open_writer(context, writer), cut=cut)
+        return GeneratorJudge(generator=generator, template=writer.prompt, sampling=sampling_of(writer))
     if "judge" not in context.held:
-        context.held["judge"] = _reward_judge(context, cut)
+        assert spec.reads is not None
+        context.held["judge"] = _reward_judge(context, spec.reads, cut)
     judge: Judge = context.held["judge"]
     return judge
 
 
-def _reward_judge(context: StageContext, cut: Counter[str]) -> ScorerJudge:
+def _reward_judge(context: StageContext, reads: ReadsSpec, cut: Counter[str]) -> ScorerJudge:
     checkpoint = context.input("checkpoint", ImportedCheckpoint)
     tokenizer = open_tokenizer(checkpoint.tokenizer)
-    reads = context.spec["reads"]
-    if reads["text"] == "chat":
+    if reads.text == "chat":
         read = chat(tokenizer, ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer))
     else:
         read = raw(tokenizer)
 
     def encode(groups: Sequence[list[str]]) -> list[list[list[int]]]:
-        fitted = [fit(prompt, responses, reads["max_tokens"]) for _, (prompt, *responses) in read(enumerate(groups))]
+        fitted = [fit(prompt, responses, reads.max_tokens) for _, (prompt, *responses) in read(enumerate(groups))]
         cut["questions"] += sum(one.cut > 0 for one in fitted)
         return [one.group for one in fitted]
 

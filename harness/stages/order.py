@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.pipeline.pairs import OrderSpec
+
 Order = NDArray[np.int64]
 
 
-def trunk_order(order: Mapping[str, Any], groups: int, margins: NDArray[np.float64] | None = None) -> Order:
-    """(groups,) rows of a PMP run: row order for seed 0, else the beginning of a permutation of `order["rows"]` rows.
+def trunk_order(order: OrderSpec, groups: int, margins: NDArray[np.float64] | None = None) -> Order:
+    """(groups,) rows of a PMP run: row order for seed 0, else the beginning of a permutation of `order.rows` rows.
 
-    Fewer groups are a prefix of more, so that pair counts nest. With `order["epochs"]` the rows are read as many times,
+    Fewer groups are a prefix of more, so that pair counts nest. With `order.epochs` the rows are read as many times,
     after the first in a permutation of the seed and the epoch.
 
     Args:
         margins: (rows,) how clearly each row's sides differ in reward: then the smallest come first, or the largest,
-            as `order["first"]` says, in every epoch. NaN (nobody scored it) comes last; equal ones stay in row order.
+            as `order.first` says, in every epoch. NaN (nobody scored it) comes last; equal ones stay in row order.
     """
-    seed, rows = order["seed"], order.get("rows", groups)
+    seed, rows = order.seed, groups if order.rows is None else order.rows
     if margins is not None:
-        keys = margins[:rows] * (1 if order["first"] == "hardest" else -1)
+        keys = margins[:rows] * (1 if order.first == "hardest" else -1)
         first = np.argsort(keys, kind="stable")
     else:
         first = np.random.default_rng(seed).permutation(rows) if seed else np.arange(rows)
     epochs = [first]
-    for epoch in range(1, order.get("epochs", 1)):
+    for epoch in range(1, order.epochs):
         epochs.append(first if margins is not None else np.random.default_rng([seed, epoch]).permutation(rows))
     return np.concatenate(epochs)[:groups].astype(np.int64)
 

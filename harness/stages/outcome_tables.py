@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harness.errors import DataError
 from harness.evaluation.seeds import SeededValues
 from harness.evaluation.statistics import Interval
+from harness.pipeline.evaluation import RunSpec
 from harness.store.artifacts import ProblemValues
 
 HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}  # the metric arms are compared on
@@ -91,9 +92,9 @@ def chosen(table: Table, names: Mapping[str, str]) -> Table:
     )
 
 
-def runs_of(rows: Sequence[Mapping[str, Any]]) -> list[Run]:
+def runs_of(rows: Sequence[RunSpec]) -> list[Run]:
     """(PMP seed, fine-tuning seed) of the runs that a row of the board is made of."""
-    return [(row["pretrain_seed"], row["finetune_seed"]) for row in rows]
+    return [(row.pretrain_seed, row.finetune_seed) for row in rows]
 
 
 def accuracy_json(interval: Interval) -> dict[str, Any]:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.pipeline.pairs import OrderSpec
 from harness.stages.context import StageContext
 from harness.stages.order import Order, trunk_order
 from harness.store.artifacts import Scores
 from harness.store.tokens import TokenReader
 
 
-def pair_order(context: StageContext, tokens: TokenReader, groups: int) -> Order:
-    """(groups,) rows of the tokens, as `spec["order"]` asks, from the input `scores` where there is one."""
-    order = context.spec["order"]
+def pair_order(context: StageContext, order: OrderSpec, tokens: TokenReader, groups: int) -> Order:
+    """(groups,) rows of the tokens, from the input `scores` where there is one."""
     if "scores" not in context.inputs:
         return trunk_order(order, groups)
     rewards: dict[int, dict[int, float]] = {}
     for row in context.input("scores", Scores).stream():
         rewards.setdefault(row["group"], {})[row["response"]] = row["score"]
     nobody = {0: np.nan, 1: np.nan}
-    pairs = (rewards.get(row, nobody) for row in tokens.rows[: order["rows"]].tolist())
+    pairs = (rewards.get(row, nobody) for row in tokens.rows[: order.rows].tolist())
     margins = np.array([pair[0] - pair[1] for pair in pairs], dtype=np.float64)
     return trunk_order(order, groups, margins)

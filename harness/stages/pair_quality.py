@@ -16,6 +16,7 @@ from harness.evaluation.separability import LENGTH, NGRAMS, separability
 from harness.pairs.judging import Judgements as Answers
 from harness.pairs.static_judge import answers_of, static_scores
 from harness.pairs.surface import SIDES, Surface, distinct_ngrams, likeness
+from harness.pipeline.pairs import PAIR_QUALITY, PairQualitySpec
 from harness.stages.context import StageContext
 from harness.stages.drawn import drawn_rows
 from harness.store.artifacts import Judgements, PairQuality, Pairs
@@ -56,15 +57,15 @@ class Sample:
 
 def run(context: StageContext) -> dict[str, Any]:
     """One pass over all pairs, then judges and shallow scorers on a sample of them."""
-    spec = context.spec
+    spec = PAIR_QUALITY.read(context.spec)
     pairs = context.input("pairs", Pairs)
     total = pairs.count()
     if not total:
         raise DataError("quality needs pairs", "there are none", "loosen the corpus or the construction")
-    drawn = drawn_rows(total, spec["most_pairs"], spec["seed"])
+    drawn = drawn_rows(total, spec.most_pairs, spec.seed)
     surface = Surface()
     rows = list(_add_all(context, pairs, surface, frozenset(drawn), total))
-    sample = _sample(context, rows, drawn)
+    sample = _sample(context, rows, drawn, static=spec.static)
     numbers = _numbers(spec, surface, sample)
     for reason in numbers["reasons"]:
         context.warn(reason)
@@ -85,10 +86,10 @@ def _add_all(
             context.progress(number, total, "pairs")
 
 
-def _sample(context: StageContext, rows: list[dict[str, Any]], drawn: list[int]) -> Sample:
+def _sample(context: StageContext, rows: list[dict[str, Any]], drawn: list[int], *, static: bool) -> Sample:
     scores = {side: static_scores(rows, side) for side in SIDES}
     answers = {}
-    if context.spec["static"]:
+    if static:
         answers["static"] = answers_of(scores["chosen"], scores["rejected"])
     for name, table in context.inputs_like("judgements", Judgements):
         answers[name] = _answers(name, table, drawn)
@@ -107,8 +108,8 @@ def _answers(name: str, table: Judgements, drawn: Sequence[int]) -> Answers:
 # ------------------------------------------------------------------------------------------------- numbers
 
 
-def _numbers(spec: Mapping[str, Any], surface: Surface, sample: Sample) -> dict[str, Any]:
-    seed, minimum = spec["seed"], spec["min_consistency"]
+def _numbers(spec: PairQualitySpec, surface: Surface, sample: Sample) -> dict[str, Any]:
+    seed, minimum = spec.seed, spec.min_consistency
     counted = surface.as_json()
     judges = {name: _judged(answers, sample.clusters, minimum, seed) for name, answers in sample.answers.items()}
     separable = _separability(sample, seed)

@@ -10,6 +10,15 @@ import pyarrow as pa
 
 from harness.pairs.construct import LengthMatch, Mutated, Pair, Reference, Side, Written, construct
 from harness.pairs.properties import flipped
+from harness.pipeline.pairs import (
+    PAIRS_PART,
+    MutationSpec,
+    PairsPartSpec,
+    PluginSpec,
+    ReferenceSpec,
+    SideSpec,
+    WrittenSpec,
+)
 from harness.stages.context import StageContext
 from harness.stages.functions import Functions
 from harness.stages.slot_descriptions import slot_descriptions
@@ -20,22 +29,23 @@ HOW_WRITTEN = {"finish_reason": pa.string(), "tokens": pa.int64()}  # of a text 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Construct the slots' pairs; the result counts slots without a pair, by reason."""
-    spec = context.spec
-    functions = Functions(context.input("corpus", Corpus), spec["split"], only_functions=_mutates(spec))
+    spec = PAIRS_PART.read(context.spec)
+    functions = Functions(context.input("corpus", Corpus), spec.split, only_functions=spec.mutates)
+    match = spec.match_length
     pairs, counts = construct(
         functions,
-        start=spec["start"],
-        stop=spec["stop"],
-        seed=spec["seed"],
-        chosen=_side(context, "chosen"),
-        rejected=_side(context, "rejected"),
-        descriptions=slot_descriptions(context),
-        match_length=LengthMatch(**spec["match_length"]) if "match_length" in spec else None,
+        start=spec.start,
+        stop=spec.stop,
+        seed=spec.seed,
+        chosen=_side(context, "chosen", spec.chosen),
+        rejected=_side(context, "rejected", spec.rejected),
+        descriptions=slot_descriptions(context, spec.prompt),
+        match_length=None if match is None else LengthMatch(drafts=match.drafts, tolerance=match.tolerance),
     )
-    written = _written(context)
-    rows = [_row(pair, spec["split"], written) for pair in pairs]
-    if "flip_rate" in spec:
-        turned = [flipped(row, rate=spec["flip_rate"], seed=spec["seed"]) for row in rows]
+    written = _written(context, spec)
+    rows = [_row(pair, spec.split, written) for pair in pairs]
+    if spec.flip_rate:
+        turned = [flipped(row, rate=spec.flip_rate, seed=spec.seed) for row in rows]
         counts["flipped"] = sum(row["chosen"] != other["chosen"] for row, other in zip(rows, turned, strict=True))
         rows = turned
     more = {f"{side}_{name}": kind for side in written for name, kind in HOW_WRITTEN.items()}
@@ -59,28 +69,27 @@ def _row(pair: Pair, split: str, written: Mapping[str, Mapping[tuple[int, int], 
     return row
 
 
-def _written(context: StageContext) -> dict[str, dict[tuple[int, int], dict[str, Any]]]:
+def _written(context: StageContext, spec: PairsPartSpec) -> dict[str, dict[tuple[int, int], dict[str, Any]]]:
     """Side -> (slot, draft) -> what its model wrote, for the sides that models write."""
-    sides = [name for name in ("chosen", "rejected") if context.spec[name]["from"] == "model"]
+    sides = {"chosen": spec.chosen, "rejected": spec.rejected}
     return {
-        name: {(row["slot"], row["draft"]): row for row in context.input(name, Writings).stream()} for name in sides
+        name: {(row["slot"], row["draft"]): row for row in context.input(name, Writings).stream()}
+        for name, side in sides.items()
+        if isinstance(side, WrittenSpec)
     }
 
 
-def _mutates(spec: Mapping[str, Any]) -> bool:
-    return "mutation" in (spec["chosen"]["from"], spec["rejected"]["from"])
-
-
-def _side(context: StageContext, name: str) -> Side:
-    spec = context.spec[name]
-    if spec["from"] == "reference":
-        return Reference()
-    if spec["from"] == "mutation":
-        return Mutated(kinds=tuple(spec["kinds"]), min_edits=spec["edits"][0], max_edits=spec["edits"][1])
-    if spec["from"] == "model":
-        rows = context.input(name, Writings).rows()
-        drafts = 1 + max((row["draft"] for row in rows), default=0)
-        return Written(answers={(row["slot"], row["draft"]): row["text"] for row in rows}, drafts=drafts)
-    module, _, factory = spec["from"].partition(":")
-    made: Side = getattr(importlib.import_module(module), factory)(**spec["options"])
-    return made
+def _side(context: StageContext, name: str, spec: SideSpec) -> Side:
+    match spec:
+        case ReferenceSpec():
+            return Reference()
+        case MutationSpec(edits=(least, most)):
+            return Mutated(kinds=spec.kinds, min_edits=least, max_edits=most)
+        case WrittenSpec():
+            rows = context.input(name, Writings).rows()
+            drafts = 1 + max((row["draft"] for row in rows), default=0)
+            return Written(answers={(row["slot"], row["draft"]): row["text"] for row in rows}, drafts=drafts)
+        case PluginSpec():
+            module, _, factory = spec.origin.partition(":")
+            made: Side = getattr(importlib.import_module(module), factory)(**spec.options)
+            return made

@@ -18,6 +18,7 @@ from harness.evaluation.best_of_n import (
     majority_vote_sampled,
     pass_at_n,
 )
+from harness.pipeline.evaluation import POOL_BASELINES
 from harness.stages.context import StageContext
 from harness.stages.pools import Pool, Values, left_out, read_pools
 from harness.store.artifacts import Candidates, ProblemValues
@@ -32,10 +33,11 @@ SUBSETS = 10_000
 
 def run(context: StageContext) -> dict[str, Any]:
     """Each baseline at every N, as metrics `<baseline>/bon@N` and `<baseline>/area`."""
+    spec = POOL_BASELINES.read(context.spec)
     pools = read_pools(context.input("candidates", Candidates))
     problems, clusters = [pool.problem for pool in pools], [pool.cluster for pool in pools]
     smallest = min(len(pool.correct) for pool in pools)
-    sizes = fitting_sizes(context.spec["n"], smallest)
+    sizes = fitting_sizes(spec.n, smallest)
     contradictions = 0
     curves = {
         "mean": np.array([[pool.correct.mean()] * len(sizes) for pool in pools]),
@@ -57,7 +59,7 @@ def run(context: StageContext) -> dict[str, Any]:
         if area is not None:
             values.add(f"{name}/area", problems, clusters, area)
     values.write(ProblemValues(context.directory))
-    missing = left_out(context, smallest)
+    missing = left_out(spec.n, smallest)
     if missing:
         context.warn(
             f"one problem has {smallest:,} candidates: N = {', '.join(map(str, missing))} left out for this task"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from harness.pipeline.tasks import POOL_CANDIDATES
 from harness.stages.context import StageContext
 from harness.stages.pool_rows import split_rows
 from harness.store.artifacts import Candidates, PoolSplits
@@ -13,7 +14,7 @@ from harness.store.artifacts import Candidates, PoolSplits
 def run(context: StageContext) -> dict[str, Any]:
     """Select; the result gives problems, candidates, how many are right and by whom they are."""
     splits = context.input("problems", PoolSplits)
-    pools = split_rows(context.input("pool", Candidates), splits, context.spec["split"])
+    pools = split_rows(context.input("pool", Candidates), splits, POOL_CANDIDATES.read(context.spec).split)
     rows = [row for pool in pools.values() for row in pool]
     Candidates(context.directory).write(rows)
     wrong = [row for row in rows if not row["correct"]]

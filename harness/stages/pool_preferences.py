@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from harness.imports.deal import pool_preferences
+from harness.pipeline.tasks import POOL_PREFERENCES
 from harness.stages.context import StageContext
 from harness.stages.pool_rows import split_rows
 from harness.store.artifacts import Candidates, Pairs, PoolSplits
@@ -13,9 +14,9 @@ from harness.store.artifacts import Candidates, Pairs, PoolSplits
 
 def run(context: StageContext) -> dict[str, Any]:
     """Make the pairs of one split; the result counts problems that gave none."""
-    spec = context.spec
-    pools = split_rows(context.input("pool", Candidates), context.input("problems", PoolSplits), spec["split"])
-    rows = pool_preferences(pools, spec["count"], spec["seed"])
+    spec = POOL_PREFERENCES.read(context.spec)
+    pools = split_rows(context.input("pool", Candidates), context.input("problems", PoolSplits), spec.split)
+    rows = pool_preferences(pools, spec.count, spec.seed)
     Pairs(context.directory).write(rows)
     used = {row["id"].rpartition("#")[0] for row in rows}
     return {

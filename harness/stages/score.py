@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.models.reward_model import RewardModel
 from harness.models.scoring import score_groups
+from harness.pipeline.tokens import SCORE
 from harness.stages.context import StageContext
 from harness.stages.write_scores import write_scores
 from harness.store.artifacts import Checkpoint, Scores, Tokens, TrunkState
@@ -26,7 +27,7 @@ def run(context: StageContext) -> dict[str, Any]:
         row_tokens=context.how.row_tokens,
         rows_per_micro_batch=context.how.rows_per_micro_batch,
         device=context.how.device,
-        precision=context.spec["precision"],
+        precision=SCORE.read(context.spec).precision,
         progress=lambda done, total: context.progress(done, total, "groups"),
     )
     write_scores(Scores(context.directory), list(reader.rows), scores)

@@ -6,16 +6,17 @@ from typing import Any
 
 from harness.imports.deal import split_pairs
 from harness.pairs.properties import flipped
+from harness.pipeline.pairs import SPLIT_PAIRS
 from harness.stages.context import StageContext
 from harness.store.artifacts import Pairs
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Split by cluster and write one split."""
-    spec = context.spec
-    rows = split_pairs(context.input("pairs", Pairs).rows(), spec["heldout"], spec["seed"])[spec["split"]]
-    if "flip_rate" in spec:
-        rows = [flipped(row, rate=spec["flip_rate"], seed=spec["seed"]) for row in rows]
+    spec = SPLIT_PAIRS.read(context.spec)
+    rows = split_pairs(context.input("pairs", Pairs).rows(), spec.heldout, spec.seed)[spec.split]
+    if spec.flip_rate:
+        rows = [flipped(row, rate=spec.flip_rate, seed=spec.seed) for row in rows]
     Pairs(context.directory).write(rows)
     return {
         "groups": len(rows),

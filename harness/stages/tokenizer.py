@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as BPETokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from harness.errors import DataError
+from harness.pipeline.tokens import TOKENIZER
 from harness.stages.context import StageContext
 from harness.stages.end_tokens import END_OF_CODE, END_OF_TEXT
 from harness.store.artifacts import Corpus, Problems, Tokenizer
@@ -17,7 +18,7 @@ from harness.store.artifacts import Corpus, Problems, Tokenizer
 
 def run(context: StageContext) -> dict[str, Any]:
     """Train and save, with tokens of their own for the ends that pairs may be given."""
-    vocabulary = context.spec["vocabulary"]
+    vocabulary = TOKENIZER.read(context.spec).vocabulary
     tokenizer = BPETokenizer(models.BPE())
     # Single digits, so that arithmetic is on digits and not on whatever numbers were frequent.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from harness.errors import DataError
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
+from harness.pipeline.training import AnnealSpec, LossSpec, OptimizationSpec
 from harness.stages.context import StageContext
 from harness.stages.order import Order
 from harness.store.artifacts import Checkpoint, TokenReader, TrunkState
@@ -20,30 +21,24 @@ from harness.training.optimizer import AdamWSettings
 from harness.training.schedules import Constant, Cosine, Linear, Schedule, Wsd
 
 
-def loss_weights(loss: Mapping[str, Any]) -> LossWeights:
+def loss_weights(loss: LossSpec) -> LossWeights:
     """The losses of a spec; a pair loss of one's own is imported here, inside the stage, and nowhere else."""
-    weights = LossWeights(
-        rm=loss["rm"],
-        lm=loss["lm"],
-        lm_normalization=loss.get("lm_normalization", "token"),
-        margin=loss["margin"],
-    )
-    kind = loss.get("kind", "bradley_terry")
-    if ":" not in kind:
+    weights = LossWeights(rm=loss.rm, lm=loss.lm, lm_normalization=loss.lm_normalization, margin=loss.margin)
+    if loss.kind is None or ":" not in loss.kind:
         return weights
-    module, _, name = kind.partition(":")
+    module, _, name = loss.kind.partition(":")
     return replace(weights, pair_loss=getattr(importlib.import_module(module), name))
 
 
-def anneal(schedule: Mapping[str, Any], peak: float, steps: int) -> Schedule:
+def anneal(schedule: AnnealSpec, peak: float, steps: int) -> Schedule:
     """A schedule over a whole run of `steps`."""
-    if schedule["kind"] == "cosine":
-        return Cosine(peak=peak, warmup=schedule["warmup"], total_steps=steps)
-    if schedule["kind"] == "linear":
-        return Linear(peak=peak, warmup=schedule["warmup"], total_steps=steps)
-    if schedule["kind"] == "constant":
-        return Constant(peak=peak, warmup_steps=round(schedule["warmup"] * steps))
-    raise AssertionError(schedule)
+    match schedule.kind:
+        case "cosine":
+            return Cosine(peak=peak, warmup=schedule.warmup, total_steps=steps)
+        case "linear":
+            return Linear(peak=peak, warmup=schedule.warmup, total_steps=steps)
+        case "constant":
+            return Constant(peak=peak, warmup_steps=round(schedule.warmup * steps))
 
 
 def wsd(peak: float, *, warmup_steps: int, decay_start: int | None, stop_step: int) -> Wsd:
@@ -53,25 +48,28 @@ def wsd(peak: float, *, warmup_steps: int, decay_start: int | None, stop_step: i
     return Wsd(peak=peak, warmup_steps=warmup_steps, decay_start=decay_start, decay_steps=stop_step - decay_start)
 
 
-def settings_of(training: Mapping[str, Any], schedule: Schedule, *, frozen_backbone: bool = False) -> TrainingSettings:
-    """The loop's settings from a `training` spec (see `harness.plan.pipeline.training_spec`)."""
+def settings_of(training: OptimizationSpec, schedule: Schedule, *, frozen_backbone: bool = False) -> TrainingSettings:
+    """The loop's settings."""
     return TrainingSettings(
-        global_batch=training["global_batch"],
+        global_batch=training.global_batch,
         schedule=schedule,
-        loss=loss_weights(training["loss"]),
+        loss=loss_weights(training.loss),
         optimizer=AdamWSettings(
-            weight_decay=training["weight_decay"],
-            betas=(training["betas"][0], training["betas"][1]),
-            clip_norm=training["clip_norm"],
+            weight_decay=training.weight_decay,
+            betas=training.betas,
+            clip_norm=training.clip_norm,
         ),
-        precision=training["precision"],
+        precision=training.precision,
         frozen_backbone=frozen_backbone,
     )
 
 
-def beginning(context: StageContext) -> tuple[RewardModel, TrainingState | None]:
-    """Where preference-model pretraining begins: at the base model, or at a state that a fork goes on from."""
-    seed = context.spec["order"]["seed"]  # the pretrain seed sets order and head
+def beginning(context: StageContext, seed: int) -> tuple[RewardModel, TrainingState | None]:
+    """Where preference-model pretraining begins: at the base model, or at a state that a fork goes on from.
+
+    Args:
+        seed: the pretrain seed, which sets order and head.
+    """
     if "fork" not in context.inputs:
         model = RewardModel.load(context.input("base", Checkpoint).model)
         model.reset_head(seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.models.reward_model import RewardModel
+from harness.pipeline.training import TRUNK_STATE, TrunkStateSpec
 from harness.stages.context import StageContext
 from harness.stages.pair_order import pair_order
 from harness.stages.train import beginning, facts, run_training, settings_of, wsd
@@ -17,30 +18,29 @@ from harness.training.checkpoints import TrainingState
 
 def run(context: StageContext) -> dict[str, Any]:
     """Train on from an earlier state, or from the base model, up to the state's step."""
-    spec = context.spec
-    training = spec["training"]
-    model, state = _start(context)
+    spec = TRUNK_STATE.read(context.spec)
+    training = spec.training
+    model, state = _start(context, spec)
     tokens = context.input("tokens", Tokens).open(limit=context.inputs["tokens"].rows)
     result = run_training(
         context,
         model,
         [tokens],
-        pair_order(context, tokens, spec["step"] * training["global_batch"]),
+        pair_order(context, spec.order, tokens, spec.step * training.global_batch),
         settings=settings_of(
             training,
-            wsd(training["learning_rate"], warmup_steps=spec["warmup_steps"], decay_start=None, stop_step=spec["step"]),
+            wsd(training.learning_rate, warmup_steps=spec.warmup_steps, decay_start=None, stop_step=spec.step),
         ),
-        stop_step=spec["step"],
+        stop_step=spec.step,
         state=state,
     )
     result.state.save(TrunkState(context.directory).state, model)
     return facts(result)
 
 
-def _start(context: StageContext) -> tuple[RewardModel, TrainingState | None]:
-    step = context.spec["step"]
-    earlier = [(at, state) for at, state in context.earlier_states() if at < step]
+def _start(context: StageContext, spec: TrunkStateSpec) -> tuple[RewardModel, TrainingState | None]:
+    earlier = [(at, state) for at, state in context.earlier_states() if at < spec.step]
     if earlier:
         _, nearest = max(earlier, key=lambda found: found[0])
         return RewardModel.load(nearest.model), TrainingState.load(nearest.state)
-    return beginning(context)
+    return beginning(context, spec.order.seed)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.engines.base import Completion, Generator, Request, Sampling
+from harness.pipeline.models import WriterSpec
 from harness.stages.context import StageContext
 from harness.store.artifacts import Checkpoint
 
@@ -28,43 +29,42 @@ class CountsCuts:
         return completions
 
 
-def open_writer(context: StageContext) -> Generator:
-    """The engine of `spec["writer"]` on the model of the input `model`; a warm worker has it already."""
+def open_writer(context: StageContext, writer: WriterSpec) -> Generator:
+    """The writer's engine on the model of the input `model`; a warm worker has it already."""
     if "writer" not in context.held:
-        context.held["writer"] = _open(context, context.spec["writer"])
-    writer: Generator = context.held["writer"]
-    return writer
+        context.held["writer"] = _open(context, writer)
+    opened: Generator = context.held["writer"]
+    return opened
 
 
-def _open(context: StageContext, spec: Mapping[str, Any]) -> Generator:
+def _open(context: StageContext, spec: WriterSpec) -> Generator:
     folder = str(context.input("model", Checkpoint).model)
-    if spec["engine"] == "transformers":
+    if spec.engine == "transformers":
         from harness.engines.transformers_engine import TransformersGenerator
 
         return TransformersGenerator(
             folder,
-            prompt_format=spec["format"],
-            dtype=spec["precision"],
-            context=spec["context"],
+            prompt_format=spec.format,
+            dtype=spec.precision,
+            context=spec.context,
             device=context.how.device,
-            trust_remote_code=spec["trust_remote_code"],
+            trust_remote_code=spec.trust_remote_code,
         )
     from harness.engines.vllm_engine import VllmGenerator
     from harness.engines.vllm_process import VllmRuntime
 
     return VllmGenerator(
         folder,
-        prompt_format=spec["format"],
-        dtype=spec["precision"],
-        context=spec["context"],
-        trust_remote_code=spec["trust_remote_code"],
+        prompt_format=spec.format,
+        dtype=spec.precision,
+        context=spec.context,
+        trust_remote_code=spec.trust_remote_code,
         runtime=VllmRuntime(tensor_parallel=context.how.tensor_parallel),
     )
 
 
-def sampling_of(context: StageContext) -> Sampling:
-    spec = context.spec["writer"]
-    return Sampling(temperature=spec["temperature"], top_p=spec["top_p"], max_tokens=spec["max_tokens"])
+def sampling_of(writer: WriterSpec) -> Sampling:
+    return Sampling(temperature=writer.temperature, top_p=writer.top_p, max_tokens=writer.max_tokens)
 
 
 def facts_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

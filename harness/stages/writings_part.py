@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.pairs.answers import clipped, signature_of
 from harness.pairs.writing import filled, write
+from harness.pipeline.pairs import WRITINGS_PART
 from harness.stages.context import StageContext
 from harness.stages.functions import Functions, functions_of_slots
 from harness.stages.slot_descriptions import slot_descriptions
@@ -15,25 +16,25 @@ from harness.store.artifacts import Corpus, Writings
 
 def run(context: StageContext) -> dict[str, Any]:
     """Ask the model for the code of each slot that has a description."""
-    spec = context.spec
-    describe = slot_descriptions(context)
-    corpus = Functions(context.input("corpus", Corpus), spec["split"], only_functions=spec["only_functions"])
+    spec = WRITINGS_PART.read(context.spec)
+    describe = slot_descriptions(context, spec.prompt)
+    corpus = Functions(context.input("corpus", Corpus), spec.split, only_functions=spec.only_functions)
     prompts = []
-    for slot, function in functions_of_slots(corpus, spec["seed"], spec["start"], spec["stop"]):
+    for slot, function in functions_of_slots(corpus, spec.seed, spec.start, spec.stop):
         description = describe(function, slot)
         if description:
             parts = {
-                "description": clipped(description, spec["description_share"]),
+                "description": clipped(description, spec.description_share),
                 "signature": signature_of(function),
             }
-            prompts.append((slot, filled(spec["writer"]["prompt"], parts)))
+            prompts.append((slot, filled(spec.writer.prompt, parts)))
     rows = write(
-        open_writer(context),
+        open_writer(context, spec.writer),
         prompts,
-        sampling=sampling_of(context),
-        seed=spec["seed"],
-        purpose=f"{spec['split']} text",
-        drafts=spec["drafts"],
+        sampling=sampling_of(spec.writer),
+        seed=spec.seed,
+        purpose=f"{spec.split} text",
+        drafts=spec.drafts,
     )
     Writings(context.directory).write(rows)
     return facts_of(rows)

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
+from harness.pipeline.training import AVERAGE, BASE
 from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant, baseline_of
 from harness.recipe.schema import EXPERIMENT_FIELDS, Recipe
 from harness.store.identity import fingerprint
@@ -179,7 +180,7 @@ class _Builder:
         tags = self._tags(setting) | self.stages.versions(closure) | {"harness.compared": "no"}
         doubt = self._doubt([variant])
         tags |= doubt
-        tags |= {f"stage.{stage.kind}": stage.name for stage in (variant.pretrained, variant.finetuned) if stage}
+        tags |= {f"stage.{stage.kind.name}": stage.name for stage in (variant.pretrained, variant.finetuned) if stage}
         tags |= {key(f"stage.{outcome.metric}.{outcome.task}"): outcome.stage.name for outcome in variant.outcomes}
         return RunView(
             kind="variant",
@@ -200,7 +201,7 @@ class _Builder:
     def _curves(self, variant: Variant, closure: Iterable[Stage]) -> Metrics:
         found: Metrics = {}
         for stage in closure:
-            if stage.kind == "base":
+            if stage.kind is BASE:
                 found |= self.curves.curves(stage, "base")
         if variant.pretrained is not None:
             found |= self.curves.curves(variant.pretrained, "pretrain")
@@ -375,7 +376,7 @@ def _mark(doubt: Mapping[str, str]) -> str:
 def _own(variant: Variant) -> list[Stage]:
     """What is done for a variant and not for every arm alike."""
     stages = [stage for stage in (variant.pretrained, variant.finetuned) if stage is not None]
-    averaged = [item.stage for stage in stages if stage.kind == "average" for item in stage.inputs.values()]
+    averaged = [item.stage for stage in stages if stage.kind is AVERAGE for item in stage.inputs.values()]
     trunks = [stage.inputs["trunk"].stage for stage in [*averaged, *stages] if "trunk" in stage.inputs]
     return [*trunks, *averaged, *stages, *(outcome.stage for outcome in variant.outcomes)]
 

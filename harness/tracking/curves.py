@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.events import Metrics, read_events
-from harness.plan.graph import Stage
-from harness.plan.kinds import KINDS
-from harness.plan.plan import trunk_of
+from harness.pipeline.graph import Stage
+from harness.pipeline.training import TRUNK_STATE, Training, trunk_of
 from harness.store.record import EVENTS
 from harness.store.store import Snapshot, Store
 from harness.tracking.view import MOST_POINTS, Point
@@ -28,17 +27,17 @@ class CurveReader:
     def __init__(self, snapshot: Snapshot, stages: Iterable[Stage]) -> None:
         self._snapshot = snapshot
         self._store = snapshot.store
-        self._planned = [stage for stage in stages if stage.kind == "trunk_state"]
+        self._planned = [stage for stage in stages if stage.kind is TRUNK_STATE]
         self._curves: dict[tuple[str, str], Curves] = {}
         self._states: dict[str, list[tuple[int, Path]]] | None = None
 
     def curves(self, stage: Stage, phase: str) -> Curves:
         """{`phase/metric`: points} of a training from step 0, as far as it is."""
-        if not KINDS[stage.kind].trains:  # a mean of trainings
+        if not stage.kind.trains:  # a mean of trainings
             return {}
         key = (stage.fingerprint, phase)
         if key not in self._curves:
-            ended = self._snapshot.record(stage.kind, stage.fingerprint) is not None
+            ended = self._snapshot.record(stage.kind.name, stage.fingerprint) is not None
             self._curves[key] = _curves(self._steps(stage), phase, planned_steps(stage), ended=ended)
         return self._curves[key]
 
@@ -47,16 +46,16 @@ class CurveReader:
         if "trunk" in stage.inputs:
             trunk = stage.inputs["trunk"].stage
             for step, folder in self._trunk_states().get(trunk_of(trunk.identity), []):
-                if step <= int(trunk.spec["step"]):
+                if step <= trunk.spec.step:
                     steps |= _read(folder)
         steps |= _read(self._folder(stage))
         return dict(sorted(steps.items()))
 
     def _folder(self, stage: Stage) -> Path:
         """Where a stage's events are: with its record or, without one, where it is being built."""
-        if self._snapshot.record(stage.kind, stage.fingerprint) is not None:
-            return self._store.directory(stage.kind, stage.fingerprint)
-        return self._store.partial(stage.kind, stage.fingerprint)
+        if self._snapshot.record(stage.kind.name, stage.fingerprint) is not None:
+            return self._store.directory(stage.kind.name, stage.fingerprint)
+        return self._store.partial(stage.kind.name, stage.fingerprint)
 
     def _trunk_states(self) -> dict[str, list[tuple[int, Path]]]:
         """All states in the store by trunk, since another recipe may have trained the first part of this one's; and
@@ -69,7 +68,7 @@ class CurveReader:
                 for record in self._store.records("trunk_state")
             }
             for stage in self._planned:
-                found.setdefault((trunk_of(stage.identity), int(stage.spec["step"])), self._folder(stage))
+                found.setdefault((trunk_of(stage.identity), stage.spec.step), self._folder(stage))
             self._states = {}
             for (trunk, step), folder in sorted(found.items()):
                 self._states.setdefault(trunk, []).append((step, folder))
@@ -78,19 +77,17 @@ class CurveReader:
 
 def planned_steps(stage: Stage) -> int:
     """Updates a base, pretrain or finetune stage makes at most, the steps of its trunk included."""
-    if "stop_step" in stage.spec:
-        return int(stage.spec["stop_step"])
-    rows = stage.spec["texts"] if stage.kind == "base" else stage.spec["samples"]
-    return int(rows) // int(stage.spec["training"]["global_batch"])
+    assert isinstance(stage.kind, Training)
+    return stage.kind.steps(stage)
 
 
 def written(stages: Iterable[Stage], store: Store) -> tuple[int, ...]:
     """Bytes of events of every training that is not done: another value means that curves grew, or began again."""
     sizes = []
     for stage in stages:
-        if KINDS[stage.kind].trains:
+        if stage.kind.trains:
             try:
-                sizes.append((store.partial(stage.kind, stage.fingerprint) / EVENTS).stat().st_size)
+                sizes.append((store.partial(stage.kind.name, stage.fingerprint) / EVENTS).stat().st_size)
             except OSError:
                 sizes.append(-1)
     return tuple(sizes)

@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.events import read_events
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
 from harness.store.identity import SHORT
 from harness.store.record import EVENTS, Record
 from harness.store.store import Snapshot
 from harness.tracking.view import Dataset, Point
 
-DATASETS = ("corpus", "pairs", "split_pairs", "preferences", "pool_preferences", "candidates", "pool_candidates")
 COLUMNS = ("stage", "label", "state", "finished", "seconds", "peak_memory_mb", "code_version", "output_digest")
 
 
@@ -30,7 +29,7 @@ class StageFacts:
         self._facts: dict[str, dict[str, Any]] = {}
 
     def record(self, stage: Stage) -> Record | None:
-        return self._snapshot.record(stage.kind, stage.fingerprint)
+        return self._snapshot.record(stage.kind.name, stage.fingerprint)
 
     def closure(self, targets: Iterable[Stage]) -> list[Stage]:
         """The targets and everything they were made from, inputs first."""
@@ -68,7 +67,7 @@ class StageFacts:
 
     def _begun(self, stage: Stage) -> int:
         """When an unfinished stage was first begun, in milliseconds; 0 if it was not."""
-        path = self._snapshot.store.partial(stage.kind, stage.fingerprint) / EVENTS
+        path = self._snapshot.store.partial(stage.kind.name, stage.fingerprint) / EVENTS
         return next((round(event.time * 1000) for event in read_events(path)), 0)
 
     def spent(self, stages: Iterable[Stage]) -> dict[str, tuple[Point, ...]]:
@@ -78,7 +77,7 @@ class StageFacts:
         last = 0.0
         for stage, _, facts in self._finished(stages):
             last = max(last, float(facts["finished"]))
-            for name in ("all_stages", stage.kind):
+            for name in ("all_stages", stage.kind.name):
                 seconds[name] = seconds.get(name, 0.0) + float(facts["seconds"])
                 memory[name] = max(memory.get(name, 0.0), float(facts.get("peak_memory_bytes", 0)))
         moment = round(last * 1000)
@@ -91,7 +90,7 @@ class StageFacts:
         tags: dict[str, str] = {}
         libraries: dict[str, dict[str, None]] = {}
         for stage, record, _ in self._finished(stages):
-            tags[f"code.{stage.kind}"] = str(record.identity["code_version"])
+            tags[f"code.{stage.kind.name}"] = str(record.identity["code_version"])
             environment = record.environment
             known = {"python": environment.get("python"), "device": environment.get("gpu") or environment.get("device")}
             for name, version in {**known, **environment.get("libraries", {})}.items():
@@ -106,12 +105,12 @@ class StageFacts:
             Dataset(
                 name=stage.label,
                 digest=record.output_digest[:SHORT],
-                source=f"store/{stage.kind}/{record.fingerprint[:SHORT]}",
+                source=f"store/{stage.kind.name}/{record.fingerprint[:SHORT]}",
                 rows=int(record.result["groups"]),
                 context="training" if stage in taught else "evaluation",
             )
             for stage, record, _ in self._finished(stages)
-            if stage.kind in DATASETS
+            if stage.kind.dataset
         )
 
     def table(self, stages: Iterable[Stage]) -> str:

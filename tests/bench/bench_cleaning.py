@@ -35,16 +35,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from harness.pipeline.data_stages import task_source
 
 from harness.corpus.clean import Copies
 from harness.corpus.python_packages import read_functions
 from harness.execution.executor import Outcome
 from harness.execution.local import LocalExecutor
 from harness.execution.runner import Runner, how_of
-from harness.plan.corpus_stages import corpus_stage
-from harness.plan.data_stages import task_source
-from harness.plan.graph import Graph, Stage
-from harness.plan.kinds import module_of
+from harness.pipeline.corpus import corpus_stage
+from harness.pipeline.graph import Graph, Stage
+from harness.pipeline.kinds import KINDS
 from harness.recipe.corpus import CorpusSource, Parquet, PythonPackages
 from harness.recipe.runtime import Runtime
 from harness.store.store import Store
@@ -122,7 +122,7 @@ def end_to_end(block: CorpusSource, folder: Path) -> dict[str, Any]:
     stages = [stage for stage in graph.in_order([corpus]) if stage is not problems]
     store = Store(folder / "store")
     store.create()
-    preload = ("reasoning_gym", *(module_of(kind) for kind in ("problems", "corpus_part", "corpus")))
+    preload = ("reasoning_gym", *(KINDS[kind].module for kind in ("problems", "corpus_part", "corpus")))
     executor = LocalExecutor(slots=WORKERS, threads=1, gpus=(), preload=preload)
     runner = Runner(store, executor, Silent(), how_of(Runtime()))
     try:
@@ -141,7 +141,7 @@ def end_to_end(block: CorpusSource, folder: Path) -> dict[str, Any]:
 
 def told(store: Store, stages: list[Stage], wall: float, processor: float) -> dict[str, Any]:
     """What the records say, and rates."""
-    records = {stage: store.record(stage.kind, stage.fingerprint) for stage in stages}
+    records = {stage: store.record(stage.kind.name, stage.fingerprint) for stage in stages}
     facts = {stage: store.run_facts(record) for stage, record in records.items() if record is not None}
     *parts, corpus = stages
     gathering = facts[corpus]["seconds"]

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.workspace import Workspace
+from harness.pipeline.graph import Stage
 from harness.plan.cost import groups_read
-from harness.plan.graph import Stage
 from tests.integration.pipelines import record_of, run_up_to, tiny
 
 HERE = Path(__file__).parent
@@ -54,7 +54,7 @@ def planned(workdir: Path, sizes: Sequence[int], settings: Sequence[str]) -> Wor
 
 
 def trainings(workspace: Workspace) -> list[Stage]:
-    return [stage for stage in workspace.plan.stages if stage.kind in ("trunk_state", "pretrain")]
+    return [stage for stage in workspace.plan.stages if stage.kind.name in ("trunk_state", "pretrain")]
 
 
 def groups(workspace: Workspace) -> int:

@@ -15,27 +15,21 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from harness.pipeline.kinds import KINDS
 from harness.store.artifacts import (
     Analysis,
-    Candidates,
-    CandidateScores,
+    Artifact,
     Checkpoint,
     Comparison,
-    Corpus,
     CorpusPart,
     ImportedCheckpoint,
-    Judgements,
     PairQuality,
-    Pairs,
-    PoolSplits,
-    Problems,
     ProblemValues,
     Scores,
     Table,
     Tokenizer,
     Tokens,
     TrunkState,
-    Writings,
 )
 from harness.store.record import Record
 
@@ -51,7 +45,9 @@ def digest(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def table(kind: type[Table]) -> Content:
+def table(kind: type[Artifact]) -> Content:
+    assert issubclass(kind, Table)
+
     def content(directory: Path, exact: bool) -> Any:
         rows = kind(directory).rows()
         return {"rows": len(rows), "digest": digest(rows)}
@@ -141,46 +137,26 @@ def nothing(directory: Path, exact: bool) -> Any:
     return None
 
 
-CONTENTS: dict[str, Content] = {
-    "imported_checkpoint": imported_checkpoint,
-    "imported_pairs": table(Pairs),
-    "imported_pool": table(Candidates),
-    "imported_scores": table(CandidateScores),
-    "corpus_part": corpus_part,
-    "corpus": table(Corpus),
-    "pretrained": checkpoint,
-    "descriptions_part": table(Writings),
-    "writings_part": table(Writings),
-    "pairs_part": table(Pairs),
-    "pairs": table(Pairs),
-    "split_pairs": table(Pairs),
-    "judgements": table(Judgements),
-    "consistent_part": table(Pairs),
-    "pair_quality": pair_quality,
-    "pair_gate": nothing,
-    "problems": table(Problems),
-    "preferences": table(Pairs),
-    "candidates_part": table(Candidates),
-    "candidates": table(Candidates),
-    "pool_problems": table(PoolSplits),
-    "pool_preferences": table(Pairs),
-    "pool_candidates": table(Candidates),
-    "tokenizer": tokenizer,
-    "encode": tokens,
-    "base": checkpoint,
-    "trunk_state": trunk_state,
-    "pretrain": checkpoint,
-    "average": checkpoint,
-    "finetune": checkpoint,
-    "score": scores,
-    "shallow_score": scores,
-    "aligned_scores": scores,
-    "best_of_n": values,
-    "pool_baselines": values,
-    "pair_accuracy": values,
-    "analysis": analysis,
-    "comparison": comparison,
+CONTENTS: dict[type[Artifact], Content] = {
+    Artifact: nothing,
+    ImportedCheckpoint: imported_checkpoint,
+    CorpusPart: corpus_part,
+    PairQuality: pair_quality,
+    Tokenizer: tokenizer,
+    Tokens: tokens,
+    Checkpoint: checkpoint,
+    TrunkState: trunk_state,
+    Scores: scores,
+    ProblemValues: values,
+    Analysis: analysis,
+    Comparison: comparison,
 }
+"""What there is of artifacts that are no tables of texts, counts and answers."""
+
+
+def content_of(kind: str) -> Content:
+    artifact = KINDS[kind].artifact
+    return CONTENTS[artifact] if artifact in CONTENTS else table(artifact)
 
 
 def floats(data: Any) -> Iterator[float]:
@@ -226,4 +202,4 @@ def summarise(record: Record, directory: Path, *, exact: bool) -> Summary:
         result = record.result
     elif "last" in record.result:  # a training: how many steps, and where its losses ended
         result = {name: record.result[name] for name in TRAINED}
-    return condense([CONTENTS[record.kind](directory, exact), result])
+    return condense([content_of(record.kind)(directory, exact), result])

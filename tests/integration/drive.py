@@ -7,12 +7,11 @@ from pathlib import Path
 
 from harness.execution.local import LocalExecutor
 from harness.execution.runner import Runner, how_of
-from harness.plan.kinds import module_of
 from tests.integration.pipelines import Watcher, everything, tiny
 
 if __name__ == "__main__":
     workspace = tiny(Path(sys.argv[1]))
     (stage,) = [stage for stage in everything(workspace) if stage.fingerprint == sys.argv[2]]
-    executor = LocalExecutor(slots=1, threads=1, preload=[module_of(stage.kind)])
+    executor = LocalExecutor(slots=1, threads=1, preload=[stage.kind.module])
     Runner(workspace.store, executor, Watcher(), how_of(workspace.runtime)).run([stage], everything(workspace))
     executor.close()

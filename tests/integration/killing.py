@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.plan.graph import Stage
-from harness.plan.kinds import KINDS
+from harness.pipeline.graph import Stage
 from harness.store.record import RESUME
 from harness.store.store import Store
 
@@ -41,7 +40,7 @@ def start_of(pid: int) -> str:
 def builder_of(store: Store, stage: Stage) -> tuple[int, str] | None:
     """(process id, its start) of the process that holds a stage's lease."""
     try:
-        lease = json.loads((store.root / stage.kind / f"{stage.fingerprint[:12]}.lease").read_text())
+        lease = json.loads((store.root / stage.kind.name / f"{stage.fingerprint[:12]}.lease").read_text())
         return int(lease["pid"]), str(lease["start"])
     except (FileNotFoundError, ValueError):
         return None
@@ -62,7 +61,7 @@ def frozen(store: Store, stage: Stage) -> Iterator[int | None]:
     try:
         while state_of(pid) not in ("T", "Z", "X", ""):
             time.sleep(LOOK_SECONDS)
-        at_it = builder_of(store, stage) == found and store.record(stage.kind, stage.fingerprint) is None
+        at_it = builder_of(store, stage) == found and store.record(stage.kind.name, stage.fingerprint) is None
         yield pid if at_it else None
     finally:
         if start_of(pid) == found[1]:
@@ -71,13 +70,13 @@ def frozen(store: Store, stage: Stage) -> Iterator[int | None]:
 
 def has_saved(store: Store, stage: Stage) -> bool:
     """Whether a training under way has a step to go on from."""
-    return bool(list(store.partial(stage.kind, stage.fingerprint).glob(f"{RESUME}/step-*[0-9]")))
+    return bool(list(store.partial(stage.kind.name, stage.fingerprint).glob(f"{RESUME}/step-*[0-9]")))
 
 
 def await_work(store: Store, stage: Stage, random_source: random.Random, seconds: float) -> None:
     """Let a stage that has just begun work on for a random while; a training, once it has saved a step."""
-    if KINDS[stage.kind].trains:
-        partial = store.partial(stage.kind, stage.fingerprint)
+    if stage.kind.trains:
+        partial = store.partial(stage.kind.name, stage.fingerprint)
         deadline = time.monotonic() + SAVED_SECONDS
         while not has_saved(store, stage) and partial.exists() and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
@@ -111,9 +110,9 @@ class Killer:
         while not self._over.is_set() and self._wanted:
             for stage in self._stages:
                 name = stage.fingerprint
-                if stage.kind not in self._wanted or name in tried:
+                if stage.kind.name not in self._wanted or name in tried:
                     continue
-                if self._store.partial(stage.kind, name).exists():
+                if self._store.partial(stage.kind.name, name).exists():
                     tried.add(name)
                     source = random.Random(f"{self._seed} {name}")
                     attack = threading.Thread(target=self._attack, args=(stage, source), daemon=True)
@@ -124,9 +123,9 @@ class Killer:
     def _attack(self, stage: Stage, source: random.Random) -> None:
         await_work(self._store, stage, source, self._seconds[stage.fingerprint])
         with self._lock, frozen(self._store, stage) as pid:
-            if pid is not None and stage.kind in self._wanted:
+            if pid is not None and stage.kind.name in self._wanted:
                 os.kill(pid, signal.SIGKILL)
-                self._wanted.discard(stage.kind)
+                self._wanted.discard(stage.kind.name)
                 self.kills.append(stage)
 
     def __enter__(self) -> Killer:

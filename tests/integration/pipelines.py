@@ -15,7 +15,7 @@ from typing import Any
 from harness.cli.workspace import Workspace, open_workspace
 from harness.execution.executor import Outcome, Task
 from harness.execution.runner import Runner, Summary, how_of
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan, analysis_stage
 from harness.report.index import index_of
 from harness.report.rows import find_row
@@ -68,7 +68,9 @@ def run(
 def run_up_to(workspace: Workspace, targets: Iterable[Stage], *, slots: int = 2) -> None:
     """Run what these stages need and is not there yet, and them."""
     store = workspace.store
-    missing = [one for one in workspace.plan.graph.in_order(targets) if store.record(one.kind, one.fingerprint) is None]
+    missing = [
+        one for one in workspace.plan.graph.in_order(targets) if store.record(one.kind.name, one.fingerprint) is None
+    ]
     summary = run(workspace, missing, slots=slots)
     assert not summary.failed, summary.failed
     assert not summary.blocked
@@ -99,13 +101,13 @@ def left(workspace: Workspace) -> list[Stage]:
     """What is left to run, the comparison of all included."""
     to_run = list(workspace.work().to_run)
     *_, analysis = everything(workspace)
-    if workspace.store.record(analysis.kind, analysis.fingerprint) is None:
+    if workspace.store.record(analysis.kind.name, analysis.fingerprint) is None:
         to_run.append(analysis)
     return to_run
 
 
 def of_kind(workspace: Workspace, kind: str) -> list[Stage]:
-    return [stage for stage in workspace.plan.stages if stage.kind == kind]
+    return [stage for stage in workspace.plan.stages if stage.kind.name == kind]
 
 
 def only(workspace: Workspace, kind: str, label: str = "") -> Stage:
@@ -115,13 +117,13 @@ def only(workspace: Workspace, kind: str, label: str = "") -> Stage:
 
 
 def record_of(store: Store, stage: Stage) -> Record:
-    record = store.record(stage.kind, stage.fingerprint)
+    record = store.record(stage.kind.name, stage.fingerprint)
     assert record is not None, stage.label
     return record
 
 
 def folder_of(store: Store, stage: Stage) -> Path:
-    return store.directory(stage.kind, stage.fingerprint)
+    return store.directory(stage.kind.name, stage.fingerprint)
 
 
 def outputs(workspace: Workspace, stages: Iterable[Stage] | None = None) -> dict[str, tuple[str, Mapping[str, Any]]]:
@@ -146,7 +148,7 @@ def finished_at(store: Store, stage: Stage) -> float:
 def holder(store: Store, stage: Stage) -> int | None:
     """Process id of whoever builds a stage now."""
     try:
-        return int(json.loads((store.root / stage.kind / f"{stage.fingerprint[:12]}.lease").read_text())["pid"])
+        return int(json.loads((store.root / stage.kind.name / f"{stage.fingerprint[:12]}.lease").read_text())["pid"])
     except (FileNotFoundError, ValueError):
         return None
 

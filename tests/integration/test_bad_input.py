@@ -17,7 +17,7 @@ from harness.cli import environment
 from harness.cli.app import run_command
 from harness.cli.environment import GPUS
 from harness.cli.workspace import Workspace
-from harness.plan.kinds import KINDS
+from harness.pipeline.kinds import KINDS
 from harness.recipe.fields import MOST_PARTS, MOST_VARIANTS, STAGE_KINDS
 from harness.recipe.load import load_recipe
 from tests.integration.pipelines import ROOT, TINY, folder_of, harness, of_kind, only, record_of
@@ -305,7 +305,7 @@ def test_a_generator_that_is_not_installed_is_told(tmp_path: Path) -> None:
     """In a process whose installation metadata leave it out."""
     script = (
         "import sys, importlib.metadata as metadata\n"
-        "import harness.plan.sources as sources\n"
+        "import harness.sources.resolve as sources\n"
         "known = metadata.distribution\n"
         "def distribution(name):\n"
         "    if name.replace('_', '-') == 'reasoning-gym':\n"
@@ -441,14 +441,14 @@ def test_what_only_data_shows_fails_before_anything_is_trained_on_it(
     failed = {
         stage.fingerprint
         for stage in workspace.plan.stages
-        if workspace.store.partial(stage.kind, stage.fingerprint).exists()
+        if workspace.store.partial(stage.kind.name, stage.fingerprint).exists()
     }
-    assert {stage.kind for stage in workspace.plan.stages if stage.fingerprint in failed} == {kind}
+    assert {stage.kind.name for stage in workspace.plan.stages if stage.fingerprint in failed} == {kind}
     hurt = set(failed)
     for stage in workspace.plan.stages:  # inputs first
         if any(item.stage.fingerprint in hurt for item in stage.inputs.values()):
             hurt.add(stage.fingerprint)
-    assert any(KINDS[stage.kind].trains for stage in workspace.plan.stages if stage.fingerprint in hurt)
+    assert any(stage.kind.trains for stage in workspace.plan.stages if stage.fingerprint in hurt)
     assert not hurt & (workspace.work().done - before)
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from harness.cli.app import app
 from harness.cli.report import _print_board, report_on
 from harness.cli.workspace import Workspace
-from harness.plan.kinds import KINDS
+from harness.pipeline.kinds import KINDS
 from harness.report.board import Board
 from harness.store.in_use import in_use, used_by_others
 from tests.integration.outside import OUTSIDE
@@ -183,7 +183,7 @@ def test_plan_as_json_agrees_with_the_plan(shell: Shell, finished: Workspace, tm
     planned = shell.json()
     assert (planned["recipe"], planned["done"], planned["to_run"]) == ("tiny", 0, 56)
     assert {(stage["kind"], stage["fingerprint"]) for stage in planned["stages"]} == {
-        (stage.kind, stage.fingerprint) for stage in finished.plan.stages
+        (stage.kind.name, stage.fingerprint) for stage in finished.plan.stages
     }
     assert [setting["names"] for setting in planned["settings"]] == [["rm+lm"], ["no-pmp"]]
     assert planned["stages_asked"] > planned["stages_after_sharing"] == 56
@@ -233,7 +233,7 @@ def test_report_computes_nothing_but_the_comparison(
     before = {stage.name: finished_at(workspace.store, stage) for stage in workspace.plan.stages if stage is not lost}
     assert shell("report", TINY, "--workdir", workspace.workdir) == 0
     assert "rm+lm" in shell.out
-    assert workspace.store.record(lost.kind, lost.fingerprint) is None
+    assert workspace.store.record(lost.kind.name, lost.fingerprint) is None
     after = {stage.name: finished_at(workspace.store, stage) for stage in workspace.plan.stages if stage is not lost}
     assert after == before
     assert list(workspace.reports.glob("*.html"))
@@ -391,7 +391,7 @@ def test_gc_keeps_records_and_leaves_nothing_to_do(
     assert shell("gc", TINY, "--workdir", workspace.workdir, "--set", KEEP) == 0
     assert size > sum(path.stat().st_size for path in workspace.store.root.rglob("*") if path.is_file())
     for stage in workspace.plan.stages:
-        dropped = stage.kind in ("base", "encode", "corpus", "score", "trunk_state")
+        dropped = stage.kind.name in ("base", "encode", "corpus", "score", "trunk_state")
         assert workspace.store.has_payload(record_of(workspace.store, stage)) == (not dropped)
     trunk = only(workspace, "trunk_state")
     assert list(folder_of(workspace.store, trunk).glob("state/model/*.safetensors"))

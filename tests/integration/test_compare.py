@@ -144,11 +144,11 @@ def test_untrusted_text_steers_no_terminal(shell: Shell, reported: Workspace) ->
     hostile = [f"[red]\x1b]0;title\x07{text}" for text in table["text"].to_pylist()]
     changed = table.set_column(table.column_names.index("text"), "text", [hostile])
     reported.store.discard(record_of(reported.store, stage))
-    with reported.store.build(stage.kind, stage.fingerprint, resumable=False) as building:
+    with reported.store.build(stage.kind.name, stage.fingerprint, resumable=False) as building:
         assert building is not None
         Candidates(building.directory).write_table(changed)
         run = {"label": stage.label, "seconds": 1.0, "finished": 4e9, "attempts": 1, "log": "log.txt"}
-        building.publish(kind=stage.kind, identity=stage.identity, result={}, environment={}, run=run)
+        building.publish(kind=stage.kind.name, identity=stage.identity, result={}, environment={}, run=run)
     assert shell("compare", FIRST, other, "--workdir", reported.workdir) == 0
     assert "[red]\\x1b]0;title\\x07" in shell.out
     assert "\x1b" not in shell.out

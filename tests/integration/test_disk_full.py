@@ -15,9 +15,9 @@ from harness.cli.app import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from harness.execution.executor import Outcome
 from harness.execution.runner import how_of, make_task
-from harness.plan.graph import Stage
-from harness.plan.imports import STAGE_OF
-from harness.plan.kinds import KINDS
+from harness.pipeline.graph import Stage
+from harness.pipeline.imports import IMPORTED
+from harness.pipeline.kinds import KINDS
 from tests.integration.outside import OUTSIDE, SAMPLE, words_of
 from tests.integration.pipelines import TINY, every_kind, everything, folder_of, left, outputs, record_of, tiny
 from tests.toys.executors import local_executor
@@ -76,7 +76,7 @@ def run_one(workspace: Workspace, stage: Stage) -> Outcome:
 
 def imported(workspace: Workspace, stage: Stage) -> dict[str, Any]:
     """What an import stage is told: where its asset is."""
-    what = next((what for what, kind in STAGE_OF.items() if kind == stage.kind), "")
+    what = next((what for what, kind in IMPORTED.items() if kind is stage.kind), "")
     if not what:
         return {}
     path = workspace.plan.loaded.path.parent / (what if what == "checkpoint" else f"{what}.jsonl")
@@ -96,7 +96,7 @@ def assert_whole(workspace: Workspace, but: Stage | None = None) -> None:
 
 def by_kind(workspace: Workspace) -> dict[str, Stage]:
     """The last stage of every kind."""
-    return {stage.kind: stage for stage in every_kind(workspace)}
+    return {stage.kind.name: stage for stage in every_kind(workspace)}
 
 
 def sizes(workspace: Workspace, stage: Stage) -> int:
@@ -119,7 +119,7 @@ def test_a_full_disk_stops_every_kind_of_stage_cleanly(request: pytest.FixtureRe
         outcome = run_one(workspace, stage)
         if outcome.status != "done":  # with some space left a small stage may just fit
             assert (outcome.status, outcome.reason) == ("failed", FULL)
-            assert workspace.store.record(stage.kind, stage.fingerprint) is None
+            assert workspace.store.record(stage.kind.name, stage.fingerprint) is None
             assert_whole(workspace, but=stage)
         else:
             assert share, "it was done on a full disk"
@@ -143,7 +143,7 @@ def test_a_full_disk_in_the_middle_of_a_run_and_then_more_space(
     assert FULL in told
     assert "Traceback" not in out + told
     workspace = tiny(disk.folder / "workdir")
-    done = [stage for stage in everything(workspace) if workspace.store.record(stage.kind, stage.fingerprint)]
+    done = [stage for stage in everything(workspace) if workspace.store.record(stage.kind.name, stage.fingerprint)]
     assert 0 < len(done) < len(everything(workspace))
     for stage in done:
         workspace.store.verify(record_of(workspace.store, stage))

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from harness.cli.workspace import Workspace
 from harness.errors import ProblemList
 from harness.events import Metrics, read_events
+from harness.pipeline.graph import Stage
 from harness.plan.cost import estimate
-from harness.plan.graph import Stage
 from harness.store.artifacts import Checkpoint
 from harness.store.record import EVENTS
 from tests.integration.pipelines import folder_of, of_kind, only, outputs, run
@@ -24,7 +24,7 @@ Copy = Callable[..., Workspace]
 def state_of(workspace: Workspace) -> str:
     """What a recipe writes to go on from the tiny recipe's only trunk state."""
     state = only(workspace, "trunk_state")
-    return f"{state.name}@{state.spec['step']}"
+    return f"{state.name}@{state.identity['spec']['step']}"
 
 
 def weights(workspace: Workspace, stage: Stage) -> Path:
@@ -41,7 +41,7 @@ def test_a_fork_with_nothing_changed_ends_where_its_run_does(finished: Workspace
 
 
 def test_a_branch_names_its_trunk_too(finished: Workspace, copy: Copy) -> None:
-    step = only(finished, "trunk_state").spec["step"]
+    step = only(finished, "trunk_state").spec.step
     plans = [
         copy(f"pretrain.from={text}") for text in (state_of(finished), f"{only(finished, 'pretrain').name}@{step}")
     ]
@@ -55,7 +55,7 @@ def test_a_fork_trains_on_with_other_settings(finished: Workspace, copy: Copy) -
         "pairs.count=96", "seeds.pretrain=2",
     )  # fmt: skip
     trunks = [stage for stage in of_kind(workspace, "trunk_state") if "fork" in stage.inputs]
-    assert [stage.spec["step"] for stage in trunks] == [9, 9]  # of 12 steps, three of decay
+    assert [stage.identity["spec"]["step"] for stage in trunks] == [9, 9]  # of 12 steps, three of decay
     cost = {
         one.stage: one for one in estimate(workspace.work().to_run, workspace.plan.stages, workspace.store, 1).costs
     }

@@ -21,8 +21,8 @@ import yaml
 from harness.cli.app import run_command
 from harness.cli.report import report_on
 from harness.cli.workspace import Workspace, open_workspace
-from harness.plan.imports import imports_of
-from harness.plan.kinds import KINDS
+from harness.pipeline.imports import imports_of
+from harness.pipeline.kinds import KINDS
 from harness.report.status import look
 from harness.report.words import REFERENCES
 from harness.store.artifacts import Candidates, Pairs
@@ -55,9 +55,9 @@ def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
 
 
 def test_every_kind_that_comes_from_outside_was_run(outside: Workspace, finished: Workspace) -> None:
-    kinds = {stage.kind for stage in outside.plan.stages}
+    kinds = {stage.kind.name for stage in outside.plan.stages}
     assert kinds >= OUTSIDE
-    assert set(KINDS) - {stage.kind for stage in every_kind(finished)} == OUTSIDE
+    assert set(KINDS) - {stage.kind.name for stage in every_kind(finished)} == OUTSIDE
     for stage in outside.plan.stages:
         outside.store.verify(record_of(outside.store, stage))
 
@@ -131,7 +131,7 @@ def test_no_problem_and_no_prompt_of_a_pool_crosses_splits(outside: Workspace) -
     prompts = {
         label: {row["prompt"] for row in Pairs(folder_of(outside.store, stage)).rows()}
         for stage in of_kind(outside, "pool_preferences")
-        for label in [stage.spec["split"]]
+        for label in [stage.identity["spec"]["split"]]
     }
     assert set(prompts) == {"finetune", "test"}
     assert not prompts["finetune"] & prompts["test"]
@@ -332,7 +332,7 @@ def test_scores_that_miss_a_candidate_fail_and_name_it(outside: Workspace, tmp_p
     assert run_command(["run", str(outside.plan.loaded.path), "--workdir", str(workdir), "--set", row]) == 1
     statuses = look(workspace.plan.stages, workspace.store).values()
     failed = [status for status in statuses if status.state == "failed"]
-    assert {status.stage.kind for status in failed} == {"aligned_scores"}
+    assert {status.stage.kind.name for status in failed} == {"aligned_scores"}
     assert any(f"candidate 5 of {problem} and 0 others of 64 have none" in status.reason for status in failed)
     assert all(f"candidate 5 of {problem}" in status.reason for status in failed)
 
@@ -396,6 +396,6 @@ def test_a_real_pool_gives_what_counting_gives(tmp_path: Path, name: str, mixed:
         row["prompt"]
         for stage in of_kind(workspace, "pool_preferences")
         for row in Pairs(folder_of(workspace.store, stage)).rows()
-        if stage.spec["split"] == "finetune"
+        if stage.identity["spec"]["split"] == "finetune"
     }
     assert not taught & {row["prompt"] for row in rows}

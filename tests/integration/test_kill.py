@@ -18,8 +18,8 @@ from harness.cli.workspace import Workspace
 from harness.events import Event, Metrics, Started, read_events
 from harness.execution.executor import Outcome, Task
 from harness.execution.runner import how_of, make_task
-from harness.plan.graph import Stage
-from harness.plan.kinds import KINDS
+from harness.pipeline.graph import Stage
+from harness.pipeline.kinds import KINDS
 from harness.store.record import EVENTS
 from harness.store.store import Store
 from tests.integration.killing import Killer, await_work, frozen, has_saved
@@ -94,9 +94,9 @@ def test_a_kill_inside_every_kind_of_stage_changes_no_result(
     assert not left(workspace)
     for kind in sorted(wanted):  # a few milliseconds long: lie in wait for that one alone
         kills += insist(workspace, kind, seconds_of(finished), seed=seed)
-    assert sorted(stage.kind for stage in kills) == sorted(kinds)
+    assert sorted(stage.kind.name for stage in kills) == sorted(kinds)
     assert outputs(workspace) == outputs(finished)
-    resumed = [stage for stage in kills if stage.kind in TRAINING and went_on(workspace.store, stage)]
+    resumed = [stage for stage in kills if stage.kind.name in TRAINING and went_on(workspace.store, stage)]
     assert resumed, "no training was killed after a saved step"
     for stage in resumed:
         assert attempts(workspace.store, stage) >= 2
@@ -117,9 +117,9 @@ def run_with_a_killer(
 
 def insist(workspace: Workspace, kind: str, seconds: Mapping[str, float], seed: int) -> list[Stage]:
     """Take a stage of a kind away and kill its worker as it is made again, as often as it takes."""
-    stage = next(stage for stage in every_kind(workspace) if stage.kind == kind)
+    stage = next(stage for stage in every_kind(workspace) if stage.kind.name == kind)
     for attempt in range(MOST_RUNS):
-        record = workspace.store.record(stage.kind, stage.fingerprint)
+        record = workspace.store.record(stage.kind.name, stage.fingerprint)
         if record is not None:
             workspace.store.discard(record)
         sooner = {stage.fingerprint: seconds[stage.fingerprint] / 2**attempt}
@@ -141,11 +141,11 @@ def test_a_fine_tuning_that_selects_is_the_same_however_often_it_is_killed(
     took = workspace.store.run_facts(undisturbed)["seconds"]
     kills = 0
     for seed in range(6):
-        if workspace.store.record(stage.kind, stage.fingerprint) is not None:
+        if workspace.store.record(stage.kind.name, stage.fingerprint) is not None:
             workspace.store.discard(undisturbed)
         seconds = {one.fingerprint: took / 2 for one in every_kind(workspace)}
         kills += len(run_with_a_killer(workspace, [stage], {"finetune"}, seconds, seed))
-    if workspace.store.record(stage.kind, stage.fingerprint) is None:
+    if workspace.store.record(stage.kind.name, stage.fingerprint) is None:
         assert not run(workspace, [stage]).failed
     assert kills >= 2
     again = record_of(workspace.store, stage)
@@ -222,10 +222,10 @@ def kill_a_driver(workspace: Workspace, wanted: Stage, *, group: bool, seconds: 
     """Whether a stage had no record when its driver was killed and its worker had gone; a training, a saved step."""
     driver = python("-m", "tests.integration.drive", workspace.workdir, wanted.fingerprint)
     try:
-        await_partial(workspace.store, wanted.kind, wanted.fingerprint)
+        await_partial(workspace.store, wanted.kind.name, wanted.fingerprint)
         await_work(workspace.store, wanted, random.Random(seed), seconds)
         with frozen(workspace.store, wanted) as worker:
-            amid = not KINDS[wanted.kind].trains or has_saved(workspace.store, wanted)
+            amid = not wanted.kind.trains or has_saved(workspace.store, wanted)
             if group:
                 os.killpg(driver.pid, signal.SIGKILL)
             else:
@@ -234,7 +234,7 @@ def kill_a_driver(workspace: Workspace, wanted: Stage, *, group: bool, seconds: 
     finally:
         end(driver)
     assert worker is None or has_ended(worker)
-    return amid and worker is not None and workspace.store.record(wanted.kind, wanted.fingerprint) is None
+    return amid and worker is not None and workspace.store.record(wanted.kind.name, wanted.fingerprint) is None
 
 
 def end(driver: subprocess.Popen[str]) -> None:

@@ -26,7 +26,7 @@ from harness.cli.sync import TrackingWorker, finish
 from harness.cli.tracking_worker import Worker
 from harness.cli.workspace import Workspace, open_workspace
 from harness.events import EventLog, Metrics, read_events
-from harness.plan.kinds import KINDS
+from harness.pipeline.kinds import KINDS
 from harness.plan.plan import make_plan
 from harness.recipe.load import load_recipe
 from harness.report.status import look
@@ -332,7 +332,7 @@ def test_curves_of_a_running_training_are_shown_and_go_on(workspace: Workspace) 
         runs = {run.info.run_name: run.info.run_id for run in runs_of(database(workspace), NAME)}
         return [step for step, _, _ in variant["metrics"].get("finetune/loss", [])], runs[variant["name"]]
 
-    with workspace.store.build(stage.kind, stage.fingerprint, resumable=True) as building:
+    with workspace.store.build(stage.kind.name, stage.fingerprint, resumable=True) as building:
         assert building is not None
         log = EventLog(building.directory / EVENTS)
         first, known = look_again()
@@ -442,7 +442,7 @@ def test_a_database_that_cannot_be_opened_is_made_again_and_that_is_said_once(
     assert "could not be opened" not in told
 
 
-@pytest.mark.slow("a run and two syncs, each with a process that imports mlflow, and a server's start")
+@pytest.mark.exhaustive("test_tracking_dies.py has a server that goes away in the middle of a run")
 def test_a_server_that_is_away_harms_no_run_and_is_completed_later(
     workspace: Workspace, shown: Runs, server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

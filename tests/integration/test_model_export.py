@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from harness.cli.workspace import Workspace
 from harness.models.reward_model import RewardModel
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.store.artifacts import Checkpoint, Scores, Tokens, TrunkState
 from tests.integration.pipelines import ROOT, TINY, folder_of, of_kind, only, record_of
 from tests.integration.shell import Shell
@@ -49,7 +49,7 @@ def test_an_exported_model_gives_the_scores_of_its_score_stage(
 ) -> None:
     (score,) = [one for one in of_kind(finished, "score") if "rm+lm" in one.label and label in one.label]
     checkpoint = score.inputs["checkpoint"].stage
-    assert checkpoint.kind == "finetune"
+    assert checkpoint.kind.name == "finetune"
     name = f"finetune/{checkpoint.fingerprint[:6]}"
     assert shell("model", "export", name, tmp_path / "out", "--workdir", finished.workdir) == 0, shell.err
     sequences, scores = zip(*responses(finished, score), strict=True)

@@ -16,8 +16,8 @@ from harness.corpus.normalise import normalise
 from harness.events import Metrics, read_events
 from harness.execution.executor import Task
 from harness.execution.runner import how_of, make_task
-from harness.plan.graph import Stage
-from harness.plan.kinds import KINDS
+from harness.pipeline.graph import Stage
+from harness.pipeline.kinds import KINDS
 from harness.store.artifacts import Candidates, Corpus, Pairs, Problems, ProblemValues, Scores
 from harness.store.identity import fingerprint
 from harness.store.record import EVENTS
@@ -62,7 +62,7 @@ def values_of(store: Store, stage: Stage) -> dict[str, dict[str, float]]:
 
 def test_every_kind_of_stage_runs_once(finished: Workspace) -> None:
     stages = every_kind(finished)
-    assert {stage.kind for stage in stages} == set(KINDS) - OUTSIDE
+    assert {stage.kind.name for stage in stages} == set(KINDS) - OUTSIDE
     assert all(attempts(finished.store, stage) == 1 for stage in stages)
     for stage in stages:
         finished.store.verify(record_of(finished.store, stage))
@@ -181,9 +181,11 @@ def test_a_trunk_state_is_the_same_by_any_route(finished: Workspace, tmp_path: P
     states = {}
     for route in ("direct", "by way of 32 pairs"):
         workspace = tiny(tmp_path / route, "seeds.pretrain=2", counts)
-        trunk = [stage for stage in of_kind(workspace, "trunk_state") if stage.spec["order"]["seed"] == seed]
-        early, late = sorted(trunk, key=lambda stage: stage.spec["step"])
-        assert (early.spec["step"], late.spec["step"]) == (3, 6)
+        trunk = [
+            stage for stage in of_kind(workspace, "trunk_state") if stage.identity["spec"]["order"]["seed"] == seed
+        ]
+        early, late = sorted(trunk, key=lambda stage: stage.identity["spec"]["step"])
+        assert (early.spec.step, late.spec.step) == (3, 6)
         inputs = [item.stage for item in late.inputs.values()]
         run_up_to(workspace, inputs)
         for stage in [late] if route == "direct" else [early, late]:
@@ -199,7 +201,7 @@ def test_a_trunk_state_is_the_same_by_any_route(finished: Workspace, tmp_path: P
 
 def test_a_damaged_earlier_state_is_not_gone_on_from(tmp_path: Path) -> None:
     workspace = tiny(tmp_path, "ablations.axes.size={small: {pairs.count: 32}, large: {pairs.count: 64}}")
-    early, late = sorted(of_kind(workspace, "trunk_state"), key=lambda stage: stage.spec["step"])
+    early, late = sorted(of_kind(workspace, "trunk_state"), key=lambda stage: stage.identity["spec"]["step"])
     run_up_to(workspace, [early])
     weights = next((folder_of(workspace.store, early) / "state" / "model").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
@@ -213,15 +215,15 @@ def test_a_branch_equals_a_run_trained_alone(finished: Workspace, copy: Callable
     branch = only(workspace, "pretrain")
     trunk = branch.inputs["trunk"].stage
     alone = workspace.plan.graph.stage(
-        "pretrain",
+        branch.kind,
         branch.spec,
         {"base": trunk.inputs["base"], "tokens": branch.inputs["tokens"]},
         label="alone",
     )
     task = make_task(alone, workspace.store, how_of(workspace.runtime))
     run_tasks([task])
-    assert steps_seen(workspace.store, alone) == list(range(1, branch.spec["stop_step"] + 1))
-    assert steps_seen(workspace.store, branch)[0] == branch.spec["start_step"] + 1
+    assert steps_seen(workspace.store, alone) == list(range(1, branch.identity["spec"]["stop_step"] + 1))
+    assert steps_seen(workspace.store, branch)[0] == branch.identity["spec"]["start_step"] + 1
     through_trunk, single = record_of(finished.store, branch), record_of(workspace.store, alone)
     assert through_trunk.fingerprint != single.fingerprint
     assert through_trunk.output_digest == single.output_digest
@@ -264,7 +266,7 @@ def test_a_perfect_scorer_reaches_pass_at_n_and_a_constant_one_the_mean(
     found = ProblemValues(store.directory("best_of_n", by_hand.fingerprint)).rows()
     baselines = values_of(finished.store, only(finished, "pool_baselines"))
     reference = {"perfect": "oracle", "constant": "mean"}[scorer]
-    sizes = measured.spec["n"]
+    sizes = list(measured.spec.n)
     assert sizes == [1, 2, 4]
     for name in [*(f"bon@{size}" for size in sizes), "area"]:
         ours = {row["problem"]: row["value"] for row in found if row["metric"] == name}
@@ -287,7 +289,7 @@ def store_scores(workspace: Workspace, like: Stage, scorer: str) -> str:
             table.append({"group": group, "response": response, "score": score})
     identity: Mapping[str, Any] = {"kind": "score", "code_version": 0, "spec": {"scorer": scorer}, "inputs": {}}
     key = fingerprint(identity)
-    with workspace.store.build(like.kind, key, resumable=False) as building:
+    with workspace.store.build(like.kind.name, key, resumable=False) as building:
         assert building is not None
         Scores(building.directory).write(table)
         building.publish(kind="score", identity=identity, result={}, environment={}, run={})
@@ -318,7 +320,9 @@ def test_no_cluster_and_no_prompt_is_in_two_splits(finished: Workspace) -> None:
         assert all(len(splits) == 1 for splits in where.values()), key
     clusters = {row["cluster"]: row["split"] for row in problems}
     for stage in of_kind(finished, "preferences"):
-        assert {clusters[row["cluster"]] for row in rows_of(finished, Pairs, [stage])} == {stage.spec["split"]}
+        assert {clusters[row["cluster"]] for row in rows_of(finished, Pairs, [stage])} == {
+            stage.identity["spec"]["split"]
+        }
     candidates = rows_of(finished, Candidates, of_kind(finished, "candidates"))
     assert {clusters[row["cluster"]] for row in candidates} == {"test"}
 

@@ -55,9 +55,9 @@ def test_the_plan_of_an_empty_workdir_foretells_what_a_run_writes(finished: Work
     others = {"told": 0.0, "written": 0.0}
     for one in told.stages:
         assert one.size is not None, one.stage.label
-        if one.stage.kind in TRAININGS:
+        if one.stage.kind.name in TRAININGS:
             assert one.size == pytest.approx(written[one.stage.fingerprint], rel=0.10), one.stage.label
-        elif one.stage.kind not in UNKNOWN:
+        elif one.stage.kind.name not in UNKNOWN:
             others["told"] += one.size
             others["written"] += written[one.stage.fingerprint]
     assert 0.5 < others["told"] / others["written"] < 2
@@ -69,21 +69,21 @@ def test_what_is_finished_makes_the_rest_better_known(finished: Workspace, copy:
     """Scores and values of a second fine-tuning seed, from those of the first: of the same pools, so to a fifth."""
     more = disk(copy("seeds.finetune=2"))
     written = disk(finished).now
-    assert {one.stage.kind for one in more.stages} >= {"finetune", "score", "best_of_n", "pair_accuracy"}
+    assert {one.stage.kind.name for one in more.stages} >= {"finetune", "score", "best_of_n", "pair_accuracy"}
     for kind in ("score", "best_of_n", "pair_accuracy"):
-        mine = [one.size or 0.0 for one in more.stages if one.stage.kind == kind]
+        mine = [one.size or 0.0 for one in more.stages if one.stage.kind.name == kind]
         before = [
             written[stage.fingerprint]
             for stage in of_kind(finished, kind)
             if "logic" in stage.label and "held-out" not in stage.label
         ]
-        assert {one.basis for one in more.stages if one.stage.kind == kind} == {"measured"}
+        assert {one.basis for one in more.stages if one.stage.kind.name == kind} == {"measured"}
         assert sum(mine) / len(mine) == pytest.approx(sum(before) / len(before), rel=0.2), kind
 
 
 def test_a_training_that_saves_itself_holds_what_is_told(finished: Workspace, tmp_path: Path) -> None:
     """The trunk's state is what a training saves itself as: two of them are there while it does."""
-    told = next(one for one in disk(tiny(tmp_path)).stages if one.stage.kind == "trunk_state")
+    told = next(one for one in disk(tiny(tmp_path)).stages if one.stage.kind.name == "trunk_state")
     state = sum(size for _, size in record_of(finished.store, only(finished, "trunk_state")).files.values())
     assert told.size is not None
     assert told.size + told.scratch == pytest.approx(2 * state, rel=0.10)

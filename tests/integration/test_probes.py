@@ -25,10 +25,10 @@ def test_probes_are_stages_on_trunk_states_and_no_outcomes(finished: Workspace, 
     ]
     for probe in probed.probes:
         state = probe.stage.inputs["scores"].stage.inputs["trunk"].stage
-        assert state.kind == "trunk_state"
-        assert state.spec["step"] * 8 == probe.pairs
+        assert state.kind.name == "trunk_state"
+        assert state.identity["spec"]["step"] * 8 == probe.pairs
     # of a run of 64 pairs, 48 are read when its decay begins: that state and all outcomes are the ones there are
-    new = {stage.kind for stage in workspace.work().to_run}
+    new = {stage.kind.name for stage in workspace.work().to_run}
     assert new == {"trunk_state", "encode", "preferences", "score", "pair_accuracy"}
     assert {one.stage.fingerprint for one in workspace.plan.outcomes} == {
         one.stage.fingerprint for one in finished.plan.outcomes
@@ -41,7 +41,7 @@ def test_probes_are_run_shown_and_choose_nothing(
     workspace = copy(PROBED)
     summary = run(workspace)
     assert not summary.failed, [outcome.reason for outcome in summary.failed]
-    old = [stage for stage in finished.plan.stages if stage.kind != "analysis"]
+    old = [stage for stage in finished.plan.stages if stage.kind.name != "analysis"]
     assert outputs(workspace, old) == outputs(finished, old)
     assert len(of_kind(workspace, "trunk_state")) == 3
     assert all(TrunkState(folder_of(workspace.store, one)).model.is_dir() for one in of_kind(workspace, "trunk_state"))

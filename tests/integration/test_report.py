@@ -23,7 +23,8 @@ from harness.cli.app import run_command
 from harness.cli.report import Report, print_report, report_on
 from harness.cli.workspace import Workspace
 from harness.events import Metrics, read_events
-from harness.plan.graph import Stage
+from harness.pipeline.evaluation import ANALYSIS, AnalysisSpec
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
 from harness.report.collect import collect
 from harness.report.curves import MOST_POINTS
@@ -217,7 +218,7 @@ def test_a_pmp_curve_runs_through_its_trunk_into_its_branch(full: Case) -> None:
     events = [
         event
         for stage in (trunk, branch)
-        for event in read_events(full.store.directory(stage.kind, stage.fingerprint) / EVENTS)
+        for event in read_events(full.store.directory(stage.kind.name, stage.fingerprint) / EVENTS)
         if isinstance(event, Metrics)
     ]
     assert list(curve.steps) == [event.step for event in events]
@@ -266,7 +267,7 @@ def test_sections_of_several_pair_sets_stand_once(tmp_path: Path) -> None:
     plan = with_axes(
         tmp_path, {"edits": {"one": {"pairs.rejected.edits": [1, 1]}, "two": {"pairs.rejected.edits": [2, 2]}}}
     )
-    assert len([stage for stage in plan.stages if stage.kind == "pair_quality"]) == 2
+    assert len([stage for stage in plan.stages if stage.kind.name == "pair_quality"]) == 2
     store = Store(tmp_path / "store")
     fill(plan, store)
     for found in _headings(_case(tmp_path, plan, store, None)).values():
@@ -310,7 +311,7 @@ def test_stale_code_and_warnings_are_said(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_said_in_every_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan, store = quickstart(), Store(tmp_path / "store")
     store.create()
-    encodes = [stage for stage in plan.stages if stage.kind == "encode"]
+    encodes = [stage for stage in plan.stages if stage.kind.name == "encode"]
     for stage in encodes:
         publish(store, stage, text="cut")
     case = _case(tmp_path, plan, store, None)
@@ -329,7 +330,11 @@ def test_what_does_not_fit_is_said_in_every_output(tmp_path: Path, capsys: pytes
         assert said in text, name
         assert "preferences logic finetune: 11 of 21 pairs (52.4 %) were left out" in text, name
     (caution,) = [one for one in case.json["cautions"] if "fit max_tokens" in one["title"]]
-    replaced = [stage for stage in encodes if stage.spec["limit"] is not None or stage.spec["content"] == "texts"]
+    replaced = [
+        stage
+        for stage in encodes
+        if stage.identity["spec"]["limit"] is not None or stage.identity["spec"]["content"] == "texts"
+    ]
     assert replaced
     assert len(caution["items"]) == len(encodes) - len(replaced)
 
@@ -379,7 +384,7 @@ def test_nothing_done_still_reports(tmp_path: Path) -> None:
 def test_a_failed_comparison_is_said_and_breaks_nothing(tmp_path: Path) -> None:
     plan, store = quickstart(), Store(tmp_path / "store")
     fill(plan, store)
-    stage = plan.graph.stage("analysis", {"rows": [], "baseline": "", "seed": 0}, {}, label="analysis")
+    stage = plan.graph.stage(ANALYSIS, AnalysisSpec(rows=(), baseline="", seed=0), {}, label="analysis")
     fail(store, stage, "DataError: an interval needs at least two clusters")
     case = _case(tmp_path, plan, store, stage)
     text = "".join(case.page.text)
@@ -468,13 +473,13 @@ def test_the_quality_of_pairs_is_told_with_examples(full: Case) -> None:
 def test_training_behind_a_closed_gate_says_what_it_waits_for(tmp_path: Path) -> None:
     plan, store = quickstart("pairs.quality.on_fail=stop"), Store(tmp_path / "store")
     gate = first(plan, "pair_gate")
-    fill(plan, store, wanted=lambda stage: stage.kind not in ("pair_gate", "trunk_state", "pretrain"))
+    fill(plan, store, wanted=lambda stage: stage.kind.name not in ("pair_gate", "trunk_state", "pretrain"))
     fail(store, gate, "DataError: pairs must be worth training on")
     case = _case(tmp_path, plan, store, analyse(plan, store))
     told = {row[0]: (row[1], row[2]) for row in case.json["unfinished"]["rows"]}
     assert told[gate.label][0] == "failed"
     for stage in plan.stages:
-        if stage.kind in ("trunk_state", "pretrain"):
+        if stage.kind.name in ("trunk_state", "pretrain"):
             reason = f"waits for {gate.label}: DataError: pairs must be worth training on"
             assert told[stage.label] == ("blocked", reason)
     assert {row["row"] for row in case.json["boards"][0]["rows"] if row["estimates"]} >= {"no-pmp"}
@@ -485,7 +490,7 @@ def test_training_behind_a_closed_gate_says_what_it_waits_for(tmp_path: Path) ->
 
 def test_a_report_is_made_again_only_when_something_changed(tmp_path: Path) -> None:
     plan, store = quickstart(), Store(tmp_path / "store")
-    parts = [stage for stage in plan.stages if stage.kind in ("corpus", "problems")]
+    parts = [stage for stage in plan.stages if stage.kind.name in ("corpus", "problems")]
     store.create()
     publish(store, parts[0])
     directory = tmp_path / "report"
@@ -549,7 +554,7 @@ def test_reporting_compares_with_the_real_executor_and_recomputes_nothing_that_w
     plan, store = quickstart("evaluate.code_pairs=null"), Store(tmp_path / "store")
     fill(plan, store)
     dropped = first(plan, "best_of_n", "rm+lm pretrain 0 finetune 0 on logic")
-    record = store.record(dropped.kind, dropped.fingerprint)
+    record = store.record(dropped.kind.name, dropped.fingerprint)
     assert record is not None
     store.drop_payload(record)
     report = report_on(Workspace(plan=plan, store=store, workdir=tmp_path))
@@ -611,7 +616,7 @@ def test_damaged_examples_are_said_and_not_shown(tmp_path: Path, capsys: pytest.
     plan, store = quickstart("evaluate.code_pairs=null"), Store(tmp_path / "store")
     fill(plan, store)
     stage = first(plan, "pair_quality")
-    path = PairQuality(store.directory(stage.kind, stage.fingerprint)).path
+    path = PairQuality(store.directory(stage.kind.name, stage.fingerprint)).path
     path.write_text("{" * path.stat().st_size, encoding="utf-8")
     case = _case(tmp_path, plan, store, None)
     print_report(Report(files=case.files, overview=overview(plan, store, None)))
@@ -619,7 +624,7 @@ def test_damaged_examples_are_said_and_not_shown(tmp_path: Path, capsys: pytest.
     assert said in capsys.readouterr().out
     assert said in "".join(case.page.text)
     assert "PMP pairs worth a look" not in case.html
-    record = store.record(stage.kind, stage.fingerprint)
+    record = store.record(stage.kind.name, stage.fingerprint)
     assert record is not None
     assert not store.has_payload(record)  # so that a run makes it again
 

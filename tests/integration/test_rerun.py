@@ -15,7 +15,7 @@ import pytest
 from harness.cli.workspace import Workspace
 from harness.events import EventLog, Failed, Started
 from harness.execution.asked import read_asked
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.store.record import EVENTS, RUN, TASK
 from tests.integration.pipelines import ROOT, TINY, folder_of, of_kind, only, outputs, record_of
 from tests.integration.shell import Shell
@@ -67,7 +67,7 @@ def test_a_finished_stage_gives_the_same_bits_again(
     assert made == {stage.name.replace("/", "-")}
     assert outputs(workspace) == outputs(finished), "the store was only read"
     if kind == "trunk_state":
-        asked = read_asked(workspace.store, stage.kind, stage.fingerprint)
+        asked = read_asked(workspace.store, stage.kind.name, stage.fingerprint)
         assert asked is not None
         assert asked.task.inputs["tokens"].rows == stage.inputs["tokens"].rows is not None
 
@@ -86,7 +86,7 @@ def test_the_debugger_stands_where_a_stage_failed(shell: Shell, failed: Workspac
     assert "Traceback" in shown
     assert "there must be as many pairs as asked for" in shown
     assert "post mortem" in shown.lower()
-    assert failed.store.record(stage.kind, stage.fingerprint) is None
+    assert failed.store.record(stage.kind.name, stage.fingerprint) is None
 
 
 def test_an_unfinished_stage_is_shown(shell: Shell, failed: Workspace) -> None:
@@ -99,7 +99,7 @@ def test_an_unfinished_stage_is_shown(shell: Shell, failed: Workspace) -> None:
     assert (shown["state"], shown["fingerprint"], shown["identity"]["spec"]) == (
         "failed",
         stage.fingerprint,
-        json.loads(json.dumps(stage.spec)),
+        json.loads(json.dumps(stage.identity["spec"])),
     )
     assert Path(shown["log"]).is_file()
     assert shown["task"]["inputs"].keys() == stage.inputs.keys()
@@ -119,7 +119,7 @@ def test_an_interrupted_stage_is_shown_and_can_be_run(shell: Shell, copy: Callab
     record = record_of(workspace.store, stage)
     task = workspace.store.run_facts(record)["task"]
     workspace.store.discard(record)
-    with workspace.store.build(stage.kind, stage.fingerprint, resumable=False) as building:
+    with workspace.store.build(stage.kind.name, stage.fingerprint, resumable=False) as building:
         assert building is not None
         (building.directory / TASK).write_text(json.dumps({**task, "identity": record.identity}))
         log = EventLog(building.directory / EVENTS)
@@ -155,7 +155,7 @@ def test_dropped_inputs_are_named(shell: Shell, copy: Callable[..., Workspace]) 
 
 def test_a_finished_stage_keeps_its_task_in_one_place(finished: Workspace) -> None:
     for stage in finished.plan.stages:
-        asked = read_asked(finished.store, stage.kind, stage.fingerprint)
+        asked = read_asked(finished.store, stage.kind.name, stage.fingerprint)
         assert asked is not None
         assert asked.task.fingerprint == stage.fingerprint
         assert asked.task.identity == json.loads(json.dumps(stage.identity))

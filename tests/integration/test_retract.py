@@ -15,7 +15,7 @@ import pytest
 from harness.cli.app import run_command
 from harness.cli.report import report_on
 from harness.cli.workspace import Workspace
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.report.index import INDEX
 from harness.report.write import CSV, HTML, JSON, MARKDOWN
 from harness.store.artifacts import Analysis
@@ -133,7 +133,7 @@ def test_a_later_run_and_report_keep_it(
 ) -> None:
     assert retract(reported, pretrained.name, WHY) == 0
     for stage in of_kind(reported, "finetune"):
-        record = reported.store.record(stage.kind, stage.fingerprint)
+        record = reported.store.record(stage.kind.name, stage.fingerprint)
         assert record is not None
         reported.store.discard(record)
     assert not run(reported).failed

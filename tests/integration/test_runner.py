@@ -20,7 +20,7 @@ import pytest
 
 from harness.cli.app import run_command
 from harness.cli.workspace import Workspace
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.store.store import Store
 from tests.integration.killing import await_work, frozen
 from tests.integration.pipelines import (
@@ -87,7 +87,7 @@ def failures(workspace: Workspace) -> set[str]:
     return {
         stage.fingerprint
         for stage in workspace.plan.stages
-        if workspace.store.partial(stage.kind, stage.fingerprint).exists()
+        if workspace.store.partial(stage.kind.name, stage.fingerprint).exists()
     }
 
 
@@ -216,7 +216,7 @@ def interrupt(workspace: Workspace, stage: Stage, seed: int) -> tuple[int, str, 
     """Ctrl-C in the middle of a stage: exit code, what was said, and whether the stage was still at work."""
     process = harness("run", TINY, "--workdir", workspace.workdir)
     try:
-        await_partial(workspace.store, stage.kind, stage.fingerprint)
+        await_partial(workspace.store, stage.kind.name, stage.fingerprint)
         await_work(workspace.store, stage, random.Random(seed), 0.05)
         with frozen(workspace.store, stage) as worker:
             os.killpg(process.pid, signal.SIGINT)
@@ -257,7 +257,7 @@ def test_damage_is_noticed_and_mended_and_never_used(
     finished: Workspace, copy: Callable[..., Workspace], damaged: list[str]
 ) -> None:
     workspace = copy()
-    stages = [stage for stage in workspace.plan.stages if stage.kind in damaged or stage.label in damaged]
+    stages = [stage for stage in workspace.plan.stages if stage.kind.name in damaged or stage.label in damaged]
     gone = discard_below(workspace, stages[-1])
     for stage in stages:
         damage(workspace.store, stage)
@@ -278,6 +278,7 @@ def test_damage_is_noticed_and_mended_and_never_used(
 # --------------------------------------------------------------------------------------------------------- company
 
 
+@pytest.mark.slow("two drivers run the tiny recipe whole")
 def test_two_runs_at_once_compute_each_stage_once(finished: Workspace, tmp_path: Path) -> None:
     workspace = tiny(tmp_path)
     runs = [harness("run", TINY, "--workdir", tmp_path) for _ in range(2)]
@@ -313,7 +314,7 @@ def test_the_lease_of_a_dead_process_is_taken_over(finished: Workspace, copy: Ca
     workspace = copy()
     stage = of_kind(workspace, "pool_baselines")[0]
     workspace.store.discard(record_of(workspace.store, stage))
-    lease = workspace.store.root / stage.kind / f"{stage.fingerprint[:12]}.lease"
+    lease = workspace.store.root / stage.kind.name / f"{stage.fingerprint[:12]}.lease"
     end_quietly(python("-c", LEAVE_A_LEASE, lease))
     assert lease.exists()
     began = time.monotonic()
@@ -338,7 +339,7 @@ def test_a_run_waits_for_what_another_one_is_building(finished: Workspace, copy:
     let_go = threading.Event()
 
     def hold() -> None:
-        with workspace.store.build(stage.kind, stage.fingerprint, resumable=False) as building:
+        with workspace.store.build(stage.kind.name, stage.fingerprint, resumable=False) as building:
             assert building is not None
             begun.set()
             let_go.wait(60.0)

@@ -11,10 +11,11 @@ import pytest
 
 from harness.execution.executor import Outcome, Task
 from harness.execution.runner import Runner, Summary
-from harness.plan.graph import Graph, Stage
-from harness.plan.kinds import KINDS
+from harness.pipeline.graph import Graph, Stage
+from harness.pipeline.kinds import KINDS
 from harness.store.store import Store
 from tests.integration.pipelines import Watcher
+from tests.toys.graphs import any_stage
 
 LINEAR_SECONDS = 30.0  # it takes one; work that grew with the square of the stages would take an hour
 
@@ -68,7 +69,7 @@ def random_plan(graph: Graph, source: random.Random, count: int) -> list[Stage]:
     for number in range(count):
         read = source.sample(stages, min(len(stages), source.randint(0, 3)))
         inputs = {f"input-{index}": stage for index, stage in enumerate(read)}
-        stage = graph.stage(source.choice(kinds), {"number": number}, inputs)
+        stage = any_stage(graph, source.choice(kinds), {"number": number}, inputs)
         stage.after.extend(source.sample(stages, min(len(stages), source.randint(0, 1))))
         stage.gates.extend(source.sample(stages, min(len(stages), source.choice((0, 0, 0, 1)))))
         stages.append(stage)
@@ -113,7 +114,7 @@ def test_a_failure_stops_what_reads_it_and_nothing_else(tmp_path: Path, seed: in
 
 def test_what_only_follows_a_failed_stage_goes_on(tmp_path: Path) -> None:
     graph = Graph()
-    first, second = graph.stage("pretrain", {"step": 1}), graph.stage("pretrain", {"step": 2})
+    first, second = any_stage(graph, "pretrain", {"step": 1}), any_stage(graph, "pretrain", {"step": 2})
     second.after.append(first)
     summary, begun = run(Instant(failing=[first]), [first, second], tmp_path)
     assert begun == [first.fingerprint, second.fingerprint]
@@ -122,12 +123,12 @@ def test_what_only_follows_a_failed_stage_goes_on(tmp_path: Path) -> None:
 
 def test_the_longest_way_to_the_end_is_begun_first(tmp_path: Path) -> None:
     graph = Graph()
-    short = [graph.stage("corpus", {"number": number}) for number in range(3)]
-    start = graph.stage("problems", {})
-    middle = graph.stage("preferences", {}, {"problems": start})
-    end = graph.stage("encode", {}, {"source": middle})
-    training_start = graph.stage("tokenizer", {})
-    training = graph.stage("base", {}, {"tokenizer": training_start})
+    short = [any_stage(graph, "corpus", {"number": number}) for number in range(3)]
+    start = any_stage(graph, "problems", {})
+    middle = any_stage(graph, "preferences", {}, {"problems": start})
+    end = any_stage(graph, "encode", {}, {"source": middle})
+    training_start = any_stage(graph, "tokenizer", {})
+    training = any_stage(graph, "base", {}, {"tokenizer": training_start})
     stages = [*short, start, middle, end, training_start, training]
     _, begun = run(Instant(slots=1), stages, tmp_path)
     expected = [training_start, training, start, middle, *short, end]  # of equally long ones, the first to be ready
@@ -136,8 +137,8 @@ def test_the_longest_way_to_the_end_is_begun_first(tmp_path: Path) -> None:
 
 def test_full_gpus_hold_up_nothing_that_needs_none(tmp_path: Path) -> None:
     graph = Graph()
-    accelerated = [graph.stage("base", {"number": number}) for number in range(3)]
-    plain = [graph.stage("corpus", {"number": number}) for number in range(3)]
+    accelerated = [any_stage(graph, "base", {"number": number}) for number in range(3)]
+    plain = [any_stage(graph, "corpus", {"number": number}) for number in range(3)]
     executor = Instant(slots=1, gpus=1)
     run(executor, [*accelerated, *plain], tmp_path)
     together = [set(keys) for keys in executor.together if keys]
@@ -146,9 +147,9 @@ def test_full_gpus_hold_up_nothing_that_needs_none(tmp_path: Path) -> None:
 
 def test_twenty_thousand_stages_take_no_longer_each(tmp_path: Path) -> None:
     graph = Graph()
-    corpus = graph.stage("corpus", {})
-    parts = [graph.stage("pairs_part", {"number": number}, {"corpus": corpus}) for number in range(20_000)]
-    stages = [corpus, *parts, graph.stage("pairs", {}, {f"part-{n:05d}": part for n, part in enumerate(parts)})]
+    corpus = any_stage(graph, "corpus", {})
+    parts = [any_stage(graph, "pairs_part", {"number": number}, {"corpus": corpus}) for number in range(20_000)]
+    stages = [corpus, *parts, any_stage(graph, "pairs", {}, {f"part-{n:05d}": part for n, part in enumerate(parts)})]
     began = time.process_time()
     summary, _ = run(Instant(), stages, tmp_path)
     assert time.process_time() - began < LINEAR_SECONDS

@@ -24,7 +24,7 @@ from harness.cli.report import report_on
 from harness.cli.sync import TrackingWorker, finish
 from harness.cli.workspace import Workspace, open_workspace
 from harness.events import Metrics, read_events
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.store.record import EVENTS
 from tests.integration.pipelines import TINY, of_kind
 from tests.integration.told import Told, shown_metrics, told_by_the_store
@@ -93,7 +93,7 @@ class Amid:
             self._gate.touch()
 
     def _waits(self, stage: Stage) -> bool:
-        path = self.workspace.store.partial(stage.kind, stage.fingerprint) / EVENTS
+        path = self.workspace.store.partial(stage.kind.name, stage.fingerprint) / EVENTS
         return any(isinstance(event, Metrics) for event in read_events(path))
 
     def sync(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.cli.workspace import Workspace
 from harness.events import Metrics, read_events
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Variant
 from harness.report.words import REFERENCES
 from harness.store.record import EVENTS

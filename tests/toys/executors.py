@@ -8,11 +8,11 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 from harness.execution.local import LocalExecutor
-from harness.plan.kinds import KINDS, module_of
+from harness.pipeline.kinds import KINDS
 from harness.store.store import Store
 
 # pytest is in it because every forked child imports its parent's main module.
-PRELOAD = ("pytest", "reasoning_gym", *(module_of(kind) for kind in KINDS), "tests.toys.stage")
+PRELOAD = ("pytest", "reasoning_gym", *(kind.module for kind in KINDS.values()), "tests.toys.stage")
 
 
 def start_fork_server() -> None:

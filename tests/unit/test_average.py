@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.errors import DataError, ProblemList
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
 from harness.stages.average import add_to_mean
 from tests.toys.families import family_model
@@ -18,7 +18,7 @@ MakePlan = Callable[..., Plan]
 
 
 def averages(plan: Plan) -> list[Stage]:
-    return [stage for stage in plan.stages if stage.kind == "average"]
+    return [stage for stage in plan.stages if stage.kind.name == "average"]
 
 
 def with_average(recipe: dict[str, Any], **average: Any) -> dict[str, Any]:
@@ -29,12 +29,12 @@ def test_a_mean_over_seeds_shares_their_runs_with_those_that_are_not_averaged(
     recipe: dict[str, Any], planned: MakePlan
 ) -> None:
     recipe["seeds"] = {"pretrain": 2}
-    alone = {stage.fingerprint for stage in planned(recipe).stages if stage.kind == "pretrain"}
+    alone = {stage.fingerprint for stage in planned(recipe).stages if stage.kind.name == "pretrain"}
     plan = planned(with_average(recipe, over="seeds", count=2))
     (first, second) = averages(plan)
     assert {item.stage.fingerprint for item in first.inputs.values()} == alone
-    assert [item.stage.spec["order"]["seed"] for item in second.inputs.values()] == [2, 3]
-    assert {stage.inputs["start"].stage for stage in plan.stages if stage.kind == "finetune"} == {first, second}
+    assert [item.stage.identity["spec"]["order"]["seed"] for item in second.inputs.values()] == [2, 3]
+    assert {stage.inputs["start"].stage for stage in plan.stages if stage.kind.name == "finetune"} == {first, second}
 
 
 def test_a_mean_over_steps_takes_states_of_the_stable_path_and_no_decay(
@@ -42,9 +42,13 @@ def test_a_mean_over_steps_takes_states_of_the_stable_path_and_no_decay(
 ) -> None:
     plan = planned(with_average(recipe, over="steps", count=3, every_pairs=20))
     (mean,) = averages(plan)
-    assert [item.stage.spec["step"] for item in mean.inputs.values()] == [20, 18, 16]  # 160 pairs, 8 a step, 2 steps
-    assert {item.stage.kind for item in mean.inputs.values()} == {"trunk_state"}
-    assert not [stage for stage in plan.stages if stage.kind == "pretrain"]
+    assert [item.stage.identity["spec"]["step"] for item in mean.inputs.values()] == [
+        20,
+        18,
+        16,
+    ]  # 160 pairs, 8 a step, 2 steps
+    assert {item.stage.kind.name for item in mean.inputs.values()} == {"trunk_state"}
+    assert not [stage for stage in plan.stages if stage.kind.name == "pretrain"]
     other = with_average(recipe, over="steps", count=3, every_pairs=20)
     other["pretrain"]["schedule"] = {**recipe["pretrain"]["schedule"], "decay": 0.5}
     assert averages(planned(other))[0].fingerprint == mean.fingerprint  # there is no decay

@@ -11,9 +11,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from harness.errors import MissingRequirement
-from harness.plan import corpus_stages
-from harness.plan.corpus_stages import PART_BYTES, corpus_stage, part_specs
-from harness.plan.graph import Graph, Stage
+from harness.pipeline import corpus as corpus_stages
+from harness.pipeline.corpus import PART_BYTES, corpus_stage, part_specs
+from harness.pipeline.graph import Graph, Stage
 from harness.plan.plan import make_plan
 from harness.recipe.corpus import CorpusSource
 from harness.recipe.load import load_recipe
@@ -24,7 +24,7 @@ HUB = {"kind": "huggingface", "id": "owner/name", "columns": {"text": "code"}}
 
 
 def cut(block: dict[str, Any], part_bytes: int = PART_BYTES) -> list[dict[str, Any]]:
-    return list(part_specs(BLOCK.validate_python(block), part_bytes=part_bytes))
+    return [spec.identity() for spec in part_specs(BLOCK.validate_python(block), part_bytes=part_bytes)]
 
 
 def parts(block: dict[str, Any], graph: Graph) -> list[Stage]:
@@ -45,9 +45,9 @@ def repositories(tmp_path: Path) -> Path:
 
 def test_the_quickstart_has_a_part_a_package() -> None:
     plan = make_plan(load_recipe(ROOT / "recipes" / "quickstart.yaml"))
-    found = [stage.spec["packages"] for stage in plan.stages if stage.kind == "corpus_part"]
+    found = [stage.identity["spec"]["packages"] for stage in plan.stages if stage.kind.name == "corpus_part"]
     assert found == [[name] for name in ("stdlib", "numpy", "pandas", "matplotlib", "networkx", "scipy")]
-    assert len({stage.affinity for stage in plan.stages if stage.kind == "corpus_part"}) == 1
+    assert len({stage.affinity for stage in plan.stages if stage.kind.name == "corpus_part"}) == 1
 
 
 def test_files_are_cut_by_their_bytes(repositories: Path) -> None:

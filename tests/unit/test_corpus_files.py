@@ -16,7 +16,8 @@ from harness.corpus.files import read_files
 from harness.corpus.tables import documents_of_rows, read_json_lines, read_parquet
 from harness.corpus.tally import Tally
 from harness.errors import DataError, MissingRequirement
-from harness.plan.files import (
+from harness.recipe.corpus import LANGUAGES, Columns
+from harness.sources.files import (
     JSON_LINES,
     LONGEST_LINE,
     PARQUET,
@@ -27,7 +28,6 @@ from harness.plan.files import (
     listing,
     named,
 )
-from harness.recipe.corpus import LANGUAGES, Columns
 
 PYTHON = endings_of(["python"])
 

@@ -17,9 +17,9 @@ from harness.corpus.huggingface import read_huggingface
 from harness.corpus.read import read_documents
 from harness.corpus.tally import Tally
 from harness.errors import DataError, MissingRequirement
-from harness.plan.corpus_stages import part_specs
-from harness.plan.sources import corpus_looks, resolve_corpus
+from harness.pipeline.corpus import HubPart, part_specs
 from harness.recipe.corpus import CorpusSource, HuggingFace
+from harness.sources.resolve import corpus_looks, resolve_corpus
 
 BLOCK: TypeAdapter[CorpusSource] = TypeAdapter(CorpusSource)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -33,11 +33,13 @@ def block(**changes: Any) -> HuggingFace:
     return made
 
 
-def specs(made: HuggingFace) -> list[dict[str, Any]]:
-    return json.loads(json.dumps(list(part_specs(made))))
+def specs(made: HuggingFace) -> list[HubPart]:
+    found = list(part_specs(made))
+    assert all(isinstance(one, HubPart) for one in found)
+    return found
 
 
-def spec(made: HuggingFace) -> dict[str, Any]:
+def spec(made: HuggingFace) -> HubPart:
     (only,) = specs(made)
     return only
 

@@ -11,7 +11,7 @@ import pytest
 from harness.corpus.python_packages import Function, read_functions
 from harness.corpus.tally import Tally
 from harness.errors import MissingRequirement
-from harness.plan.sources import import_names, resolve_versions
+from harness.sources.resolve import import_names, resolve_versions
 
 PLAIN = 'def {name}(a):\n    """Add one to a number."""\n    return a + 1\n'
 

@@ -18,10 +18,10 @@ from pydantic import TypeAdapter
 
 from harness.errors import DataError
 from harness.events import EventLog
-from harness.plan.corpus_stages import PART_BYTES, part_specs
-from harness.plan.sources import resolve_corpus
+from harness.pipeline.corpus import PART_BYTES, part_specs
 from harness.recipe.corpus import CorpusSource
 from harness.recipe.schema import identity_of
+from harness.sources.resolve import resolve_corpus
 from harness.stages import corpus, corpus_part, pairs_part
 from harness.stages.context import Given, StageContext
 from harness.store.artifacts import Corpus, CorpusPart, Pairs, Problems
@@ -57,7 +57,9 @@ def prose(number: int, words: int = 30) -> str:
 
 def planned(block: CorpusSource, part_bytes: int = PART_BYTES) -> list[dict[str, Any]]:
     """What the parts are asked, as it comes out of a record."""
-    specs: list[dict[str, Any]] = json.loads(json.dumps(list(part_specs(block, part_bytes=part_bytes))))
+    specs: list[dict[str, Any]] = json.loads(
+        json.dumps([spec.identity() for spec in part_specs(block, part_bytes=part_bytes)])
+    )
     return specs
 
 
@@ -420,7 +422,7 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from harness.events import EventLog
-from harness.plan.corpus_stages import part_specs
+from harness.pipeline.corpus import part_specs
 from harness.recipe.corpus import JsonLines
 from harness.recipe.schema import identity_of
 from harness.stages import corpus, corpus_part
@@ -434,7 +436,7 @@ parts = {}
 for number, spec in enumerate(part_specs(block, part_bytes=1)):
     parts[f"part-{number:05d}"] = Given(directory=folder / f"part-{number}")
     (folder / f"part-{number}").mkdir()
-    corpus_part.run(StageContext(spec=spec, inputs={}, directory=folder / f"part-{number}", events=events))
+    corpus_part.run(StageContext(spec=spec.identity(), inputs={}, directory=folder / f"part-{number}", events=events))
 (folder / "corpus").mkdir()
 spec = {**identity_of(block), "seed": 0}
 result = corpus.run(StageContext(spec=spec, inputs=parts, directory=folder / "corpus", events=events))

@@ -18,9 +18,9 @@ from harness.corpus.python_packages import functions_of, parse_quietly
 from harness.corpus.tables import documents_of_rows, read_json_lines, read_parquet
 from harness.corpus.tally import NAMED, Tally, named_of
 from harness.errors import DataError, MissingRequirement
-from harness.plan.files import JSON_LINES, PARQUET, check_columns, find_files
-from harness.plan.text_files import LONGEST_LINE, MOST_UNPACKED
 from harness.recipe.corpus import Columns
+from harness.sources.files import JSON_LINES, PARQUET, check_columns, find_files
+from harness.sources.text_files import LONGEST_LINE, MOST_UNPACKED
 
 PROSE = "What this is about.\n\nThe text itself, café 本文.\nIts second line.\n"
 CODE = 'def f(x):\n    """Say what it does."""\n    return x + 1\n'

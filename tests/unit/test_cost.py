@@ -11,21 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.models.sources import tiny_model
+from harness.pipeline.graph import Graph, Stage
+from harness.pipeline.models import ASSUMED_TOKENS_PER_RESPONSE
+from harness.pipeline.tokens import ASSUMED_CHARACTERS_PER_TOKEN
+from harness.pipeline.training import steps_of
+from harness.pipeline.weights import parameters
 from harness.plan.cost import (
-    ASSUMED_CHARACTERS_PER_TOKEN,
     ASSUMED_FLOPS_PER_SECOND,
-    ASSUMED_TOKENS_PER_RESPONSE,
     Estimate,
     StageCost,
     _makespan,
     estimate,
-    parameters,
 )
-from harness.plan.graph import Graph, Stage
-from harness.plan.kinds import KINDS
-from harness.plan.pipeline import steps_of
 from harness.plan.plan import Plan
 from harness.store.store import Store
+from tests.toys.graphs import any_stage
 
 MakePlan = Callable[..., Plan]
 Finish = Callable[..., Any]
@@ -75,7 +75,7 @@ def test_parameters_are_those_of_transformers(
 
 
 def only(plan: Plan, kind: str, label: str = "") -> Stage:
-    [stage] = [stage for stage in plan.stages if stage.kind == kind and label in stage.label]
+    [stage] = [stage for stage in plan.stages if stage.kind.name == kind and label in stage.label]
     return stage
 
 
@@ -144,7 +144,7 @@ def test_flops_follow_weights_tokens_and_losses(plan: Plan, store: Store, recipe
 
 def test_stages_without_a_model_cost_no_flops(plan: Plan, store: Store) -> None:
     for cost in estimate(plan.stages, plan.stages, store, 2).costs:
-        assert (cost.flops > 0) == (cost.tokens > 0) == KINDS[cost.stage.kind].accelerated
+        assert (cost.flops > 0) == (cost.tokens > 0) == cost.stage.kind.accelerated
         assert cost.seconds > 0
         assert math.isfinite(cost.seconds)
 
@@ -163,7 +163,7 @@ def test_speed_is_measured_where_something_ran(plan: Plan, store: Store, finish:
 
 
 def test_times_of_other_kinds_are_means_of_what_ran(plan: Plan, store: Store, finish: Finish) -> None:
-    parts = [stage for stage in plan.stages if stage.kind == "pairs_part"]
+    parts = [stage for stage in plan.stages if stage.kind.name == "pairs_part"]
     for stage, seconds in zip(parts, (2.0, 6.0), strict=False):
         finish(stage, seconds=seconds)
     left = estimate(parts[2:], plan.stages, store, 1)
@@ -185,7 +185,7 @@ def test_pair_counts_share_their_trunk(recipe: dict[str, Any], planned: MakePlan
     counts = [80, 160, 400, 800]
     recipe["ablations"] = {"axes": {"pairs.count": counts}}
     plan = planned(recipe)
-    stages = [stage for stage in plan.stages if stage.kind in ("trunk_state", "pretrain")]
+    stages = [stage for stage in plan.stages if stage.kind.name in ("trunk_state", "pretrain")]
     tokens = estimate(stages, plan.stages, store, 1).tokens
     assert tokens / (3 * ASSUMED_TOKENS_PER_RESPONSE) == pytest.approx(0.8 * max(counts) + 0.2 * sum(counts))
     block = plan.loaded.recipe.pretrain
@@ -197,7 +197,7 @@ def test_pair_counts_share_their_trunk(recipe: dict[str, Any], planned: MakePlan
 
 
 def chain(graph: Graph, name: str, seconds: float, *needs: Stage) -> StageCost:
-    stage = graph.stage("corpus", {"name": name}, {f"input-{index}": need for index, need in enumerate(needs)})
+    stage = any_stage(graph, "corpus", {"name": name}, {f"input-{index}": need for index, need in enumerate(needs)})
     return StageCost(stage=stage, tokens=0.0, flops=0.0, seconds=seconds, basis="assumed")
 
 

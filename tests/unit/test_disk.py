@@ -15,19 +15,18 @@ from harness.cli.plan import disk_warning
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
 from harness.models.sources import tiny_model
+from harness.pipeline.graph import Graph, Stage
+from harness.pipeline.kind import TABLE
+from harness.pipeline.training import BASE, PRETRAIN, TRUNK_STATE
+from harness.pipeline.weights import FP32, MOMENT_HEADERS, MOMENTS
 from harness.plan.disk import (
     CURVES,
     FILES_BESIDE,
-    FP32,
-    MOMENT_HEADERS,
-    MOMENTS,
-    TABLE,
     Disk,
     StageDisk,
     disk_of,
     free_bytes,
 )
-from harness.plan.graph import Graph, Input, Stage
 from harness.plan.plan import Plan
 from harness.store.store import Store
 from harness.training.optimizer import select_parameters, selected_parameters
@@ -51,9 +50,27 @@ RM_LM = {"rm": 1.0, "lm": 1.0}
 def trained(shape: dict[str, Any], loss: dict[str, float]) -> dict[str, Stage]:
     """A base model, a trunk state and a branch from it, as far as disk is concerned."""
     graph = Graph()
-    base = graph.stage("base", {"shape": shape, "training": {"loss": {"rm": 0.0, "lm": 1.0}}})
-    trunk = graph.stage("trunk_state", {"training": {"loss": loss}}, {"base": Input(stage=base)})
-    branch = graph.stage("pretrain", {"training": {"loss": loss}}, {"trunk": Input(stage=trunk)})
+    common: dict[str, Any] = {
+        "learning_rate": 0.1,
+        "global_batch": 4,
+        "precision": "fp32",
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+    }
+    common["betas"] = (0.9, 0.95)
+    run = {"training": {**common, "loss": {**loss, "margin": 0.0}}, "order": {"seed": 0}, "warmup_steps": 0}
+    base_spec = {
+        "shape": {"source": "tiny", **shape},
+        "training": {**common, "loss": {"rm": 0.0, "lm": 1.0, "margin": 0.0}},
+        "schedule": {"kind": "constant", "warmup": 0.0},
+        "texts": 8,
+        "seed": 0,
+    }
+    trunk_spec = {**run, "schedule": {"kind": "trunk"}, "step": 1}
+    branch_spec = {**run, "schedule": {"kind": "wsd"}, "start_step": 1, "stop_step": 2}
+    base = graph.stage(BASE, BASE.read(base_spec))
+    trunk = graph.stage(TRUNK_STATE, TRUNK_STATE.read(trunk_spec), {"base": base})
+    branch = graph.stage(PRETRAIN, PRETRAIN.read(branch_spec), {"trunk": trunk})
     return {"base": base, "trunk": trunk, "branch": branch}
 
 
@@ -132,7 +149,7 @@ def test_the_trunk_keeps_the_optimizer_and_branches_weights_alone(
 def test_trainings_that_run_at_once_hold_their_states_at_once(plan: Plan, store: Store) -> None:
     scratch = sorted((one.scratch for one in disk_of(plan.stages, plan.stages, store, 1).stages), reverse=True)
     trainings = sum(value > 0 for value in scratch)
-    assert trainings == sum(stage.kind in ("base", "trunk_state", "pretrain", "finetune") for stage in plan.stages)
+    assert trainings == sum(stage.kind.name in ("base", "trunk_state", "pretrain", "finetune") for stage in plan.stages)
     for slots in (1, 2, trainings, 64):
         disk = disk_of(plan.stages, plan.stages, store, slots)
         assert disk.running == pytest.approx(sum(scratch[:slots]))
@@ -145,7 +162,9 @@ def test_selecting_holds_every_checkpoint_that_may_be_the_best(recipe: dict[str,
     for every in (1, 6):
         recipe["finetune"]["select"]["every_steps"] = every
         plan = planned(recipe)
-        (one,) = [one for one in disk_of(plan.stages, plan.stages, store, 1).stages if one.stage.kind == "finetune"]
+        (one,) = [
+            one for one in disk_of(plan.stages, plan.stages, store, 1).stages if one.stage.kind.name == "finetune"
+        ]
         scratch[every] = one.scratch
     # 48 samples in batches of 8: six checkpoints, or one
     assert scratch[1] - scratch[6] == pytest.approx(5 * size(one), rel=0.1)
@@ -155,9 +174,9 @@ def test_a_model_that_nobody_has_looked_into_is_not_counted_and_said(recipe: dic
     recipe["model"] = {"source": "hub", "id": "someone/something"}
     plan = planned(recipe)
     disk = disk_of(plan.stages, plan.stages, Store(Path("there-is-none")), 1)
-    kinds = {one.stage.kind for one in disk.stages if one.size is None}
+    kinds = {one.stage.kind.name for one in disk.stages if one.size is None}
     assert kinds == {"pretrained", "trunk_state", "pretrain", "finetune"}
-    assert disk.unknown == sum(stage.kind in kinds for stage in plan.stages)
+    assert disk.unknown == sum(stage.kind.name in kinds for stage in plan.stages)
     assert disk.running == 0
 
 
@@ -165,16 +184,16 @@ def test_a_model_that_nobody_has_looked_into_is_not_counted_and_said(recipe: dic
 
 
 def test_sizes_of_rows_are_means_of_what_is_finished(plan: Plan, store: Store, finish: Finish) -> None:
-    parts = [stage for stage in plan.stages if stage.kind == "pairs_part"]
+    parts = [stage for stage in plan.stages if stage.kind.name == "pairs_part"]
     before = disk_of(parts[1:], plan.stages, store, 1).stages
     assert {one.basis for one in before} == {"assumed"}
     record = finish(parts[0])
     after = disk_of(parts[1:], plan.stages, store, 1).stages
     assert {one.basis for one in after} == {"measured"}
     (payload,) = [size for _, size in record.files.values()]
-    rows = int(parts[0].spec["stop"]) - int(parts[0].spec["start"])
+    rows = parts[0].spec.slots
     for was, one in zip(before, after, strict=True):
-        mine = int(one.stage.spec["stop"]) - int(one.stage.spec["start"])
+        mine = int(one.stage.identity["spec"]["stop"]) - int(one.stage.identity["spec"]["start"])
         assert size(was) - size(one) == pytest.approx((300.0 - max(0.0, payload - TABLE) / rows) * mine)
 
 
@@ -183,7 +202,7 @@ def test_tokens_take_two_bytes_or_four(recipe: dict[str, Any], planned: MakePlan
     for vocabulary in (512, 70_000):
         recipe["model"]["vocabulary"] = vocabulary
         plan = planned(recipe)
-        (encode,) = [stage for stage in plan.stages if stage.kind == "encode" and "pairs train" in stage.label]
+        (encode,) = [stage for stage in plan.stages if stage.kind.name == "encode" and "pairs train" in stage.label]
         found += disk_of([encode], plan.stages, store, 1).stages
     small, large = map(size, found)
     tokens = 160 * 3 * 60  # pairs x (prompt and two sides) x assumed tokens
@@ -191,18 +210,18 @@ def test_tokens_take_two_bytes_or_four(recipe: dict[str, Any], planned: MakePlan
 
 
 def test_what_is_there_is_counted_from_files(plan: Plan, store: Store, finish: Finish) -> None:
-    stage, other, *_ = [stage for stage in plan.stages if stage.kind == "pairs_part"]
+    stage, other, *_ = [stage for stage in plan.stages if stage.kind.name == "pairs_part"]
     record = finish(stage)
     finish(other)
     left = [one for one in plan.stages if one not in (stage, other)]
     disk = disk_of(left, plan.stages, store, 1)
     assert disk.now == {
-        one.fingerprint: folder_bytes(store.directory(one.kind, one.fingerprint)) for one in (stage, other)
+        one.fingerprint: folder_bytes(store.directory(one.kind.name, one.fingerprint)) for one in (stage, other)
     }
     assert disk.peak == disk.finished + disk.needed
     # a file that another stage links is on disk once
-    source = store.directory(stage.kind, stage.fingerprint) / "payload.json"
-    os.link(source, store.directory(other.kind, other.fingerprint) / "linked.json")
+    source = store.directory(stage.kind.name, stage.fingerprint) / "payload.json"
+    os.link(source, store.directory(other.kind.name, other.fingerprint) / "linked.json")
     assert disk_of(left, plan.stages, store, 1).finished == disk.finished
     # dropped payloads are gone, and come back at their size where something needs them
     store.drop_payload(record)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.plan.graph import Graph, Stage
-from harness.plan.imports import STAGE_OF, Import, Imports, import_problems, imports_of
-from harness.plan.kinds import KINDS
+from harness.pipeline.graph import Graph, Stage
+from harness.pipeline.imports import IMPORTED, AssetSpec, Import, Imports, import_problems, imports_of
+from harness.pipeline.kinds import KINDS
 from harness.plan.plan import Plan, analysis_stage, make_plan
 from harness.report.board import boards
 from harness.report.status import look
@@ -69,7 +69,7 @@ def told(load: Load) -> Callable[..., list[str]]:
 
 
 def of_kind(plan: Plan, kind: str) -> list[Stage]:
-    return [stage for stage in plan.stages if stage.kind == kind]
+    return [stage for stage in plan.stages if stage.kind.name == kind]
 
 
 def test_names_that_nobody_imported_are_told_all_at_once(
@@ -140,13 +140,13 @@ def test_an_axis_may_choose_among_imports(asking: dict[str, Any], told: Callable
 def test_a_pool_task_and_imported_pairs_need_no_engine_and_no_construction(asking: dict[str, Any], load: Load) -> None:
     asking["evaluate"]["best_of_n"] |= {"tasks": ["pot"], "candidates": None}
     plan = make_plan(load(asking), imports())
-    kinds = {stage.kind for stage in plan.stages}
+    kinds = {stage.kind.name for stage in plan.stages}
     assert not kinds & {"candidates", "candidates_part", "pairs", "pairs_part"}
     assert {"imported_pool", "imported_pairs", "pool_problems", "pool_preferences", "pool_candidates"} <= kinds
     assert {"split_pairs", "imported_checkpoint", "imported_scores", "aligned_scores"} <= kinds
-    assert [stage.spec["split"] for stage in of_kind(plan, "split_pairs")] == ["train", "heldout"]
+    assert [stage.identity["spec"]["split"] for stage in of_kind(plan, "split_pairs")] == ["train", "heldout"]
     for stage in of_kind(plan, "pool_candidates"):
-        assert {name: item.stage.kind for name, item in stage.inputs.items()} == {
+        assert {name: item.stage.kind.name for name, item in stage.inputs.items()} == {
             "pool": "imported_pool",
             "problems": "pool_problems",
         }
@@ -164,7 +164,9 @@ def test_identity_is_the_content_and_not_its_name(asking: dict[str, Any], load: 
     assert {stage.fingerprint for stage in one.stages} == {stage.fingerprint for stage in other.stages}
     changed = {key: Import(**{**vars(made), "digest": "new"}) for key, made in renamed.items()}
     new = make_plan(load(asking), changed)
-    common = {stage.kind for stage in one.stages if stage.fingerprint in {other.fingerprint for other in new.stages}}
+    common = {
+        stage.kind.name for stage in one.stages if stage.fingerprint in {other.fingerprint for other in new.stages}
+    }
     assert not common & {"pool_candidates", "split_pairs", "imported_pool", "pretrain", "aligned_scores"}
 
 
@@ -187,7 +189,7 @@ def test_rows_from_outside_are_judged_on_what_they_can_be(asking: dict[str, Any]
     assert rm.outcomes[0].stage.inputs["candidates"].stage is ours[0].stage.inputs["candidates"].stage
     analysis = analysis_stage(plan, frozenset(stage.fingerprint for stage in plan.stages))
     assert analysis is not None
-    assert {row["row"] for row in analysis.spec["rows"] if row["kind"] == "imported"} == {"rm", "published"}
+    assert {row["row"] for row in analysis.identity["spec"]["rows"] if row["kind"] == "imported"} == {"rm", "published"}
 
 
 def test_rows_from_outside_change_nothing_of_the_settings(asking: dict[str, Any], load: Load) -> None:
@@ -213,7 +215,7 @@ def test_scores_are_not_asked_on_tasks_their_file_does_not_cover(
 
 def test_the_newest_import_of_a_name_counts_and_old_code_does_not(store: Store) -> None:
     def finish(digest: str, when: float, code_version: int) -> None:
-        stage = Graph().stage("imported_pool", {"digest": digest})
+        stage = Graph().stage(IMPORTED["pool"], AssetSpec(digest=digest))
         identity = {**stage.identity, "code_version": code_version}
         with store.build("imported_pool", fingerprint(identity), resumable=False) as building:
             assert building is not None
@@ -230,4 +232,4 @@ def test_the_newest_import_of_a_name_counts_and_old_code_does_not(store: Store) 
     finish("new", 2.0, now)
     finish("newer, by other code", 3.0, now + 1)
     assert {key: one.digest for key, one in imports_of(store).items()} == {("pool", "mine"): "new"}
-    assert set(STAGE_OF.values()) <= set(KINDS)
+    assert set(IMPORTED.values()) <= set(KINDS.values())

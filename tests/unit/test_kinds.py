@@ -1,107 +1,62 @@
-"""Stage kinds: their code is where the table says, all of it counts, and only what it does counts."""
+"""Stage kinds: their code is where they say, what it imports counts, and only what decides a result does."""
 
 from __future__ import annotations
 
 import ast
-import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.plan import kinds
-from harness.plan.kinds import KINDS, PACKAGE, Kind, module_of, source_digest
+from harness.pipeline import code
+from harness.pipeline.code import PACKAGE, code_of
+from harness.pipeline.kinds import CHAPTERS, KINDS
+from harness.pipeline.tasks import CANDIDATES_PART, PROBLEMS, ProblemsSpec
 
-# Rooms below any stage's own work: what they decide is in the spec, not in the code.
-PLUMBING = ("errors.py", "events.py", "recipe/", "store/", "plan/", "stages/context.py")
-
-
-# Imports of a name or two that decide nothing: a dataclass, the names of metrics, how a table is written.
-NAMES_ONLY = {
-    ("stages/functions.py", "corpus/python_packages.py"),
-    ("pairs/answers.py", "corpus/python_packages.py"),
-    ("pairs/construct.py", "corpus/python_packages.py"),
-    ("stages/analysis.py", "stages/pool_baselines.py"),
-    ("stages/pair_accuracy.py", "stages/pools.py"),
-}
-
-
-def file_of(module: str) -> Path | None:
-    """The file of a module of ours below the package; None for anything else."""
-    parts = module.split(".")
-    if parts[0] != "harness":
-        return None
-    path = PACKAGE.joinpath(*parts[1:])
-    candidates = (path.with_suffix(".py"), path / "__init__.py")
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
-
-
-def imports_of(path: Path) -> set[Path]:
-    """Files of ours that a file imports, inside functions too."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {file for name in names if (file := file_of(name)) is not None}
-
-
-def code_of(kind: str) -> set[str]:
-    """Every file of ours that decides a kind's results, relative to the package."""
-    found: set[Path] = set()
-    waiting = [PACKAGE / "stages" / f"{kind}.py"]
-    while waiting:
-        path = waiting.pop()
-        if path not in found and not below(path).startswith(PLUMBING):
-            found.add(path)
-            waiting.extend(other for other in imports_of(path) if (below(path), below(other)) not in NAMES_ONLY)
-    return {below(path) for path in found if path.read_text().strip()}
-
-
-def below(path: Path) -> str:
-    return path.relative_to(PACKAGE).as_posix()
-
-
-def listed(kind: str) -> set[str]:
-    paths = [PACKAGE / source for source in KINDS[kind].sources]
-    files = [file for path in paths for file in (path.glob("*.py") if path.is_dir() else [path])]
-    return {below(file) for file in files}
+Digest = Callable[..., str]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_is_a_module_that_runs(kind: str) -> None:
-    assert module_of(kind) == f"harness.stages.{kind}"
-    path = PACKAGE / "stages" / f"{kind}.py"
+    path = PACKAGE.parent / f"{KINDS[kind].module.replace('.', '/')}.py"
     functions = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
     assert "run" in functions
-    assert f"stages/{kind}.py" in KINDS[kind].sources
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_sources_exist(kind: str) -> None:
-    for source in KINDS[kind].sources:
-        path = PACKAGE / source
-        assert path.is_file() or any(path.glob("*.py")), source
-    assert len(set(KINDS[kind].sources)) == len(KINDS[kind].sources)
+    assert path in code_of((KINDS[kind].module,))
     assert KINDS[kind].code_version >= 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_code_that_decides_a_result_is_left_out(kind: str) -> None:
-    assert sorted(code_of(kind) - listed(kind)) == []
+def test_every_kind_is_in_the_chapter_that_makes_it() -> None:
+    """And has a name of its own, in capitals, by which others ask for it."""
+    for name, kind in KINDS.items():
+        assert kind in [vars(chapter).get(name.upper()) for chapter in CHAPTERS], name
+    assert len({kind.module for kind in KINDS.values()}) == len(KINDS)
 
 
-def test_the_exceptions_are_still_imports() -> None:
-    for importer, imported in NAMES_ONLY:
-        assert PACKAGE / imported in imports_of(PACKAGE / importer), importer
+def names(modules: tuple[str, ...]) -> set[str]:
+    return {path.relative_to(PACKAGE).as_posix() for path in code_of(modules)}
+
+
+def test_what_is_imported_counts_and_plumbing_does_not() -> None:
+    found = names((KINDS["pretrain"].module,))
+    assert {"stages/pretrain.py", "stages/train.py", "models/losses.py", "training/loop.py"} <= found
+    assert not [name for name in found if name.startswith(code.PLUMBING)]
+    assert not [name for name in found if name.startswith(("tasks/", "corpus/", "evaluation/"))]
+
+
+def test_a_task_is_code_of_its_own_stages_alone() -> None:
+    spec = ProblemsSpec.model_construct(task="gsm_symbolic")
+    found = names(PROBLEMS.modules(spec))
+    assert "tasks/gsm_symbolic.py" in found
+    assert "tasks/circuit_logic.py" not in found
+    assert "tasks/circuit_logic.py" not in names((CANDIDATES_PART.module,))
+    assert "tasks/none.py" not in names(PROBLEMS.modules(ProblemsSpec.model_construct(task="mine.tasks:none")))
 
 
 def test_digests_are_the_same_every_time_and_differ_between_kinds() -> None:
-    first = {kind: source_digest(kind) for kind in KINDS}
-    source_digest.cache_clear()
-    kinds._code.cache_clear()
-    assert {kind: source_digest(kind) for kind in KINDS} == first
+    first = {kind: code._digest((KINDS[kind].module,)) for kind in KINDS}
+    code._digest.cache_clear()
+    code._code.cache_clear()
+    assert {kind: code._digest((KINDS[kind].module,)) for kind in KINDS} == first
     assert len(set(first.values())) == len(KINDS)
 
 
@@ -126,21 +81,25 @@ class Helper:
 
 
 @pytest.fixture
-def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Digest of one file's code, as that of a kind whose only source it is."""
+def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
+    """Digest of a module `stage` of a package, with its other modules by name."""
     numbers = iter(range(1_000))
+    caches = (code._digest, code.code_of, code._imports_of, code._code)
 
-    def digest(code: str) -> str:
-        folder = tmp_path / str(next(numbers))
-        folder.mkdir()
-        (folder / "stage.py").write_text(code)
-        monkeypatch.setattr(kinds, "PACKAGE", folder)
-        monkeypatch.setattr(kinds, "KINDS", {"made up": Kind(code_version=1, sources=("stage.py",))})
-        source_digest.cache_clear()
-        return source_digest("made up")
+    def digest(stage: str, **others: str) -> str:
+        folder = tmp_path / str(next(numbers)) / "package"
+        folder.mkdir(parents=True)
+        for name, text in {"stage": stage, **others}.items():
+            (folder / f"{name}.py").write_text(text)
+        monkeypatch.setattr(code, "PACKAGE", folder)
+        for cache in caches:
+            cache.cache_clear()
+        return code._digest(("package.stage",))
 
     yield digest
-    source_digest.cache_clear()
+    monkeypatch.undo()
+    for cache in caches:
+        cache.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -156,8 +115,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
         ('{"n": LIMIT + context}', "{'n': (LIMIT\n        + context)}"),
     ],
 )
-def test_what_changes_no_result_changes_no_digest(digest: object, old: str, new: str) -> None:
-    assert callable(digest)
+def test_what_changes_no_result_changes_no_digest(digest: Digest, old: str, new: str) -> None:
     assert CODE.count(old) == 1
     assert digest(CODE.replace(old, new)) == digest(CODE)
 
@@ -175,27 +133,16 @@ def test_what_changes_no_result_changes_no_digest(digest: object, old: str, new:
         ("    # why\n", '    "a text that is no docstring"\n'),
     ],
 )
-def test_what_may_change_a_result_changes_the_digest(digest: object, old: str, new: str) -> None:
-    assert callable(digest)
+def test_what_may_change_a_result_changes_the_digest(digest: Digest, old: str, new: str) -> None:
     assert CODE.count(old) == 1
     assert digest(CODE.replace(old, new)) != digest(CODE)
 
 
-def test_a_folder_counts_with_all_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinds, "PACKAGE", tmp_path)
-    monkeypatch.setattr(kinds, "KINDS", {"made up": Kind(code_version=1, sources=("room",))})
-
-    def digest(**files: str) -> str:
-        shutil.rmtree(tmp_path / "room", ignore_errors=True)
-        (tmp_path / "room").mkdir()
-        for name, code in files.items():
-            (tmp_path / "room" / f"{name}.py").write_text(code)
-        source_digest.cache_clear()
-        kinds._code.cache_clear()
-        return source_digest("made up")
-
-    whole = digest(a="x = 1", b="y = 2")
-    assert digest(b="y = 2", a="x = 1") == whole
-    assert len({whole, digest(a="x = 1"), digest(a="x = 1", b="y = 3"), digest(a="y = 2", b="x = 1")}) == 4
-    source_digest.cache_clear()
-    kinds._code.cache_clear()
+def test_a_file_counts_where_it_is_imported(digest: Digest) -> None:
+    stage = "from package.helper import x\n"
+    whole = digest(stage, helper="from package import far\nx = 1", far="y = 1", other="z = 1")
+    assert digest(stage, helper="from package import far\nx = 1", far="y = 1", other="z = 2") == whole
+    assert digest(stage, helper="from package import far\nx = 2", far="y = 1", other="z = 1") != whole
+    assert digest(stage, helper="from package import far\nx = 1", far="y = 2", other="z = 1") != whole
+    inside = "def run():\n    from package.helper import x\n"
+    assert digest(inside, helper="x = 1") != digest(inside, helper="x = 2")

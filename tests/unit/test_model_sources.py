@@ -24,13 +24,13 @@ from harness.errors import CorruptArtifact, MissingRequirement, ProblemList, Rec
 from harness.models.folder import take_model
 from harness.models.reward_model import add_fresh_head
 from harness.models.sources import load_causal_model
-from harness.plan.cost import parameters
-from harness.plan.model_sources import resolve_model, shape_of
-from harness.plan.packaged import PACKAGED
+from harness.pipeline.weights import parameters
 from harness.plan.plan import make_plan
 from harness.recipe.load import load_recipe
 from harness.recipe.lock import lock_of, read_lock
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel
+from harness.sources.models import resolve_model, shape_of
+from harness.sources.packaged import PACKAGED
 from tests.toys.small_models import save_small_model
 
 COMMIT, OTHER = "a" * 40, "b" * 40
@@ -206,8 +206,8 @@ def test_the_first_run_locks_the_commit_and_later_plans_agree(recipe: Path, serv
     server.commits["/api/models/some/model/revision/main"] = OTHER  # the branch moves on; the recipe does not
     assert resolve(recipe, loaded, read_lock(recipe)) == found
     after = make_plan(loaded, commits=found)
-    models = [stage for stage in after.stages if stage.kind == "pretrained"]
-    assert [stage.spec["revision"] for stage in models] == [COMMIT]
+    models = [stage for stage in after.stages if stage.kind.name == "pretrained"]
+    assert [stage.identity["spec"]["revision"] for stage in models] == [COMMIT]
     assert {stage.fingerprint for stage in before.stages} != {stage.fingerprint for stage in after.stages}
 
 

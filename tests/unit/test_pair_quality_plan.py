@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
 
 MakePlan = Callable[..., Plan]
@@ -13,7 +13,7 @@ STOP = {"pairs.quality.on_fail": "stop"}
 
 
 def of(plan: Plan, kind: str) -> list[Stage]:
-    return [stage for stage in plan.stages if stage.kind == kind]
+    return [stage for stage in plan.stages if stage.kind.name == kind]
 
 
 def with_quality(recipe: dict[str, Any], **quality: Any) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def with_quality(recipe: dict[str, Any], **quality: Any) -> dict[str, Any]:
 
 def trained(plan: Plan) -> dict[str, str]:
     kinds = ("trunk_state", "pretrain", "finetune", "score", "encode", "pairs")
-    return {stage.fingerprint: stage.label for stage in plan.stages if stage.kind in kinds}
+    return {stage.fingerprint: stage.label for stage in plan.stages if stage.kind.name in kinds}
 
 
 def test_settings_with_equal_pairs_share_one_look(recipe: dict[str, Any], planned: MakePlan) -> None:
@@ -54,9 +54,9 @@ def test_looking_changes_no_training(recipe: dict[str, Any], planned: MakePlan) 
     for quality in ({"on_fail": "stop"}, {"min_consistency": 0.9}, {"most_pairs": 300}):
         assert trained(planned(with_quality(recipe, **quality))) == before
     assert all(
-        item.stage.kind not in ("pair_quality", "pair_gate")
+        item.stage.kind.name not in ("pair_quality", "pair_gate")
         for stage in planned(with_quality(recipe, on_fail="stop")).stages
-        if stage.kind != "pair_gate"
+        if stage.kind.name != "pair_gate"
         for item in stage.inputs.values()
     )
 
@@ -74,9 +74,9 @@ def test_the_gate_holds_back_what_trains_on_pairs_and_nothing_else(recipe: dict[
     plan = planned(with_quality(recipe, on_fail="stop"))
     [gate] = of(plan, "pair_gate")
     assert gate in plan.targets
-    held = {stage.kind for stage in plan.stages if stage.gates == [gate]}
+    held = {stage.kind.name for stage in plan.stages if stage.gates == [gate]}
     assert held == {"trunk_state", "pretrain"}
-    assert not any(stage.gates for stage in plan.stages if stage.kind not in held)
+    assert not any(stage.gates for stage in plan.stages if stage.kind.name not in held)
     place = {stage: at for at, stage in enumerate(plan.stages)}
     assert all(place[gate] < place[stage] for stage in plan.stages if stage.gates)
 

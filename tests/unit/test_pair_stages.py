@@ -13,8 +13,9 @@ from harness.errors import DataError
 from harness.events import EventLog
 from harness.imports.files import content_digest
 from harness.pairs.properties import flipped
-from harness.plan.model_sources import resolve_model
+from harness.pipeline.pairs import OrderSpec
 from harness.recipe.models import JUDGE_PROMPT, FolderModel
+from harness.sources.models import resolve_model
 from harness.stages import consistent_part, encode, imported_checkpoint, judgements, pretrained, score, tokenizer
 from harness.stages.context import Given, HowToRun, StageContext
 from harness.stages.end_tokens import END_OF_CODE, END_OF_TEXT
@@ -201,7 +202,7 @@ def test_what_looks_like_an_end_in_a_text_is_text(tmp_path: Path, brought: Path)
 @pytest.mark.parametrize("first", ["hardest", "easiest"])
 def test_difficulty_orders_rows_by_margin(first: str) -> None:
     margins = np.array([0.5, -1.0, np.nan, 3.0, 0.5, 9.0])
-    order = {"seed": 0, "rows": 5, "first": first}
+    order = OrderSpec(seed=0, rows=5, first=first)
     expected = [1, 0, 4, 3, 2] if first == "hardest" else [3, 0, 4, 1, 2]
     assert trunk_order(order, 5, margins).tolist() == expected  # equal ones in row order, the unscored last
     assert trunk_order(order, 2, margins).tolist() == expected[:2]
@@ -215,10 +216,10 @@ def test_the_order_finds_margins_by_source_row(tmp_path: Path, brought: Path, re
     run(encode, tmp_path / "tokens", spec, tokenizer=brought, source=made)
     run(encode, tmp_path / "theirs", {**spec, "max_tokens": 2_000}, tokenizer=reward_model, source=made)
     run(score, tmp_path / "scores", {"precision": "fp32"}, checkpoint=reward_model, tokens=tmp_path / "theirs")
-    order = {"seed": 0, "rows": 11, "first": "hardest"}
-    asked = context(tmp_path / "asked", {"order": order}, scores=tmp_path / "scores")
+    order = OrderSpec(seed=0, rows=11, first="hardest")
+    asked = context(tmp_path / "asked", {}, scores=tmp_path / "scores")
     tokens = Tokens(tmp_path / "tokens").open()
-    found = [int(tokens.rows[index]) for index in pair_order(asked, tokens, 11)]
+    found = [int(tokens.rows[index]) for index in pair_order(asked, order, tokens, 11)]
     asked.events.close()
     rewards = Scores(tmp_path / "scores").read()["score"].to_numpy().reshape(-1, 2)
     margins = rewards[:, 0] - rewards[:, 1]

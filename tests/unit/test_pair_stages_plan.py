@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
-from harness.plan.graph import Stage
-from harness.plan.imports import Import
+from harness.pipeline.graph import Stage
+from harness.pipeline.imports import Import
+from harness.pipeline.pairs import OrderSpec
 from harness.plan.plan import Plan, make_plan
 from harness.recipe.pairs import CONSTRUCTIONS
 from tests.toys.small_models import save_small_model
@@ -37,7 +38,7 @@ def named(recipe: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
 
 
 def of(plan: Plan, kind: str, label: str = "") -> list[Stage]:
-    return [stage for stage in plan.stages if stage.kind == kind and label in stage.label]
+    return [stage for stage in plan.stages if stage.kind.name == kind and label in stage.label]
 
 
 def refused(planned: MakePlan, recipe: dict[str, Any]) -> str:
@@ -105,7 +106,7 @@ def test_flips_and_the_filter_leave_held_out_pairs_alone(recipe: dict[str, Any],
     assert len(of(after, "consistent_part")) == len(parts)
     assert not {stage.fingerprint for stage in parts} & {stage.fingerprint for stage in after.stages}
     [train] = of(after, "pairs", "train")
-    assert {item.stage.kind for item in train.inputs.values()} == {"consistent_part"}
+    assert {item.stage.kind.name for item in train.inputs.values()} == {"consistent_part"}
 
 
 def test_model_judges_look_at_a_sample_and_a_filter_asks_about_every_pair(
@@ -116,17 +117,17 @@ def test_model_judges_look_at_a_sample_and_a_filter_asks_about_every_pair(
     plan = planned(recipe)
     [quality] = of(plan, "pair_quality")
     [judged] = of(plan, "judgements")
-    assert quality.spec["static"]
+    assert quality.spec.static
     assert quality.inputs["judgements-small"].stage is judged
-    assert judged.spec["most_pairs"] == 2_000
+    assert judged.spec.most_pairs == 2_000
     assert judged.inputs["pairs"].stage is quality.inputs["pairs"].stage
     recipe["pairs"]["quality"] = {"judges": ["static"]}
     assert not of(planned(recipe), "judgements")
     recipe["pairs"]["filter"] = {"judges": ["small"]}
     plan = planned(recipe)
     parts = of(plan, "consistent_part")
-    assert [stage.spec["most_pairs"] for stage in of(plan, "judgements")] == [None] * len(parts)
-    assert {part.spec["static"] for part in parts} == {False}
+    assert [stage.identity["spec"]["most_pairs"] for stage in of(plan, "judgements")] == [None] * len(parts)
+    assert {part.identity["spec"]["static"] for part in parts} == {False}
     recipe["pairs"]["filter"] = {"judges": ["smal"]}
     assert "`filter.judges` must name judges, but 'smal' is none of static, small" in refused(planned, recipe)
     recipe["pairs"] |= {"filter": None, "judges": {"static": recipe["pairs"]["judges"]["small"]}}
@@ -139,12 +140,12 @@ def test_pairs_are_read_in_order_of_difficulty(recipe: dict[str, Any], load: Any
     recipe["ablations"] = {"axes": {"pairs.count": [80, 160]}}
     plan = make_plan(load(recipe), IMPORTS)
     trained = of(plan, "pretrain")
-    assert [stage.spec["order"]["first"] for stage in trained] == ["hardest"] * 2
-    assert sorted(stage.spec["order"]["rows"] for stage in trained) == [80, 160]
+    assert [stage.identity["spec"]["order"]["first"] for stage in trained] == ["hardest"] * 2
+    assert sorted(stage.identity["spec"]["order"]["rows"] for stage in trained) == [80, 160]
     assert len(of(plan, "trunk_state")) == 2
     scores = {stage.inputs["scores"].stage for stage in (*trained, *of(plan, "trunk_state"))}
     assert len(scores) == 1
-    assert next(iter(scores)).inputs["checkpoint"].stage.kind == "imported_checkpoint"
+    assert next(iter(scores)).inputs["checkpoint"].stage.kind.name == "imported_checkpoint"
 
 
 def test_ends_share_everything_but_the_tokens(recipe: dict[str, Any], planned: MakePlan) -> None:
@@ -177,7 +178,7 @@ def test_epochs_read_the_same_pairs_more_often(recipe: dict[str, Any], planned: 
     assert many is not None
     assert few is not None
     assert fewest is not None
-    assert many.spec["stop_step"] == few.spec["stop_step"] == 4 * fewest.spec["stop_step"]
+    assert many.spec.stop_step == few.spec.stop_step == 4 * fewest.spec.stop_step
     assert few.inputs["tokens"].rows == fewest.inputs["tokens"].rows == 80
-    assert few.spec["order"] == {"seed": 0, "rows": 80, "epochs": 4}
+    assert few.spec.order == OrderSpec(seed=0, rows=80, epochs=4)
     assert few.inputs["trunk"].stage is not many.inputs["trunk"].stage

@@ -27,7 +27,7 @@ def test_a_block_extends_the_quickstart(tmp_path: Path, block: dict[str, Any]) -
     loaded = load_recipe(path)
     if "pairs" in block:  # the corpora are the reader's own
         plan = make_plan(loaded)
-        assert any(stage.kind == "pairs" for stage in plan.stages)
+        assert any(stage.kind.name == "pairs" for stage in plan.stages)
         if "ablations" in block:
             made = {setting.setting.values["pairs.construction"] for setting in plan.settings}
             assert made == {f"construction={name}" for name in CONSTRUCTIONS}

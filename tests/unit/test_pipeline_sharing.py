@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.plan.graph import Stage
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan, Variant
 
 MakePlan = Callable[..., Plan]
@@ -234,7 +234,7 @@ def test_a_choice_changes_what_depends_on_it_and_nothing_else(
     value, expected = LEAVES[path]
     before, after = roles(planned(recipe)), roles(planned(set_at(recipe, path, value)))
     common = before.keys() & after.keys()
-    deciding = {before[role].kind for role in common if own(before[role]) != own(after[role])}
+    deciding = {before[role].kind.name for role in common if own(before[role]) != own(after[role])}
     assert sorted(deciding) == sorted(expected)
     for role in common:
         one, other = before[role], after[role]
@@ -265,8 +265,8 @@ DOWNSTREAM = {
 def test_kinds_that_change_with_a_choice(recipe: dict[str, Any], planned: MakePlan, path: str) -> None:
     before, after = planned(recipe), planned(set_at(recipe, path, LEAVES[path][0]))
     kept = fingerprints(before) & fingerprints(after)
-    assert {stage.kind for stage in before.stages if stage.fingerprint not in kept} == DOWNSTREAM[path]
-    assert {stage.kind for stage in after.stages if stage.fingerprint not in kept} == DOWNSTREAM[path]
+    assert {stage.kind.name for stage in before.stages if stage.fingerprint not in kept} == DOWNSTREAM[path]
+    assert {stage.kind.name for stage in after.stages if stage.fingerprint not in kept} == DOWNSTREAM[path]
 
 
 def test_options_of_an_engine_of_ones_own_are_identity(recipe: dict[str, Any], planned: MakePlan) -> None:
@@ -274,7 +274,7 @@ def test_options_of_an_engine_of_ones_own_are_identity(recipe: dict[str, Any], p
         {**recipe, "plugins": ["email"]}, "evaluate.best_of_n.candidates.engine", "email.message:Message"
     )
     plans = [planned(set_at(own_engine, "evaluate.best_of_n.candidates.options", {"words": words})) for words in (3, 4)]
-    pools = [{stage.fingerprint for stage in plan.stages if stage.kind == "candidates_part"} for plan in plans]
+    pools = [{stage.fingerprint for stage in plan.stages if stage.kind.name == "candidates_part"} for plan in plans]
     assert pools[0]
     assert not pools[0] & pools[1]
 
@@ -297,7 +297,7 @@ def test_the_data_seed_changes_all_data(recipe: dict[str, Any], planned: MakePla
     before, after = planned(recipe), planned({**recipe, "seeds": {"data": 1}})
     assert fingerprints(before) & fingerprints(after) == set()
     one, other = roles(before), roles(after)
-    deciding = {stage.kind for role, stage in one.items() if own(stage) != own(other[role])}
+    deciding = {stage.kind.name for role, stage in one.items() if own(stage) != own(other[role])}
     assert deciding == {"corpus", "pairs_part", "problems", "preferences", "candidates_part", "base"}
 
 
@@ -347,7 +347,7 @@ def test_equal_asks_are_one_object(recipe: dict[str, Any], planned: MakePlan) ->
     for one, other in zip(plan.settings[0].variants, plan.settings[1].variants, strict=True):
         assert one.pretrained is other.pretrained  # fine-tuning differs, PMP does not
         assert one.finetuned is not other.finetuned
-    [base] = [stage for stage in plan.stages if stage.kind == "base"]
+    [base] = [stage for stage in plan.stages if stage.kind.name == "base"]
     assert all(
         variant.finetuned.inputs["start"].stage is base for variant in plan.settings[2].variants if variant.finetuned
     )
@@ -413,24 +413,24 @@ def test_more_pairs_touch_nothing_that_was_trained_in_row_order(recipe: dict[str
     for role, fingerprint in outcomes(before).items():
         first_seed = role[1] == "0"  # other seeds draw their order from the recipe's most pairs
         assert (later[role] == fingerprint) == first_seed, role
-    parts = {stage.fingerprint for stage in before.stages if stage.kind == "pairs_part"}
+    parts = {stage.fingerprint for stage in before.stages if stage.kind.name == "pairs_part"}
     assert parts <= fingerprints(after)
     encoded = [stage for stage in after.stages if stage.label == "encode pairs train"]
-    assert [stage.spec["limit"] for stage in encoded] == [400]  # one encoding serves all counts
+    assert [stage.identity["spec"]["limit"] for stage in encoded] == [400]  # one encoding serves all counts
 
 
 # ---------------------------------------------------------------------------------------------------- trunks
 
 
 def trunks(plan: Plan) -> list[Stage]:
-    return [stage for stage in plan.stages if stage.kind == "trunk_state"]
+    return [stage for stage in plan.stages if stage.kind.name == "trunk_state"]
 
 
 def test_trunk_states_do_not_know_the_count(recipe: dict[str, Any], planned: MakePlan) -> None:
     recipe["ablations"] = {"axes": {"pairs.count": [160, 320]}}
     both = planned(recipe)
     alone = [planned({**recipe, "pairs": {**recipe["pairs"], "count": count}, "ablations": {}}) for count in (160, 320)]
-    assert [stage.spec["step"] for stage in trunks(both)] == [16, 32]
+    assert [stage.identity["spec"]["step"] for stage in trunks(both)] == [16, 32]
     for plan, state in zip(alone, trunks(both), strict=True):
         assert [stage.fingerprint for stage in trunks(plan)] == [state.fingerprint]
     assert [stage.inputs["tokens"].rows for stage in trunks(both)] == [128, 256]
@@ -445,9 +445,12 @@ def test_two_counts_may_branch_from_one_state(recipe: dict[str, Any], planned: M
     }
     plan = planned(recipe)
     [state] = trunks(plan)
-    assert state.spec["step"] == 16
-    branches = [stage for stage in plan.stages if stage.kind == "pretrain"]
-    assert [(branch.spec["start_step"], branch.spec["stop_step"]) for branch in branches] == [(16, 20), (16, 32)]
+    assert state.identity["spec"]["step"] == 16
+    branches = [stage for stage in plan.stages if stage.kind.name == "pretrain"]
+    assert [(branch.identity["spec"]["start_step"], branch.identity["spec"]["stop_step"]) for branch in branches] == [
+        (16, 20),
+        (16, 32),
+    ]
     assert all(branch.inputs["trunk"].stage is state for branch in branches)
 
 
@@ -458,13 +461,16 @@ def test_trunk_states_run_in_order_of_step(recipe: dict[str, Any], planned: Make
     order = {stage.fingerprint: place for place, stage in enumerate(plan.stages)}
     found: dict[tuple[Any, Any], list[int]] = {}
     for stage in trunks(plan):
-        arm = (stage.spec["order"]["seed"], stage.spec["training"]["loss"]["lm"])
-        found.setdefault(arm, []).append(stage.spec["step"])
+        arm = (stage.identity["spec"]["order"]["seed"], stage.identity["spec"]["training"]["loss"]["lm"])
+        found.setdefault(arm, []).append(stage.identity["spec"]["step"])
         for earlier in stage.after:
-            assert earlier.spec["step"] < stage.spec["step"]
+            assert earlier.spec.step < stage.spec.step
             assert order[earlier.fingerprint] < order[stage.fingerprint]
-            assert (earlier.spec["order"], earlier.spec["training"]) == (stage.spec["order"], stage.spec["training"])
-        assert len(stage.after) == (stage.spec["step"] > 8)
+            assert (earlier.spec.order, earlier.spec.training) == (
+                stage.spec.order,
+                stage.spec.training,
+            )
+        assert len(stage.after) == (stage.identity["spec"]["step"] > 8)
     assert found == {(seed, lm): [8, 16, 32] for seed in (0, 1) for lm in (1.0, 0.5)}
 
 
@@ -472,18 +478,18 @@ def test_a_decay_over_everything_needs_no_trunk(recipe: dict[str, Any], planned:
     recipe["pretrain"]["schedule"].update(decay=1.0, warmup_pairs=0)
     plan = planned(recipe)
     assert trunks(plan) == []
-    [branch] = [stage for stage in plan.stages if stage.kind == "pretrain"]
-    assert branch.inputs["base"].stage.kind == "base"
-    assert (branch.spec["start_step"], branch.spec["stop_step"]) == (0, 20)
+    [branch] = [stage for stage in plan.stages if stage.kind.name == "pretrain"]
+    assert branch.inputs["base"].stage.kind.name == "base"
+    assert (branch.identity["spec"]["start_step"], branch.identity["spec"]["stop_step"]) == (0, 20)
 
 
 def test_only_seed_zero_is_free_of_the_most_pairs(recipe: dict[str, Any], planned: MakePlan) -> None:
     recipe["seeds"] = {"pretrain": 2}
     recipe["ablations"] = {"axes": {"pairs.count": [80, 160]}}
     for stage in planned(recipe).stages:
-        if stage.kind in ("trunk_state", "pretrain"):
-            seed = stage.spec["order"]["seed"]
-            assert stage.spec["order"] == ({"seed": 0} if seed == 0 else {"seed": seed, "rows": 160})
+        if stage.kind.name in ("trunk_state", "pretrain"):
+            seed = stage.identity["spec"]["order"]["seed"]
+            assert stage.identity["spec"]["order"] == ({"seed": 0} if seed == 0 else {"seed": seed, "rows": 160})
             assert stage.inputs["tokens"].rows == (160 if seed else stage.inputs["tokens"].rows)
 
 
@@ -495,11 +501,15 @@ def test_reference_scorers_fit_what_there_is(recipe: dict[str, Any], planned: Ma
     recipe["pairs"]["count"] = 400
     recipe["ablations"] = {"axes": {"pairs.count": [80, 160]}}
     plan = planned(recipe)
-    fitted = [stage for stage in plan.stages if stage.kind == "shallow_score" and stage.spec["tasks"] == ["code"]]
+    fitted = [
+        stage
+        for stage in plan.stages
+        if stage.kind.name == "shallow_score" and stage.identity["spec"]["tasks"] == ["code"]
+    ]
     assert len(fitted) == 2
     for stage in fitted:
-        limit = stage.inputs["tokens-code"].stage.spec["limit"]
-        assert stage.spec["samples"] == stage.inputs["tokens-code"].rows == limit == 160
+        limit = stage.inputs["tokens-code"].stage.identity["spec"]["limit"]
+        assert stage.identity["spec"]["samples"] == stage.inputs["tokens-code"].rows == limit == 160
 
 
 def test_reference_scorers_read_what_fine_tuning_reads(recipe: dict[str, Any], planned: MakePlan) -> None:
@@ -511,10 +521,13 @@ def test_reference_scorers_read_what_fine_tuning_reads(recipe: dict[str, Any], p
         scorers = [
             stage
             for stage in plan.stages
-            if stage.kind == "shallow_score" and stage.spec["seed"] == variant.finetune_seed
+            if stage.kind.name == "shallow_score" and stage.identity["spec"]["seed"] == variant.finetune_seed
         ]
         assert len(scorers) == 2 * 4  # scorers x (two tasks x candidates and pairs)
         for stage in scorers:
-            assert (stage.spec["samples"], stage.spec["tasks"]) == (fine.spec["samples"], fine.spec["tasks"])
-            for name in fine.spec["tasks"]:
+            assert (stage.identity["spec"]["samples"], stage.identity["spec"]["tasks"]) == (
+                fine.identity["spec"]["samples"],
+                fine.identity["spec"]["tasks"],
+            )
+            for name in fine.identity["spec"]["tasks"]:
                 assert stage.inputs[f"tokens-{name}"].identity() == fine.inputs[f"tokens-{name}"].identity()

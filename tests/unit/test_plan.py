@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.plan.graph import Graph, Input, Stage, sizes_alone
-from harness.plan.kinds import KINDS
-from harness.plan.pipeline import steps_of
+from harness.pipeline.graph import Graph, Input, Stage, sizes_alone
+from harness.pipeline.kinds import KINDS
+from harness.pipeline.training import steps_of, trunk_of
 from harness.plan.plan import (
     POOL,
     Plan,
@@ -27,13 +27,13 @@ from harness.plan.plan import (
     analysis_stage,
     baseline_of,
     make_plan,
-    trunk_of,
     work_left,
 )
 from harness.recipe.blocks import Pretrain
 from harness.recipe.fields import CODE
 from harness.recipe.runtime import Runtime
 from harness.store.store import Store
+from tests.toys.graphs import any_stage
 
 ROOT = Path(__file__).parents[2]
 KEEP, RERUN = Runtime(), Runtime(stale_code="rerun")
@@ -58,7 +58,7 @@ def ends(variant: Variant) -> tuple[Stage, ...]:
 
 
 def kinds(stages: Iterable[Stage]) -> set[str]:
-    return {stage.kind for stage in stages}
+    return {stage.kind.name for stage in stages}
 
 
 # ------------------------------------------------------------------------------------------- a plan as a whole
@@ -122,7 +122,7 @@ def test_what_is_evaluated(grid: Plan) -> None:
         judged_on_code = variant.setting.startswith(("both", "rm"))  # a reward head that PMP trained
         assert asked == tasks | ({(CODE, "pair_accuracy")} if judged_on_code else set())
         for outcome in variant.outcomes:
-            assert outcome.stage.kind == outcome.metric
+            assert outcome.stage.kind.name == outcome.metric
             [scores] = [item.stage for name, item in outcome.stage.inputs.items() if name == "scores"]
             judged = variant.pretrained if outcome.task == CODE else variant.finetuned
             assert scores.inputs["checkpoint"].stage is judged
@@ -147,13 +147,13 @@ def test_parts_cover_what_is_asked(recipe: dict[str, Any], planned: MakePlan) ->
     recipe["tasks"]["sums"]["problems"]["test"] = 13
     plan = planned(recipe)
     for stage in plan.stages:
-        if stage.kind in ("pairs", "candidates"):
-            ranges = [(item.stage.spec["start"], item.stage.spec["stop"]) for name, item in sorted(stage.inputs.items())
-                      if name.startswith("part-")]  # fmt: skip
+        if stage.kind.name in ("pairs", "candidates"):
+            parts = [item.stage.spec for name, item in sorted(stage.inputs.items()) if name.startswith("part-")]
+            ranges = [(part.start, part.stop) for part in parts]
             assert ranges[0][0] == 0
             assert all(one[1] == other[0] for one, other in pairwise(ranges))
-    spans = {stage.label: max(item.stage.spec["stop"] for item in stage.inputs.values()) for stage in plan.stages
-             if stage.kind in ("pairs", "candidates")}  # fmt: skip
+    spans = {stage.label: max(item.stage.spec.stop for item in stage.inputs.values()) for stage in plan.stages
+             if stage.kind.name in ("pairs", "candidates")}  # fmt: skip
     assert spans == {"pairs train": 240, "pairs heldout": 80, "candidates sums": 13, "candidates logic": 12}
 
 
@@ -208,33 +208,33 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_equal_content_is_one_stage() -> None:
     graph = Graph()
-    first = graph.stage("corpus", {"a": 1, "b": [1, 2]}, label="first")
-    assert graph.stage("corpus", {"b": [1, 2], "a": 1}, label="second") is first
+    first = any_stage(graph, "corpus", {"a": 1, "b": [1, 2]}, label="first")
+    assert any_stage(graph, "corpus", {"b": [1, 2], "a": 1}, label="second") is first
     assert first.label == "first"
-    assert graph.stage("corpus", {"a": 1.0, "b": [1, 2]}) is not first
-    assert graph.stage("problems", {"a": 1, "b": [1, 2]}) is not first
-    user = graph.stage("encode", {}, {"x": first})
-    assert graph.stage("encode", {}, {"x": Input(stage=first)}) is user
-    assert graph.stage("encode", {}, {"y": first}) is not user
+    assert any_stage(graph, "corpus", {"a": 1.0, "b": [1, 2]}) is not first
+    assert any_stage(graph, "problems", {"a": 1, "b": [1, 2]}) is not first
+    user = any_stage(graph, "encode", {}, {"x": first})
+    assert any_stage(graph, "encode", {}, {"x": Input(stage=first)}) is user
+    assert any_stage(graph, "encode", {}, {"y": first}) is not user
     assert len(graph) == len(list(graph)) == 5
     assert graph[first.fingerprint] is first
 
 
 def test_a_prefix_is_known_by_its_stream_and_rows() -> None:
     graph = Graph()
-    short = graph.stage("encode", {"limit": 10}, stream={"of": "x"})
-    long = graph.stage("encode", {"limit": 99}, stream={"of": "x"})
-    other = graph.stage("encode", {"limit": 99, "of": "y"}, stream={"of": "y"})
+    short = any_stage(graph, "encode", {"limit": 10}, stream={"of": "x"})
+    long = any_stage(graph, "encode", {"limit": 99}, stream={"of": "x"})
+    other = any_stage(graph, "encode", {"limit": 99, "of": "y"}, stream={"of": "y"})
     assert short.stream == long.stream != other.stream
-    read = graph.stage("pretrain", {}, {"tokens": Input(stage=short, rows=10)})
-    assert graph.stage("pretrain", {}, {"tokens": Input(stage=long, rows=10)}) is read
-    assert graph.stage("pretrain", {}, {"tokens": Input(stage=long, rows=11)}) is not read
-    assert graph.stage("pretrain", {}, {"tokens": Input(stage=other, rows=10)}) is not read
-    assert graph.stage("pretrain", {}, {"tokens": short}) is not graph.stage("pretrain", {}, {"tokens": long})
+    read = any_stage(graph, "pretrain", {}, {"tokens": Input(stage=short, rows=10)})
+    assert any_stage(graph, "pretrain", {}, {"tokens": Input(stage=long, rows=10)}) is read
+    assert any_stage(graph, "pretrain", {}, {"tokens": Input(stage=long, rows=11)}) is not read
+    assert any_stage(graph, "pretrain", {}, {"tokens": Input(stage=other, rows=10)}) is not read
+    assert any_stage(graph, "pretrain", {}, {"tokens": short}) is not any_stage(graph, "pretrain", {}, {"tokens": long})
 
 
 def test_the_code_version_is_identity() -> None:
-    stage = Graph().stage("corpus", {})
+    stage = any_stage(Graph(), "corpus", {})
     assert stage.identity["code_version"] == KINDS["corpus"].code_version
     version = KINDS["corpus"].code_version
     assert stage.identity == {"kind": "corpus", "code_version": version, "spec": {}, "inputs": {}}
@@ -247,7 +247,9 @@ def graphs(draw: st.DrawFn) -> tuple[list[Stage], list[list[Stage]]]:
     stages: list[Stage] = []
     for index in range(draw(st.integers(1, 14))):
         below = draw(st.lists(st.integers(0, index - 1), max_size=4)) if index else []
-        stages.append(graph.stage("corpus", {"n": index}, {str(place): stages[i] for place, i in enumerate(below)}))
+        stages.append(
+            any_stage(graph, "corpus", {"n": index}, {str(place): stages[i] for place, i in enumerate(below)})
+        )
     groups = draw(st.lists(st.lists(st.sampled_from(stages), min_size=1, max_size=4), min_size=1, max_size=4))
     return stages, groups
 
@@ -266,7 +268,7 @@ def test_order_and_sizes_of_any_graph(drawn: tuple[list[Stage], list[list[Stage]
 
 def test_order_keeps_what_should_come_after() -> None:
     graph = Graph()
-    first, second, absent = (graph.stage("corpus", {"n": n}) for n in range(3))
+    first, second, absent = (any_stage(graph, "corpus", {"n": n}) for n in range(3))
     first.after.append(second)
     first.after.append(absent)
     assert Graph().in_order([first, second]) == [second, first]
@@ -315,10 +317,10 @@ def test_other_schedules_have_no_trunk() -> None:
 
 
 def test_states_of_a_trunk_know_each_other(grid: Plan) -> None:
-    states = [stage for stage in grid.stages if stage.kind == "trunk_state"]
+    states = [stage for stage in grid.stages if stage.kind.name == "trunk_state"]
     found: dict[str, list[int]] = {}
     for stage in states:
-        found.setdefault(trunk_of(stage.identity), []).append(stage.spec["step"])
+        found.setdefault(trunk_of(stage.identity), []).append(stage.identity["spec"]["step"])
     assert sorted(found.values()) == [[8, 16]] * 6  # three losses x two seeds
 
 
@@ -339,7 +341,7 @@ def left(plan: Plan, store: Store, runtime: Runtime = KEEP) -> Work:
     assert [stage for stage in plan.stages if stage.fingerprint in running] == list(work.to_run)  # inputs first
     for stage in work.to_run:
         for item in stage.inputs.values():  # whatever runs finds its inputs
-            record = store.record(item.stage.kind, item.stage.fingerprint)
+            record = store.record(item.stage.kind.name, item.stage.fingerprint)
             assert item.stage.fingerprint in running or (record is not None and store.has_payload(record))
     for target in plan.targets:
         assert target.fingerprint in running | work.done
@@ -348,14 +350,14 @@ def left(plan: Plan, store: Store, runtime: Runtime = KEEP) -> Work:
 
 def finish_all(plan: Plan, finish: Finish, *, but: Sequence[str] = ()) -> None:
     for stage in plan.stages:
-        if stage.kind not in but:
+        if stage.kind.name not in but:
             finish(stage)
 
 
 def drop(plan: Plan, store: Store, kind: str) -> None:
     for stage in plan.stages:
-        record = store.record(stage.kind, stage.fingerprint)
-        if stage.kind == kind and record is not None:
+        record = store.record(stage.kind.name, stage.fingerprint)
+        if stage.kind.name == kind and record is not None:
             store.drop_payload(record)
 
 
@@ -401,8 +403,8 @@ def test_a_missing_stage_runs_again_with_its_dropped_inputs(plan: Plan, store: S
     finish_all(plan, finish, but=["best_of_n"])  # `pretrain` is there now, one evaluation is not
     drop(plan, store, "encode")
     for stage in plan.stages:
-        if stage.kind == "best_of_n":
-            record = store.record(stage.kind, stage.fingerprint)
+        if stage.kind.name == "best_of_n":
+            record = store.record(stage.kind.name, stage.fingerprint)
             if record is not None:
                 store.discard(record)
     work = left(plan, store)
@@ -426,7 +428,7 @@ def test_a_dropped_outcome_is_made_again(plan: Plan, store: Store, finish: Finis
 
 def test_what_was_cut_short_is_made_again(plan: Plan, store: Store, finish: Finish) -> None:
     finish_all(plan, finish)
-    [base] = [stage for stage in plan.stages if stage.kind == "base"]
+    [base] = [stage for stage in plan.stages if stage.kind.name == "base"]
     (store.directory("base", base.fingerprint) / "payload.json").write_text("")
     assert left(plan, store).to_run == ()
     drop(plan, store, "finetune")
@@ -439,10 +441,10 @@ def test_what_was_cut_short_is_made_again(plan: Plan, store: Store, finish: Fini
 
 def test_code_that_changed_is_told_and_kept(plan: Plan, store: Store, finish: Finish) -> None:
     for stage in plan.stages:
-        finish(stage, digest="what the code was once" if stage.kind == "finetune" else None)
+        finish(stage, digest="what the code was once" if stage.kind.name == "finetune" else None)
     work = left(plan, store, KEEP)
     assert work.to_run == ()
-    assert [stage.kind for stage in work.stale] == ["finetune", "finetune"]
+    assert [stage.kind.name for stage in work.stale] == ["finetune", "finetune"]
     assert len(work.done) == len(plan.stages)
 
 
@@ -450,7 +452,7 @@ def test_code_that_changed_is_run_again_with_all_that_was_made_from_it(
     plan: Plan, store: Store, finish: Finish
 ) -> None:
     for stage in plan.stages:
-        finish(stage, digest="what the code was once" if stage.kind == "finetune" else None)
+        finish(stage, digest="what the code was once" if stage.kind.name == "finetune" else None)
     work = left(plan, store, RERUN)
     made = [variant.finetuned for variant in plan.variants if variant.finetuned]
     expected = {stage.fingerprint for stage in plan.stages if needs([stage]) & {stage.fingerprint for stage in made}}
@@ -459,7 +461,7 @@ def test_code_that_changed_is_run_again_with_all_that_was_made_from_it(
     assert work.stale == ()
     assert work.done == {stage.fingerprint for stage in plan.stages} - expected
     for stage in work.to_run:  # as whoever runs them must do first
-        record = store.record(stage.kind, stage.fingerprint)
+        record = store.record(stage.kind.name, stage.fingerprint)
         assert record is not None
         store.discard(record)
     for stage in work.to_run[: len(work.to_run) // 2]:
@@ -469,7 +471,7 @@ def test_code_that_changed_is_run_again_with_all_that_was_made_from_it(
 
 def test_changed_code_upstream_of_finished_work_counts_too(plan: Plan, store: Store, finish: Finish) -> None:
     for stage in plan.stages:
-        finish(stage, digest="what the code was once" if stage.kind == "tokenizer" else None)
+        finish(stage, digest="what the code was once" if stage.kind.name == "tokenizer" else None)
     assert left(plan, store, KEEP).to_run == ()
     assert {"tokenizer", "encode", "base", "finetune", "best_of_n"} <= kinds(left(plan, store, RERUN).to_run)
     assert not {"corpus", "pairs_part", "candidates_part"} & kinds(left(plan, store, RERUN).to_run)
@@ -484,7 +486,7 @@ def test_whatever_is_there_the_rest_can_run(data: st.DataObject, tmp_path_factor
         if state != "absent":
             finish(stage, store)
         if state == "dropped":
-            record = store.record(stage.kind, stage.fingerprint)
+            record = store.record(stage.kind.name, stage.fingerprint)
             assert record is not None
             store.drop_payload(record)
     made = _plan_of(plan, plan[-2:])
@@ -496,17 +498,20 @@ def test_whatever_is_there_the_rest_can_run(data: st.DataObject, tmp_path_factor
 
 def _small_world(factory: pytest.TempPathFactory) -> tuple[list[Stage], Store, Callable[[Stage, Store], None]]:
     graph = Graph()
-    a, b = graph.stage("corpus", {"n": 1}), graph.stage("problems", {"n": 2})
-    c, d = graph.stage("encode", {"n": 3}, {"x": a, "y": b}), graph.stage("encode", {"n": 4}, {"x": b})
-    e, f = graph.stage("best_of_n", {"n": 5}, {"x": c, "y": d}), graph.stage("pair_accuracy", {"n": 6}, {"x": d})
+    a, b = any_stage(graph, "corpus", {"n": 1}), any_stage(graph, "tokenizer", {"n": 2})
+    c, d = any_stage(graph, "encode", {"n": 3}, {"x": a, "y": b}), any_stage(graph, "encode", {"n": 4}, {"x": b})
+    e, f = (
+        any_stage(graph, "best_of_n", {"n": 5}, {"x": c, "y": d}),
+        any_stage(graph, "pair_accuracy", {"n": 6}, {"x": d}),
+    )
     store = Store(factory.mktemp("store"))
     store.create()
 
     def finish(stage: Stage, store: Store) -> None:
-        with store.build(stage.kind, stage.fingerprint, resumable=False) as building:
+        with store.build(stage.kind.name, stage.fingerprint, resumable=False) as building:
             assert building is not None
             (building.directory / "payload").write_text("x")
-            building.publish(kind=stage.kind, identity=stage.identity, result={}, environment={}, run={})
+            building.publish(kind=stage.kind.name, identity=stage.identity, result={}, environment={}, run={})
 
     return [a, b, c, d, e, f], store, finish
 
@@ -536,28 +541,28 @@ def finished(stages: Iterable[Stage]) -> frozenset[str]:
 
 def rows_of(stage: Stage | None) -> set[tuple[str, str, str]]:
     assert stage is not None
-    return {(row["row"], row["task"], row["evaluation"]) for row in stage.spec["rows"]}
+    return {(row["row"], row["task"], row["evaluation"]) for row in stage.identity["spec"]["rows"]}
 
 
 def test_without_results_there_is_no_analysis(grid: Plan) -> None:
     assert analysis_stage(grid, frozenset()) is None
     references = [outcome.stage for variant in grid.references for outcome in variant.outcomes]
     assert analysis_stage(grid, finished(references)) is None  # nothing to compare them with
-    assert analysis_stage(grid, finished(stage for stage in grid.stages if stage.kind != "best_of_n" and
-                                         stage.kind != "pair_accuracy")) is None  # fmt: skip
+    assert analysis_stage(grid, finished(stage for stage in grid.stages if stage.kind.name != "best_of_n" and
+                                         stage.kind.name != "pair_accuracy")) is None  # fmt: skip
 
 
 def test_the_whole_analysis(grid: Plan) -> None:
     stage = analysis_stage(grid, finished(grid.stages))
     assert stage is not None
-    assert stage.spec["baseline"] == baseline_of(grid) == "no-pmp"
-    assert stage.spec["seed"] == 7
-    rows = stage.spec["rows"]
+    assert stage.identity["spec"]["baseline"] == baseline_of(grid) == "no-pmp"
+    assert stage.identity["spec"]["seed"] == 7
+    rows = stage.identity["spec"]["rows"]
     assert {row["kind"] for row in rows} == {"setting", "shallow", "pool"}
     assert [row["input"] for row in rows] == list(stage.inputs)
     by_input = {row["input"]: row for row in rows}
     for name, item in stage.inputs.items():
-        assert item.stage.kind == by_input[name]["evaluation"]
+        assert item.stage.kind.name == by_input[name]["evaluation"]
     judged = [row for row in rows if row["row"] == "both, count=80" and row["task"] == "sums"]
     assert sorted((row["evaluation"], row["pretrain_seed"], row["finetune_seed"]) for row in judged) == [
         (metric, p, f) for metric in ("best_of_n", "pair_accuracy") for p in (0, 1) for f in (0, 1)

@@ -76,7 +76,9 @@ THOUSANDS: Answers = [(one, True) for one in ("1,000", "1000", "1000.0", "1000")
 
 
 def test_equal_answers_vote_together(tmp_path: Path, run: Run) -> None:
-    result, _, told = run(pool_baselines, {"candidates": pool(tmp_path / "pool", HALVES, THOUSANDS)}, n=[1, 8])
+    result, _, told = run(
+        pool_baselines, {"candidates": pool(tmp_path / "pool", HALVES, THOUSANDS)}, n=[1, 8], grading={}
+    )
     assert result["means"]["majority/bon@8"] == 1.0
     assert result["means"]["mean/bon@1"] == 0.5625
     assert (result["area_sizes"], result["contradictory_answers"], told) == ([2], 0, [])
@@ -84,7 +86,7 @@ def test_equal_answers_vote_together(tmp_path: Path, run: Run) -> None:
 
 def test_equal_answers_with_different_labels_are_counted_and_told(tmp_path: Path, run: Run) -> None:
     odd: Answers = [("(x+1)^2", True), ("x^2+2x+1", False), ("3", False)]
-    result, _, told = run(pool_baselines, {"candidates": pool(tmp_path / "pool", odd)}, n=[3])
+    result, _, told = run(pool_baselines, {"candidates": pool(tmp_path / "pool", odd)}, n=[3], grading={})
     assert result["means"]["majority/bon@3"] == 0.5
     assert result["contradictory_answers"] == 1
     assert "in 1 of 1 problems equal answers are labelled right and wrong" in told
@@ -92,7 +94,7 @@ def test_equal_answers_with_different_labels_are_counted_and_told(tmp_path: Path
 
 def test_a_vote_among_too_many_subsets_to_count_is_sampled(tmp_path: Path, run: Run) -> None:
     many: Answers = [("1", True)] * 900 + [("2", False)] * 600
-    result, _, _ = run(pool_baselines, {"candidates": pool(tmp_path / "pool", many)}, n=[750])
+    result, _, _ = run(pool_baselines, {"candidates": pool(tmp_path / "pool", many)}, n=[750], grading={})
     assert result["means"]["majority/bon@750"] == 1.0
 
 
@@ -107,7 +109,7 @@ def test_pools_below_eight_candidates_have_a_curve_and_no_area(tmp_path: Path, r
     metrics = [name for name in result["means"] if not name.startswith("right")]
     assert metrics == ["bon@1", "bon@2", "bon@4", "bon@7"]
     assert len(ProblemValues(folder).rows()) == 2 * 5
-    result, _, told = run(pool_baselines, {"candidates": inputs["candidates"]}, n=[1, 2, 4, 7, 9])
+    result, _, told = run(pool_baselines, {"candidates": inputs["candidates"]}, n=[1, 2, 4, 7, 9], grading={})
     assert {name for name in result["means"] if "area" in name} == set()
     assert told == [
         "one problem has 7 candidates: N = 9 left out for this task",

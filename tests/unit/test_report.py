@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.evaluation import best_of_n
-from harness.plan.graph import Graph
+from harness.pipeline.graph import Graph
 from harness.report import board, words
 from harness.report.comparison import Difference, Place
 from harness.report.curves import thinned
@@ -24,6 +24,7 @@ from harness.report.versus import match
 from harness.store.record import Record
 from harness.store.store import Store
 from tests.report_store import fail, fill, first, publish, quickstart, with_axes
+from tests.toys.graphs import any_stage
 
 
 def test_area_bounds_are_those_of_the_evaluation() -> None:
@@ -200,17 +201,17 @@ def test_a_setting_and_a_reference_of_one_name_do_not_mix(tmp_path: Any) -> None
 
 def test_a_chain_goes_through_a_fork_to_the_base_model_and_not_into_the_order_of_pairs() -> None:
     graph = Graph()
-    base, tokens = graph.stage("base", {}, {}, label="base"), graph.stage("encode", {}, {}, label="tokens")
-    imported = graph.stage("imported_checkpoint", {}, {}, label="judge")
-    order = graph.stage("score", {}, {"checkpoint": imported, "tokens": tokens}, label="order")
-    fork = graph.stage("trunk_state", {"step": 1}, {"base": base, "tokens": tokens}, label="fork")
-    trunk = graph.stage(
-        "trunk_state", {}, {"base": base, "fork": fork, "tokens": tokens, "scores": order}, label="trunk"
+    base, tokens = any_stage(graph, "base", {}, {}, label="base"), any_stage(graph, "encode", {}, {}, label="tokens")
+    imported = any_stage(graph, "imported_checkpoint", {}, {}, label="judge")
+    order = any_stage(graph, "score", {}, {"checkpoint": imported, "tokens": tokens}, label="order")
+    fork = any_stage(graph, "trunk_state", {"step": 1}, {"base": base, "tokens": tokens}, label="fork")
+    trunk = any_stage(
+        graph, "trunk_state", {}, {"base": base, "fork": fork, "tokens": tokens, "scores": order}, label="trunk"
     )
-    other = graph.stage("trunk_state", {"step": 2}, {"base": base, "tokens": tokens}, label="other")
-    average = graph.stage("average", {}, {"trunk-0": trunk, "trunk-1": other}, label="average")
-    score = graph.stage("score", {}, {"checkpoint": average, "tokens": tokens}, label="score")
-    outcome = graph.stage("pair_accuracy", {}, {"scores": score, "pairs": tokens}, label="outcome")
+    other = any_stage(graph, "trunk_state", {"step": 2}, {"base": base, "tokens": tokens}, label="other")
+    average = any_stage(graph, "average", {}, {"trunk-0": trunk, "trunk-1": other}, label="average")
+    score = any_stage(graph, "score", {}, {"checkpoint": average, "tokens": tokens}, label="score")
+    outcome = any_stage(graph, "pair_accuracy", {}, {"scores": score, "pairs": tokens}, label="outcome")
     assert [one.label for one in chain(outcome)] == ["outcome", "score", "average", "trunk", "other", "fork", "base"]
 
 
@@ -220,7 +221,7 @@ def test_a_chain_goes_through_a_fork_to_the_base_model_and_not_into_the_order_of
 def test_status_tells_done_failed_waiting_stopped_and_stale(tmp_path: Any) -> None:
     plan, store = quickstart(), Store(tmp_path)
     base, tokenizer = first(plan, "base"), first(plan, "tokenizer")
-    fill(plan, store, wanted=lambda stage: stage.kind in ("corpus_part", "corpus", "problems"))
+    fill(plan, store, wanted=lambda stage: stage.kind.name in ("corpus_part", "corpus", "problems"))
     publish(store, tokenizer, stale=True)
     fail(store, base, "TrainingDiverged: it ran away")
     fail(store, first(plan, "candidates_part"), "TrainingStopped: asked to stop")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import StoreError
-from harness.plan.graph import Graph
+from harness.pipeline.graph import Graph
 from harness.report.status import look
 from harness.store.retractions import RETRACTIONS, read_retractions, reinstate, retract
 from harness.store.store import Store
 from tests.conftest import Finish
+from tests.toys.graphs import any_stage
 
 
 def test_a_store_without_any_has_none(store: Store) -> None:
@@ -37,11 +38,11 @@ def test_a_damaged_file_is_told(store: Store) -> None:
 
 def test_what_is_made_from_a_retracted_stage_is_retracted_with_it(store: Store, finish: Finish) -> None:
     graph = Graph()
-    corpus = graph.stage("corpus", {"a": 1}, label="corpus")
-    other = graph.stage("corpus", {"a": 2}, label="other corpus")
-    pairs = graph.stage("pairs", {}, {"corpus": corpus}, label="pairs")
-    both = graph.stage("encode", {}, {"pairs": pairs, "more": other}, label="both")
-    alone = graph.stage("encode", {}, {"more": other}, label="alone")
+    corpus = any_stage(graph, "corpus", {"a": 1}, label="corpus")
+    other = any_stage(graph, "corpus", {"a": 2}, label="other corpus")
+    pairs = any_stage(graph, "pairs", {}, {"corpus": corpus}, label="pairs")
+    both = any_stage(graph, "encode", {}, {"pairs": pairs, "more": other}, label="both")
+    alone = any_stage(graph, "encode", {}, {"more": other}, label="alone")
     for stage in (corpus, pairs):  # the others are not done, and are told all the same
         finish(stage)
     retract(store.root, corpus.fingerprint, "corpus", "a wrong licence")
@@ -58,9 +59,9 @@ def test_what_is_made_from_a_retracted_stage_is_retracted_with_it(store: Store, 
 
 
 def test_a_stage_that_is_computed_again_stays_retracted(store: Store, finish: Finish) -> None:
-    stage = Graph().stage("corpus", {"a": 1})
+    stage = any_stage(Graph(), "corpus", {"a": 1})
     record = finish(stage)
-    retract(store.root, stage.fingerprint, stage.kind, "why")
+    retract(store.root, stage.fingerprint, stage.kind.name, "why")
     store.discard(record)
     finish(stage)
     assert look([stage], store)[stage.fingerprint].retraction == "why"

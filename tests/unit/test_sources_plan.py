@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MissingRequirement
-from harness.plan.sources import import_names, is_standard_library, plugin_digest, resolve_versions
+from harness.sources.resolve import import_names, is_standard_library, plugin_digest, resolve_versions
 
 
 @pytest.fixture

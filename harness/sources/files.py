@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError, MissingRequirement, reason_of
-from harness.plan.text_files import LONGEST_LINE, UNREADABLE, RepeatedKeyError, parse_json, read_lines
 from harness.recipe.corpus import LANGUAGES
+from harness.sources.text_files import LONGEST_LINE, UNREADABLE, RepeatedKeyError, parse_json, read_lines
 
 # What a folder given to a kind of corpus is searched for.
 PARQUET = (".parquet",)

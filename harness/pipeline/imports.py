@@ -8,23 +8,31 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.errors import HarnessError, RecipeError, StoreError
-from harness.plan.kinds import KINDS
+from harness.pipeline.kind import Kind, Spec
 from harness.recipe.blocks import ImportedRow, PoolTask
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.models import ImportedRewardModel
 from harness.recipe.pairs import ImportedPairs
 from harness.recipe.schema import Experiment
+from harness.store.artifacts import Candidates, CandidateScores, ImportedCheckpoint, Pairs
 from harness.store.store import Store
 
-# What `harness import` calls an asset -> the stage that brings it in.
-STAGE_OF: Mapping[str, str] = MappingProxyType(
-    {
-        "checkpoint": "imported_checkpoint",
-        "pairs": "imported_pairs",
-        "pool": "imported_pool",
-        "scores": "imported_scores",
-    }
+
+class AssetSpec(Spec):
+    """The content is the identity, whatever its name."""
+
+    digest: str
+
+
+IMPORTED_CHECKPOINT = Kind("imported_checkpoint", 1, AssetSpec, ImportedCheckpoint)
+IMPORTED_PAIRS = Kind("imported_pairs", 1, AssetSpec, Pairs)
+IMPORTED_POOL = Kind("imported_pool", 2, AssetSpec, Candidates)
+IMPORTED_SCORES = Kind("imported_scores", 2, AssetSpec, CandidateScores)
+
+IMPORTED: Mapping[str, Kind[AssetSpec]] = MappingProxyType(
+    {"checkpoint": IMPORTED_CHECKPOINT, "pairs": IMPORTED_PAIRS, "pool": IMPORTED_POOL, "scores": IMPORTED_SCORES}
 )
+"""What `harness import` calls an asset -> the kind that brings it in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +64,12 @@ def survey_imports(store: Store) -> tuple[Imports, list[HarnessError]]:
     """As `imports_of`, and what is wrong with the damaged ones."""
     found: dict[tuple[str, str], tuple[float, Import]] = {}
     damage: list[HarnessError] = []
-    for what, kind in STAGE_OF.items():
-        for record in store.survey(kind):
+    for what, kind in IMPORTED.items():
+        for record in store.survey(kind.name):
             try:
                 if isinstance(record, StoreError):
                     raise record
-                if record.identity["code_version"] != KINDS[kind].code_version:
+                if record.identity["code_version"] != kind.code_version:
                     continue
                 name = str(record.result["name"])
                 made = float(store.run_facts(record)["finished"])
@@ -74,7 +82,7 @@ def survey_imports(store: Store) -> tuple[Imports, list[HarnessError]]:
                     Import(
                         what=what,
                         name=name,
-                        digest=record.identity["spec"]["digest"],
+                        digest=kind.read(record.identity["spec"]).digest,
                         fingerprint=record.fingerprint,
                         result=record.result,
                     ),

@@ -14,10 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.errors import MissingRequirement, reason_of
-from harness.plan.packaged import PACKAGED
-from harness.plan.text_files import parse_json
 from harness.recipe.lock import Commits
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel
+from harness.sources.packaged import PACKAGED
+from harness.sources.text_files import parse_json
 from harness.store.identity import file_digest
 
 CONFIGURATION, TOKENIZER = "config.json", "tokenizer.json"

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import MissingRequirement
-from harness.plan.files import JSON_LINES, PARQUET, SourceFile, check_columns, endings_of, find_files, listing
 from harness.recipe.corpus import CorpusSource, Files, HuggingFace, JsonLines, Parquet, PythonPackages
+from harness.sources.files import JSON_LINES, PARQUET, SourceFile, check_columns, endings_of, find_files, listing
 
 STANDARD_LIBRARY = "stdlib"
 

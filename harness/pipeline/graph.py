@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic
 
-from harness.plan.kinds import KINDS
+from harness.pipeline.kind import Kind, S
 from harness.store.identity import SHORT, fingerprint
 from harness.store.record import Record
 
@@ -29,10 +29,11 @@ class Input:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class Stage:
+class Stage(Generic[S]):
     """One unit of work.
 
     Attributes:
+        spec: what of it is identity beside its kind and inputs.
         identity: kind, code version, spec and the inputs' identities; `fingerprint` is its hash.
         stream: fingerprint of what decides row i, whatever the number of rows; "" where rows are no stream.
         label: what people call it. Not identity.
@@ -42,7 +43,8 @@ class Stage:
         gates: stages that must have passed before this one may start. Not identity: they change no result.
     """
 
-    kind: str
+    kind: Kind[S]
+    spec: S
     identity: Mapping[str, Any]
     fingerprint: str
     inputs: Mapping[str, Input]
@@ -54,13 +56,8 @@ class Stage:
     gates: list[Stage] = field(default_factory=list)
 
     @property
-    def spec(self) -> Mapping[str, Any]:
-        spec: Mapping[str, Any] = self.identity["spec"]
-        return spec
-
-    @property
     def name(self) -> str:
-        return f"{self.kind}/{self.fingerprint[:SHORT]}"
+        return f"{self.kind.name}/{self.fingerprint[:SHORT]}"
 
 
 class Graph:
@@ -72,15 +69,15 @@ class Graph:
 
     def stage(
         self,
-        kind: str,
-        spec: Mapping[str, Any],
+        kind: Kind[S],
+        spec: S,
         inputs: Mapping[str, Stage | Input] | None = None,
         *,
         stream: Mapping[str, Any] | None = None,
         label: str = "",
         affinity: str | None = None,
         source_path: str = "",
-    ) -> Stage:
+    ) -> Stage[S]:
         """The stage of this content.
 
         Args:
@@ -88,9 +85,9 @@ class Graph:
         """
         linked = {name: item if isinstance(item, Input) else Input(stage=item) for name, item in (inputs or {}).items()}
         identity = {
-            "kind": kind,
-            "code_version": KINDS[kind].code_version,
-            "spec": spec,
+            "kind": kind.name,
+            "code_version": kind.code_version,
+            "spec": spec.identity(),
             "inputs": {name: item.identity() for name, item in linked.items()},
         }
         key = fingerprint(identity)
@@ -98,11 +95,12 @@ class Graph:
         if found is None:
             found = Stage(
                 kind=kind,
+                spec=spec,
                 identity=identity,
                 fingerprint=key,
                 inputs=linked,
-                stream="" if stream is None else fingerprint({"kind": kind, "stream": stream}),
-                label=label or kind,
+                stream="" if stream is None else fingerprint({"kind": kind.name, "stream": stream}),
+                label=label or kind.name,
                 affinity=affinity,
                 source_path=source_path,
             )
@@ -111,13 +109,18 @@ class Graph:
             self._recorded.pop(key).update(linked)
         return found
 
-    def recorded(self, record: Record, label: str) -> Stage:
+    def recorded(self, kind: Kind[S], record: Record, label: str) -> Stage[S]:
         """A finished stage as its record has it. What it was made from is not linked, unless this plan asks for it."""
         found = self._stages.get(record.fingerprint)
         if found is None:
             inputs = self._recorded[record.fingerprint] = {}
             found = self._stages[record.fingerprint] = Stage(
-                kind=record.kind, identity=record.identity, fingerprint=record.fingerprint, inputs=inputs, label=label
+                kind=kind,
+                spec=kind.read(record.identity["spec"]),
+                identity=record.identity,
+                fingerprint=record.fingerprint,
+                inputs=inputs,
+                label=label,
             )
         return found
 

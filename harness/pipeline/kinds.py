@@ -1,0 +1,23 @@
+"""All kinds of stages there are, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from harness.pipeline import corpus, evaluation, imports, models, pairs, tasks, tokens, training
+from harness.pipeline.graph import Input, Stage
+from harness.pipeline.kind import Kind, NoSpec
+from harness.store.artifacts import Artifact
+
+CHAPTERS = (imports, models, tasks, corpus, tokens, pairs, training, evaluation)
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {kind.name: kind for chapter in CHAPTERS for kind in vars(chapter).values() if isinstance(kind, Kind)}
+)
+
+
+def noted_stage(kind: str, fingerprint: str, label: str, inputs: Mapping[str, Input] = MappingProxyType({})) -> Stage:
+    """A stage by what an index notes of it: enough to be read, not to be run. Another version may know its kind."""
+    known = KINDS.get(kind) or Kind(kind, 0, NoSpec, Artifact)
+    return Stage(kind=known, spec=NoSpec(), identity={}, fingerprint=fingerprint, inputs=inputs, label=label)

@@ -1,0 +1,509 @@
+"""Preference pairs: making them part by part, filtering, judging, their tokens and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
+
+from harness.pipeline.corpus import CorpusSpec
+from harness.pipeline.graph import Input, Stage
+from harness.pipeline.kind import Basis, Kind, Known, NoSpec, S, Spec, absent
+from harness.pipeline.models import PromptedWriterSpec, Writing
+from harness.pipeline.tokens import EncodeSpec, Text, TokenStages
+from harness.recipe.models import DescriptionPrompt, Judge, ModelJudge, ModelSide, Writer
+from harness.recipe.pairs import (
+    STATIC,
+    DocstringPrompt,
+    LengthMatch,
+    MadePairs,
+    MutationSide,
+    PairProperties,
+    PluginSide,
+    ReferenceSide,
+    Side,
+)
+from harness.recipe.schema import Experiment
+from harness.sources import resolve
+from harness.store.artifacts import Artifact, Judgements, PairQuality, Pairs, Writings
+
+Split = Literal["train", "heldout"]
+TRAIN: Split = "train"
+ASSUMED_IMPORTED_PAIRS = 2_000
+
+
+# --------------------------------------------------------------------------------------------------------- kinds
+
+
+class PromptSpec(Spec):
+    """What pairs take of a prompt: who described stands among the inputs, and clipped texts only their writers see."""
+
+    origin: Literal["docstring", "description"] = Field(alias="from")
+    max_characters: int
+
+
+class ReferenceSpec(Spec):
+    origin: Literal["reference"] = Field(alias="from")
+
+
+class MutationSpec(Spec):
+    origin: Literal["mutation"] = Field(alias="from")
+    edits: tuple[int, int]
+    kinds: tuple[str, ...]
+
+
+class WrittenSpec(Spec):
+    """What a model wrote stands among the inputs."""
+
+    origin: Literal["model"] = Field(alias="from")
+
+
+class PluginSpec(Spec):
+    """`source` is the digest of the plugin's code."""
+
+    origin: Annotated[str, Field(alias="from", pattern=":")]
+    options: Mapping[str, Any]
+    source: str
+
+
+SideSpec = ReferenceSpec | MutationSpec | WrittenSpec | PluginSpec
+
+
+class _SpanSpec(Spec):
+    """A range of a split's construction slots."""
+
+    split: Split
+    seed: int
+    start: int
+    stop: int
+
+    @property
+    def slots(self) -> int:
+        return self.stop - self.start
+
+
+class ConstructionSpec(Spec):
+    """How pairs are made of a corpus."""
+
+    prompt: PromptSpec
+    chosen: SideSpec
+    rejected: SideSpec
+    match_length: LengthMatch | None = absent(None)
+    flip_rate: float = absent(0.0)
+
+    @property
+    def mutates(self) -> bool:
+        """Whether a side can be made of functions alone."""
+        return any(isinstance(side, MutationSpec) for side in (self.chosen, self.rejected))
+
+
+class PairsPartSpec(_SpanSpec, ConstructionSpec):
+    pass
+
+
+class PairsKind(Kind[S]):
+    """Rows are construction slots, as far as a plan can tell."""
+
+    def groups(self, stage: Stage[S], known: Known) -> float:
+        parts = [item.stage for item in stage.inputs.values() if isinstance(item.stage.kind, PairsKind)]
+        return sum(part.kind.groups(part, known) for part in parts)
+
+
+class PairsPartKind(PairsKind[PairsPartSpec]):
+    def groups(self, stage: Stage[PairsPartSpec], known: Known) -> float:
+        return stage.spec.slots
+
+
+class GatheredPairs(PairsKind[NoSpec]):
+    """Made of its parts' files, which are on disk once."""
+
+    def size(self, stage: Stage[NoSpec], known: Known) -> tuple[float | None, Basis]:
+        return 0.0, "measured"
+
+
+class SplitPairsSpec(Spec):
+    split: Split
+    seed: int
+    heldout: float
+    flip_rate: float = absent(0.0)
+
+
+class SplitPairsKind(PairsKind[SplitPairsSpec]):
+    def groups(self, stage: Stage[SplitPairsSpec], known: Known) -> float:
+        return ASSUMED_IMPORTED_PAIRS  # nobody has counted them
+
+
+class ConsistentPartSpec(Spec):
+    static: bool
+    min_agreement: float
+
+
+class WritingSpec(_SpanSpec):
+    """Only functions, so that a slot has the same one for every side."""
+
+    only_functions: bool
+    writer: PromptedWriterSpec
+
+
+W = TypeVar("W", bound=WritingSpec)
+
+
+class WritingsPartSpec(WritingSpec):
+    prompt: PromptSpec
+    description_share: float
+    drafts: int
+
+
+class DescriptionsPartKind(Writing[WritingSpec]):
+    def texts(self, stage: Stage[WritingSpec], known: Known) -> int:
+        return stage.spec.slots
+
+
+class WritingsPartKind(Writing[WritingsPartSpec]):
+    def texts(self, stage: Stage[WritingsPartSpec], known: Known) -> int:
+        return stage.spec.slots * stage.spec.drafts
+
+
+class ReadsSpec(Spec):
+    """How an imported reward model reads a text."""
+
+    text: Text
+    max_tokens: int
+
+
+class JudgementsSpec(Spec):
+    """A model asked in words has a `writer`, an imported reward model `reads`."""
+
+    writer: PromptedWriterSpec | None = absent(None)
+    reads: ReadsSpec | None = absent(None)
+    most_pairs: int | None
+    seed: int
+
+
+class JudgementsKind(Writing[JudgementsSpec]):
+    reads = 3.0  # the prompt and both sides
+
+    def texts(self, stage: Stage[JudgementsSpec], known: Known) -> int:
+        """Two a pair, one in either order."""
+        pairs, most = stage.inputs["pairs"].stage, stage.spec.most_pairs
+        slots = int(pairs.kind.groups(pairs, known))
+        return 2 * (slots if most is None else min(slots, most))
+
+
+class OrderSpec(Spec):
+    """In which order a run reads pairs.
+
+    Attributes:
+        rows: a permutation, or an order by difficulty, is of so many rows; None where neither needs it.
+        first: by difficulty; None by the seed.
+    """
+
+    seed: int
+    rows: int | None = absent(None)
+    epochs: int = absent(1)
+    first: Literal["hardest", "easiest"] | None = absent(None)
+
+
+class PairQualitySpec(Spec):
+    static: bool
+    min_consistency: float
+    most_pairs: int
+    seed: int
+
+
+PAIRS_PART = PairsPartKind("pairs_part", 1, PairsPartSpec, Pairs, row_bytes=300)
+PAIRS = GatheredPairs("pairs", 1, NoSpec, Pairs, dataset=True)
+SPLIT_PAIRS = SplitPairsKind("split_pairs", 1, SplitPairsSpec, Pairs, row_bytes=300, dataset=True)
+CONSISTENT_PART: PairsKind[ConsistentPartSpec] = PairsKind(
+    "consistent_part", 1, ConsistentPartSpec, Pairs, row_bytes=300
+)
+DESCRIPTIONS_PART = DescriptionsPartKind("descriptions_part", 3, WritingSpec, Writings, accelerated=True, row_bytes=200)
+WRITINGS_PART = WritingsPartKind("writings_part", 3, WritingsPartSpec, Writings, accelerated=True, row_bytes=300)
+JUDGEMENTS = JudgementsKind("judgements", 2, JudgementsSpec, Judgements, accelerated=True, row_bytes=20)
+PAIR_QUALITY: Kind[PairQualitySpec] = Kind("pair_quality", 1, PairQualitySpec, PairQuality)
+PAIR_GATE: Kind[NoSpec] = Kind("pair_gate", 1, NoSpec, Artifact)
+
+
+# ------------------------------------------------------------------------------------------------------ planning
+
+
+class PairStages(TokenStages):
+    """Adds pairs to the data. What makes labels less or more certain, flips and a filter, touches training pairs only:
+    held-out pairs stay what every arm is judged on."""
+
+    def pair_key(self, experiment: Experiment) -> str:
+        """What a setting's pairs have in common with another's, whatever their count, order or end token."""
+        return self._once("pair_key", experiment, lambda: self._pair_text(experiment))
+
+    def _pair_text(self, experiment: Experiment) -> str:
+        pairs = experiment.pairs
+        made = [str(pairs.max_tokens), str(pairs.flip_rate)]
+        if pairs.filter is not None:
+            made += [self._text(pairs.filter), *(f"{name}={self._text(pairs.judges[name])}" for name in pairs.judges)]
+        if isinstance(pairs, MadePairs):
+            made += [str(pairs.part_size), str(pairs.spare), self._text(pairs.prompt)]
+            made += [f"{name}={self._text(side)}" for name, side in pairs.sides.items()]
+            made += [] if pairs.match_length is None else [self._text(pairs.match_length)]
+        else:
+            made += [pairs.imported, str(pairs.heldout)]
+        return "|".join([self._corpus_key(experiment), self._text(experiment.model), *made])
+
+    def pairs(self, experiment: Experiment, split: Split, count: int) -> Stage:
+        """At least `count` pairs of a split, if their sides can be had."""
+        key = ("pairs", self.pair_key(experiment), split, count)
+        return self._remember(key, lambda: self._pairs(experiment, split, count))
+
+    def _pairs(self, experiment: Experiment, split: Split, count: int) -> Stage:
+        block = experiment.pairs
+        flip_rate = block.flip_rate if split == TRAIN else 0.0
+        if not isinstance(block, MadePairs):
+            dealt = SplitPairsSpec(split=split, seed=self.data_seed, heldout=block.heldout, flip_rate=flip_rate)
+            imported = {"pairs": self.imported("pairs", block.imported)}
+            whole = self.graph.stage(SPLIT_PAIRS, dealt, imported, label=f"pairs {split}")
+            return self._consistent(block, split, whole, f"pairs {split}")
+        corpus = self.corpus(experiment)
+        made: dict[str, Any] = {
+            "prompt": _prompt(block.prompt),
+            "chosen": _side(block.sides["chosen"]),
+            "rejected": _side(block.sides["rejected"]),
+            "match_length": block.match_length,
+            "flip_rate": flip_rate,
+        }
+        construction = ConstructionSpec(**made)
+        slots = -(-round(count * (1 + block.spare)) // block.part_size) * block.part_size
+        parts = {}
+        for index, start in enumerate(range(0, slots, block.part_size)):
+            span: dict[str, Any] = {
+                "split": split,
+                "seed": self.data_seed,
+                "start": start,
+                "stop": start + block.part_size,
+            }
+            writings = self._writings(block, corpus, {**span, "only_functions": construction.mutates})
+            label = f"pairs {split} part {index + 1}"
+            part = self.graph.stage(
+                PAIRS_PART, PairsPartSpec(**made, **span), {"corpus": corpus, **writings}, label=label
+            )
+            parts[f"part-{index:05d}"] = self._consistent(block, split, part, label)
+        stream = {
+            **construction.identity(),
+            "split": split,
+            "seed": self.data_seed,
+            "part_size": block.part_size,
+            "corpus": corpus.fingerprint,
+            **self._who_said(block, split),
+        }
+        return self.graph.stage(PAIRS, NoSpec(), parts, stream=stream, label=f"pairs {split}")
+
+    def _writings(self, block: MadePairs, corpus: Stage[CorpusSpec], span: Mapping[str, Any]) -> dict[str, Stage]:
+        """What models write for a range of slots: the descriptions, and each side of theirs."""
+        found: dict[str, Stage] = {}
+        inputs: dict[str, Stage] = {"corpus": corpus}
+        if isinstance(block.prompt, DescriptionPrompt):
+            describer = block.prompt.describer
+            spec = WritingSpec(**span, writer=PromptedWriterSpec.of(describer))
+            inputs["descriptions"] = found["descriptions"] = self._written(DESCRIPTIONS_PART, spec, describer, inputs)
+        for name, side in block.sides.items():
+            if isinstance(side, ModelSide):
+                drafts = block.match_length.drafts if block.match_length is not None and name == "rejected" else 1
+                asked = WritingsPartSpec(
+                    **span,
+                    writer=PromptedWriterSpec.of(side),
+                    prompt=_prompt(block.prompt),
+                    description_share=side.description_share,
+                    drafts=drafts,
+                )
+                found[name] = self._written(WRITINGS_PART, asked, side, inputs)
+        return found
+
+    def _who_said(self, block: MadePairs, split: Split) -> dict[str, Any]:
+        """What of a pair stream stands among the inputs of its parts and not in their specs."""
+        writers: dict[str, Writer] = {name: side for name, side in block.sides.items() if isinstance(side, ModelSide)}
+        if isinstance(block.prompt, DescriptionPrompt):
+            writers["descriptions"] = block.prompt.describer
+        told: dict[str, Any] = {}
+        if writers:
+            told["writers"] = {
+                name: {
+                    "model": self.pretrained(writer.model).fingerprint,
+                    "writer": PromptedWriterSpec.of(writer).identity(),
+                    "description_share": writer.description_share if isinstance(writer, ModelSide) else 1.0,
+                }
+                for name, writer in writers.items()
+            }
+        if split == TRAIN and block.filter is not None:
+            judges = {name: self._judge(block.judges[name]) for name in self._asked(block, block.filter.judges)}
+            told["filter"] = {
+                "spec": self._filter_spec(block).identity(),
+                "judges": {
+                    name: {**_asked_how(asked), "model": model.fingerprint} for name, (asked, model) in judges.items()
+                },
+            }
+        return told
+
+    def _written(self, kind: Writing[W], spec: W, writer: Writer, inputs: Mapping[str, Stage]) -> Stage[W]:
+        model = self.pretrained(writer.model)
+        what = kind.name.partition("_")[0]
+        return self.graph.stage(
+            kind,
+            spec,
+            {**inputs, "model": model},
+            label=f"{what} {model.label.removeprefix('model ')} {spec.split} {spec.start:,}",
+            affinity=spec.writer.affinity(model),
+        )
+
+    # ------------------------------------------------------------------------------------------ filter and judges
+
+    def _consistent(self, block: PairProperties, split: Split, pairs: Stage, label: str) -> Stage:
+        """The training pairs whose judges agree with the label, where a filter is asked for; else all."""
+        if split != TRAIN or block.filter is None:
+            return pairs
+        judged = self._judgements(block, block.filter.judges, pairs, None, label)
+        return self.graph.stage(
+            CONSISTENT_PART, self._filter_spec(block), {"pairs": pairs, **judged}, label=f"consistent {label}"
+        )
+
+    def _filter_spec(self, block: PairProperties) -> ConsistentPartSpec:
+        assert block.filter is not None
+        names = block.judges_of(block.filter.judges)
+        return ConsistentPartSpec(static=STATIC in names, min_agreement=block.filter.min_agreement)
+
+    def _asked(self, block: PairProperties, names: tuple[str, ...] | None) -> list[str]:
+        """The judges that are models."""
+        return [name for name in block.judges_of(names) if name != STATIC]
+
+    def _judgements(
+        self, block: PairProperties, names: tuple[str, ...] | None, pairs: Stage, most: int | None, label: str
+    ) -> dict[str, Stage[JudgementsSpec]]:
+        """What each model judge says of `most` drawn pairs, or of all."""
+        found = {}
+        for name in self._asked(block, names):
+            asked, model = self._judge(block.judges[name])
+            writer = asked if isinstance(asked, PromptedWriterSpec) else None
+            reads = asked if isinstance(asked, ReadsSpec) else None
+            found[f"judgements-{name}"] = self.graph.stage(
+                JUDGEMENTS,
+                JudgementsSpec(writer=writer, reads=reads, most_pairs=most, seed=self.data_seed),
+                {"pairs": pairs, "checkpoint" if writer is None else "model": model},
+                label=f"judge {name} of {label}",
+                affinity=model.fingerprint if writer is None else writer.affinity(model),
+            )
+        return found
+
+    def _judge(self, judge: Judge) -> tuple[PromptedWriterSpec | ReadsSpec, Stage]:
+        """(how it is asked, the stage of its model)."""
+        if isinstance(judge, ModelJudge):
+            return PromptedWriterSpec.of(judge), self.pretrained(judge.model)
+        reads = ReadsSpec(text=judge.text, max_tokens=judge.max_tokens)
+        return reads, self.imported("checkpoint", judge.checkpoint)
+
+    def pair_quality(self, experiment: Experiment) -> Stage[PairQualitySpec]:
+        """What the training pairs are worth. Read by no training, so that looking changes nothing trained."""
+        pairs = experiment.pairs
+        block = pairs.quality
+        judges = [f"{name}={self._text(pairs.judges[name])}" for name in self._asked(pairs, block.judges)]
+
+        def build() -> Stage[PairQualitySpec]:
+            made = self.pairs(experiment, TRAIN, self.rows[self.pair_key(experiment)])
+            spec = PairQualitySpec(
+                static=STATIC in pairs.judges_of(block.judges),
+                min_consistency=block.min_consistency,
+                most_pairs=block.most_pairs,
+                seed=self.data_seed,
+            )
+            inputs = {"pairs": made, **self._judgements(pairs, block.judges, made, block.most_pairs, made.label)}
+            return self.graph.stage(PAIR_QUALITY, spec, inputs, label="quality of pairs train")
+
+        return self._remember(("pair_quality", self.pair_key(experiment), self._text(block), *judges), build)
+
+    def pair_gate(self, experiment: Experiment) -> Stage[NoSpec]:
+        """Fails where the training pairs are found wanting; pretraining waits for it without reading it."""
+        return self.graph.stage(
+            PAIR_GATE, NoSpec(), {"quality": self.pair_quality(experiment)}, label="gate of pairs train"
+        )
+
+    def checks(self, experiment: Experiment) -> tuple[Stage, ...]:
+        """What looks at a setting's training pairs: their quality, and with `on_fail: stop` the gate."""
+        if experiment.pretrain is None:
+            return ()
+        quality = self.pair_quality(experiment)
+        return (quality, self.pair_gate(experiment)) if experiment.pairs.quality.on_fail == "stop" else (quality,)
+
+    # ------------------------------------------------------------------------------------------ tokens and order
+
+    def pair_tokens(self, experiment: Experiment) -> Stage[EncodeSpec]:
+        """The training pairs as tokens, as many as the recipe asks for most."""
+        count = self.rows[self.pair_key(experiment)]
+        return self._pair_tokens(experiment, TRAIN, count)
+
+    def heldout_pairs(self, experiment: Experiment) -> Stage:
+        return self.pairs(experiment, "heldout", self._code_pairs(experiment))
+
+    def heldout_tokens(self, experiment: Experiment) -> Stage[EncodeSpec]:
+        return self._pair_tokens(experiment, "heldout", self._code_pairs(experiment))
+
+    def _code_pairs(self, experiment: Experiment) -> int:
+        assert experiment.evaluate.code_pairs is not None
+        return experiment.evaluate.code_pairs.count
+
+    def _pair_tokens(self, experiment: Experiment, split: Split, count: int) -> Stage[EncodeSpec]:
+        return self.encode_with(
+            self.tokenizer(experiment),
+            self.pairs(experiment, split, count),
+            content="pairs",
+            max_tokens=experiment.pairs.max_tokens,
+            limit=count,
+            label=f"pairs {split}",
+            end_token=experiment.pairs.end_token,
+        )
+
+    def pair_order(
+        self, experiment: Experiment, seed: int, pairs: int, epochs: int
+    ) -> tuple[OrderSpec, dict[str, Input]]:
+        """(the order in which `pairs` pairs are read, what it is computed from)."""
+        block = experiment.pairs.order
+        rows = pairs if epochs > 1 else None  # more pairs an epoch are other second epochs
+        if block is None:
+            if (
+                seed and epochs == 1
+            ):  # seed 0 is row order, whose prefixes agree; others draw from the recipe's most rows
+                rows = self.rows[self.pair_key(experiment)]
+            return OrderSpec(seed=seed, rows=rows, epochs=epochs), {}
+        checkpoint = self.imported("checkpoint", block.checkpoint)
+        made = self.pairs(experiment, TRAIN, self.rows[self.pair_key(experiment)])
+        label = f"{block.checkpoint} on {made.label}"
+        tokens = self.encode_with(
+            checkpoint,
+            made,
+            content="pairs",
+            max_tokens=block.max_tokens,
+            limit=None,
+            label=f"{made.label} for {block.checkpoint}",
+            text=block.text,
+        )
+        scores = Input(stage=self.scored(experiment, checkpoint, tokens, label), rows=pairs)
+        # Sorting more pairs is another order of the first ones, so that each count has a trunk of its own.
+        return OrderSpec(seed=seed, rows=pairs, epochs=epochs, first=block.first), {"scores": scores}
+
+
+def _prompt(prompt: DocstringPrompt | DescriptionPrompt) -> PromptSpec:
+    return PromptSpec(origin=prompt.origin, max_characters=prompt.max_characters)
+
+
+def _side(side: Side) -> SideSpec:
+    """What pairs take of a side."""
+    match side:
+        case ModelSide():
+            return WrittenSpec(origin=side.origin)
+        case ReferenceSide():
+            return ReferenceSpec(origin=side.origin)
+        case MutationSide():
+            return MutationSpec(origin=side.origin, edits=side.edits, kinds=side.kinds)
+        case PluginSide():
+            source = resolve.plugin_digest(side.origin)
+            return PluginSpec(origin=side.origin, options=side.options, source=source)
+
+
+def _asked_how(asked: PromptedWriterSpec | ReadsSpec) -> dict[str, Any]:
+    return {"writer" if isinstance(asked, PromptedWriterSpec) else "reads": asked.identity()}

@@ -1,0 +1,223 @@
+"""Tasks: their problems, preferences and candidate pools, made here or dealt from an imported pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.pipeline.graph import Stage
+from harness.pipeline.kind import Basis, Kind, Known, NoSpec, Spec, absent
+from harness.pipeline.models import WriterSpec, Writing
+from harness.pipeline.planner import Planner
+from harness.recipe.blocks import AnyTask, PoolCounts, PoolTask, ProblemCounts, Task
+from harness.recipe.blocks import Candidates as CandidatesBlock
+from harness.recipe.schema import Experiment
+from harness.sources import resolve
+from harness.store.artifacts import Candidates, Pairs, PoolSplits, Problems
+
+# --------------------------------------------------------------------------------------------------------- kinds
+
+
+def task_modules(task: str | None) -> tuple[str, ...]:
+    """The file of a built-in task; the code of any other is identity."""
+    return () if task is None or ":" in task else (f"harness.tasks.{task}",)
+
+
+class ProblemsSpec(Spec):
+    """`source` says what decides the problems beside all that: the generator's version, or the plugin's source."""
+
+    task: str
+    problems: ProblemCounts
+    options: Mapping[str, Any]
+    seed: int
+    source: Mapping[str, str]
+
+
+class ProblemsKind(Kind[ProblemsSpec]):
+    def modules(self, spec: ProblemsSpec) -> tuple[str, ...]:
+        return (*super().modules(spec), *task_modules(spec.task))
+
+    def groups(self, stage: Stage[ProblemsSpec], known: Known) -> float:
+        return stage.spec.problems.base  # the base model's texts
+
+    def rows(self, stage: Stage[ProblemsSpec], known: Known) -> float:
+        counts = stage.spec.problems
+        return counts.base + counts.finetune + counts.dev + counts.test
+
+
+class PoolProblemsSpec(Spec):
+    problems: PoolCounts
+    seed: int
+
+
+class PoolProblemsKind(Kind[PoolProblemsSpec]):
+    def rows(self, stage: Stage[PoolProblemsSpec], known: Known) -> float:
+        counts = stage.spec.problems
+        return counts.finetune + counts.dev + counts.test
+
+
+class PreferencesSpec(Spec):
+    split: str
+    count: int
+    seed: int
+    task: str | None = absent(None)
+
+
+class PreferencesKind(Kind[PreferencesSpec]):
+    def modules(self, spec: PreferencesSpec) -> tuple[str, ...]:
+        return (*super().modules(spec), *task_modules(spec.task))
+
+    def groups(self, stage: Stage[PreferencesSpec], known: Known) -> float:
+        return stage.spec.count
+
+
+class CandidatesPartSpec(Spec):
+    task: str
+    engine: str
+    options: Mapping[str, Any]
+    samples: int
+    accuracy: float | None = absent(None)  # of the simulated engine
+    split: str
+    seed: int
+    engine_source: str | None = absent(None)
+    writer: WriterSpec | None = absent(None)
+    source: str | None = absent(None)
+    start: int
+    stop: int
+
+
+class CandidatesPartKind(Writing[CandidatesPartSpec]):
+    def modules(self, spec: CandidatesPartSpec) -> tuple[str, ...]:
+        return (*super().modules(spec), *task_modules(spec.task))
+
+    def texts(self, stage: Stage[CandidatesPartSpec], known: Known) -> int:
+        return (stage.spec.stop - stage.spec.start) * stage.spec.samples
+
+
+class CandidatesKind(Kind[NoSpec]):
+    """Made of its parts' files, which are on disk once."""
+
+    def groups(self, stage: Stage[NoSpec], known: Known) -> float:
+        return float(max(part.stage.spec.stop for part in stage.inputs.values()))
+
+    def responses(self, stage: Stage[NoSpec], known: Known) -> float:
+        return float(next(iter(stage.inputs.values())).stage.spec.samples)
+
+    def size(self, stage: Stage[NoSpec], known: Known) -> tuple[float | None, Basis]:
+        return 0.0, "measured"
+
+
+class PoolCandidatesSpec(Spec):
+    split: str
+
+
+class PoolCandidatesKind(Kind[PoolCandidatesSpec]):
+    def groups(self, stage: Stage[PoolCandidatesSpec], known: Known) -> float:
+        return float(stage.inputs["problems"].stage.spec.problems.test)
+
+    def responses(self, stage: Stage[PoolCandidatesSpec], known: Known) -> float:
+        record = known.record(stage.inputs["pool"].stage)
+        return 1.0 if record is None else record.result["candidates"] / record.result["problems"]
+
+    def rows(self, stage: Stage[PoolCandidatesSpec], known: Known) -> float:
+        return self.groups(stage, known) * self.responses(stage, known)
+
+
+PROBLEMS = ProblemsKind("problems", 1, ProblemsSpec, Problems, row_bytes=250)
+PREFERENCES = PreferencesKind("preferences", 1, PreferencesSpec, Pairs, row_bytes=250, dataset=True)
+CANDIDATES_PART = CandidatesPartKind("candidates_part", 2, CandidatesPartSpec, Candidates, row_bytes=200)
+CANDIDATES = CandidatesKind("candidates", 2, NoSpec, Candidates, dataset=True)
+POOL_PROBLEMS = PoolProblemsKind("pool_problems", 1, PoolProblemsSpec, PoolSplits, row_bytes=50)
+POOL_PREFERENCES = PreferencesKind("pool_preferences", 1, PreferencesSpec, Pairs, row_bytes=250, dataset=True)
+POOL_CANDIDATES = PoolCandidatesKind("pool_candidates", 1, PoolCandidatesSpec, Candidates, row_bytes=200, dataset=True)
+
+
+# ------------------------------------------------------------------------------------------------------ planning
+
+
+class TaskStages(Planner):
+    """Adds tasks to what every recipe has."""
+
+    def _problems_text(self, task: AnyTask) -> str:
+        """What decides a task's problems."""
+        if isinstance(task, PoolTask):
+            return f"pool {task.imported} {self._text(task.problems)}"
+        return f"{task.kind}{self._text(task.problems)}{sorted(task.options.items())}"
+
+    def problems(self, name: str, task: AnyTask) -> Stage:
+        return self._remember(("problems", self._text(task)), lambda: self._problems(name, task))
+
+    def _problems(self, name: str, task: AnyTask) -> Stage:
+        label = f"problems {name}"
+        if isinstance(task, PoolTask):
+            dealt = PoolProblemsSpec(problems=task.problems, seed=self.data_seed)
+            return self.graph.stage(POOL_PROBLEMS, dealt, {"pool": self.imported("pool", task.imported)}, label=label)
+        spec = ProblemsSpec(
+            task=task.kind,
+            problems=task.problems,
+            options=task.options,
+            seed=self.data_seed,
+            source=task_source(task.kind),
+        )
+        return self.graph.stage(PROBLEMS, spec, label=label)
+
+    def preferences(self, name: str, task: AnyTask, split: str, count: int) -> Stage[PreferencesSpec]:
+        key = ("preferences", self._text(task), split, count)
+        return self._remember(key, lambda: self._preferences(name, task, split, count))
+
+    def _preferences(self, name: str, task: AnyTask, split: str, count: int) -> Stage[PreferencesSpec]:
+        label = f"preferences {name} {split}"
+        inputs = {"problems": self.problems(name, task)}
+        if isinstance(task, PoolTask):
+            inputs["pool"] = self.imported("pool", task.imported)
+            spec = PreferencesSpec(split=split, count=count, seed=self.data_seed)
+            return self.graph.stage(POOL_PREFERENCES, spec, inputs, label=label)
+        spec = PreferencesSpec(split=split, count=count, seed=self.data_seed, task=task.kind)
+        return self.graph.stage(PREFERENCES, spec, inputs, label=label)
+
+    def candidates(self, experiment: Experiment, name: str) -> Stage:
+        task, block = experiment.tasks[name], experiment.evaluate.best_of_n.candidates
+        if isinstance(task, PoolTask):
+            inputs = {"problems": self.problems(name, task), "pool": self.imported("pool", task.imported)}
+            return self.graph.stage(
+                POOL_CANDIDATES, PoolCandidatesSpec(split="test"), inputs, label=f"candidates {name}"
+            )
+        assert block is not None
+        key = ("candidates", self._text(task), self._text(block))
+        return self._remember(key, lambda: self._candidates(name, task, block))
+
+    def _candidates(self, name: str, task: Task, block: CandidatesBlock) -> Stage[NoSpec]:
+        problems = self.problems(name, task)
+        inputs = {"problems": problems}
+        affinity = f"{block.engine}:{problems.fingerprint}"
+        chosen: dict[str, Any] = {"accuracy": block.accuracy}
+        if ":" in block.engine:
+            chosen["engine_source"] = resolve.plugin_digest(block.engine)
+        if block.writer is not None:
+            model = inputs["model"] = self.pretrained(block.writer.model)
+            writer = WriterSpec.of(block.writer)
+            chosen = {"writer": writer, "source": model.label.removeprefix("model ")}
+            affinity = writer.affinity(model)
+        parts = {}
+        for index, start in enumerate(range(0, task.problems.test, block.part_size)):
+            spec = CandidatesPartSpec(
+                task=task.kind,
+                engine=block.engine,
+                options=block.options,
+                samples=block.samples,
+                split="test",
+                seed=self.data_seed,
+                start=start,
+                stop=min(start + block.part_size, task.problems.test),
+                **chosen,
+            )
+            label = f"candidates {name} part {index + 1}"
+            parts[f"part-{index:05d}"] = self.graph.stage(CANDIDATES_PART, spec, inputs, label=label, affinity=affinity)
+        return self.graph.stage(CANDIDATES, NoSpec(), parts, label=f"candidates {name}")
+
+
+def task_source(kind: str) -> dict[str, str]:
+    """What decides a task's problems beside its settings: the generator's version, or the plugin's source."""
+    if ":" in kind:
+        return {"plugin": resolve.plugin_digest(kind)}
+    return resolve.resolve_versions(["reasoning-gym"])

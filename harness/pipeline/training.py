@@ -1,0 +1,475 @@
+"""Training: the base model, preference-model pretraining as trunk and branches, their means, fine-tuning."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from harness.pipeline.graph import Input, Stage
+from harness.pipeline.kind import Basis, Kind, Known, NoSpec, S, Spec, Work, absent
+from harness.pipeline.pairs import OrderSpec, PairStages
+from harness.pipeline.tokens import ENCODE, Precision
+from harness.pipeline.weights import BACKWARD_FACTOR, FORWARD, Weights, weights_of
+from harness.recipe.blocks import WSD, Averaging, Optimization, Pretrain, Selection, TinyModel
+from harness.recipe.schema import Experiment
+from harness.sources import resolve
+from harness.store.artifacts import Checkpoint, TrunkState
+from harness.store.identity import fingerprint
+
+# --------------------------------------------------------------------------------------------------------- kinds
+
+
+class LossSpec(Spec):
+    """Weights of the losses; `lm_normalization` counts where there is a language-model loss, `kind` where pairs are."""
+
+    rm: float
+    lm: float
+    lm_normalization: Literal["token", "sequence"] = absent("token")
+    margin: float
+    kind: str | None = absent(None)
+
+
+class OptimizationSpec(Spec):
+    """What every training has in common, without its schedule. `loss_source` is the digest of a loss's own code."""
+
+    learning_rate: float
+    global_batch: int
+    precision: Precision
+    weight_decay: float
+    clip_norm: float
+    betas: tuple[float, float]
+    loss: LossSpec
+    loss_source: str | None = absent(None)
+
+
+class AnnealSpec(Spec):
+    kind: Literal["cosine", "linear", "constant"]
+    warmup: float
+
+
+class WsdSpec(Spec):
+    """Of a whole run."""
+
+    kind: Literal["wsd"]
+    warmup_pairs: int
+    decay: float
+
+
+class BranchSpec(Spec):
+    """Of a branch, whose steps say the rest."""
+
+    kind: Literal["wsd"]
+
+
+class TrunkSpec(Spec):
+    kind: Literal["trunk"] = "trunk"
+
+
+class TrainingSpec(Spec):
+    training: OptimizationSpec
+
+
+class ShapeSpec(Spec):
+    source: Literal["tiny"]
+    family: Literal["llama", "qwen2"]
+    vocabulary: int
+    hidden_size: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    intermediate_size: int
+    tie_embeddings: bool
+
+
+class BaseSpec(TrainingSpec):
+    shape: ShapeSpec
+    schedule: AnnealSpec
+    texts: int
+    seed: int
+
+
+class _RunSpec(TrainingSpec):
+    """A run of preference-model pretraining."""
+
+    order: OrderSpec
+    warmup_steps: int
+
+
+class TrunkStateSpec(_RunSpec):
+    schedule: TrunkSpec
+    step: int
+
+
+class PretrainSpec(_RunSpec):
+    schedule: AnnealSpec | BranchSpec
+    start_step: int
+    stop_step: int
+
+
+class FinetuneSpec(TrainingSpec):
+    schedule: Annotated[AnnealSpec | WsdSpec, Field(discriminator="kind")]
+    tasks: tuple[str, ...]
+    samples: int
+    head: Literal["carry", "reinit", "linear_probe"]
+    select: Selection | None
+    seed: int
+
+
+def _checkpoint(stage: Stage, known: Known) -> tuple[float | None, Basis]:
+    weights = weights_of(stage, known)
+    return (None, "assumed") if weights is None else (weights.checkpoint(), "from shape")
+
+
+class Training(Kind[S]):
+    """It reads groups of tokens and moves a model's weights."""
+
+    trains = True
+
+    @abstractmethod
+    def reads(self, stage: Stage[S]) -> int:
+        """Groups read, repeats counted."""
+
+    def steps(self, stage: Stage[S]) -> int:
+        """Updates at most, the steps of its trunk included."""
+        assert isinstance(stage.spec, TrainingSpec)
+        return self.reads(stage) // stage.spec.training.global_batch
+
+    def work(self, stage: Stage[S], known: Known) -> Work:
+        """6 FLOPs a weight and token; the vocabulary matrix only where tokens are predicted."""
+        sources = [item.stage for name, item in stage.inputs.items() if name.startswith("tokens")]
+        read = [ENCODE.tokens_a_group(source, known) for source in sources]
+        bases = [basis for _, basis in read]
+        basis: Basis = next((one for one in ("assumed", "from characters") if one in bases), "measured")
+        tokens = sum(mean for mean, _ in read) / len(read) * self.reads(stage)
+        weights = weights_of(stage, known)
+        if weights is None:
+            return Work(tokens=tokens, basis=basis)
+        loss = self._loss(stage)
+        predicted = tokens / 3 if loss.rm else tokens  # of prompt, chosen and rejected, the chosen third
+        head = weights.vocabulary * predicted if loss.lm else 0.0
+        flops = FORWARD * BACKWARD_FACTOR * (weights.layers * tokens + head)
+        return Work(tokens=tokens, flops=flops, basis=basis)
+
+    def payload(self, stage: Stage[S], known: Known) -> tuple[float | None, Basis]:
+        return _checkpoint(stage, known)
+
+    def scratch(self, stage: Stage[S], known: Known, size: float) -> float:
+        """What a training holds beyond the `size` it leaves, at worst.
+
+        While it saves itself, the old and the new state, and nothing of its result; in the end one state beside the
+        result.
+        """
+        weights = weights_of(stage, known)
+        assert weights is not None
+        state = weights.checkpoint() + self._moments(stage, weights)
+        return max(state, 2 * state - size)
+
+    def _moments(self, stage: Stage[S], weights: Weights) -> float:
+        loss = self._loss(stage)
+        return weights.moments(rm=loss.rm > 0, lm=loss.lm > 0)
+
+    def _loss(self, stage: Stage[S]) -> LossSpec:
+        assert isinstance(stage.spec, TrainingSpec)
+        return stage.spec.training.loss
+
+
+class BaseKind(Training[BaseSpec]):
+    def reads(self, stage: Stage[BaseSpec]) -> int:
+        return stage.spec.texts
+
+
+class TrunkStateKind(Training[TrunkStateSpec]):
+    def reads(self, stage: Stage[TrunkStateSpec]) -> int:
+        """Those since the state before it."""
+        forks = [stage.inputs["fork"].stage] if "fork" in stage.inputs else []
+        before = max((int(other.spec.step) for other in (*stage.after, *forks)), default=0)
+        return (stage.spec.step - before) * stage.spec.training.global_batch
+
+    def payload(self, stage: Stage[TrunkStateSpec], known: Known) -> tuple[float | None, Basis]:
+        """A checkpoint with its moments."""
+        weights = weights_of(stage, known)
+        if weights is None:
+            return None, "assumed"
+        return weights.checkpoint() + self._moments(stage, weights), "from shape"
+
+
+class PretrainKind(Training[PretrainSpec]):
+    def reads(self, stage: Stage[PretrainSpec]) -> int:
+        return (stage.spec.stop_step - stage.spec.start_step) * stage.spec.training.global_batch
+
+    def steps(self, stage: Stage[PretrainSpec]) -> int:
+        return stage.spec.stop_step
+
+
+class FinetuneKind(Training[FinetuneSpec]):
+    def reads(self, stage: Stage[FinetuneSpec]) -> int:
+        return stage.spec.samples
+
+    def scratch(self, stage: Stage[FinetuneSpec], known: Known, size: float) -> float:
+        """With `select`, every checkpoint that was the best so far as well."""
+        spec, weights = stage.spec, weights_of(stage, known)
+        assert weights is not None
+        best = 0.0
+        if spec.select is not None:
+            best = -(-(spec.samples // spec.training.global_batch) // spec.select.every_steps) * weights.checkpoint()
+        return super().scratch(stage, known, size) + best
+
+    def _moments(self, stage: Stage[FinetuneSpec], weights: Weights) -> float:
+        loss = stage.spec.training.loss
+        return weights.moments(rm=loss.rm > 0, lm=loss.lm > 0, backbone=stage.spec.head != "linear_probe")
+
+
+class AverageKind(Kind[NoSpec]):
+    def payload(self, stage: Stage[NoSpec], known: Known) -> tuple[float | None, Basis]:
+        return _checkpoint(stage, known)
+
+
+BASE = BaseKind("base", 2, BaseSpec, Checkpoint, accelerated=True)
+TRUNK_STATE = TrunkStateKind("trunk_state", 3, TrunkStateSpec, TrunkState, accelerated=True)
+PRETRAIN = PretrainKind("pretrain", 2, PretrainSpec, Checkpoint, accelerated=True)
+AVERAGE = AverageKind("average", 1, NoSpec, Checkpoint)
+FINETUNE = FinetuneKind("finetune", 2, FinetuneSpec, Checkpoint, accelerated=True)
+
+
+# ------------------------------------------------------------------------------------------------------ planning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """A training run in whole steps: `decay_start` is where a WSD branch leaves its trunk (0 without a trunk)."""
+
+    total: int
+    decay_start: int
+    warmup: int
+    batch: int
+    epochs: int
+
+    @property
+    def pairs(self) -> int:
+        """Different pairs read, each once an epoch."""
+        return self.total // self.epochs * self.batch
+
+
+def steps_of(pretrain: Pretrain, count: int) -> Steps:
+    """Whole global batches of `count` pairs an epoch, and the whole step at which the decay starts."""
+    batch, epochs = pretrain.global_batch, pretrain.epochs
+    total = count // batch * epochs
+    schedule = pretrain.schedule
+    if isinstance(schedule, WSD):
+        decay = max(1, round(schedule.decay * total))
+        warmup = -(-schedule.warmup_pairs // batch)
+        return Steps(total=total, decay_start=total - decay, warmup=warmup, batch=batch, epochs=epochs)
+    return Steps(total=total, decay_start=0, warmup=round(schedule.warmup * total), batch=batch, epochs=epochs)
+
+
+def optimization(block: Optimization, loss: LossSpec | None = None) -> OptimizationSpec:
+    """The optimization settings as identity; with the block's own loss unless another is given."""
+    own = getattr(block, "loss", None)
+    source = None
+    if loss is None:
+        assert own is not None
+        kind = own.kind if own.rm else "bradley_terry"  # without a weight nothing of the pair loss is used
+        source = resolve.plugin_digest(kind) if ":" in kind else None
+        loss = LossSpec(
+            rm=own.rm,
+            lm=own.lm,
+            lm_normalization=own.lm_normalization if own.lm else "token",
+            margin=own.margin if own.rm else 0.0,
+            kind=kind,
+        )
+    return OptimizationSpec(
+        learning_rate=block.learning_rate,
+        global_batch=block.global_batch,
+        precision=block.precision,
+        weight_decay=block.weight_decay,
+        clip_norm=block.clip_norm,
+        betas=block.betas,
+        loss=loss,
+        loss_source=source,
+    )
+
+
+def schedule_of(block: Optimization) -> AnnealSpec | WsdSpec:
+    """The schedule as identity: without permissions, which change nothing once they are given."""
+    schedule = block.schedule
+    if isinstance(schedule, WSD):
+        return WsdSpec(kind="wsd", warmup_pairs=schedule.warmup_pairs, decay=schedule.decay)
+    return AnnealSpec(kind=schedule.kind, warmup=schedule.warmup)
+
+
+def trunk_of(identity: Mapping[str, Any]) -> str:
+    """What all states of one trunk share: their identity without the step and the rows read up to it."""
+    spec = {key: value for key, value in identity["spec"].items() if key != "step"}
+    inputs = dict(identity["inputs"])
+    tokens = dict(inputs.pop("tokens"))
+    if "rows" not in spec["order"]:
+        del tokens["rows"]
+    return fingerprint({"spec": spec, "inputs": inputs, "tokens": tokens, "code": identity["code_version"]})
+
+
+def trains_head(experiment: Experiment) -> bool:
+    """Whether PMP leaves a trained scalar head, to be carried on and to be judged."""
+    return experiment.pretrain is not None and experiment.pretrain.loss.rm > 0
+
+
+class TrainingStages(PairStages):
+    """Adds trainings to data."""
+
+    def base(self, experiment: Experiment) -> Stage:
+        """What every arm starts from: a tiny model trained here, or one from outside as it is."""
+        model = experiment.model
+        if not isinstance(model, TinyModel):
+            return self.pretrained(model)
+        length = experiment.pairs.max_tokens
+        key = ("base", self._text(model), self._corpus_key(experiment), self._base_problems(experiment), length)
+        return self._remember(key, lambda: self._base(experiment, model, length))
+
+    def _base(self, experiment: Experiment, model: TinyModel, length: int) -> Stage[BaseSpec]:
+        corpus = self.encode(experiment, self.corpus(experiment), content="texts", max_tokens=length, label="base code")
+        inputs: dict[str, Stage] = {"tokenizer": self.tokenizer(experiment), "tokens-corpus": corpus}
+        for name, task in experiment.tasks.items():
+            if task.problems.base:
+                problems = self.problems(name, task)
+                inputs[f"tokens-{name}"] = self.encode(
+                    experiment, problems, content="texts", max_tokens=task.max_tokens, label=f"base {name}"
+                )
+        spec = BaseSpec(
+            shape=ShapeSpec.model_validate(model.model_dump(exclude={"base"})),
+            training=optimization(model.base, LossSpec(rm=0.0, lm=1.0, margin=0.0)),
+            schedule=AnnealSpec(kind=model.base.schedule.kind, warmup=model.base.schedule.warmup),
+            texts=model.base.texts,
+            seed=self.data_seed,
+        )
+        return self.graph.stage(BASE, spec, inputs, label="base")
+
+    def pretrain(self, experiment: Experiment, seed: int) -> Stage | None:
+        """The PMP checkpoint of a setting and pretrain seed; None for an arm without PMP."""
+        block = experiment.pretrain
+        if block is None:
+            return None
+        if block.average is None:
+            return self._run(experiment, block, seed)
+        average = block.average
+        key = ("average", self._text(experiment), seed)
+        return self._remember(key, lambda: self._average(experiment, block, average, seed))
+
+    def _average(self, experiment: Experiment, block: Pretrain, average: Averaging, seed: int) -> Stage[NoSpec]:
+        """The mean of runs, each average with seeds of its own; or of the last states of one run's stable path."""
+        inputs: dict[str, Stage] = {}
+        if average.over == "seeds":
+            alone = block.model_copy(update={"average": None})
+            for place in range(average.count):
+                inputs[f"checkpoint-{place}"] = self._run(experiment, alone, seed * average.count + place)
+        else:
+            assert average.every_pairs is not None
+            steps = steps_of(block, experiment.pairs.count)
+            for place in range(average.count):
+                step = steps.total - place * (average.every_pairs // steps.batch)
+                inputs[f"trunk-{place}"] = self.trunk_state(experiment, block, seed, step)
+        loss = block.loss
+        what = f"{average.count} {average.over}"
+        label = f"average of {what} rm={loss.rm:g} lm={loss.lm:g} seed {seed}"
+        return self.graph.stage(AVERAGE, NoSpec(), inputs, label=label)
+
+    def _run(self, experiment: Experiment, block: Pretrain, seed: int) -> Stage[PretrainSpec]:
+        """One training to its end."""
+        base, tokens = self.base(experiment), self.pair_tokens(experiment)
+        order = experiment.pairs.order
+        asked = (self._text(block), "" if order is None else self._text(order), experiment.pairs.count, seed)
+        key = ("pretrain", base.fingerprint, tokens.fingerprint, *asked)
+        pretrained = self._remember(key, lambda: self._branch(experiment, block, seed))
+        self._gate(experiment, pretrained)
+        if "trunk" in pretrained.inputs:
+            self._gate(experiment, pretrained.inputs["trunk"].stage)
+        return pretrained
+
+    def _branch(self, experiment: Experiment, block: Pretrain, seed: int) -> Stage[PretrainSpec]:
+        steps = steps_of(block, experiment.pairs.count)
+        order, read = self._reading(experiment, block, seed, steps.pairs)
+        forked, start = self.forked_at(block), self._start(experiment, block)
+        if steps.decay_start > forked:
+            start = {"trunk": self.trunk_state(experiment, block, seed, steps.decay_start)}
+        schedule = schedule_of(block)
+        spec = PretrainSpec(
+            training=optimization(block),
+            order=order,
+            schedule=BranchSpec(kind="wsd") if isinstance(schedule, WsdSpec) else schedule,
+            start_step=max(steps.decay_start, forked),
+            stop_step=steps.total,
+            warmup_steps=steps.warmup,
+        )
+        loss = block.loss
+        epochs = f" × {block.epochs} epochs" if block.epochs > 1 else ""
+        label = f"pretrain rm={loss.rm:g} lm={loss.lm:g} n={steps.pairs:,}{epochs} seed {seed}"
+        return self.graph.stage(PRETRAIN, spec, {**start, **read}, label=label)
+
+    def _gate(self, experiment: Experiment, stage: Stage) -> None:
+        """Let no step on the pairs be made before they were found good, where a recipe wants that."""
+        if experiment.pairs.quality.on_fail == "stop":
+            gate = self.pair_gate(experiment)
+            if gate not in stage.gates:
+                stage.gates.append(gate)
+
+    def trunk_state(self, experiment: Experiment, block: Pretrain, seed: int, step: int) -> Stage[TrunkStateSpec]:
+        """The stable path at a step: names neither the decay nor the count, so that all counts share it."""
+        steps = steps_of(block, experiment.pairs.count)
+        order, read = self._reading(experiment, block, seed, min(step * steps.batch, steps.pairs))
+        spec = TrunkStateSpec(
+            training=optimization(block), order=order, schedule=TrunkSpec(), warmup_steps=steps.warmup, step=step
+        )
+        loss = block.loss
+        label = f"trunk rm={loss.rm:g} lm={loss.lm:g} step {step} seed {order.seed}"
+        state = self.graph.stage(TRUNK_STATE, spec, {**self._start(experiment, block), **read}, label=label)
+        self._gate(experiment, state)
+        return state
+
+    def _reading(
+        self, experiment: Experiment, block: Pretrain, seed: int, rows: int
+    ) -> tuple[OrderSpec, dict[str, Input]]:
+        """In which order a run reads, and the first rows it reads."""
+        pairs = steps_of(block, experiment.pairs.count).pairs
+        order, scores = self.pair_order(experiment, seed, pairs, block.epochs)
+        tokens = Input(stage=self.pair_tokens(experiment), rows=rows if order.rows is None else order.rows)
+        return order, {"tokens": tokens, **scores}
+
+    def _start(self, experiment: Experiment, block: Pretrain) -> dict[str, Stage | Input]:
+        """What a run begins with: the base model and, if it goes on from another run, that run's state."""
+        base = self.base(experiment)
+        if block.start is None:
+            return {"base": base}
+        fork = self.graph.recorded(TRUNK_STATE, self.forks[block.start], label=f"fork of {block.start}")
+        return {"base": base, "fork": fork}
+
+    def forked_at(self, block: Pretrain) -> int:
+        """The step a run goes on from another at; 0 where it begins with the base model."""
+        return 0 if block.start is None else TRUNK_STATE.read(self.forks[block.start].identity["spec"]).step
+
+    def finetune(self, experiment: Experiment, start: Stage, seed: int, label: str) -> Stage[FinetuneSpec]:
+        block = experiment.finetune
+        head = "reinit" if block.head == "carry" and not trains_head(experiment) else block.head  # the same there
+        spec = FinetuneSpec(
+            training=optimization(block),
+            schedule=schedule_of(block),
+            tasks=block.tasks,
+            samples=block.samples,
+            head=head,
+            select=block.select,
+            seed=seed,
+        )
+
+        def build() -> Stage[FinetuneSpec]:
+            inputs = {"start": start}
+            for name in block.tasks:
+                count = experiment.tasks[name].problems.finetune
+                inputs[f"tokens-{name}"] = self.preference_tokens(experiment, name, "finetune", count)
+                if block.select is not None:
+                    dev = experiment.tasks[name].problems.dev
+                    inputs[f"dev-{name}"] = self.preference_tokens(experiment, name, "dev", dev)
+            return self.graph.stage(FINETUNE, spec, inputs, label=f"finetune {label} seed {seed}")
+
+        key = ("finetune", start.fingerprint, self._text(block), head, self._task_key(experiment), seed)
+        return self._remember(key, build)
