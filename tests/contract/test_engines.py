@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +20,7 @@ from harness.engines.transformers_engine import TransformersGenerator
 from harness.engines.vllm_engine import VllmGenerator
 from harness.engines.vllm_process import VllmRuntime
 from harness.engines.vllm_worker import TOKENS_A_STEP
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StageError
 from harness.models.reward_model import add_fresh_head
 from harness.tasks.registry import load_task
 from tests.toys.small_models import CONTEXT, save_small_model
@@ -215,3 +219,40 @@ def test_what_cannot_be_served_is_named(engine: Engine, requests: list[Request])
     with pytest.raises(HarnessError, match="what is this"):
         engine.generator.generate([requests[0], engine.impossible])
     assert len(engine.generator.generate(requests[:2])) == 2
+
+
+# ------------------------------------------------------------------------------------------------- dying processes
+
+
+def kill_soon(generator: VllmGenerator, lives: int) -> threading.Thread:
+    """Kill the engine's worker as soon as it is there, `lives` times."""
+
+    def work() -> None:
+        killed: set[int] = set()
+        while len(killed) < lives:
+            pid = generator.process.pid
+            if pid is not None and pid not in killed:
+                os.killpg(pid, signal.SIGKILL)
+                killed.add(pid)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("engine", [pytest.param("vllm", marks=MARKS["vllm"])], indirect=True)
+def test_a_dead_worker_is_started_once_more_and_then_reported(
+    engine: Engine, requests: list[Request], completions: list[Completion]
+) -> None:
+    generator = engine.generator
+    assert isinstance(generator, VllmGenerator)
+    killer = kill_soon(generator, 1)  # while it holds its model
+    assert_same(generator.generate(requests), completions)
+    killer.join()
+    killer = kill_soon(generator, 2)  # and the next one too, while it loads its model
+    with pytest.raises(StageError, match="last words") as caught:
+        generator.generate(requests)
+    killer.join()
+    assert "died 2 times" in str(caught.value)
+    assert generator.process.pid is None

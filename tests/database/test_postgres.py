@@ -32,6 +32,7 @@ def binaries() -> Path | None:
 BINARIES = binaries()
 pytestmark = [
     pytest.mark.skipif(BINARIES is None, reason="needs PostgreSQL: apt-get install -y postgresql"),
+    pytest.mark.slow("starts PostgreSQL, and what writes to it imports mlflow"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of mlflow's own use of its libraries
 ]
 

@@ -198,6 +198,7 @@ def golden(found: Golden, request: pytest.FixtureRequest) -> Golden:
     return read_golden()
 
 
+@pytest.mark.slow("the first of them runs the golden recipe")
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_outputs_change_only_with_the_code_version(found: Golden, golden: Golden, kind: str) -> None:
     libraries = "" if found["libraries"] == golden["libraries"] else ", libraries are others"

@@ -442,7 +442,7 @@ def test_a_database_that_cannot_be_opened_is_made_again_and_that_is_said_once(
     assert "could not be opened" not in told
 
 
-@pytest.mark.slow("a run and two syncs, each with a process that imports mlflow, and a server's start")
+@pytest.mark.exhaustive("test_tracking_dies.py has a server that goes away in the middle of a run")
 def test_a_server_that_is_away_harms_no_run_and_is_completed_later(
     workspace: Workspace, shown: Runs, server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -278,6 +278,7 @@ def test_damage_is_noticed_and_mended_and_never_used(
 # --------------------------------------------------------------------------------------------------------- company
 
 
+@pytest.mark.slow("two drivers run the tiny recipe whole")
 def test_two_runs_at_once_compute_each_stage_once(finished: Workspace, tmp_path: Path) -> None:
     workspace = tiny(tmp_path)
     runs = [harness("run", TINY, "--workdir", tmp_path) for _ in range(2)]

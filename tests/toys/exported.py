@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from harness.engines.vllm_engine import VllmScorer
 from harness.engines.vllm_process import VllmRuntime
 from harness.models.export import export_classifier
+from harness.models.reward_model import RewardModel
 from harness.models.scoring import score_groups
 from tests.toys.families import family_model
 from tests.toys.small_models import small_tokenizer
@@ -20,16 +21,23 @@ from tests.toys.unpacked import Groups, Memory
 Scores = NDArray[np.float64]
 
 
-def scores_of_an_export(folder: Path, device: str) -> dict[str, Scores]:
-    """By whom -> score of every response, all in fp32: "ours" on the CPU, "transformers" on the device, "vllm" wherever
-    its build computes. The export has a row of embeddings more than the model, for padding."""
+def export_small_classifier(folder: Path) -> RewardModel:
+    """The model that was exported; its export has a row of embeddings more, for padding."""
     tokenizer = small_tokenizer()
     model = family_model("qwen2", vocabulary=len(tokenizer), hidden_size=128)  # heads of 32, the least vLLM takes
     export_classifier(model, tokenizer, folder)
-    classifier = AutoModelForSequenceClassification.from_pretrained(folder).to(device)
-    assert classifier.config.vocab_size == len(tokenizer) + 1
+    return model
 
-    groups = _groups(len(tokenizer))
+
+def scores_of_an_export(folder: Path, device: str) -> dict[str, Scores]:
+    """By whom -> score of every response, all in fp32: "ours" on the CPU, "transformers" on the device, "vllm" wherever
+    its build computes."""
+    model = export_small_classifier(folder)
+    classifier = AutoModelForSequenceClassification.from_pretrained(folder).to(device)
+    vocabulary = model.backbone.config.vocab_size
+    assert classifier.config.vocab_size == vocabulary + 1
+
+    groups = _groups(vocabulary)
     sequences = [np.concatenate([prompt, response]) for prompt, *responses in groups for response in responses]
     with torch.inference_mode():
         plain = [classifier(torch.from_numpy(ids)[None].to(device)).logits[0, 0].item() for ids in sequences]

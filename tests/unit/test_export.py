@@ -1,6 +1,6 @@
 """Exported models give our scores in plain transformers and in TRL, and our logits as language models.
 
-For vLLM see tests/contract/test_exported_scores.py.
+For vLLM see tests/contract/test_scorers.py.
 """
 
 from __future__ import annotations

