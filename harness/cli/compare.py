@@ -15,6 +15,7 @@ from harness.cli.workspace import REPORTS, discard_damaged, open_store, stands
 from harness.errors import StageError, StoreError
 from harness.plan.graph import Graph, Stage
 from harness.report.index import read_indexes
+from harness.report.metrics import PAIR_ACCURACY, headline_label, metric_label
 from harness.report.rows import Row, find_row, retraction
 from harness.report.versus import Mismatch, comparison_stage, match, readable, stage_in
 from harness.report.words import (
@@ -22,7 +23,6 @@ from harness.report.words import (
     FEW_SEEDS,
     FEWEST_CLUSTERS,
     interval,
-    metric_label,
     plural,
     score,
     signed,
@@ -148,7 +148,7 @@ def _print(
     if mismatches:
         console.print("\nnot compared", style="bold")
         for gap in mismatches:
-            told = f"{gap.task}, {metric_label(gap.evaluation.replace('best_of_n', 'area'))}: {gap.why}"
+            told = f"{gap.task}, {headline_label(gap.evaluation)}: {gap.why}"
             console.print(visible(told), markup=False, soft_wrap=True)
 
 
@@ -156,7 +156,7 @@ def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> No
     gap = one["difference"]
     apart = claims and gap["low"] < gap["high"] and (gap["low"] > 0 or gap["high"] < 0)
     title = f"{one['task']}, {metric_label(one['metric'])}"
-    counted = "pair" if one["evaluation"] == "pair_accuracy" else "problem"
+    counted = "pair" if one["evaluation"] == PAIR_ACCURACY else "problem"
     numbers = f"{plural(one['problems'], counted)} in {plural(gap['clusters'], 'cluster')}"
     console.print(Text.assemble((title, "bold"), f"  {numbers}"), soft_wrap=True)
     for letter, side in zip("AB", SIDES, strict=True):

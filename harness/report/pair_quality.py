@@ -53,7 +53,6 @@ def quality_table(record: Record) -> Facts:
         title="Pair quality",
         columns=("", "chosen, or all", "rejected, or interval"),
         rows=tuple(rows),
-        numbers=frozenset({1, 2}),
         note=" ".join([*(f"{reason}." for reason in numbers["reasons"]), NOTE]),
     )
 
