@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.cli.console import output, print_json, visible
-from harness.cli.workspace import REPORTS, discard_damaged, open_store, stands
-from harness.errors import StageError, StoreError
+from harness.cli.workspace import discard_damaged, open_store, stands
+from harness.errors import StageError
 from harness.plan.graph import Graph, Stage
-from harness.report.index import read_indexes
 from harness.report.metrics import PAIR_ACCURACY, headline_label, metric_label
+from harness.report.results import read_all
 from harness.report.rows import Row, find_row, retraction
 from harness.report.versus import Mismatch, comparison_stage, match, readable, stage_in
 from harness.report.words import (
@@ -29,6 +30,7 @@ from harness.report.words import (
     signed_interval,
 )
 from harness.store.artifacts import Comparison
+from harness.store.record import Record
 from harness.store.retractions import Retraction, read_retractions
 from harness.store.store import Snapshot, Store
 
@@ -40,28 +42,24 @@ SIDES = ("first", "second")
 def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> None:
     """Compare A with B on every task both were judged on with the same data, and say why not on the others."""
     store = open_store(workdir)
-    indexes = list(read_indexes(workdir / REPORTS))
-    if not indexes:
-        raise StoreError(
-            "a workdir must know its rows", f"there is no report in {workdir}", "`harness report` a recipe"
-        )
+    indexes = read_all(workdir)
     rows = (find_row(indexes, first), find_row(indexes, second))
     snapshot = Snapshot(store)
     kinds = {key: entry.kind for index in indexes for key, entry in index.stages.items()}
 
-    def is_done(fingerprint: str) -> bool:
-        return snapshot.record(kinds[fingerprint], fingerprint) is not None
+    def record_of(fingerprint: str) -> Record | None:
+        return snapshot.record(kinds[fingerprint], fingerprint)
 
     def has_payload(fingerprint: str) -> bool:
-        record = snapshot.record(kinds[fingerprint], fingerprint)
+        record = record_of(fingerprint)
         return record is not None and store.has_payload(record)
 
     def area_of(fingerprint: str) -> tuple[int, ...] | None:
-        record = snapshot.record(kinds[fingerprint], fingerprint)
+        record = record_of(fingerprint)
         sizes = None if record is None else record.result.get("area_sizes")
         return None if sizes is None else tuple(sizes)
 
-    matches, mismatches = match(*rows, is_done, area_of)
+    matches, mismatches = match(*rows, lambda fingerprint: record_of(fingerprint) is not None, area_of)
     graph, stage_of, seed = Graph(), stage_in(indexes), rows[0].index.seed
     stage = comparison_stage(graph, matches, seed, stage_of)
     discard_damaged(store, stage)
@@ -125,7 +123,7 @@ def _as_json(
         **dict(zip(SIDES, about, strict=True)),
         "stage": None if stage is None else stage.name,
         "compared": list(compared),
-        "not_compared": [{"task": one.task, "evaluation": one.evaluation, "why": one.why} for one in mismatches],
+        "not_compared": [asdict(one) for one in mismatches],
     }
 
 

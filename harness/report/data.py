@@ -50,22 +50,12 @@ class PairExample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CandidateExample:
-    """One candidate of a pool."""
-
-    text: str
-    correct: bool
-    error_type: str
-    seen: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class PoolExample:
-    """A problem with a few of its candidates."""
+    """A problem with a few of its candidates, rows of the pool."""
 
     pool: str
     prompt: str
-    candidates: tuple[CandidateExample, ...]
+    candidates: tuple[Mapping[str, Any], ...]
 
 
 def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
@@ -362,13 +352,4 @@ def _pool_example(name: str, pool: list[Mapping[str, Any]]) -> PoolExample:
     chosen: dict[tuple[bool, str], Mapping[str, Any]] = {}
     for row in sorted(pool, key=lambda row: not row["correct"]):
         chosen.setdefault((row["correct"], row["error_type"]), row)
-    return PoolExample(
-        pool=name,
-        prompt=pool[0]["prompt"],
-        candidates=tuple(
-            CandidateExample(
-                text=row["text"], correct=row["correct"], error_type=_words(row["error_type"]), seen=row["seen"]
-            )
-            for row in list(chosen.values())[:MOST_EXAMPLES]
-        ),
-    )
+    return PoolExample(pool=name, prompt=pool[0]["prompt"], candidates=tuple(chosen.values())[:MOST_EXAMPLES])

@@ -30,5 +30,5 @@ def plain(value: object) -> Markup:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)) -> Markup:
     """A Markdown table; all columns but `words` are flush right."""
     rule = ["---" if at in words else "---:" for at in range(len(columns))]
-    lines: list[list[str]] = [[plain(cell) for cell in columns], rule, *([plain(cell) for cell in row] for row in rows)]
-    return Markup("\n".join("| " + " | ".join(line) + " |" for line in lines))
+    head, *body = ("| " + " | ".join(map(plain, line)) + " |" for line in (columns, *rows))
+    return Markup("\n".join([head, "| " + " | ".join(rule) + " |", *body]))
