@@ -15,10 +15,11 @@ from harness.cli.console import output, print_json, visible
 from harness.cli.workspace import discard_damaged, open_store, stands
 from harness.errors import StageError
 from harness.plan.graph import Graph, Stage
+from harness.report.index import stages_of
 from harness.report.metrics import PAIR_ACCURACY, headline_label, metric_label
 from harness.report.results import read_all
 from harness.report.rows import Row, find_row, retraction
-from harness.report.versus import Mismatch, comparison_stage, match, readable, stage_in
+from harness.report.versus import Mismatch, comparison_stage, match, readable
 from harness.report.words import (
     FEW_CLUSTERS,
     FEW_SEEDS,
@@ -60,7 +61,7 @@ def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> No
         return None if sizes is None else tuple(sizes)
 
     matches, mismatches = match(*rows, lambda fingerprint: record_of(fingerprint) is not None, area_of)
-    graph, stage_of, seed = Graph(), stage_in(indexes), rows[0].index.seed
+    graph, stage_of, seed = Graph(), stages_of(indexes).__getitem__, rows[0].index.seed
     stage = comparison_stage(graph, matches, seed, stage_of)
     discard_damaged(store, stage)
     if not stands(store, stage):  # of dropped files there may be a comparison from before

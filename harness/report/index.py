@@ -6,7 +6,7 @@ Also keeps the recipe as it was resolved, to plan the same again. Reads and writ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from harness.errors import StoreError
-from harness.plan.graph import Stage
+from harness.plan.graph import Input, Stage
 from harness.plan.plan import Plan, Variant
 from harness.recipe.lock import lock_of, lock_text
 from harness.recipe.schema import Recipe
@@ -141,6 +141,25 @@ def read_index(directory: Path) -> Index:
     raise StoreError(
         f"this version reads outcomes of schema {SCHEMA}", found, "`harness report` of the recipe writes it anew"
     )
+
+
+def stages_of(indexes: Iterable[Index]) -> dict[str, Stage]:
+    """Every stage that recipes ask for, by fingerprint: enough of it to be found and read, not to be run."""
+    found: dict[str, Stage] = {}
+
+    def stage(index: Index, fingerprint: str) -> Stage:
+        if fingerprint not in found:
+            entry = index.stages[fingerprint]
+            inputs = {name: Input(stage=stage(index, key)) for name, key in entry.inputs.items()}
+            found[fingerprint] = Stage(
+                kind=entry.kind, identity={}, fingerprint=fingerprint, inputs=inputs, label=entry.label
+            )
+        return found[fingerprint]
+
+    for index in indexes:
+        for fingerprint in index.stages:
+            stage(index, fingerprint)
+    return found
 
 
 def _entries(plan: Plan) -> Iterator[OutcomeEntry]:

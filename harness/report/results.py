@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import StoreError
+from harness.errors import CorruptArtifact, StoreError
 from harness.recipe.fields import CODE
 from harness.report.index import Index, OutcomeEntry, read_index, read_indexes
 from harness.report.metrics import HEADLINE, evaluation_of
@@ -105,9 +105,9 @@ def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.Data
             dropped.add(entry.stage)
             continue
         if judged_on not in responses:
-            store.verify(source)
+            _must_be_whole(source, store)
             responses[judged_on] = _responses(source, store, snapshot, index)
-        store.verify(scored)
+        _must_be_whole(scored, store)
         table = _with_scores(*responses[judged_on], Scores(store.directory(scored.kind, scored.fingerprint)))
         tables.append(table.assign(row=row, pretrain_seed=pretrain_seed, finetune_seed=finetune_seed, task=entry.task))
     if dropped:
@@ -117,6 +117,15 @@ def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.Data
         what = f"{recipe!r} has none" + ("" if task is None else f" on {task!r}") + f" in {workdir}"
         raise StoreError("there must be scores to read", what, "run the recipe")
     return pd.concat(tables, ignore_index=True).astype({name: "Int64" for name in SEEDS})
+
+
+def _must_be_whole(record: Record, store: Store) -> None:
+    damage = store.damage(record)
+    if damage:
+        directory = store.directory(record.kind, record.fingerprint)
+        raise CorruptArtifact(
+            "an artifact must match its record", damage, f"delete {directory} and run its recipe again"
+        )
 
 
 def _scored(index: Index, task: str | None) -> Iterator[tuple[str, OutcomeEntry, int | None, int | None]]:

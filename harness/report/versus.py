@@ -134,16 +134,6 @@ def comparison_stage(graph: Graph, matches: Sequence[Match], seed: int, stage_of
     return graph.stage("comparison", {"matches": found, "seed": seed}, inputs, label="comparison")
 
 
-def stage_in(indexes: Sequence[Index]) -> Callable[[str], Stage]:
-    """Finds stages in what recipes left of their plans: enough of a stage to be read, not to be run."""
-
-    def stage_of(fingerprint: str) -> Stage:
-        entry = next(index.stages[fingerprint] for index in indexes if fingerprint in index.stages)
-        return Stage(kind=entry.kind, identity={}, fingerprint=fingerprint, inputs={}, label=entry.label)
-
-    return stage_of
-
-
 def _no_common_area(areas: set[tuple[int, ...] | None]) -> str:
     """Why areas cannot be compared; "" where they can."""
     if None in areas:

@@ -175,7 +175,7 @@ def test_damaged_scores_are_refused(reported: Workspace) -> None:
     stage = of_kind(reported, "score")[0]
     path = folder_of(reported.store, stage) / Scores.file
     path.write_bytes(os.urandom(path.stat().st_size))
-    with pytest.raises(CorruptArtifact, match=stage.name):
+    with pytest.raises(CorruptArtifact, match=f"{stage.fingerprint[:12]}/{Scores.file} is not as its record has it"):
         harness.scores(reported.workdir, "tiny")
 
 
