@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
 from harness.errors import StoreError
 from harness.plan.graph import Input, Stage
@@ -125,13 +126,7 @@ def read_index(directory: Path) -> Index:
     try:
         data: dict[str, Any] = read_json(path)
         if data["schema"] == SCHEMA:
-            index = Index(
-                recipe=data["recipe"],
-                own_tracking=data["own_tracking"],
-                seed=data["seed"],
-                outcomes=tuple(OutcomeEntry(**one | {"names": tuple(one["names"])}) for one in data["outcomes"]),
-                stages={key: StageEntry(**one) for key, one in data["stages"].items()},
-            )
+            index = TypeAdapter(Index).validate_python(data)
             named = [key for entry in index.stages.values() for key in entry.inputs.values()]
             if index.stages.keys() >= {*named, *(entry.stage for entry in index.outcomes)}:
                 return index
