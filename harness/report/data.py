@@ -171,7 +171,7 @@ def _construction(stage: Stage, statuses: Statuses) -> Facts:
     rows = [(name, count(totals[key]), share(totals[key], slots)) for key, name in names.items()]
     if totals["documents_unfit"]:
         unfit = totals["documents_unfit"] // len(parts)  # each part looked at the whole corpus
-        rows.append(("documents left aside: no function", count(unfit), ""))
+        rows.append(("documents skipped: no function", count(unfit), ""))
     return Facts(title=f"Pair construction: {_name(stage)}", columns=("", "number", "share of slots"), rows=tuple(rows))
 
 
@@ -266,10 +266,10 @@ def _tokens(done: Iterable[Made]) -> Facts:
 class Payloads:
     """The files of finished stages that examples are read from, each checked against its record.
 
-    What does not match is not shown but thrown away, as a run does with it, and said.
+    What does not match is not shown but discarded, as a run does, and reported.
 
     Attributes:
-        damaged: what was found so, with the remedy.
+        damaged: what did not match, with the remedy.
     """
 
     def __init__(self, statuses: Statuses, store: Store) -> None:
@@ -283,7 +283,7 @@ class Payloads:
             return None
         damage = self._store.damage(record)
         if damage:
-            self.damaged.append(f"{stage.label}: {damage}; thrown away, the next run that needs it makes it again")
+            self.damaged.append(f"{stage.label}: {damage}; discarded, the next run that needs it computes it again")
             self._store.drop_payload(record)
         return self._store.directory(stage.kind, stage.fingerprint) if self._store.has_payload(record) else None
 
