@@ -17,7 +17,7 @@ def results(workdir: str | Path = "workdir", recipe: str | None = None) -> pd.Da
     Columns: recipe, kind (`setting` or `reference`), row, `axis.<name>` for every ablation axis, pretrain_seed and
     finetune_seed (Int64, missing where there is none), task, evaluation, metric, value (the mean over problems),
     problems, stage (kind/fingerprint, for `harness show`), done, retracted (why it counts no more, else ""). What is
-    asked for and not done yet has one line with the headline metric and no value. Reads records only.
+    requested and not done yet has one line with the headline metric and no value. Reads records only.
 
     Example: the mean over seeds of every setting's BoN area
 
@@ -42,7 +42,8 @@ def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.Data
 
     Columns: problem, candidate (from 0; of pairs 0 is the chosen and 1 the rejected side), source (who wrote it,
     missing for pairs), length (characters), correct, score, row, pretrain_seed, finetune_seed, task. Of a large recipe
-    read one task at a time, or the Parquet files in `<workdir>/reports/<recipe>/scores` one by one.
+    read one task at a time; `to_parquet` keeps a table for other tools. Scores that `gc` dropped are left out with a
+    warning.
 
     Example: what each row picks from whole pools
 
@@ -56,7 +57,8 @@ def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.Data
         task: only this task; `code` are the held-out code pairs.
 
     Raises:
-        StoreError: no scores were written; `harness report` writes them.
+        StoreError: there is no report of the recipe, or none of its evaluations is done.
+        CorruptArtifact: scores, candidates or pairs are not as their record has them.
     """
     from harness.report.results import scores as read
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,26 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.cli.console import output, print_json, visible
-from harness.cli.workspace import REPORTS, discard_damaged, open_store, stands
-from harness.errors import StageError, StoreError
+from harness.cli.workspace import discard_damaged, open_store, stands
+from harness.errors import StageError
 from harness.pipeline.graph import Graph, Stage
-from harness.report.index import read_indexes
+from harness.report.index import stages_of
+from harness.report.metrics import PAIR_ACCURACY, headline_label, metric_label
+from harness.report.results import read_all
 from harness.report.rows import Row, find_row, retraction
-from harness.report.versus import Mismatch, comparison_stage, match, readable, stage_in
+from harness.report.versus import Mismatch, comparison_stage, match, readable
 from harness.report.words import (
     FEW_CLUSTERS,
     FEW_SEEDS,
     FEWEST_CLUSTERS,
     interval,
-    metric_label,
     plural,
     score,
     signed,
     signed_interval,
 )
 from harness.store.artifacts import Comparison
+from harness.store.record import Record
 from harness.store.retractions import Retraction, read_retractions
 from harness.store.store import Snapshot, Store
 
@@ -40,29 +43,25 @@ SIDES = ("first", "second")
 def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> None:
     """Compare A with B on every task both were judged on with the same data, and say why not on the others."""
     store = open_store(workdir)
-    indexes = list(read_indexes(workdir / REPORTS))
-    if not indexes:
-        raise StoreError(
-            "a workdir must know its rows", f"there is no report in {workdir}", "`harness report` a recipe"
-        )
+    indexes = read_all(workdir)
     rows = (find_row(indexes, first), find_row(indexes, second))
     snapshot = Snapshot(store)
     kinds = {key: entry.kind for index in indexes for key, entry in index.stages.items()}
 
-    def is_done(fingerprint: str) -> bool:
-        return snapshot.record(kinds[fingerprint], fingerprint) is not None
+    def record_of(fingerprint: str) -> Record | None:
+        return snapshot.record(kinds[fingerprint], fingerprint)
 
     def has_payload(fingerprint: str) -> bool:
-        record = snapshot.record(kinds[fingerprint], fingerprint)
+        record = record_of(fingerprint)
         return record is not None and store.has_payload(record)
 
     def area_of(fingerprint: str) -> tuple[int, ...] | None:
-        record = snapshot.record(kinds[fingerprint], fingerprint)
+        record = record_of(fingerprint)
         sizes = None if record is None else record.result.get("area_sizes")
         return None if sizes is None else tuple(sizes)
 
-    matches, mismatches = match(*rows, is_done, area_of)
-    graph, stage_of, seed = Graph(), stage_in(indexes), rows[0].index.seed
+    matches, mismatches = match(*rows, lambda fingerprint: record_of(fingerprint) is not None, area_of)
+    graph, stage_of, seed = Graph(), stages_of(indexes).__getitem__, rows[0].index.seed
     stage = comparison_stage(graph, matches, seed, stage_of)
     discard_damaged(store, stage)
     if not stands(store, stage):  # of dropped files there may be a comparison from before
@@ -125,7 +124,7 @@ def _as_json(
         **dict(zip(SIDES, about, strict=True)),
         "stage": None if stage is None else stage.name,
         "compared": list(compared),
-        "not_compared": [{"task": one.task, "evaluation": one.evaluation, "why": one.why} for one in mismatches],
+        "not_compared": [asdict(one) for one in mismatches],
     }
 
 
@@ -148,7 +147,7 @@ def _print(
     if mismatches:
         console.print("\nnot compared", style="bold")
         for gap in mismatches:
-            told = f"{gap.task}, {metric_label(gap.evaluation.replace('best_of_n', 'area'))}: {gap.why}"
+            told = f"{gap.task}, {headline_label(gap.evaluation)}: {gap.why}"
             console.print(visible(told), markup=False, soft_wrap=True)
 
 
@@ -156,7 +155,7 @@ def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> No
     gap = one["difference"]
     apart = claims and gap["low"] < gap["high"] and (gap["low"] > 0 or gap["high"] < 0)
     title = f"{one['task']}, {metric_label(one['metric'])}"
-    counted = "pair" if one["evaluation"] == "pair_accuracy" else "problem"
+    counted = "pair" if one["evaluation"] == PAIR_ACCURACY else "problem"
     numbers = f"{plural(one['problems'], counted)} in {plural(gap['clusters'], 'cluster')}"
     console.print(Text.assemble((title, "bold"), f"  {numbers}"), soft_wrap=True)
     for letter, side in zip("AB", SIDES, strict=True):

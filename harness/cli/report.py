@@ -18,12 +18,12 @@ from harness.pipeline.code import source_digest
 from harness.pipeline.graph import Stage
 from harness.plan.plan import analysis_stage
 from harness.report import write
-from harness.report.board import BON, Board, Row
+from harness.report.board import Board, Row
 from harness.report.index import write_index
+from harness.report.metrics import metric_label
 from harness.report.overview import Overview, comparison_failure, overview
-from harness.report.scores import ScoreFiles, write_scores
 from harness.report.status import look
-from harness.report.words import NO_SPREAD, metric_label, plural
+from harness.report.words import NO_SPREAD
 from harness.report.write import ReportFiles
 
 NAME_WIDTH = 20  # columns that a setting's name keeps on a narrow terminal, folded
@@ -31,11 +31,10 @@ NAME_WIDTH = 20  # columns that a setting's name keeps on a narrow terminal, fol
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A written report and what the terminal shows of it. `scores` are the files of candidates' scores beside it."""
+    """A written report and what the terminal shows of it."""
 
     files: ReportFiles
     overview: Overview
-    scores: ScoreFiles | None = None
 
     @property
     def failure(self) -> str:
@@ -63,7 +62,7 @@ def report_on(workspace: Workspace) -> Report:
     seen = overview(plan, store, stage)
     write_index(plan, workspace.reports)
     files = write.write_report(plan, store, stage, workspace.reports, seen=seen)
-    return Report(files=files, overview=seen, scores=write_scores(plan, seen.statuses, store, workspace.reports))
+    return Report(files=files, overview=seen)
 
 
 def _analysis(workspace: Workspace) -> Stage | None:
@@ -124,17 +123,12 @@ def print_report(report: Report) -> None:
         console.print(damage, style="yellow", markup=False, soft_wrap=True)
     for path in (report.files.html, report.files.markdown, report.files.csv, report.files.json):
         console.print(str(path), markup=False, soft_wrap=True)
-    if report.scores is not None and report.scores.there:
-        console.print(str(report.scores.directory), markup=False, soft_wrap=True)
-    if report.scores is not None and report.scores.dropped:
-        left_out = plural(report.scores.dropped, "evaluation")
-        console.print(f"scores of {left_out} were dropped and are not among the files", style="dim", soft_wrap=True)
 
 
 def _print_board(console: Console, board: Board) -> None:
     """Print a leaderboard. Where a terminal is too narrow for it whole columns are left out, and that is said."""
-    main, *others = _metrics(board)
-    order = ["order"] if any(row.places for row in board.settings) else []
+    main, *others = board.key_metrics
+    order = ["order"] if board.has_places else []
     columns, left_out = ["seeds", main, *others, *order], list[str]()
     made = _table(board, columns)
     for column in (*others, "seeds", *order):
@@ -165,9 +159,8 @@ def _table(board: Board, columns: Sequence[str]) -> Table:
     made.pad_edge = False
     for column in made.columns[1:]:
         column.no_wrap = True
-    main = "best_of_n" if "best_of_n" in board.evaluations else "pair_accuracy"
     for row in (row for row in board.rows if row.estimates):
-        facts = {"seeds": Text(row.seeds), "order": Text(str(row.places.get(main, "")))}
+        facts = {"seeds": Text(row.seeds), "order": Text(str(row.places.get(board.main, "")))}
         name = Text(row.label, style="dim" if row.is_reference else "")
         made.add_row(name, *(facts[column] if column in facts else _cell(row, column) for column in columns))
     return made
@@ -175,17 +168,6 @@ def _table(board: Board, columns: Sequence[str]) -> Table:
 
 def _title(column: str) -> str:
     return column if column in ("seeds", "order") else metric_label(column)
-
-
-def _metrics(board: Board) -> list[str]:
-    """The BoN area and the largest N it takes, or the pairs alone."""
-    chosen = []
-    if "best_of_n" in board.evaluations:
-        chosen += ["area"] if board.area_sizes or not board.sizes else []
-        chosen += [f"{BON}{board.key_size}"] if board.key_size else []
-    if "pair_accuracy" in board.evaluations:
-        chosen.append("pair_accuracy")
-    return chosen
 
 
 def _cell(row: Row, metric: str) -> Text:

@@ -17,9 +17,9 @@ from harness.cli.console import clipped, output, print_json, printable, table, v
 from harness.cli.workspace import REPORTS, open_store
 from harness.errors import StoreError
 from harness.execution.asked import AskedTask, missing_inputs, read_asked, unfinished
-from harness.pipeline.graph import Graph, Input, Stage
+from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.kinds import noted_stage
-from harness.report.index import Index, read_indexes
+from harness.report.index import read_indexes, stages_of
 from harness.report.pair_quality import quality_table, read_examples
 from harness.report.status import StageStatus, look
 from harness.report.words import duration
@@ -48,7 +48,7 @@ class Found:
 
 
 def show_stage(name: str, workdir: Path, *, as_json: bool) -> None:
-    """Print what was asked, how far it is, what came out, files, environment, log and where it lies."""
+    """Print a stage's specification, its state, result, files, environment, log and folder."""
     store = open_store(workdir)
     found = find_stage(name, store, workdir)
     if found.record is not None:
@@ -67,8 +67,8 @@ def show_command(name: str, workdir: Path, *, as_json: bool) -> None:
     found = find_stage(name, store, workdir)
     if found.asked is None:
         raise StoreError(
-            "a stage must have kept what it was asked to be run alone",
-            f"{found.name} did not: it was never begun, or by a version that kept nothing",
+            "a stage must have kept its task to be run alone",
+            f"{found.name} did not: it never started, or ran with a version that kept none",
             f"delete {store.directory(found.kind, found.fingerprint)} if it is there, and run its recipe",
         )
     missing = missing_inputs(found.asked, store)
@@ -102,7 +102,7 @@ def find_stage(name: str, store: Store, workdir: Path) -> Found:
         (record,) = records
         asked = read_asked(store, record.kind, record.fingerprint)
         return Found(kind=record.kind, fingerprint=record.fingerprint, record=record, asked=asked)
-    planned = {} if records else _planned(workdir)
+    planned = {} if records else stages_of(read_indexes(workdir / REPORTS))
     begun = () if records else unfinished(store)
     matching = {
         (its_kind, fingerprint[:SHORT])
@@ -111,8 +111,10 @@ def find_stage(name: str, store: Store, workdir: Path) -> Found:
     }
     count = len(records) or len(matching)
     if count != 1 or not start:
-        told = f"{count} do" if count else "none does"
-        raise StoreError(f"one stage must match {clipped(name)}", told, "see `harness ls` for kinds and fingerprints")
+        matches = f"{count} do" if count else "none does"
+        raise StoreError(
+            f"one stage must match {clipped(name)}", matches, "see `harness ls` for kinds and fingerprints"
+        )
     return _unfinished(*matching.pop(), planned, store)
 
 
@@ -124,23 +126,6 @@ def _unfinished(kind: str, short: str, planned: Mapping[str, Stage], store: Stor
         stage = noted_stage(kind, fingerprint, label)
     status = look(Graph().in_order([stage]), store)[stage.fingerprint]
     return Found(kind=kind, fingerprint=stage.fingerprint, status=status, asked=asked)
-
-
-def _planned(workdir: Path) -> dict[str, Stage]:
-    """Every stage the recipes of this workdir ask for, by fingerprint: what can be known without the recipes."""
-    made: dict[str, Stage] = {}
-    for index in read_indexes(workdir / REPORTS):
-        for fingerprint in index.stages:
-            _make(fingerprint, index, made)
-    return made
-
-
-def _make(fingerprint: str, index: Index, made: dict[str, Stage]) -> Stage:
-    if fingerprint not in made:
-        entry = index.stages[fingerprint]
-        inputs = {name: Input(stage=_make(key, index, made)) for name, key in entry.inputs.items()}
-        made[fingerprint] = noted_stage(entry.kind, fingerprint, entry.label, inputs)
-    return made[fingerprint]
 
 
 # ------------------------------------------------------------------------------------------------- showing
@@ -171,7 +156,7 @@ def _show_unfinished(found: Found, status: StageStatus, store: Store, *, as_json
     if log is not None:
         console.print(f"in {partial}, log {log}", markup=False, soft_wrap=True)
     if asked is not None:
-        _section("asked", asked.identity)
+        _section("specification", asked.identity)
 
 
 def _show_finished(record: Record, store: Store, *, as_json: bool) -> None:
@@ -187,7 +172,7 @@ def _show_finished(record: Record, store: Store, *, as_json: bool) -> None:
     if retraction is not None:
         console.print(f"retracted: {retraction.reason}", markup=False, style="yellow")
     console.print(f"in {directory}, log {directory / LOG}", markup=False, soft_wrap=True)
-    _section("asked", record.identity)
+    _section("specification", record.identity)
     _section("result", record.result)
     _section("environment", record.environment)
     for quality in _qualities(store, record):

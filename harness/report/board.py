@@ -15,17 +15,26 @@ from harness.pipeline.imports import Import
 from harness.pipeline.tasks import POOL_CANDIDATES
 from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant, baseline_of
 from harness.recipe.fields import CODE
-from harness.report.comparison import AboveShallow, AnalysisIndex, Difference, Estimate, Place
+from harness.report.comparison import SETTING, AboveShallow, AnalysisIndex, Difference, Estimate, Place
+from harness.report.metrics import (
+    AREA_GRID,
+    AREA_POOL_SHARE,
+    BEST_OF_N,
+    HEADLINE,
+    PAIR_ACCURACY,
+    POOL_BASELINES,
+    SMALLEST_POOL,
+    best_of,
+    evaluation_of,
+    evaluation_of_metric,
+    headline_label,
+    in_order,
+    main_of,
+    size_of,
+)
 from harness.report.status import Statuses, in_words
-from harness.report.words import DASH, REFERENCES, TIMES, metric_label, task_title
+from harness.report.words import DAGGER, DASH, REFERENCES, TIMES, task_title
 
-AREA_GRID, AREA_POOL_SHARE = (2, 4, 8, 16, 32, 64), 4
-"""The BoN area takes these N up to a quarter of the pool. `harness/evaluation/best_of_n.py` says so, which this room
-may not import (a test holds them equal)."""
-
-BON = "bon@"
-HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}
-SETTING = "setting"
 NOT_ASKED = "not asked"
 
 
@@ -62,7 +71,7 @@ class Row:
 
     def doubt(self, metric: str) -> str:
         """Why this metric's number is not to be trusted, "" where it is."""
-        return self.retracted.get("pair_accuracy" if metric == "pair_accuracy" else "best_of_n", "")
+        return self.retracted.get(evaluation_of_metric(metric), "")
 
     @property
     def is_reference(self) -> bool:
@@ -74,12 +83,17 @@ class Row:
         return any(not gap.startswith(NOT_ASKED) for gap in self.gaps.values()) or bool(self.estimates)
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """Why numbers are struck out or missing."""
+        return (*dict.fromkeys(self.retracted.values()), *self.gap_lines)
+
+    @property
     def gap_lines(self) -> tuple[str, ...]:
         """Why numbers are missing, once where all are missing for one reason."""
         reasons = set(self.gaps.values())
         if len(reasons) == 1 and not self.estimates:
             return tuple(reasons)
-        return tuple(f"{metric_label(HEADLINE[name])}: {gap}" for name, gap in sorted(self.gaps.items()))
+        return tuple(f"{headline_label(name)}: {gap}" for name, gap in sorted(self.gaps.items()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +118,61 @@ class Board:
         return tuple(row for row in self.rows if row.is_setting)
 
     @property
-    def compared(self) -> tuple[Row, ...]:
-        """Rows that may have a difference from the baseline."""
-        return tuple(row for row in self.rows if not row.is_reference)
+    def groups(self) -> list[list[tuple[int, Row]]]:
+        """Settings, rows from outside and references, each with its position among all."""
+        groups: dict[tuple[bool, bool], list[tuple[int, Row]]] = {}
+        for at, row in enumerate(self.rows):
+            groups.setdefault((row.is_setting, row.is_reference), []).append((at, row))
+        return list(groups.values())
+
+    @property
+    def comparisons(self) -> list[tuple[Row, str]]:
+        """(setting or row from outside, evaluation) with something to compare."""
+        return [
+            (row, evaluation)
+            for row in self.rows
+            for evaluation in self.evaluations
+            if evaluation in row.places or evaluation in row.above or evaluation in row.differences
+        ]
+
+    @property
+    def shallow(self) -> AboveShallow | None:
+        """What settings are held against the best shallow reference with, by the main metric; the line to pass."""
+        found = [row.above[self.main] for row in self.settings if self.main in row.above]
+        return max(found, key=lambda one: one.reference_estimate, default=None)
+
+    @property
+    def main(self) -> str:
+        """The evaluation that rows are ordered by."""
+        return main_of(self.evaluations)
+
+    @property
+    def has_places(self) -> bool:
+        """Whether any setting has a place."""
+        return any(row.places for row in self.rows)
+
+    @property
+    def key_metrics(self) -> tuple[str, ...]:
+        """The few metrics that a leaderboard shows, the main one first."""
+        area = [HEADLINE[BEST_OF_N]] if self.area_sizes or not self.sizes else []
+        curve = [best_of(self.key_size)] if self.key_size else []
+        pooled = [*area, *curve] if BEST_OF_N in self.evaluations else []
+        return (*pooled, *(HEADLINE[one] for one in self.evaluations if one == PAIR_ACCURACY))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that some row has, else those that are asked for."""
+        found = in_order(dict.fromkeys(metric for row in self.rows for metric in row.estimates))
+        return tuple(found) or tuple(HEADLINE[evaluation] for evaluation in self.evaluations)
+
+    def mark(self, metric: str) -> str:
+        """A dagger at a point beyond a quarter of the pool."""
+        size = size_of(metric)
+        return DAGGER if size is not None and self.overlaps(size) else ""
+
+    @property
+    def has_pool(self) -> bool:
+        return BEST_OF_N in self.evaluations
 
     @property
     def title(self) -> str:
@@ -127,19 +193,67 @@ def boards(plan: Plan, statuses: Statuses, analysis: Mapping[str, Any] | None) -
     found = AnalysisIndex(analysis or {})
     tasks: dict[str, list[str]] = {}
     for outcome in plan.outcomes:
-        evaluation = _evaluation(outcome)
+        evaluation = evaluation_of(outcome.metric)
         evaluations = tasks.setdefault(outcome.task, [])
         if evaluation not in evaluations:
             evaluations.append(evaluation)
-    order = sorted(tasks, key=lambda task: (task == CODE, "best_of_n" not in tasks[task]))
+    order = sorted(tasks, key=lambda task: (task == CODE, BEST_OF_N not in tasks[task]))
     return tuple(_board(plan, statuses, found, task, tuple(sorted(tasks[task]))) for task in order)
 
 
 def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, evaluations: tuple[str, ...]) -> Board:
-    rows = [_setting_row(plan, statuses, found, task, evaluations, index) for index in range(len(plan.settings))]
-    rows += _imported_rows(plan, statuses, found, task, evaluations)
-    rows += _reference_rows(plan, statuses, found, task)
-    sizes = sorted({int(metric.removeprefix(BON)) for row in rows for metric in row.estimates if BON in metric})
+    def row(
+        kind: str,
+        name: str,
+        variants: Sequence[Variant],
+        *,
+        label: str = "",
+        note: str = "",
+        seeds: str = "",
+        missing: str = "",
+    ) -> Row:
+        """`missing`: why an evaluation of this task has no outcome of this row; where it is "" that is no gap."""
+        outcomes = _outcomes(variants, task)
+        estimates = found.estimates((task, kind, name))
+        gaps = {}
+        for evaluation in evaluations:
+            mine = [outcome for outcome in outcomes if evaluation_of(outcome.metric) == evaluation]
+            if not mine and missing:
+                gaps[evaluation] = missing
+            elif mine and HEADLINE[evaluation] not in estimates:
+                gaps[evaluation] = in_words(statuses[one.stage.fingerprint] for one in mine) or _why_not(
+                    statuses, mine, name
+                )
+        return Row(
+            task=task,
+            kind=kind,
+            name=name,
+            label=label or name,
+            note=note,
+            seeds=seeds,
+            estimates=estimates,
+            differences=found.differences((task, kind, name)),
+            above=found.above((task, kind, name)),
+            places=found.places((task, kind, name)),
+            gaps=gaps,
+            retracted=_retracted(outcomes, statuses),
+            stages=tuple(outcome.stage for outcome in outcomes),
+        )
+
+    no_head = f"{NOT_ASKED}: no reward head before fine-tuning" if task == CODE else NOT_ASKED
+    rows = [
+        row(SETTING, one.name, one.variants, seeds=_seeds(one.variants, task), missing=no_head) for one in plan.settings
+    ]
+    for variant in plan.imported if task != CODE else ():  # nothing from outside is judged on held-out code
+        asset = plan.assets[variant.setting]
+        missing = f"{NOT_ASKED}: no {asset.what} for it"
+        rows.append(row(IMPORTED, variant.setting, [variant], note=_of_import(asset), missing=missing))
+    for (kind, name), (label, note) in REFERENCES.items():
+        variants = [one for one in plan.references if one.setting == (POOL if kind == POOL else name)]
+        if _outcomes(variants, task):
+            seeds = "" if kind == POOL else _seeds(variants, task)
+            rows.append(row(kind, name, variants, label=label, note=note, seeds=seeds))
+    sizes = sorted({size for one in rows for metric in one.estimates if (size := size_of(metric)) is not None})
     pool = _pool_size(rows, statuses)
     inside = [size for size in sizes if 1 < size <= pool // AREA_POOL_SHARE]
     return Board(
@@ -153,49 +267,14 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
     )
 
 
-def _setting_row(
-    plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, evaluations: tuple[str, ...], index: int
-) -> Row:
-    setting = plan.settings[index]
-    outcomes = _outcomes(setting.variants, task)
-    estimates = found.estimates(task, SETTING, setting.name)
-    gaps = {}
-    for evaluation in evaluations:
-        mine = [outcome for outcome in outcomes if outcome.metric == evaluation]
-        if not mine:
-            gaps[evaluation] = f"{NOT_ASKED}: no reward head before fine-tuning" if task == CODE else NOT_ASKED
-        elif HEADLINE[evaluation] not in estimates:
-            gaps[evaluation] = in_words(statuses[one.stage.fingerprint] for one in mine) or _why_not(statuses, mine)
-    return Row(
-        task=task,
-        kind=SETTING,
-        name=setting.name,
-        label=setting.name,
-        note="",
-        seeds=_seeds(setting.variants, task),
-        estimates=estimates,
-        differences=found.differences(task, SETTING, setting.name),
-        above=found.above(task, setting.name),
-        places=found.places(task, setting.name),
-        gaps=gaps,
-        retracted=_retracted(outcomes, statuses),
-        stages=tuple(outcome.stage for outcome in outcomes),
-    )
-
-
 def _retracted(outcomes: Iterable[Outcome], statuses: Statuses) -> dict[str, str]:
     """Why an evaluation's numbers are not to be trusted, where something they are made from is retracted."""
     found: dict[str, dict[str, None]] = {}
     for outcome in outcomes:
         reason = statuses[outcome.stage.fingerprint].retracted
         if reason:
-            found.setdefault(_evaluation(outcome), {})[reason] = None
+            found.setdefault(evaluation_of(outcome.metric), {})[reason] = None
     return {evaluation: "; ".join(reasons) for evaluation, reasons in found.items()}
-
-
-def _evaluation(outcome: Outcome) -> str:
-    """Where an outcome's numbers stand: the baselines of a pool are on its Best-of-N board."""
-    return "pair_accuracy" if outcome.metric == "pair_accuracy" else "best_of_n"
 
 
 def _outcomes(variants: Sequence[Variant], task: str) -> list[Outcome]:
@@ -210,52 +289,14 @@ def _outcomes(variants: Sequence[Variant], task: str) -> list[Outcome]:
 
 
 def _seeds(variants: Sequence[Variant], task: str) -> str:
-    """PMP by fine-tuning seeds; code pairs are judged before fine-tuning."""
+    """PMP by fine-tuning seeds; code pairs are judged before fine-tuning, and shallow scorers have no PMP."""
     pretrain = {variant.pretrain_seed for variant in variants} - {None}
-    finetune = set() if task == CODE else {variant.finetune_seed for variant in variants} - {None}
+    finetune = {variant.finetune_seed for variant in variants} - {None}
     if not _outcomes(variants, task):
         return ""
     if task == CODE:
-        return str(len(pretrain))
-    return f"{len(pretrain)} {TIMES} {len(finetune)}" if pretrain else DASH + f" {TIMES} {len(finetune)}"
-
-
-def _imported_rows(
-    plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, evaluations: tuple[str, ...]
-) -> list[Row]:
-    """Rows from outside, on tasks that have anything for them to be judged on."""
-    if task == CODE:
-        return []
-    rows = []
-    for variant in plan.imported:
-        name, asset = variant.setting, plan.assets[variant.setting]
-        outcomes = _outcomes([variant], task)
-        estimates = found.estimates(task, IMPORTED, name)
-        gaps = {}
-        for evaluation in evaluations:
-            mine = [outcome for outcome in outcomes if outcome.metric == evaluation]
-            if not mine:
-                gaps[evaluation] = f"{NOT_ASKED}: no {asset.what} for it"
-            elif HEADLINE[evaluation] not in estimates:
-                gaps[evaluation] = in_words(statuses[one.stage.fingerprint] for one in mine) or _why_not(statuses, mine)
-        rows.append(
-            Row(
-                task=task,
-                kind=IMPORTED,
-                name=name,
-                label=name,
-                note=_of_import(asset),
-                seeds="",
-                estimates=estimates,
-                differences=found.differences(task, IMPORTED, name),
-                above={},
-                places={},
-                gaps=gaps,
-                retracted=_retracted(outcomes, statuses),
-                stages=tuple(outcome.stage for outcome in outcomes),
-            )
-        )
-    return rows
+        return str(len(pretrain) or "")
+    return f"{len(pretrain) or DASH} {TIMES} {len(finetune)}"
 
 
 def _of_import(asset: Import) -> str:
@@ -264,55 +305,17 @@ def _of_import(asset: Import) -> str:
     return f"imported {asset.what} {asset.name}: {asset.result['licence']}, {asset.result['source']}{given}"
 
 
-def _reference_rows(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str) -> list[Row]:
-    rows = []
-    for (kind, name), (label, note) in REFERENCES.items():
-        setting = POOL if kind == POOL else name
-        variants = [variant for variant in plan.references if variant.setting == setting]
-        outcomes = _outcomes(variants, task)
-        if not outcomes:
-            continue
-        estimates = found.estimates(task, kind, name)
-        gaps = {}
-        for metric in dict.fromkeys(outcome.metric for outcome in outcomes):
-            evaluation = "best_of_n" if metric == "pool_baselines" else metric
-            if HEADLINE[evaluation] not in estimates:
-                mine = [one for one in outcomes if one.metric == metric]
-                waiting = in_words(statuses[one.stage.fingerprint] for one in mine)
-                gaps[evaluation] = waiting or _why_not(statuses, mine, name)
-        seeds = {variant.finetune_seed for variant in variants} - {None}
-        rows.append(
-            Row(
-                task=task,
-                kind=kind,
-                name=name,
-                label=label,
-                note=note,
-                seeds=f"{DASH} {TIMES} {len(seeds)}" if seeds and task != CODE else "",
-                estimates=estimates,
-                differences={},
-                above={},
-                places={},
-                gaps=gaps,
-                retracted=_retracted(outcomes, statuses),
-                stages=tuple(outcome.stage for outcome in outcomes),
-            )
-        )
-    return rows
-
-
-def _why_not(statuses: Statuses, outcomes: Sequence[Outcome], reference: str = "") -> str:
+def _why_not(statuses: Statuses, outcomes: Sequence[Outcome], row: str) -> str:
     """Why finished outcomes have no number to be compared on."""
     for outcome in outcomes:
         record = statuses[outcome.stage.fingerprint].record
-        if record is None or outcome.metric == "pair_accuracy":
+        if record is None or evaluation_of(outcome.metric) != BEST_OF_N:
             continue
-        means = record.result["means"]
-        if outcome.metric == "pool_baselines" and not any(name.startswith(f"{reference}/") for name in means):
+        if outcome.metric == POOL_BASELINES and not any(one.startswith(f"{row}/") for one in record.result["means"]):
             return f"{NOT_ASKED}: this pool states no answers"  # and so has no vote
         if record.result.get("area_sizes") == []:
-            smallest = AREA_GRID[0] * AREA_POOL_SHARE
-            return f"none, as it needs {smallest} candidates a problem and one has {record.result['smallest_pool']}"
+            smallest = record.result["smallest_pool"]
+            return f"none: it needs {SMALLEST_POOL} candidates for each problem and one problem has {smallest}"
     return "done, not yet compared"
 
 

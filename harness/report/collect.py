@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,6 +12,7 @@ from harness.pipeline.training import BASE
 from harness.plan.plan import Plan
 from harness.recipe.blocks import PoolTask
 from harness.recipe.schema import Recipe
+from harness.report.answer import answer
 from harness.report.curves import Curve, training_curves
 from harness.report.data import (
     PairExample,
@@ -23,10 +24,10 @@ from harness.report.data import (
     quality_examples,
 )
 from harness.report.facts import Facts
-from harness.report.methods import covers, levels, methods, model_words
-from harness.report.overview import Caution, Overview
+from harness.report.methods import covers, levels, methods, model_words, sharing
+from harness.report.overview import Caution, Overview, caution
 from harness.report.provenance import Link, Origin, data_stages, origins
-from harness.report.settings import SettingFacts, parameters, probe_table, setting_facts, shared, training_table
+from harness.report.settings import SettingFacts, parameters, probe_table, setting_facts, training_table
 from harness.report.status import Statuses
 from harness.report.times import time_tables
 from harness.report.words import TIMES, listing, plural
@@ -39,13 +40,14 @@ class ReportData:
     """A report's content.
 
     Attributes:
+        answer: what the settings come to, in sentences.
         facts: what was run, as (name, value).
-        stages: (name, label, state, reason) of every stage that is not done.
         damaged: what of the payloads shown here is not as its record has it.
     """
 
     name: str
     notes: str
+    answer: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     overview: Overview
     cautions: tuple[Caution, ...]
@@ -72,12 +74,22 @@ def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
     statuses, payloads = seen.statuses, Payloads(seen.statuses, store)
     pairs, judged = pair_examples(plan, payloads), quality_examples(plan, payloads)
     pools = pool_examples(plan, payloads)
+    warnings = _warnings(plan, statuses, store)
     return ReportData(
         name=plan.loaded.recipe.name,
         notes=plan.loaded.recipe.notes,
+        answer=answer(seen.boards),
         facts=_header(plan, store, seen),
         overview=seen,
-        cautions=(*seen.cautions, *_damaged(payloads.damaged), *_warnings(plan, statuses, store)),
+        cautions=(
+            *seen.cautions,
+            *caution(
+                f"Damaged files of {plural(len(payloads.damaged), 'stage')}",
+                "Their examples are left out.",
+                payloads.damaged,
+            ),
+            *caution(plural(len(warnings), "warning"), "Emitted by stages while they ran.", warnings),
+        ),
         settings=setting_facts(plan),
         parameters=parameters(plan),
         training=training_table(plan, statuses),
@@ -87,7 +99,7 @@ def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
         pairs=pairs,
         judged_pairs=judged,
         pools=pools,
-        shared=shared(plan),
+        shared=sharing(plan),
         times=time_tables(plan, statuses, store),
         methods=methods(plan, seen.boards),
         origins=origins(seen.boards, statuses),
@@ -172,23 +184,14 @@ def _last_finished(plan: Plan, statuses: Statuses, store: Store) -> str:
     return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%d %H:%M UTC") if times else ""
 
 
-def _damaged(found: Sequence[str]) -> list[Caution]:
-    if not found:
-        return []
-    title = f"Damaged files of {plural(len(found), 'stage')}"
-    return [Caution(title=title, text="Their examples are left out.", items=tuple(found))]
-
-
-def _warnings(plan: Plan, statuses: Statuses, store: Store) -> list[Caution]:
+def _warnings(plan: Plan, statuses: Statuses, store: Store) -> list[str]:
     """What finished stages warned of, a line a stage and message."""
     items = []
     for stage in plan.stages:
         if statuses[stage.fingerprint].record is not None:
             events = read_events(store.directory(stage.kind.name, stage.fingerprint) / EVENTS)
             items += [f"{stage.label}: {event.message}" for event in events if isinstance(event, Warned)]
-    if not items:
-        return []
-    return [Caution(title=plural(len(items), "warning"), text="Emitted by stages while they ran.", items=tuple(items))]
+    return items
 
 
 def _unfinished(plan: Plan, statuses: Statuses) -> Facts:
@@ -197,4 +200,6 @@ def _unfinished(plan: Plan, statuses: Statuses) -> Facts:
         for stage in plan.stages
         if (status := statuses[stage.fingerprint]).state != "done"
     ]
-    return Facts(title="Stages not done", columns=("stage", "state", "reason", "record"), rows=tuple(rows))
+    return Facts(
+        title="Stages not done", columns=("stage", "state", "reason", "record"), rows=tuple(rows), words=range(4)
+    )

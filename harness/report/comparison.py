@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from harness.report.words import DASH, REFERENCES
+
+SETTING = "setting"
+"""The kind of row that a recipe trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,73 +86,74 @@ class Place:
         return str(self.low) if self.low == self.high else f"{self.low}{DASH}{self.high}"
 
 
+Key = tuple[str, str, str]  # task, kind of row, row
+
+
 class AnalysisIndex:
-    """The analysis, indexed."""
+    """The analysis, indexed: each method gives what is known of one row, by metric or evaluation."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
-        self._estimates: dict[tuple[str, str, str], dict[str, Estimate]] = {}
-        for one in data.get("estimates", ()):
-            fields = {name: one[name] for name in Estimate.__dataclass_fields__ if name != "by_seed"}
-            estimate = Estimate(**fields, by_seed=tuple(one["by_seed"]))
-            self._estimates.setdefault((one["task"], one["kind"], one["row"]), {})[one["metric"]] = estimate
-        self._differences: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
-        for one in data.get("differences", ()):
-            self._differences.setdefault((one["task"], one["kind"], one["row"]), {})[one["evaluation"]] = one
-        self._above = self._by_row(data.get("above_chance", ()))
-        self._ranks = self._by_row(data.get("ranks", ()))
-        self._arms: dict[tuple[str, str], int] = {}
-        for one in data.get("ranks", ()):
-            key = (one["task"], one["evaluation"])
-            self._arms[key] = self._arms.get(key, 0) + 1
+        self._estimates = _by_row(data.get("estimates", ()), "metric")
+        self._differences = _by_row(data.get("differences", ()), "evaluation")
+        self._above = _by_row(data.get("above_chance", ()), "evaluation")
+        self._ranks = _by_row(data.get("ranks", ()), "evaluation")
+        self._arms = Counter((one["task"], one["evaluation"]) for one in data.get("ranks", ()))
 
-    @staticmethod
-    def _by_row(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Mapping[str, Any]]]:
-        found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
-        for one in rows:
-            found.setdefault((one["task"], one["row"]), {})[one["evaluation"]] = one
-        return found
+    def estimates(self, row: Key) -> dict[str, Estimate]:
+        return {
+            metric: Estimate(**{name: one[name] for name in _FIELDS}, by_seed=tuple(one["by_seed"]))
+            for metric, one in self._estimates.get(row, {}).items()
+        }
 
-    def estimates(self, task: str, kind: str, name: str) -> Mapping[str, Estimate]:
-        return self._estimates.get((task, kind, name), {})
+    def differences(self, row: Key) -> dict[str, Difference]:
+        return {
+            evaluation: _difference(one, one["against"], one["lacking"])
+            for evaluation, one in self._differences.get(row, {}).items()
+        }
 
-    def differences(self, task: str, kind: str, name: str) -> dict[str, Difference]:
-        rows = self._differences.get((task, kind, name), {})
-        return {evaluation: _difference(one, one["against"]) for evaluation, one in rows.items()}
-
-    def above(self, task: str, name: str) -> dict[str, AboveShallow]:
+    def above(self, row: Key) -> dict[str, AboveShallow]:
         return {
             evaluation: AboveShallow(
                 above=one["above"],
                 reference=reference_label(one["best_reference"]),
                 reference_estimate=one["difference"]["reference_estimate"],
-                difference=_difference(
-                    {**one["difference"], "lacking": one["lacking"]}, reference_label(one["best_reference"])
-                ),
-                references=tuple(reference_label(name) for name in one["references"]),
+                difference=_difference(one["difference"], reference_label(one["best_reference"]), one["lacking"]),
+                references=tuple(map(reference_label, one["references"])),
             )
-            for evaluation, one in self._above.get((task, name), {}).items()
+            for evaluation, one in self._above.get(row, {}).items()
         }
 
-    def places(self, task: str, name: str) -> dict[str, Place]:
+    def places(self, row: Key) -> dict[str, Place]:
         return {
             evaluation: Place(
                 low=one["low"],
                 high=one["high"],
-                of=self._arms[(task, evaluation)],
+                of=self._arms[(one["task"], evaluation)],
                 tied_with=tuple(one["tied_with"]),
             )
-            for evaluation, one in self._ranks.get((task, name), {}).items()
+            for evaluation, one in self._ranks.get(row, {}).items()
         }
 
 
-def _difference(one: Mapping[str, Any], against: str) -> Difference:
+_FIELDS = [name for name in Estimate.__dataclass_fields__ if name != "by_seed"]
+
+
+def _by_row(found: Iterable[Mapping[str, Any]], name: str) -> dict[Key, dict[str, Mapping[str, Any]]]:
+    """{row: {the entry's value of `name`: entry}}; what names no kind is a setting's."""
+    rows: dict[Key, dict[str, Mapping[str, Any]]] = {}
+    for one in found:
+        rows.setdefault((one["task"], one.get("kind", SETTING), one["row"]), {})[one[name]] = one
+    return rows
+
+
+def _difference(one: Mapping[str, Any], against: str, lacking: str) -> Difference:
     return Difference(
         against=against,
         estimate=one["estimate"],
         low=one["low"],
         high=one["high"],
         covers=one["covers"],
-        lacking=one["lacking"],
+        lacking=lacking,
     )
 
 

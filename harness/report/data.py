@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import groupby
@@ -13,15 +13,17 @@ from typing import Any
 from harness.pipeline.corpus import CORPUS
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import IMPORTED
+from harness.pipeline.kind import Kind
 from harness.pipeline.pairs import CONSISTENT_PART, PAIR_QUALITY, PAIRS, SPLIT_PAIRS
 from harness.pipeline.tasks import CANDIDATES, POOL_CANDIDATES, POOL_PREFERENCES, POOL_PROBLEMS, PREFERENCES, PROBLEMS
 from harness.pipeline.tokens import ENCODE
 from harness.plan.plan import Plan
 from harness.report.facts import Facts
 from harness.report.pair_quality import quality_table, read_examples
+from harness.report.render import paragraphs
 from harness.report.status import StageStatus, Statuses
 from harness.report.truncation import Truncation
-from harness.report.words import RETRACTED, count, listing, plural, share
+from harness.report.words import RETRACTED, count, plural, share
 from harness.store.artifacts import UNKNOWN_ERROR, Candidates, Pairs
 from harness.store.identity import SHORT
 from harness.store.record import Record
@@ -29,8 +31,9 @@ from harness.store.store import Store
 
 MOST_EXAMPLES = 5
 POOLS = (CANDIDATES, POOL_CANDIDATES)
-MOST_NAMED = 6  # files of a corpus told by name
 SPLITS = ("base", "finetune", "dev", "test")
+
+Made = tuple[Stage, Record]  # a finished stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,45 +55,39 @@ class PairExample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CandidateExample:
-    """One candidate of a pool."""
-
-    text: str
-    correct: bool
-    error_type: str
-    seen: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class PoolExample:
-    """A problem with a few of its candidates."""
+    """A problem with a few of its candidates, rows of the pool."""
 
     pool: str
     prompt: str
-    candidates: tuple[CandidateExample, ...]
+    candidates: tuple[Mapping[str, Any], ...]
 
 
 def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
     """Every table of the data section; tables of unfinished stages are left out and their stages listed elsewhere."""
     seen = (statuses[stage.fingerprint] for stage in plan.stages)
     done = [(_marked(status), status.record) for status in seen if status.record is not None]
+
+    def each(*kinds: Kind) -> list[Made]:
+        return [(stage, record) for stage, record in done if stage.kind in kinds]
+
     tables = [
-        *_named((stage, _corpus(stage, record)) for stage, record in done if stage.kind is CORPUS),
-        _imported([one for one in done if one[0].kind in IMPORTED.values()]),
-        *_named((stage, _construction(stage, statuses)) for stage, _ in done if stage.kind is PAIRS),
-        _splits([one for one in done if one[0].kind in (PROBLEMS, POOL_PROBLEMS)]),
-        *_named((stage, quality_table(record)) for stage, record in done if stage.kind is PAIR_QUALITY),
-        _preferences([one for one in done if one[0].kind is PREFERENCES]),
-        _pool_preferences([one for one in done if one[0].kind is POOL_PREFERENCES]),
-        *_named((stage, _pool(stage, record)) for stage, record in done if stage.kind in POOLS),
-        _tokens([one for one in done if one[0].kind is ENCODE]),
+        *_named((stage, _corpus(stage, record)) for stage, record in each(CORPUS)),
+        _imported(each(*IMPORTED.values())),
+        *_named((stage, _construction(stage, statuses)) for stage, _ in each(PAIRS)),
+        _splits(each(PROBLEMS, POOL_PROBLEMS)),
+        *_named((stage, quality_table(record)) for stage, record in each(PAIR_QUALITY)),
+        _preferences(each(PREFERENCES)),
+        _pool_preferences(each(POOL_PREFERENCES)),
+        *_named((stage, _pool(stage, record)) for stage, record in each(*POOLS)),
+        _tokens(each(ENCODE)),
     ]
-    return tuple(table for table in tables if table is not None and table.rows)
+    return tuple(table for table in tables if table.rows)
 
 
-def _named(tables: Iterable[tuple[Stage, Facts | None]]) -> list[Facts]:
+def _named(tables: Iterable[tuple[Stage, Facts]]) -> list[Facts]:
     """Tables, where several have one title with their stage's name: a heading stands once."""
-    found = [(stage, table) for stage, table in tables if table is not None]
+    found = list(tables)
     times = Counter(table.title for _, table in found)
     return [
         replace(table, title=f"{table.title} ({stage.name})") if times[table.title] > 1 else table
@@ -104,84 +101,58 @@ def _marked(status: StageStatus) -> Stage:
     return replace(stage, label=f"{stage.label} ({RETRACTED})") if status.retracted else stage
 
 
+def _name(stage: Stage) -> str:
+    """A stage's label without its first word, which is that of its kind."""
+    return stage.label.partition(" ")[2]
+
+
 def _words(reason: str) -> str:
     return reason.removeprefix("failed_").replace("_", " ")
 
 
+def _falling(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Counts that are not 0, the largest first."""
+    return sorted(((name, number) for name, number in counts.items() if number), key=lambda item: -item[1])
+
+
 def _corpus(stage: Stage, record: Record) -> Facts:
-    cleaning, kept = record.result["cleaning"], record.result["kept"]
-    read = cleaning["read"]
-    dropped = sorted(
-        ((reason, number) for reason, number in cleaning.items() if reason not in ("read", "kept") and number),
-        key=lambda item: -item[1],
-    )
-    rows = [("read", count(read), share(read, read))]
-    rows += [(f"dropped: {_words(reason)}", count(number), share(number, read)) for reason, number in dropped]
-    rows.append(("kept", count(cleaning["kept"]), share(cleaning["kept"], read)))
+    result = record.result
+    cleaning = dict(result["cleaning"])
+    read, kept = cleaning.pop("read"), cleaning.pop("kept")
     purposes = {"train": "PMP pairs", "base": "the base language model", "heldout": "held-out pairs"}
-    rows += [(f"of these, for {purposes.get(split, split)}", count(n), share(n, read)) for split, n in kept.items()]
+    rows = [
+        ("read", read),
+        *((f"dropped: {_words(reason)}", number) for reason, number in _falling(cleaning)),
+        ("kept", kept),
+        *((f"of these, for {purposes.get(split, split)}", number) for split, number in result["kept"].items()),
+    ]
     return Facts(
         title="Corpus: documents and cleaning",
         columns=("", "functions or documents", "share"),
-        rows=tuple(rows),
-        numbers=frozenset({1, 2}),
-        note=" ".join([_corpus_origin(stage), _contamination(record), _passed_over(record)]).strip(),
+        rows=tuple((name, count(number), share(number, read)) for name, number in rows),
+        note=corpus_words(stage.spec, result),
     )
 
 
-def _imported(done: Iterable[tuple[Stage, Record]]) -> Facts:
-    columns = ("import", "licence", "source", "digest of its content")
-    rows = [
-        (stage.label.removeprefix("imported "), result["licence"], result["source"], stage.spec.digest[:SHORT])
-        for stage, result in ((stage, record.result) for stage, record in done)
-    ]
-    return Facts(title="From outside", columns=columns, rows=tuple(rows))
+def corpus_words(spec: Any, result: Mapping[str, Any]) -> str:
+    """Where a corpus is from, which evaluation problems were looked for in it, and what of it was not read."""
+    found, read, passed_over = (result.get(name) for name in ("contamination", "read", "passed_over"))
+    return " ".join(paragraphs("corpus.txt", spec=spec, found=found, read=read, passed_over=passed_over))
 
 
-def _corpus_origin(stage: Stage) -> str:
-    """Where a corpus is from and how it is split, in a sentence or two."""
-    spec = stage.identity["spec"]
-    if "versions" in spec:
-        packages = listing([f"{name} {version}" for name, version in spec["versions"].items()])
-        return f"From {packages}; split by package. Held out: {listing(spec['heldout'])}."
-    if "files" in spec:
-        named = [entry["name"] for entry in spec["files"]]
-        more = f" and {len(named) - MOST_NAMED:,} more" if len(named) > MOST_NAMED else ""
-        source = f"{listing(named[:MOST_NAMED])}{more}"
-    else:
-        source = f"{spec['id']} at {spec['revision']} (commit {spec['commit']})"
-    return f"From {source}; split by cluster, {spec['heldout']:.0%} held out."
+def _imported(done: Iterable[Made]) -> Facts:
+    return Facts(
+        title="From outside",
+        columns=("import", "licence", "source", "digest of its content"),
+        rows=tuple(
+            (_name(stage), record.result["licence"], record.result["source"], stage.spec.digest[:SHORT])
+            for stage, record in done
+        ),
+        words=range(4),
+    )
 
 
-def _contamination(record: Record) -> str:
-    """What the check against evaluation problems found."""
-    found = record.result.get("contamination")
-    if found is None:
-        return "Not checked for evaluation problems."
-    checked, short = found["checked"], found["too_short"]
-    told = f"Checked for {count(sum(checked.values()))} evaluation problems: "
-    if short:
-        tasks = listing([f"{count(n)} of {count(n + checked.get(task, 0))} of {task}" for task, n in short.items()])
-        told = f"Too short to search for: {tasks}. {told}"
-    if not found["documents"]:
-        return told + "no document held one."
-    shown = [
-        f"{one['document']} ({one['problem']}, {one['shared']} of {one['of']} n-grams)" for one in found["examples"]
-    ]
-    return told + f"{count(found['documents'])} documents held one, such as {'; '.join(shown)}."
-
-
-def _passed_over(record: Record) -> str:
-    """What of the source could not be read, with the first by name."""
-    counts = record.result["read"]
-    reasons = [
-        f"{_words(reason)} {count(counts[reason])} ({', '.join(places)}{', …' if counts[reason] > len(places) else ''})"
-        for reason, places in record.result["passed_over"].items()
-    ]
-    return f"Left unread: {'; '.join(reasons)}." if reasons else ""
-
-
-def _construction(stage: Stage, statuses: Statuses) -> Facts | None:
+def _construction(stage: Stage, statuses: Statuses) -> Facts:
     parts = [item.stage for item in stage.inputs.values()]
     totals: Counter[str] = Counter()
     for part in parts:
@@ -195,122 +166,91 @@ def _construction(stage: Stage, statuses: Statuses) -> Facts | None:
     slots = totals["slots"]
     names = {
         "slots": "slots tried",
-        "pairs": "pairs made",
+        "pairs": "pairs constructed",
         "retries": "tries after a slot's first",
         "repeats": "repeats of an earlier pair",
+        **{reason: f"no pair: {_words(reason)}" for reason, _ in _falling(totals) if reason.startswith("failed_")},
+        **({"flipped": "labels flipped on purpose"} if "flipped" in totals else {}),
+        **({"inconsistent": "dropped by the filter"} if "inconsistent" in totals else {}),
     }
-    rows = [(names[name], count(totals[name]), share(totals[name], slots)) for name in names]
-    rows += [
-        (f"no pair: {_words(reason)}", count(number), share(number, slots))
-        for reason, number in sorted(totals.items(), key=lambda item: -item[1])
-        if reason.startswith("failed_")
-    ]
-    if "flipped" in totals:
-        rows.append(("labels turned round on purpose", count(totals["flipped"]), share(totals["flipped"], slots)))
-    if "inconsistent" in totals:
-        rows.append(("dropped by the filter", count(totals["inconsistent"]), share(totals["inconsistent"], slots)))
+    rows = [(name, count(totals[key]), share(totals[key], slots)) for key, name in names.items()]
     if totals["documents_unfit"]:
         unfit = totals["documents_unfit"] // len(parts)  # each part looked at the whole corpus
-        rows.append(("documents left aside: no function", count(unfit), ""))
-    return Facts(
-        title=f"Pair construction: {stage.label.removeprefix('pairs ')}",
-        columns=("", "number", "share of slots"),
-        rows=tuple(rows),
-        numbers=frozenset({1, 2}),
-    )
+        rows.append(("documents skipped: no function", count(unfit), ""))
+    return Facts(title=f"Pair construction: {_name(stage)}", columns=("", "number", "share of slots"), rows=tuple(rows))
 
 
-def _splits(done: Iterable[tuple[Stage, Record]]) -> Facts:
+def _splits(done: Iterable[Made]) -> Facts:
     rows = []
     for stage, record in done:
         problems, clusters = record.result["problems"], record.result["clusters"]
         cells = [f"{problems[split]:,} / {clusters[split]:,}" if split in problems else "" for split in SPLITS]
-        rows.append((stage.label.removeprefix("problems "), *cells))
+        rows.append((_name(stage), *cells))
     return Facts(
         title="Problems and clusters, by split",
         columns=("task", *SPLITS),
         rows=tuple(rows),
-        numbers=frozenset({1, 2, 3, 4}),
         note="Problems / clusters. A cluster (a template, a form, a passage) lies in one split only, and intervals "
         "resample clusters, not problems.",
     )
 
 
-def _preferences(done: Iterable[tuple[Stage, Record]]) -> Facts:
+def _preferences(done: Iterable[Made]) -> Facts:
     rows = []
     for stage, record in done:
         kinds = ", ".join(f"{_words(kind)} {number:,}" for kind, number in record.result["error_types"].items())
         refused = sum(record.result["refused"].values())
-        rows.append((stage.label.removeprefix("preferences "), count(record.result["groups"]), kinds, count(refused)))
+        rows.append((_name(stage), count(record.result["groups"]), kinds, count(refused)))
     return Facts(
         title="Reasoning preferences, by error type of the rejected side",
         columns=("pairs of", "pairs", "error types", "refused"),
         rows=tuple(rows),
-        numbers=frozenset({1, 3}),
+        words=(0, 2),
         note="Refused: mistakes that came out right by chance, so that no pair has two right sides.",
     )
 
 
-def _pool_preferences(done: Iterable[tuple[Stage, Record]]) -> Facts:
-    columns = ("pairs of", "pairs", "problems", "problems without a pair")
-    rows = [
-        (
-            stage.label.removeprefix("preferences "),
-            *(count(record.result[key]) for key in ("groups", "problems", "problems_without")),
-        )
-        for stage, record in done
-    ]
+def _pool_preferences(done: Iterable[Made]) -> Facts:
+    keys = ("groups", "problems", "problems_without")
     return Facts(
         title="Preferences of imported pools",
-        columns=columns,
-        rows=tuple(rows),
-        numbers=frozenset({1, 2, 3}),
-        note="A right and a wrong candidate of one problem; a problem whose candidates are all right or all wrong has "
-        "none.",
+        columns=("pairs of", "pairs", "problems", "problems without a pair"),
+        rows=tuple((_name(stage), *(count(record.result[key]) for key in keys)) for stage, record in done),
+        note="A pair is a right and a wrong candidate of one problem; a problem whose candidates are all right or all "
+        "wrong has none.",
     )
 
 
 def _pool(stage: Stage, record: Record) -> Facts:
     result = record.result
     unseen = set(result["unseen_error_types"])
-    rows = [
-        ("right", "", count(result["correct"]), share(result["correct"], result["candidates"])),
-        *(
-            (_words(kind), _seen(kind, unseen), count(number), share(number, result["candidates"]))
-            for kind, number in sorted(result["error_types"].items(), key=lambda item: (item[0] in unseen, item[0]))
-        ),
-    ]
+    rows = [("right", "", result["correct"])]
+    for kind, number in sorted(result["error_types"].items(), key=lambda item: (item[0] in unseen, item[0])):
+        seen = "" if kind == UNKNOWN_ERROR else "unseen" if kind in unseen else "seen"
+        rows.append((_words(kind), seen, number))
+    if stage.kind is POOL_CANDIDATES:
+        smallest, largest, sources = (result[key] for key in ("smallest_pool", "largest_pool", "sources"))
+        each = count(smallest) if smallest == largest else f"{count(smallest)} to {count(largest)}"
+        origin = f"{each} imported candidates each, by {plural(sources, 'source')}"
+    else:
+        spec = next(iter(stage.inputs.values())).stage.spec
+        origin = f"{count(spec.samples)} candidates each, by the {spec.engine} engine"
     return Facts(
-        title=f"Candidate pool: {stage.label.removeprefix('candidates ')}",
+        title=f"Candidate pool: {_name(stage)}",
         columns=("candidates", "in fine-tuning pairs", "number", "share"),
-        rows=tuple(rows),
-        numbers=frozenset({2, 3}),
-        note=f"{count(result['groups'])} problems, {_origin(stage, record)}; shared by all scorers.",
+        rows=tuple((name, seen, count(number), share(number, result["candidates"])) for name, seen, number in rows),
+        words=(0, 1),
+        note=f"{count(result['groups'])} problems, {origin}; shared by all scorers.",
     )
 
 
-def _seen(error_type: str, unseen: Collection[str]) -> str:
-    return "" if error_type == UNKNOWN_ERROR else "unseen" if error_type in unseen else "seen"
-
-
-def _origin(stage: Stage, record: Record) -> str:
-    """How many candidates each, and whose."""
-    if stage.kind is POOL_CANDIDATES:
-        smallest, largest, sources = (record.result[key] for key in ("smallest_pool", "largest_pool", "sources"))
-        each = count(smallest) if smallest == largest else f"{count(smallest)} to {count(largest)}"
-        return f"{each} imported candidates each, by {plural(sources, 'source')}"
-    part = next(iter(stage.inputs.values())).stage
-    return f"{count(part.spec['samples'])} candidates each, by the {part.spec.engine} engine"
-
-
-def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
+def _tokens(done: Iterable[Made]) -> Facts:
     keys = ("groups", "tokens", "prompt_tokens", "response_tokens", "too_long_dropped", "prompts_cut", "responses_cut")
     rows = []
     for stage, record in done:
         found = Truncation.of(stage, record)
         counts = (count(record.result[key]) for key in keys)
-        limits = (found.share, count(found.most), count(found.longest))
-        rows.append((stage.label.removeprefix("encode "), *counts, *limits))
+        rows.append((_name(stage), *counts, found.share, count(found.most), count(found.longest)))
     return Facts(
         title="Tokens, and what did not fit",
         columns=(
@@ -318,11 +258,10 @@ def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
             *("responses cut", "share", "max_tokens", "would fit all"),
         ),
         rows=tuple(rows),
-        numbers=frozenset(range(1, 11)),
         note="A task's pair that does not fit is left out; one for pretraining may lose the beginning of its prompt, "
-        "or the next one is taken. Each candidate is cut for itself: its prompt loses its beginning, but keeps half of "
-        "max_tokens, then it loses its own end. Share: pairs left out, or candidates of which anything was cut; above "
-        "1 % of a task's the report warns.",
+        "or the next one is taken. Each candidate is cut alone: its prompt loses its beginning but keeps half of "
+        "max_tokens, then the candidate loses its end. Share: pairs left out, or candidates of which anything was cut; "
+        "above 1 % of a task's the report warns.",
     )
 
 
@@ -332,10 +271,10 @@ def _tokens(done: Iterable[tuple[Stage, Record]]) -> Facts:
 class Payloads:
     """The files of finished stages that examples are read from, each checked against its record.
 
-    What does not match is not shown but thrown away, as a run does with it, and said.
+    What does not match is not shown but discarded, as a run does, and reported.
 
     Attributes:
-        damaged: what was found so, with the remedy.
+        damaged: what did not match, with the remedy.
     """
 
     def __init__(self, statuses: Statuses, store: Store) -> None:
@@ -349,7 +288,7 @@ class Payloads:
             return None
         damage = self._store.damage(record)
         if damage:
-            self.damaged.append(f"{stage.label}: {damage}; thrown away, the next run that needs it makes it again")
+            self.damaged.append(f"{stage.label}: {damage}; discarded, the next run that needs it computes it again")
             self._store.drop_payload(record)
         return self._store.directory(stage.kind.name, stage.fingerprint) if self._store.has_payload(record) else None
 
@@ -418,13 +357,4 @@ def _pool_example(name: str, pool: list[Mapping[str, Any]]) -> PoolExample:
     chosen: dict[tuple[bool, str], Mapping[str, Any]] = {}
     for row in sorted(pool, key=lambda row: not row["correct"]):
         chosen.setdefault((row["correct"], row["error_type"]), row)
-    return PoolExample(
-        pool=name,
-        prompt=pool[0]["prompt"],
-        candidates=tuple(
-            CandidateExample(
-                text=row["text"], correct=row["correct"], error_type=_words(row["error_type"]), seen=row["seen"]
-            )
-            for row in list(chosen.values())[:MOST_EXAMPLES]
-        ),
-    )
+    return PoolExample(pool=name, prompt=pool[0]["prompt"], candidates=tuple(chosen.values())[:MOST_EXAMPLES])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """A titled table. `numbers` are the columns set flush right; `note` is said under it."""
+    """A titled table. Columns are set flush right, but for those of `words`; `note` stands under it."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    numbers: frozenset[int] = frozenset()
+    words: Collection[int] = (0,)
     note: str = ""

@@ -11,9 +11,12 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from harness.report.board import BON, Board, Row
+from harness.report.board import Board, Row
+from harness.report.comparison import Estimate
 from harness.report.curves import BASE, FINETUNE, PMP, Curve, of_phase
 from harness.report.facts import Facts
+from harness.report.methods import levels
+from harness.report.metrics import BEST_OF_N, best_of, size_of
 from harness.report.words import RETRACTED, interval, plural, score
 
 COLOURS = 8
@@ -80,7 +83,7 @@ def _dash(index: int) -> str:
 
 def best_of_n_figure(board: Board) -> Figure | None:
     """Best-of-N against N with interval bands, arms and references; None where nothing is done."""
-    drawn = [row for row in board.rows if any(metric.startswith(BON) for metric in row.estimates)]
+    drawn = [row for row in board.rows if _curve(row)]
     arms = [row for row in drawn if row.is_setting]
     references = [row for row in drawn if not row.is_setting]
     if not drawn:
@@ -88,15 +91,17 @@ def best_of_n_figure(board: Board) -> Figure | None:
     figure, legend = go.Figure(), []
     order = {row.name: index for index, row in enumerate(board.settings)}
     for row in references:
-        _reference_line(figure, board, row)
+        _reference_line(figure, row)
         dash = REFERENCE_DASHES.get(row.name, "dash")
         legend.append(LegendEntry(label=row.label, group=_group(row), colour="var(--reference)", dash=dash))
     arm_legend = []
     for row in arms[:MOST_LINES]:
         index = order[row.name]
-        if len(arms) <= MOST_BANDS and not row.doubt(BON):
-            _band_of(figure, board, row, index)
-        hue, label = (GREY, f"{row.label} ({RETRACTED})") if row.doubt(BON) else (colour(index), row.label)
+        if len(arms) <= MOST_BANDS and not row.retracted.get(BEST_OF_N):
+            _band_of(figure, row, index)
+        hue, label = (
+            (GREY, f"{row.label} ({RETRACTED})") if row.retracted.get(BEST_OF_N) else (colour(index), row.label)
+        )
         _arm_line(figure, board, row, index, hue)
         arm_legend.append(LegendEntry(label=label, group=f"arm-{index}", colour=hue, dash=_dash(index)))
     low, high = _range(arms or references, references)
@@ -105,11 +110,12 @@ def best_of_n_figure(board: Board) -> Figure | None:
             "type": "log",
             "title": {"text": "N, candidates to choose from"},
             "tickvals": list(board.sizes),
-            "ticktext": [f"{size}{'†' if board.overlaps(size) else ''}" for size in board.sizes],
+            "ticktext": [f"{size}{board.mark(best_of(size))}" for size in board.sizes],
         },
         yaxis={"title": {"text": "Best-of-N accuracy"}, "range": [low, high], "tickformat": ".2~f"},
     )
-    bands = f"Bands: intervals of the settings ({_levels(drawn)}); those of the references are in the table."
+    level = levels(one for row in drawn for one in row.estimates.values())
+    bands = f"Bands: intervals of the settings ({level}); those of the references are in the table."
     notes = [bands if len(arms) <= MOST_BANDS else "Intervals are in the table, not drawn for so many settings."]
     if low > 0:
         notes.append(f"The vertical axis begins at {low:.1f}, not at 0.")
@@ -132,13 +138,14 @@ def _group(row: Row) -> str:
     return f"{row.kind}-{row.name}"
 
 
-def _points(row: Row, board: Board) -> list[int]:
-    return [size for size in board.sizes if f"{BON}{size}" in row.estimates]
+def _curve(row: Row) -> dict[int, Estimate]:
+    """{N: Best-of-N} of a row, by N."""
+    found = {size: one for metric, one in row.estimates.items() if (size := size_of(metric)) is not None}
+    return dict(sorted(found.items()))
 
 
-def _band_of(figure: go.Figure, board: Board, row: Row, index: int) -> None:
-    sizes = _points(row, board)
-    estimates = [row.estimates[f"{BON}{size}"] for size in sizes]
+def _band_of(figure: go.Figure, row: Row, index: int) -> None:
+    sizes, estimates = list(_curve(row)), list(_curve(row).values())
     figure.add_scatter(
         x=[*sizes, *reversed(sizes)],
         y=[*(one.high for one in estimates), *(one.low for one in reversed(estimates))],
@@ -152,8 +159,7 @@ def _band_of(figure: go.Figure, board: Board, row: Row, index: int) -> None:
 
 
 def _arm_line(figure: go.Figure, board: Board, row: Row, index: int, hue: str) -> None:
-    sizes = _points(row, board)
-    estimates = [row.estimates[f"{BON}{size}"] for size in sizes]
+    sizes, estimates = list(_curve(row)), list(_curve(row).values())
     figure.add_scatter(
         x=sizes,
         y=[one.estimate for one in estimates],
@@ -171,11 +177,11 @@ def _arm_line(figure: go.Figure, board: Board, row: Row, index: int, hue: str) -
     )
 
 
-def _reference_line(figure: go.Figure, board: Board, row: Row) -> None:
-    sizes = _points(row, board)
+def _reference_line(figure: go.Figure, row: Row) -> None:
+    curve = _curve(row)
     figure.add_scatter(
-        x=sizes,
-        y=[row.estimates[f"{BON}{size}"].estimate for size in sizes],
+        x=list(curve),
+        y=[one.estimate for one in curve.values()],
         name=html.escape(row.label),
         mode="lines",
         line={"color": "var(--reference)", "dash": REFERENCE_DASHES.get(row.name, "dash"), "width": 1.5},
@@ -186,8 +192,8 @@ def _reference_line(figure: go.Figure, board: Board, row: Row) -> None:
 
 def _range(arms: Sequence[Row], references: Sequence[Row]) -> tuple[float, float]:
     """A whole-tenth range around every band and reference."""
-    bands = [one for row in arms for metric, one in row.estimates.items() if metric.startswith(BON)]
-    lines = [one for row in references for metric, one in row.estimates.items() if metric.startswith(BON)]
+    bands = [one for row in arms for one in _curve(row).values()]
+    lines = [one for row in references for one in _curve(row).values()]
     lowest = min([one.low for one in bands] + [one.estimate for one in lines])
     highest = max([one.high for one in bands] + [one.estimate for one in lines])
     low = max(0, int(lowest * 10 - 0.2))
@@ -195,22 +201,15 @@ def _range(arms: Sequence[Row], references: Sequence[Row]) -> tuple[float, float
     return low / 10, high / 10
 
 
-def _levels(rows: Sequence[Row]) -> str:
-    levels = sorted({one.level for row in rows for one in row.estimates.values()})
-    return " and ".join(f"{100 * level:g} %" for level in levels)
-
-
 def _curve_numbers(board: Board, rows: Sequence[Row]) -> Facts:
     def cell(row: Row, size: int) -> str:
-        found = row.estimates.get(f"{BON}{size}")
+        found = row.estimates.get(best_of(size))
         return f"{score(found.estimate)} {interval(found.low, found.high)}" if found else ""
 
-    marks = {size: "†" if board.overlaps(size) else "" for size in board.sizes}
     return Facts(
         title=f"Best-of-N on {board.title}",
-        columns=("", *(f"N = {size}{marks[size]}" for size in board.sizes)),
+        columns=("", *(f"N = {size}{board.mark(best_of(size))}" for size in board.sizes)),
         rows=tuple((row.label, *(cell(row, size) for size in board.sizes)) for row in rows),
-        numbers=frozenset(range(1, len(board.sizes) + 1)),
     )
 
 
@@ -252,9 +251,11 @@ def _loss_figure(title: str, metric: str, curves: Sequence[Curve], settings: Seq
     figure.update_layout(
         xaxis={"title": {"text": "step"}, "rangemode": "tozero"}, yaxis={"title": {"text": LOSS_NAMES[metric]}}
     )
-    notes = ["Single batches, not smoothed; a line a seed."]
+    notes = ["Single batches, not smoothed; one line for each seed."]
     if metric == "loss_rm":
-        notes.append(f"Dotted: {CHANCE_LOSS:.3f}, what telling nothing apart costs (without a margin).")
+        notes.append(
+            f"Dotted: {CHANCE_LOSS:.3f}, the loss of a scorer that tells no two texts apart (without a margin)."
+        )
     if len(names) > MOST_LINES:
         notes.append(f"{plural(len(names) - MOST_LINES, 'further setting is', 'further settings are')} not drawn.")
     return Figure(

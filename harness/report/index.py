@@ -6,15 +6,17 @@ Also keeps the recipe as it was resolved, to plan the same again. Reads and writ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
 from harness.errors import StoreError
-from harness.pipeline.graph import Stage
+from harness.pipeline.graph import Input, Stage
+from harness.pipeline.kinds import noted_stage
 from harness.plan.plan import Plan, Variant
 from harness.recipe.lock import lock_of, lock_text
 from harness.recipe.schema import Recipe
@@ -125,13 +127,7 @@ def read_index(directory: Path) -> Index:
     try:
         data: dict[str, Any] = read_json(path)
         if data["schema"] == SCHEMA:
-            index = Index(
-                recipe=data["recipe"],
-                own_tracking=data["own_tracking"],
-                seed=data["seed"],
-                outcomes=tuple(OutcomeEntry(**one | {"names": tuple(one["names"])}) for one in data["outcomes"]),
-                stages={key: StageEntry(**one) for key, one in data["stages"].items()},
-            )
+            index = TypeAdapter(Index).validate_python(data)
             named = [key for entry in index.stages.values() for key in entry.inputs.values()]
             if index.stages.keys() >= {*named, *(entry.stage for entry in index.outcomes)}:
                 return index
@@ -141,6 +137,23 @@ def read_index(directory: Path) -> Index:
     raise StoreError(
         f"this version reads outcomes of schema {SCHEMA}", found, "`harness report` of the recipe writes it anew"
     )
+
+
+def stages_of(indexes: Iterable[Index]) -> dict[str, Stage]:
+    """Every stage that recipes ask for, by fingerprint: enough of it to be found and read, not to be run."""
+    found: dict[str, Stage] = {}
+
+    def stage(index: Index, fingerprint: str) -> Stage:
+        if fingerprint not in found:
+            entry = index.stages[fingerprint]
+            inputs = {name: Input(stage=stage(index, key)) for name, key in entry.inputs.items()}
+            found[fingerprint] = noted_stage(entry.kind, fingerprint, entry.label, inputs)
+        return found[fingerprint]
+
+    for index in indexes:
+        for fingerprint in index.stages:
+            stage(index, fingerprint)
+    return found
 
 
 def _entries(plan: Plan) -> Iterator[OutcomeEntry]:

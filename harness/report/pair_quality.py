@@ -53,7 +53,6 @@ def quality_table(record: Record) -> Facts:
         title="Pair quality",
         columns=("", "chosen, or all", "rejected, or interval"),
         rows=tuple(rows),
-        numbers=frozenset({1, 2}),
         note=" ".join([*(f"{reason}." for reason in numbers["reasons"]), NOTE]),
     )
 
@@ -120,4 +119,4 @@ def _judge(name: str, judge: Mapping[str, Any]) -> Iterator[Row]:
     yield _told(f"{name} judge: agreement where it has a preference", judge["of_preferring"])
     yield _told(f"{name} judge: the same, labels shuffled", judge["shuffled"])
     if judge["position_bias"]["estimate"]:
-        yield (f"{name} judge: liking for the first place", *_signed(judge["position_bias"]))
+        yield (f"{name} judge: preference for the first place", *_signed(judge["position_bias"]))

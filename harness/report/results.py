@@ -1,17 +1,20 @@
-"""A workdir's results as pandas tables, for notebooks: from records and the files beside reports. Computes nothing."""
+"""A workdir's results as pandas tables, for notebooks: from indexes, records and artifacts. Computes nothing."""
 
 from __future__ import annotations
 
-import glob
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import StoreError
-from harness.report.board import HEADLINE
-from harness.report.index import Index, read_index, read_indexes
+from harness.errors import CorruptArtifact, StoreError
+from harness.pipeline.tasks import CANDIDATES, POOL_CANDIDATES
+from harness.recipe.fields import CODE
+from harness.report.index import Index, OutcomeEntry, read_index, read_indexes
+from harness.report.metrics import HEADLINE, evaluation_of
 from harness.report.rows import Row, retraction, rows_of
-from harness.report.scores import COLUMNS, SCORES
+from harness.report.words import plural
+from harness.store.artifacts import Candidates, Pairs, Scores
 from harness.store.identity import SHORT
 from harness.store.record import Record
 from harness.store.retractions import Retraction, read_retractions
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 STORE, REPORTS = "store", "reports"
 SEEDS = ("pretrain_seed", "finetune_seed")
+POOLS = (CANDIDATES.name, POOL_CANDIDATES.name)
 
 
 def results(workdir: str | Path = "workdir", recipe: str | None = None) -> pd.DataFrame:
@@ -29,7 +33,7 @@ def results(workdir: str | Path = "workdir", recipe: str | None = None) -> pd.Da
     import pandas as pd
 
     folder = Path(workdir)
-    indexes = _indexes(folder, recipe)
+    indexes = read_all(folder) if recipe is None else [read_index(folder / REPORTS / recipe)]
     axes = list(dict.fromkeys(axis for index in indexes for entry in index.outcomes for axis in entry.axes))
     snapshot, retractions = Snapshot(Store(folder / STORE)), read_retractions(folder / STORE)
     lines = [line for index in indexes for row in rows_of(index) for line in _lines(row, axes, snapshot, retractions)]
@@ -43,29 +47,15 @@ def results(workdir: str | Path = "workdir", recipe: str | None = None) -> pd.Da
     return table.astype({**whole, "value": "float64", "done": "bool"})
 
 
-def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.DataFrame:
-    """See `harness.scores`."""
-    import pyarrow as pa
-    import pyarrow.parquet
+def read_all(workdir: Path) -> list[Index]:
+    """The index of every recipe of a workdir.
 
-    folder = Path(workdir) / REPORTS / recipe / SCORES
-    files = sorted(folder.glob("*/*.parquet" if task is None else f"{glob.escape(task)}/*.parquet"))
-    if not files:
-        what = f"there are none of {recipe!r}" + ("" if task is None else f" on {task!r}") + f" in {workdir}"
-        raise StoreError("scores must be written", what, "`harness report` of the recipe writes them")
-    table = pa.concat_tables([pyarrow.parquet.ParquetFile(file).read() for file in files])
-    frame: pd.DataFrame = table.select(COLUMNS).to_pandas()
-    return frame.astype({name: "Int64" for name in SEEDS})
-
-
-def _indexes(workdir: Path, recipe: str | None) -> list[Index]:
-    if recipe is not None:
-        return [read_index(workdir / REPORTS / recipe)]
+    Raises:
+        StoreError: there is none, or one is unreadable.
+    """
     found = list(read_indexes(workdir / REPORTS))
     if not found:
-        raise StoreError(
-            "a workdir must know its rows", f"there is no report in {workdir}", "`harness report` of a recipe"
-        )
+        raise StoreError("a workdir needs a report", f"{workdir} has none", "run `harness report` on a recipe")
     return found
 
 
@@ -73,7 +63,7 @@ def _lines(
     row: Row, axes: list[str], snapshot: Snapshot, retractions: Mapping[str, Retraction]
 ) -> Iterator[tuple[Any, ...]]:
     for entry in row.outcomes:
-        evaluation = "best_of_n" if row.pool else entry.evaluation
+        evaluation = evaluation_of(entry.evaluation)
         kind = row.index.stages[entry.stage].kind
         record = snapshot.record(kind, entry.stage)
         head = (
@@ -86,15 +76,105 @@ def _lines(
             yield (*head, HEADLINE[evaluation], None, None, *tail)
             continue
         problems = record.result.get("problems", record.result.get("pairs"))
-        for metric, value in _means(record, row.pool):
-            yield (*head, metric, value, problems, *tail)
+        for metric, value in record.result["means"].items():
+            if not row.pool:
+                yield (*head, metric, value, problems, *tail)
+            elif metric.startswith(f"{row.pool}/"):  # the pools' table holds every baseline
+                yield (*head, metric.removeprefix(f"{row.pool}/"), value, problems, *tail)
 
 
-def _means(record: Record, pool: str) -> Iterator[tuple[str, float]]:
-    """(metric, mean over problems) of an evaluation; of the pools' table only what is of one baseline."""
-    means: Mapping[str, float] = record.result["means"]
-    for metric, value in means.items():
-        if not pool:
-            yield metric, value
-        elif metric.startswith(f"{pool}/"):
-            yield metric.removeprefix(f"{pool}/"), value
+# -------------------------------------------------------------------------------------------------- scores
+
+
+def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.DataFrame:
+    """See `harness.scores`."""
+    import pandas as pd
+
+    store = Store(Path(workdir) / STORE)
+    index, snapshot = read_index(Path(workdir) / REPORTS / recipe), Snapshot(store)
+    responses: dict[str, tuple[pd.DataFrame, Any]] = {}  # by pool or set of pairs: many rows are judged on one
+    tables: list[pd.DataFrame] = []
+    dropped: set[str] = set()
+    for row, entry, pretrain_seed, finetune_seed in _scored(index, task):
+        inputs = index.stages[entry.stage].inputs
+        judged_on = inputs["pairs" if "pairs" in inputs else "candidates"]
+        needed = [snapshot.record(index.stages[key].kind, key) for key in (entry.stage, inputs["scores"], judged_on)]
+        evaluation, scored, source = needed
+        if evaluation is None:  # not done yet
+            continue
+        if scored is None or source is None or not (store.has_payload(scored) and store.has_payload(source)):
+            dropped.add(entry.stage)
+            continue
+        if judged_on not in responses:
+            _must_be_whole(source, store)
+            responses[judged_on] = _responses(source, store, snapshot, index)
+        _must_be_whole(scored, store)
+        table = _with_scores(*responses[judged_on], Scores(store.directory(scored.kind, scored.fingerprint)))
+        tables.append(table.assign(row=row, pretrain_seed=pretrain_seed, finetune_seed=finetune_seed, task=entry.task))
+    if dropped:
+        left_out = f"scores of {plural(len(dropped), 'evaluation')} were dropped and are left out"
+        warnings.warn(left_out, stacklevel=3)
+    if not tables:
+        what = f"{recipe!r} has none" + ("" if task is None else f" on {task!r}") + f" in {workdir}"
+        raise StoreError("there must be scores to read", what, "run the recipe")
+    return pd.concat(tables, ignore_index=True).astype({name: "Int64" for name in SEEDS})
+
+
+def _must_be_whole(record: Record, store: Store) -> None:
+    damage = store.damage(record)
+    if damage:
+        directory = store.directory(record.kind, record.fingerprint)
+        raise CorruptArtifact(
+            "an artifact must match its record", damage, f"delete {directory} and run its recipe again"
+        )
+
+
+def _scored(index: Index, task: str | None) -> Iterator[tuple[str, OutcomeEntry, int | None, int | None]]:
+    """Every (row, evaluation, seeds) with scores, once: code pairs are judged before any fine-tuning seed."""
+    seen = set()
+    for entry in index.outcomes:
+        finetune_seed = None if entry.task == CODE else entry.finetune_seed
+        one = (entry.row, entry.kind, entry.stage, entry.pretrain_seed, finetune_seed)
+        if task in (None, entry.task) and "scores" in index.stages[entry.stage].inputs and one not in seen:
+            seen.add(one)
+            yield entry.row, entry, entry.pretrain_seed, finetune_seed
+
+
+def _responses(source: Record, store: Store, snapshot: Snapshot, index: Index) -> tuple[pd.DataFrame, Any]:
+    """A pool or a set of pairs with a line a response, and (problems + 1,): where each problem's responses begin."""
+    import numpy as np
+    import pandas as pd
+
+    from harness.stages.scored_rows import pair_starts, pool_starts
+
+    directory = store.directory(source.kind, source.fingerprint)
+    if source.kind in POOLS:
+        rows = Candidates(directory).read().to_pandas()
+        starts = pool_starts(rows["problem"])
+        rows["candidate"] = np.arange(len(rows)) - np.repeat(starts[:-1], np.diff(starts))
+        if "source" not in rows:
+            parts = [
+                snapshot.record(index.stages[key].kind, key) for key in index.stages[source.fingerprint].inputs.values()
+            ]
+            rows["source"] = next((part.identity["spec"].get("engine") for part in parts if part is not None), None)
+    else:
+        pairs = Pairs(directory).read(columns=["id", "chosen", "rejected"]).to_pandas()
+        starts = pair_starts(len(pairs))
+        rows = pd.DataFrame(
+            {
+                "problem": pairs["id"].repeat(2),
+                "candidate": np.tile([0, 1], len(pairs)),
+                "source": None,
+                "text": pairs[["chosen", "rejected"]].to_numpy().ravel(),
+                "correct": np.tile([True, False], len(pairs)),
+            }
+        )
+    rows["length"] = rows["text"].str.len()
+    return rows[["problem", "candidate", "source", "length", "correct"]].reset_index(drop=True), starts
+
+
+def _with_scores(responses: pd.DataFrame, starts: Any, artifact: Scores) -> pd.DataFrame:
+    """The responses that were scored: pairs that did not fit were not."""
+    from harness.stages.scored_rows import scores_by_row
+
+    return responses.assign(score=scores_by_row(artifact, starts)).dropna(subset="score")

@@ -68,7 +68,7 @@ def retraction(row: Row, entry: OutcomeEntry, retractions: Mapping[str, Retracti
 
 
 def find_row(indexes: Sequence[Index], text: str) -> Row:
-    """The row that somebody means by a name or by `RECIPE:NAME`.
+    """The row with this name; `RECIPE:NAME` chooses between recipes.
 
     A setting wins over a reference of its name. Rows of several recipes are one where they are judged by the same
     stages.
@@ -81,10 +81,12 @@ def find_row(indexes: Sequence[Index], text: str) -> Row:
     if not found and name:
         found = _named([row for index in indexes if index.recipe == recipe for row in rows_of(index)], name)
     if not found:
-        raise RecipeError("a row must be one of this workdir's", f"none is called {text!r}", _remedy(indexes, text))
+        raise RecipeError("a row must exist in this workdir", f"none is named {text!r}", _remedy(indexes, text))
     if len({_judged_by(row) for row in found}) > 1:
         choices = listing([row.full_name for row in found], "or")
-        raise RecipeError(f"one row must be called {text!r}", f"{len(found)} different ones are", f"say {choices}")
+        raise RecipeError(
+            "a row's name must be unique", f"{len(found)} different rows are named {text!r}", f"use {choices}"
+        )
     return found[0]
 
 
@@ -107,4 +109,4 @@ def _remedy(indexes: Sequence[Index], text: str) -> str:
     if not shown:
         return "`harness report` of a recipe lists its rows"
     more = f" and {len(shown) - MOST_SUGGESTED:,} more" if len(shown) > MOST_SUGGESTED else ""
-    return f"there are {', '.join(shown[:MOST_SUGGESTED])}{more}"
+    return f"this workdir has {', '.join(shown[:MOST_SUGGESTED])}{more}"

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.pipeline.graph import Stage
-from harness.pipeline.training import AVERAGE, BASE, PRETRAIN, TRUNK_STATE, steps_of
+from harness.pipeline.training import AVERAGE, BASE, steps_of
 from harness.plan.plan import Plan, PlannedSetting
 from harness.recipe.schema import EXPERIMENT_FIELDS, Experiment
 from harness.report.facts import Facts
+from harness.report.metrics import HEADLINE, PAIR_ACCURACY
 from harness.report.status import Statuses
-from harness.report.words import DASH, RETRACTED, count, listing, task_title, value_text
+from harness.report.words import DASH, RETRACTED, count, score, task_title, value_text
 
 UNCHANGED = "the recipe as written"
 
@@ -98,6 +99,7 @@ def parameters(plan: Plan) -> Facts:
         title="Base experiment, every parameter",
         columns=("parameter", "value"),
         rows=tuple((path, value_text(value)) for path, value in rows.items()),
+        words=(0, 1),
     )
 
 
@@ -108,7 +110,7 @@ def training_table(plan: Plan, statuses: Statuses) -> Facts:
         title="What was trained",
         columns=columns,
         rows=tuple(_training_row(setting, statuses) for setting in plan.settings),
-        numbers=frozenset({1, 2, 4, 5}),
+        words=(0, 3, 6),
         note=f"{_base_words(plan, statuses)}Losses at the end are smoothed over the last steps and averaged over "
         "seeds; accuracy is of training pairs. Tokens are those that went through the model, padding not counted; "
         "those of PMP include the trunk's.",
@@ -131,15 +133,15 @@ def probe_table(plan: Plan, statuses: Statuses) -> Facts:
         title="PMP on its way",
         columns=("", "pairs read", *map(task_title, tasks)),
         rows=tuple(rows),
-        numbers=frozenset(range(1, len(tasks) + 2)),
         note="Pair accuracy of states along the stable path, before any decay or fine-tuning, on held-out code pairs "
-        "and on dev preferences of the tasks; the mean over pretrain seeds. They are looked at and choose nothing.",
+        "and on dev preferences of the tasks; the mean over pretrain seeds. They choose nothing.",
     )
 
 
 def _probed(stages: list[Stage], statuses: Statuses) -> str:
     results = _results(_distinct(stages), statuses)
-    return f"{sum(result['means']['pair_accuracy'] for result in results) / len(results):.3f}" if results else DASH
+    accuracies = [result["means"][HEADLINE[PAIR_ACCURACY]] for result in results]
+    return score(sum(accuracies) / len(accuracies)) if accuracies else DASH
 
 
 def _base_words(plan: Plan, statuses: Statuses) -> str:
@@ -209,21 +211,3 @@ def _losses(results: list[Mapping[str, Any]]) -> str:
         if values:
             told.append(f"{word} {sum(values) / len(values):.3f}")
     return ", ".join(told)
-
-
-def shared(plan: Plan) -> tuple[str, ...]:
-    """What sharing saved, in sentences."""
-    sentences = [
-        f"Run one by one, the variants and reference scorers would take {plan.asked:,} stages; "
-        f"after sharing there are {len(plan.stages):,}."
-    ]
-    for setting in plan.settings:
-        if len(setting.names) > 1:
-            sentences.append(
-                f"{listing(setting.names)} come to the same stages: one setting, trained and counted once."
-            )
-    trunks = sum(stage.kind is TRUNK_STATE for stage in plan.stages)
-    branches = sum(stage.kind is PRETRAIN and "trunk" in stage.inputs for stage in plan.stages)
-    if branches > trunks:
-        sentences.append(f"{branches:,} PMP runs branch from {trunks:,} trunk states.")
-    return tuple(sentences)

@@ -1,103 +1,86 @@
-"""The leaderboard as tidy CSV and as JSON: the same numbers as the page, each with the records it came from."""
+"""The board as tidy CSV and the whole report as JSON: the numbers of the page, each with the records it came from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
-import pandas as pd
-
-from harness.pipeline.evaluation import PAIR_ACCURACY
 from harness.pipeline.graph import Stage
-from harness.report.board import BON, HEADLINE, Board, Row
+from harness.report.board import Board, Row
 from harness.report.collect import ReportData
 from harness.report.comparison import Estimate
-from harness.report.words import RETRACTED, metric_label
+from harness.report.metrics import HEADLINE, PAIR_ACCURACY, evaluation_of_metric, metric_label
+from harness.report.words import RETRACTED
 
 COLUMNS = (
-    "task",
-    "metric",
-    "kind",
-    "row",
-    "label",
-    "state",
-    "estimate",
-    "low",
-    "high",
-    "level",
-    "covers",
-    "problems",
-    "clusters",
-    "method",
-    "seeds",
-    "by_seed",
-    "beyond_quarter_of_pool",
-    "records",
+    *("task", "metric", "kind", "row", "label", "state"),
+    *("estimate", "low", "high", "level", "covers", "problems", "clusters", "method"),
+    *("seeds", "by_seed", "beyond_quarter_of_pool", "records"),
 )
 
 
-def leaderboard(data: ReportData) -> pd.DataFrame:
-    """One line a row, task and metric; a missing number has a line too, whose `state` says why."""
-    lines = [line for board in data.overview.boards for row in board.rows for line in _lines(board, row)]
-    frame = pd.DataFrame(lines, columns=list(COLUMNS))
-    return frame.astype({"problems": "Int64", "clusters": "Int64"})
+def leaderboard(data: ReportData) -> str:
+    """CSV with one line a row, task and metric; a missing number has a line too, whose `state` says why."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for board in data.overview.boards:
+        for row in board.rows:
+            writer.writerows(_lines(board, row))
+    return file.getvalue()
 
 
-def _lines(board: Board, row: Row) -> list[dict[str, Any]]:
+def _lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
     common = {"task": board.task, "kind": row.kind, "row": row.name, "label": row.label, "seeds": row.seeds}
-    lines = []
     for metric, estimate in row.estimates.items():
-        beyond = metric.startswith(BON) and board.overlaps(int(metric.removeprefix(BON)))
-        lines.append(
-            {
-                **common,
-                **_numbers(estimate),
-                "metric": metric,
-                "state": f"{RETRACTED}: {row.doubt(metric)}" if row.doubt(metric) else "done",
-                "by_seed": " ".join(str(value) for value in estimate.by_seed),
-                "beyond_quarter_of_pool": beyond,
-                "records": " ".join(stage.name for stage in stages_of(row, metric)),
-            }
-        )
+        yield {
+            **common,
+            **_plain(estimate),
+            "metric": metric,
+            "state": f"{RETRACTED}: {row.doubt(metric)}" if row.doubt(metric) else "done",
+            "by_seed": " ".join(map(str, estimate.by_seed)),
+            "beyond_quarter_of_pool": bool(board.mark(metric)),
+            "records": _records(row, metric),
+        }
     for evaluation, why in row.gaps.items():
-        records = " ".join(stage.name for stage in stages_of(row, HEADLINE[evaluation]))
-        lines.append({**common, "metric": HEADLINE[evaluation], "state": why, "records": records})
-    return lines
+        metric = HEADLINE[evaluation]
+        yield {**common, "metric": metric, "state": why, "records": _records(row, metric)}
 
 
-def _numbers(estimate: Estimate) -> dict[str, Any]:
-    return {name: value for name, value in asdict(estimate).items() if name in COLUMNS and name != "by_seed"}
-
-
-def stages_of(row: Row, metric: str) -> list[Stage]:
+def _records(row: Row, metric: str) -> str:
     """The evaluation stages that a row's metric comes from."""
-    pairs = metric == "pair_accuracy"
-    return [stage for stage in row.stages if (stage.kind is PAIR_ACCURACY) == pairs]
+    pairs = evaluation_of_metric(metric) == PAIR_ACCURACY
+    return " ".join(stage.name for stage in row.stages if (stage.kind.name == PAIR_ACCURACY) == pairs)
 
 
-def report_json(data: ReportData) -> dict[str, Any]:
-    """Everything the page says in numbers, as plain data."""
-    return {
+def report_json(data: ReportData) -> str:
+    """Everything the page says, but for examples and curves."""
+    seen = data.overview
+    content = {
+        **{name: value for name, value in _plain(data).items() if name not in LEFT_OUT},
         "recipe": data.name,
-        "notes": data.notes,
         "facts": dict(data.facts),
-        "ranks_something": data.overview.ranks_something,
-        "analysis": None if data.overview.analysis is None else data.overview.analysis.name,
-        "cautions": [asdict(caution) for caution in data.cautions],
-        "findings": [asdict(finding) for finding in data.overview.findings],
-        "boards": [_board(board) for board in data.overview.boards],
-        "settings": [asdict(setting) for setting in data.settings],
-        "training": _facts(data.training),
-        "probes": _facts(data.probes),
-        "data": [_facts(table) for table in data.data],
-        "shared": list(data.shared),
-        "times": [_facts(table) for table in data.times],
-        "methods": list(data.methods),
-        "origins": [asdict(origin) for origin in data.origins],
-        "data_stages": [asdict(link) for link in data.data_stages],
-        "unfinished": _facts(data.unfinished),
+        "ranks_something": seen.ranks_something,
+        "analysis": seen.analysis,
+        "boards": [_board(board) for board in seen.boards],
     }
+    return json.dumps(content, default=_plain, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+LEFT_OUT = ("name", "overview", "parameters", "curves", "pairs", "judged_pairs", "pools", "damaged")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON cannot hold: dataclasses by their fields, stages by name."""
+    if isinstance(value, Stage):
+        return value.name
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return dict(value) if isinstance(value, Mapping) else list(value)
 
 
 def _board(board: Board) -> dict[str, Any]:
@@ -105,34 +88,26 @@ def _board(board: Board) -> dict[str, Any]:
         "task": board.task,
         "baseline": board.baseline,
         "pool_size": board.pool_size,
-        "sizes": list(board.sizes),
-        "area_sizes": list(board.area_sizes),
+        "sizes": board.sizes,
+        "area_sizes": board.area_sizes,
         "key_size": board.key_size,
         "rows": [_row(row) for row in board.rows],
     }
 
 
 def _row(row: Row) -> dict[str, Any]:
-    by_evaluation: Mapping[str, Mapping[str, Any]] = {
-        "differences": row.differences,
-        "above_chance": row.above,
-        "order": row.places,
-    }
+    estimates: Mapping[str, Estimate] = row.estimates
     return {
         "kind": row.kind,
         "row": row.name,
         "label": row.label,
         "note": row.note,
         "seeds": row.seeds,
-        "gaps": dict(row.gaps),
-        "retracted": dict(row.retracted),
-        "records": [stage.name for stage in row.stages],
-        "estimates": {
-            metric: {"label": metric_label(metric), **asdict(estimate)} for metric, estimate in row.estimates.items()
-        },
-        **{name: {key: asdict(value) for key, value in found.items()} for name, found in by_evaluation.items()},
+        "gaps": row.gaps,
+        "retracted": row.retracted,
+        "records": row.stages,
+        "estimates": {metric: {"label": metric_label(metric), **_plain(one)} for metric, one in estimates.items()},
+        "differences": row.differences,
+        "above_chance": row.above,
+        "order": row.places,
     }
-
-
-def _facts(table: Any) -> dict[str, Any]:
-    return {"title": table.title, "columns": list(table.columns), "rows": [list(row) for row in table.rows]}

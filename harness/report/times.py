@@ -43,7 +43,6 @@ def time_tables(plan: Plan, statuses: Statuses, store: Store) -> tuple[Facts, ..
             title="Time by kind of stage",
             columns=("kind", "stages", "time", "share", "longest", "peak memory"),
             rows=tuple(by_kind),
-            numbers=frozenset({1, 2, 3, 4, 5}),
             note=f"Together {duration(total)} of stage time, stages running side by side counted each. Peak memory is "
             "the worker's most so far, over all stages it has run.",
         ),
@@ -51,6 +50,5 @@ def time_tables(plan: Plan, statuses: Statuses, store: Store) -> tuple[Facts, ..
             title="Slowest stages",
             columns=("stage", "time"),
             rows=tuple((label, duration(seconds)) for seconds, _, label in slowest[:SLOWEST_SHOWN]),
-            numbers=frozenset({1}),
         ),
     )

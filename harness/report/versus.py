@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from harness.pipeline.evaluation import COMPARISON, ComparisonSpec, JudgedSpec, MatchSpec, SideSpec
+from harness.pipeline.evaluation import COMPARISON
 from harness.pipeline.graph import Graph, Stage
-from harness.pipeline.kinds import noted_stage
 from harness.recipe.fields import CODE
-from harness.report.index import Index, OutcomeEntry, StageEntry
+from harness.report.index import Index, OutcomeEntry
+from harness.report.metrics import BEST_OF_N, SMALLEST_POOL, evaluation_of
 from harness.report.rows import Row
 from harness.report.words import listing
 
@@ -25,13 +26,21 @@ AreaOf = Callable[[str], tuple[int, ...] | None]
 class Judged:
     """One seed's evaluation: its values, and the scores they were made from (None: there are none to read).
 
-    All are fingerprints of stages.
+    Both are fingerprints of stages.
     """
 
     values: str
     scores: str | None
     pretrain_seed: int | None
     finetune_seed: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A row's part of a match: which baseline of the pools it is ("" for all others) and its seeds."""
+
+    pool: str
+    seeds: tuple[Judged, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +53,8 @@ class Match:
 
     task: str
     evaluation: str
-    first: tuple[Judged, ...]
-    second: tuple[Judged, ...]
-    first_pool: str
-    second_pool: str
+    first: Side
+    second: Side
     texts: str | None
 
 
@@ -62,55 +69,46 @@ class Mismatch:
 
 def match(first: Row, second: Row, is_done: IsThere, area_of: AreaOf) -> tuple[list[Match], list[Mismatch]]:
     """Every task of either row: compared where both have all their seeds on the same data, else with the reason."""
-    questions = [_questions(row) for row in (first, second)]
+    rows = (first, second)
+    questions = [_questions(row) for row in rows]
     matches: list[Match] = []
     mismatches: list[Mismatch] = []
     for task, evaluation in dict.fromkeys([*questions[0], *questions[1]]):
-        sides = [_distinct(asked.get((task, evaluation), ())) for asked in questions]
-        data = [
-            {_judged_on(row.index, entry) for entry in side} for row, side in zip((first, second), sides, strict=True)
-        ]
-        gaps = [_gap(row, side, is_done) for row, side in zip((first, second), sides, strict=True)]
-        why = "; ".join(gap for gap in gaps if gap)
+        entries = [list(asked.get((task, evaluation), {}).values()) for asked in questions]
+        data = [{_judged_on(row.index, one) for one in its} for row, its in zip(rows, entries, strict=True)]
+        why = "; ".join(filter(None, (_gap(row, its, is_done) for row, its in zip(rows, entries, strict=True))))
         if not why and (data[0] != data[1] or len(data[0]) != 1):
             why = "judged on other data"
-        if not why and evaluation == "best_of_n":
-            why = _no_common_area({area_of(entry.stage) for side in sides for entry in side})
+        if not why and evaluation == BEST_OF_N:
+            why = _no_common_area({area_of(one.stage) for its in entries for one in its})
         if why:
             mismatches.append(Mismatch(task=task, evaluation=evaluation, why=why))
             continue
-        matches.append(
-            Match(
-                task=task,
-                evaluation=evaluation,
-                first=tuple(_judged(first.index, entry) for entry in sides[0]),
-                second=tuple(_judged(second.index, entry) for entry in sides[1]),
-                first_pool=first.pool,
-                second_pool=second.pool,
-                texts=data[0].pop(),
-            )
-        )
+        sides = [_side(row, its) for row, its in zip(rows, entries, strict=True)]
+        found = Match(task=task, evaluation=evaluation, first=sides[0], second=sides[1], texts=data[0].pop())
+        matches.append(found)
     return matches, mismatches
 
 
 def readable(matches: Sequence[Match], has_payload: IsThere) -> tuple[list[Match], list[Mismatch]]:
-    """The matches as far as their files are there: values must be, scores and texts may have been dropped."""
-    kept: list[Match] = []
+    """The matches whose files are there: values must be, scores and texts may have been dropped."""
+
+    def kept(fingerprint: str | None) -> str | None:
+        return fingerprint if fingerprint is not None and has_payload(fingerprint) else None
+
+    def kept_scores(side: Side) -> Side:
+        return replace(side, seeds=tuple(replace(one, scores=kept(one.scores)) for one in side.seeds))
+
+    whole: list[Match] = []
     dropped: list[Mismatch] = []
     for one in matches:
-        if not all(has_payload(side.values) for side in (*one.first, *one.second)):
+        if all(has_payload(judged.values) for judged in (*one.first.seeds, *one.second.seeds)):
+            first, second = kept_scores(one.first), kept_scores(one.second)
+            whole.append(replace(one, first=first, second=second, texts=kept(one.texts)))
+        else:
             why = "values by problem were dropped; a run that needs them makes them again"
             dropped.append(Mismatch(task=one.task, evaluation=one.evaluation, why=why))
-            continue
-        kept.append(
-            replace(
-                one,
-                first=tuple(_with_scores(side, has_payload) for side in one.first),
-                second=tuple(_with_scores(side, has_payload) for side in one.second),
-                texts=one.texts if one.texts is not None and has_payload(one.texts) else None,
-            )
-        )
-    return kept, dropped
+    return whole, dropped
 
 
 def comparison_stage(graph: Graph, matches: Sequence[Match], seed: int, stage_of: Callable[[str], Stage]) -> Stage:
@@ -120,48 +118,22 @@ def comparison_stage(graph: Graph, matches: Sequence[Match], seed: int, stage_of
         seed: resamples problems.
         stage_of: a stage by its fingerprint.
     """
-    inputs: dict[str, Stage] = {}
     names: dict[str, str] = {}
 
-    def name_of(fingerprint: str) -> str:
-        if fingerprint not in names:
-            names[fingerprint] = f"input-{len(names):05d}"
-            inputs[names[fingerprint]] = stage_of(fingerprint)
-        return names[fingerprint]
+    def named(part: dict[str, Any], *keys: str) -> None:
+        """Put an input's name in the place of its fingerprint."""
+        for key in keys:
+            if part[key] is not None:
+                part[key] = names.setdefault(part[key], f"input-{len(names):05d}")
 
-    def side(pool: str, judged: Sequence[Judged]) -> SideSpec:
-        seeds = [
-            JudgedSpec(
-                values=name_of(one.values),
-                scores=None if one.scores is None else name_of(one.scores),
-                pretrain_seed=one.pretrain_seed,
-                finetune_seed=one.finetune_seed,
-            )
-            for one in judged
-        ]
-        return SideSpec(pool=pool, seeds=tuple(seeds))
-
-    compared = tuple(
-        MatchSpec(
-            task=one.task,
-            evaluation=one.evaluation,
-            first=side(one.first_pool, one.first),
-            second=side(one.second_pool, one.second),
-            texts=None if one.texts is None else name_of(one.texts),
-        )
-        for one in matches
-    )
-    return graph.stage(COMPARISON, ComparisonSpec(matches=compared, seed=seed), inputs, label="comparison")
-
-
-def stage_in(indexes: Sequence[Index]) -> Callable[[str], Stage]:
-    """Finds stages in what recipes left of their plans: enough of a stage to be read, not to be run."""
-
-    def stage_of(fingerprint: str) -> Stage:
-        entry = next(index.stages[fingerprint] for index in indexes if fingerprint in index.stages)
-        return noted_stage(entry.kind, fingerprint, entry.label)
-
-    return stage_of
+    found = [asdict(one) for one in matches]
+    for one in found:
+        for judged in (*one["first"]["seeds"], *one["second"]["seeds"]):
+            named(judged, "values", "scores")
+        named(one, "texts")
+    inputs = {name: stage_of(fingerprint) for fingerprint, name in names.items()}
+    spec = COMPARISON.read({"matches": found, "seed": seed})
+    return graph.stage(COMPARISON, spec, inputs, label="comparison")
 
 
 def _no_common_area(areas: set[tuple[int, ...] | None]) -> str:
@@ -173,23 +145,15 @@ def _no_common_area(areas: set[tuple[int, ...] | None]) -> str:
             listing([str(size) for size in area]) or "none" for area in sorted(area or () for area in areas)
         )
         return f"areas over different N ({grids})"
-    return "" if areas != {()} else "no area: the smallest pool holds fewer than 8 candidates"
+    return "" if areas != {()} else f"no area: the smallest pool holds fewer than {SMALLEST_POOL} candidates"
 
 
-def _questions(row: Row) -> dict[Question, list[OutcomeEntry]]:
-    found: dict[Question, list[OutcomeEntry]] = {}
+def _questions(row: Row) -> dict[Question, dict[str, OutcomeEntry]]:
+    """{task and evaluation: {stage: entry}}: a checkpoint before fine-tuning is shared by its fine-tuning seeds."""
+    found: dict[Question, dict[str, OutcomeEntry]] = {}
     for entry in row.outcomes:
-        evaluation = "best_of_n" if row.pool else entry.evaluation
-        found.setdefault((entry.task, evaluation), []).append(entry)
+        found.setdefault((entry.task, evaluation_of(entry.evaluation)), {}).setdefault(entry.stage, entry)
     return found
-
-
-def _distinct(entries: Sequence[OutcomeEntry]) -> list[OutcomeEntry]:
-    """Each evaluation once: that of a checkpoint before fine-tuning is shared by its fine-tuning seeds."""
-    found: dict[str, OutcomeEntry] = {}
-    for entry in entries:
-        found.setdefault(entry.stage, entry)
-    return list(found.values())
 
 
 def _gap(row: Row, entries: Sequence[OutcomeEntry], is_done: IsThere) -> str:
@@ -204,25 +168,21 @@ def _gap(row: Row, entries: Sequence[OutcomeEntry], is_done: IsThere) -> str:
     return f"{row.name}: {done} of {len(entries)} seeds done"
 
 
-def _inputs(index: Index, entry: OutcomeEntry) -> Mapping[str, str]:
-    stage: StageEntry = index.stages[entry.stage]
-    return stage.inputs
-
-
 def _judged_on(index: Index, entry: OutcomeEntry) -> str:
-    inputs = _inputs(index, entry)
+    inputs = index.stages[entry.stage].inputs
     return inputs["pairs" if "pairs" in inputs else "candidates"]
 
 
-def _judged(index: Index, entry: OutcomeEntry) -> Judged:
-    return Judged(
-        values=entry.stage,
-        scores=_inputs(index, entry).get("scores") if entry.evaluation == "best_of_n" else None,
-        pretrain_seed=entry.pretrain_seed,
-        finetune_seed=None if entry.task == CODE else entry.finetune_seed,
+def _side(row: Row, entries: Sequence[OutcomeEntry]) -> Side:
+    return Side(
+        pool=row.pool,
+        seeds=tuple(
+            Judged(
+                values=entry.stage,
+                scores=row.index.stages[entry.stage].inputs.get("scores") if entry.evaluation == BEST_OF_N else None,
+                pretrain_seed=entry.pretrain_seed,
+                finetune_seed=None if entry.task == CODE else entry.finetune_seed,
+            )
+            for entry in entries
+        ),
     )
-
-
-def _with_scores(judged: Judged, has_payload: IsThere) -> Judged:
-    there = judged.scores is not None and has_payload(judged.scores)
-    return judged if there or judged.scores is None else replace(judged, scores=None)

@@ -10,6 +10,7 @@ from harness.recipe.fields import CODE
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+DAGGER = "\N{DAGGER}"
 
 FEWEST_SEEDS = 3
 """Of what differs between settings (as `evaluation/seeds.py` has it): with fewer, nothing is put in order."""
@@ -25,6 +26,9 @@ FEW_CLUSTERS = (
 
 VERDICTS = {True: "yes", False: "no", None: "too few seeds"}
 
+MOST_NAMED = 5
+"""Settings named in a sentence; where there are more, the sentence counts them and the table names them."""
+
 RETRACTED = "retracted"
 
 NO_SPREAD = "no spread"
@@ -38,19 +42,6 @@ REFERENCES: dict[tuple[str, str], tuple[str, str]] = {
     ("shallow", "ngrams"): ("n-grams", "word habits, digits masked, fitted on the same pairs; never sees the question"),
     ("pool", "oracle"): ("oracle", "right whenever one of N is right: the ceiling"),
 }
-
-METRICS = {
-    "area": "BoN area",
-    "right_over_wrong": "right over wrong",
-    "right_over_wrong_seen": "right over wrong, seen error types",
-    "right_over_wrong_unseen": "right over wrong, unseen error types",
-    "pair_accuracy": "pair accuracy",
-}
-
-
-def metric_label(metric: str) -> str:
-    """A metric's name in prose: `bon@16` is BoN@16."""
-    return METRICS.get(metric) or metric.replace("bon@", "BoN@")
 
 
 def score(value: float) -> str:
@@ -109,11 +100,15 @@ def plural(number: int, word: str, words: str = "") -> str:
     return f"{number:,} {word if number == 1 else words or word + 's'}"
 
 
-def listing(names: Sequence[str], last: str = "and") -> str:
+def listing(names: Sequence[object], last: str = "and") -> str:
     """`a`, `a and b`, `a, b and c`."""
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+    *most, final = map(str, names or ("",))
+    return f"{', '.join(most)} {last} {final}" if most else final
+
+
+def few(names: Sequence[str]) -> str:
+    """Settings by name while they are few, else their number."""
+    return listing(names) if len(names) <= MOST_NAMED else f"{len(names):,} settings"
 
 
 def value_text(value: object) -> str:

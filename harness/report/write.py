@@ -1,6 +1,6 @@
 """Writes a report's files, and knows when they are still those of the plan's present state.
 
-What renders (pandas, plotly, jinja2) is imported only when something changed since the last time.
+What renders (plotly, jinja2) is imported only when something changed since the last time.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def _render(data: ReportData) -> dict[str, str]:
     return {
         "html": render_html(data),
         "markdown": render_markdown(data),
-        "csv": leaderboard(data).to_csv(index=False, lineterminator="\n"),
-        "json": json.dumps(report_json(data), indent=1, sort_keys=True, ensure_ascii=False) + "\n",
+        "csv": leaderboard(data),
+        "json": report_json(data),
     }
 
 

@@ -195,7 +195,7 @@ def test_a_row_counts_only_with_all_its_seeds(shell: Shell, reported: Workspace)
     assert told[("logic", "best_of_n")] == f"{FIRST}: 1 of 2 seeds done; {SECOND}: 1 of 2 seeds done"
     assert found["compared"] == []
     assert shell("compare", FIRST, SECOND, "--workdir", reported.workdir) == 2
-    for told_name in (f"tiny:{FIRST}", f"more:{FIRST}", "2 different ones are"):
+    for told_name in (f"tiny:{FIRST}", f"more:{FIRST}", "2 different rows are named"):
         assert told_name in shell.err
     assert compared(shell, reported, f"tiny:{FIRST}", f"tiny:{SECOND}")["compared"]
 
@@ -225,7 +225,11 @@ def test_other_data_are_not_compared(shell: Shell, reported: Workspace) -> None:
 
 @pytest.mark.parametrize(
     ("first", "told"),
-    [("no-pnp", "did you mean 'no-pmp'"), ("tiny:oracel", "did you mean 'tiny:oracle'"), ("x" * 40, "there are rm+lm")],
+    [
+        ("no-pnp", "did you mean 'no-pmp'"),
+        ("tiny:oracel", "did you mean 'tiny:oracle'"),
+        ("x" * 40, "this workdir has rm+lm"),
+    ],
 )
 def test_a_row_that_is_none_is_told_with_near_names(shell: Shell, reported: Workspace, first: str, told: str) -> None:
     assert shell("compare", first, SECOND, "--workdir", reported.workdir) == 2

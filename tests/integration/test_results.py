@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet
 import pytest
 
 import harness
 from harness.cli.workspace import Workspace
-from harness.errors import StoreError
+from harness.errors import CorruptArtifact, StoreError
 from harness.evaluation.best_of_n import best_of_n
 from harness.report.index import write_index
 from harness.store.artifacts import Candidates, Pairs, Scores
@@ -26,12 +25,6 @@ def reported(shell: Shell, copy: Callable[..., Workspace]) -> Workspace:
     workspace = copy()
     assert shell("report", TINY, "--workdir", workspace.workdir) == 0
     return workspace
-
-
-def files_of(workspace: Workspace) -> dict[str, int]:
-    """Every file of scores, with what changes when it is written anew."""
-    folder = workspace.reports / "scores"
-    return {path.relative_to(folder).as_posix(): path.stat().st_ino for path in folder.glob("*/*.parquet")}
 
 
 # -------------------------------------------------------------------------------------------------------- results
@@ -136,79 +129,59 @@ def test_scores_hold_every_response_as_it_is(reported: Workspace) -> None:
     assert code.length.tolist() == [len(side) for side in sides]
 
 
-def test_files_are_written_once(shell: Shell, reported: Workspace) -> None:
-    before = files_of(reported)
-    asked = {outcome.stage for outcome in reported.plan.outcomes if outcome.metric != "pool_baselines"}
-    assert {Path(name).stem for name in before} == {stage.fingerprint[:12] for stage in asked}
-    assert shell("report", TINY, "--workdir", reported.workdir) == 0
-    assert str(reported.reports / "scores") in shell.out
-    assert files_of(reported) == before
-    lost = reported.reports / "scores" / sorted(before)[0]
-    lost.unlink()
-    assert shell("report", TINY, "--workdir", reported.workdir) == 0
-    after = files_of(reported)
-    assert after.keys() == before.keys()
-    assert sum(after[name] != before[name] for name in before) <= 1
+def test_a_line_for_every_row_that_an_evaluation_is_of(reported: Workspace) -> None:
+    table = harness.scores(reported.workdir, "tiny")
+    wanted = {
+        (variant.setting, outcome.task, None if outcome.task == "code" else variant.finetune_seed)
+        for variant in (*reported.plan.variants, *reported.plan.references)
+        for outcome in variant.outcomes
+        if outcome.metric != "pool_baselines"
+    }
+    found = table[["row", "task", "finetune_seed"]].drop_duplicates().astype(object)
+    assert {tuple(None if pd.isna(cell) else cell for cell in line) for line in found.to_numpy()} == wanted
+    assert list(table.columns) == [
+        *("problem", "candidate", "source", "length", "correct", "score"),
+        *("row", "pretrain_seed", "finetune_seed", "task"),
+    ]
+    whole = ("candidate", "length", "pretrain_seed", "finetune_seed")
+    assert [str(table[name].dtype).lower() for name in whole] == ["int64"] * 4
 
 
-def test_files_of_what_is_asked_for_no_more_go(shell: Shell, reported: Workspace) -> None:
-    before = files_of(reported)
-    fewer = ("--set", "evaluate.pair_accuracy=null", "--set", "evaluate.code_pairs=null")
-    assert shell("report", TINY, "--workdir", reported.workdir, *fewer) == 0
-    after = files_of(reported)
-    kept = {stage.fingerprint[:12] for stage in of_kind(reported, "best_of_n")}
-    assert {Path(name).stem for name in after} == kept
-    assert all(before[name] == after[name] for name in after)
-
-
-def test_a_new_name_or_new_scores_are_written_anew(shell: Shell, reported: Workspace) -> None:
-    before = files_of(reported)
+def test_rows_have_the_names_of_the_last_report(shell: Shell, reported: Workspace) -> None:
     renamed = ("--set", "ablations.axes.loss={both: {}, no-pmp: {pretrain: null}}")
     assert shell("report", TINY, "--workdir", reported.workdir, *renamed) == 0, shell.err
     table = harness.scores(reported.workdir, "tiny")
     assert "rm+lm = both" in set(table.row), "another value of an axis that is the same setting is a name of it"
     assert "rm+lm" not in set(table.row)
-    same = {name for name, inode in files_of(reported).items() if before[name] == inode}
-    assert 0 < len(same) < len(before)
 
 
-def test_dropped_scores_stay_in_their_files_and_are_told_where_there_are_none(
-    shell: Shell, reported: Workspace
-) -> None:
-    before = files_of(reported)
+def test_evaluations_asked_for_no_more_have_no_scores(shell: Shell, reported: Workspace) -> None:
+    fewer = ("--set", "evaluate.pair_accuracy=null", "--set", "evaluate.code_pairs=null")
+    assert shell("report", TINY, "--workdir", reported.workdir, *fewer) == 0
+    table = harness.scores(reported.workdir, "tiny")
+    assert set(table.task) == {"logic"}
+    assert table.source.notna().all()
+
+
+def test_dropped_scores_are_left_out_with_a_warning(shell: Shell, reported: Workspace) -> None:
     drop = ("--set", "runtime.keep={score: record}")
     assert shell("gc", TINY, "--workdir", reported.workdir, *drop) == 0
-    assert shell("report", TINY, "--workdir", reported.workdir) == 0
-    assert files_of(reported) == before
-    assert "were dropped" not in shell.out
-    for path in (reported.reports / "scores").rglob("*.parquet"):
-        path.unlink()
-    assert shell("report", TINY, "--workdir", reported.workdir) == 0
-    assert "scores of 5 evaluations were dropped" in shell.out
-    shallow = harness.scores(reported.workdir, "tiny")
-    assert set(shallow.row) == {"length", "ngrams"}
+    with pytest.warns(UserWarning, match="scores of 5 evaluations were dropped and are left out"):
+        table = harness.scores(reported.workdir, "tiny")
+    assert set(table.row) == {"length", "ngrams"}
 
 
-def test_a_damaged_scores_file_is_left_out(shell: Shell, reported: Workspace) -> None:
+def test_damaged_scores_are_refused(reported: Workspace) -> None:
     stage = of_kind(reported, "score")[0]
     path = folder_of(reported.store, stage) / Scores.file
     path.write_bytes(os.urandom(path.stat().st_size))
-    for file in (reported.reports / "scores").rglob("*.parquet"):
-        file.unlink()
-    assert shell("report", TINY, "--workdir", reported.workdir) == 0
-    assert "scores of 1 evaluation were dropped" in shell.out
+    with pytest.raises(CorruptArtifact, match=f"{stage.fingerprint[:12]}/{Scores.file} is not as its record has it"):
+        harness.scores(reported.workdir, "tiny")
 
 
-def test_scores_that_were_not_written_are_refused(finished: Workspace) -> None:
-    with pytest.raises(StoreError, match="harness report"):
-        harness.scores(finished.workdir, "tiny")
-
-
-def test_any_tool_reads_the_files(reported: Workspace) -> None:
-    for path in (reported.reports / "scores").rglob("*.parquet"):
-        schema = pyarrow.parquet.read_schema(path)
-        assert schema.names == [
-            *("problem", "candidate", "source", "length", "correct", "score"),
-            *("row", "pretrain_seed", "finetune_seed", "task"),
-        ]
-        assert [str(schema.field(name).type) for name in ("candidate", "length", "finetune_seed")] == ["int64"] * 3
+def test_scores_of_nothing_are_refused(finished: Workspace, reported: Workspace, tmp_path: Path) -> None:
+    write_index(finished.plan, tmp_path / "reports" / "tiny")
+    with pytest.raises(StoreError, match="'tiny' has none"):
+        harness.scores(tmp_path, "tiny")
+    with pytest.raises(StoreError, match="on 'other'"):
+        harness.scores(reported.workdir, "tiny", task="other")

@@ -9,10 +9,11 @@ import pytest
 
 from harness.evaluation import best_of_n
 from harness.pipeline.graph import Graph
-from harness.report import board, words
+from harness.report import board, metrics, words
+from harness.report.answer import answer
 from harness.report.comparison import Difference, Place
 from harness.report.curves import thinned
-from harness.report.data import Line, _contamination, _pair_example, _passed_over
+from harness.report.data import Line, _pair_example, corpus_words
 from harness.report.html import json_for_script
 from harness.report.index import index_of
 from harness.report.markdown import plain, table
@@ -21,15 +22,14 @@ from harness.report.rows import find_row
 from harness.report.settings import UNCHANGED, differences, flat, resolved
 from harness.report.status import look
 from harness.report.versus import match
-from harness.store.record import Record
 from harness.store.store import Store
 from tests.report_store import fail, fill, first, publish, quickstart, with_axes
 from tests.toys.graphs import any_stage
 
 
 def test_area_bounds_are_those_of_the_evaluation() -> None:
-    assert board.AREA_GRID == best_of_n.AREA_GRID
-    assert board.AREA_POOL_SHARE == best_of_n.AREA_POOL_SHARE
+    assert metrics.AREA_GRID == best_of_n.AREA_GRID
+    assert metrics.AREA_POOL_SHARE == best_of_n.AREA_POOL_SHARE
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_json_in_a_script_element_cannot_end_it(text: str) -> None:
 
 def test_markdown_shows_text_as_it_is() -> None:
     assert plain("a|b <i> *x* _y_ `z`") == "a\\|b &lt;i&gt; \\*x\\* \\_y\\_ \\`z\\`"
-    assert table(("a", "b"), [("1|2", "3")], {1}) == "| a | b |\n| --- | ---: |\n| 1\\|2 | 3 |"
+    assert table(("a", "b"), [("1|2", "3")]) == "| a | b |\n| --- | ---: |\n| 1\\|2 | 3 |"
 
 
 # ------------------------------------------------------------------------------------------------ the board
@@ -242,17 +242,68 @@ def test_status_tells_done_failed_waiting_stopped_and_stale(tmp_path: Any) -> No
 
 def test_the_corpus_says_what_was_not_searched_and_not_read() -> None:
     found = {"checked": {"sums": 7}, "too_short": {"logic": 2, "sums": 3}, "documents": 0, "examples": []}
+    spec = {"id": "org/set", "revision": "main", "commit": "0" * 40, "heldout": 0.1}
     result = {
         "contamination": found,
         "read": {"files": 9, "files_not_text": 4, "unparsable_files": 1},
         "passed_over": {"files_not_text": ["a.c", "b.c", "c.c"], "unparsable_files": ["d.py"]},
     }
-    record = Record(kind="corpus", fingerprint="0" * 64, identity={}, result=result, files={}, output_digest="")
-    assert _contamination(record) == (
-        "Too short to search for: 2 of 2 of logic and 3 of 10 of sums. "
-        "Checked for 7 evaluation problems: no document held one."
+    origin = f"From org/set at main (commit {'0' * 40}); split by cluster, 10% held out."
+    assert corpus_words(spec, result) == (
+        f"{origin} Too short to search for: 2 of 2 of logic, 3 of 10 of sums. "
+        "Checked for 7 evaluation problems: no document contains one. "
+        "Not read: files not text 4 (a.c, b.c, c.c, …); unparsable files 1 (d.py)."
     )
-    assert _passed_over(record) == "Left unread: files not text 4 (a.c, b.c, c.c, …); unparsable files 1 (d.py)."
-    result |= {"contamination": {**found, "too_short": {}}, "passed_over": {}}
-    assert _contamination(record).startswith("Checked for 7")
-    assert _passed_over(record) == ""
+    found |= {
+        "too_short": {},
+        "documents": 2,
+        "examples": [{"document": "a.py", "problem": "p1", "shared": 5, "of": 9}],
+    }
+    assert corpus_words(spec, result | {"passed_over": {}}) == (
+        f"{origin} Checked for 7 evaluation problems: 2 documents contain one, such as a.py (p1, 5 of 9 n-grams)."
+    )
+    unchecked = {"contamination": None, "read": {}, "passed_over": {}}
+    files = {"files": [{"name": f"{at}.py"} for at in range(8)], "heldout": 0.25}
+    assert corpus_words(files, unchecked) == (
+        "From 0.py, 1.py, 2.py, 3.py, 4.py, 5.py and 2 more; split by cluster, 25% held out. "
+        "Not checked for evaluation problems."
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the answer
+
+
+def _compared(row: str, above: bool | None, low: float, lacking: str) -> dict[str, list[dict[str, Any]]]:
+    """What the analysis says of one setting on `logic`; intervals are 0.2 wide."""
+    common = {"task": "logic", "row": row, "evaluation": "best_of_n", "lacking": lacking}
+    gap = {"estimate": low + 0.1, "low": low, "high": low + 0.2, "covers": "problems"}
+    difference = {**gap, "reference_estimate": 0.431}
+    names = {"best_reference": "length", "references": ["length", "ngrams"]}
+    return {
+        "estimates": [_estimate("logic", "setting", row, "area", 0.5)],
+        "differences": [{**common, **gap, "against": "no-pmp"}],
+        "above_chance": [{**common, "above": above, "difference": difference, **names}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("above", "low", "lacking", "told"),
+    [
+        (False, -0.1, "", "No model beats the best shallow baseline (length, 0.431). "
+         "No difference from no-pmp has an interval that excludes 0."),
+        (True, 0.01, "", "rm+lm beats every shallow baseline (best: length, 0.431). "
+         "The interval of the difference from no-pmp excludes 0 for rm+lm (+0.110)."),
+        (None, 0.01, "1 PMP seed", "No answer yet: a claim needs three seeds of what differs, and no setting has"),
+    ],
+)  # fmt: skip
+def test_the_answer_claims_only_what_the_analysis_claims(
+    tmp_path: Any, above: bool | None, low: float, lacking: str, told: str
+) -> None:
+    plan = quickstart()
+    analysis = _compared("rm+lm", above, low, lacking)
+    (sentence,) = answer(board.boards(plan, look(plan.stages, Store(tmp_path)), analysis))
+    assert told in sentence
+    assert ("No numbers yet for rm, lm and no-pmp." in sentence) == (not lacking)
+    assert answer(board.boards(plan, look(plan.stages, Store(tmp_path)), None)) == (
+        "No answer yet: no evaluation is compared.",
+    )

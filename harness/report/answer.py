@@ -1,0 +1,61 @@
+"""What the settings come to, in a few sentences for the first screen: from the analysis alone, worded by a template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from harness.report.board import Board
+from harness.report.metrics import HEADLINE, headline_label
+from harness.report.render import paragraphs
+from harness.report.words import signed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """On one task by one metric.
+
+    Attributes:
+        settings: how many the recipe asks this of; `missing` are those without an estimate.
+        judged, claimed: how many have seeds enough to be above the shallow baselines, or to differ.
+        above: those that beat every shallow baseline, of which `reference` is the best.
+        apart: those whose difference from `baseline` has an interval without 0, each with the difference.
+    """
+
+    task: str
+    metric: str
+    settings: int
+    missing: tuple[str, ...]
+    judged: int
+    above: tuple[str, ...]
+    reference: str
+    reference_estimate: float
+    claimed: int
+    apart: tuple[str, ...]
+    baseline: str
+
+
+def answer(boards: Iterable[Board]) -> tuple[str, ...]:
+    """A sentence or two for each task and metric; one where nothing may be claimed yet."""
+    return paragraphs("answer.txt", verdicts=[one for board in boards for one in _verdicts(board)])
+
+
+def _verdicts(board: Board) -> Iterator[Verdict]:
+    asked = [row for row in board.settings if row.asked]
+    for evaluation in sorted(board.evaluations, key=lambda one: one != board.main):
+        against = [(row, row.above[evaluation]) for row in board.settings if evaluation in row.above]
+        gaps = [(row, row.differences[evaluation]) for row in board.settings if evaluation in row.differences]
+        if against or gaps:
+            yield Verdict(
+                task=board.title,
+                metric=headline_label(evaluation),
+                settings=len(asked),
+                missing=tuple(row.label for row in asked if HEADLINE[evaluation] not in row.estimates),
+                judged=sum(one.above is not None for _, one in against),
+                above=tuple(row.label for row, one in against if one.above),
+                reference=against[0][1].reference if against else "",
+                reference_estimate=against[0][1].reference_estimate if against else 0.0,
+                claimed=sum(gap.claims for _, gap in gaps),
+                apart=tuple(f"{row.label} ({signed(gap.estimate)})" for row, gap in gaps if gap.separate),
+                baseline=board.baseline,
+            )
