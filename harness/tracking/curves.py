@@ -15,7 +15,7 @@ from harness.plan.graph import Stage
 from harness.plan.kinds import KINDS
 from harness.plan.plan import trunk_of
 from harness.store.record import EVENTS
-from harness.store.store import Snapshot, Store
+from harness.store.store import Snapshot
 from harness.tracking.view import MOST_POINTS, Point
 
 Curves = dict[str, tuple[Point, ...]]
@@ -82,18 +82,6 @@ def planned_steps(stage: Stage) -> int:
         return int(stage.spec["stop_step"])
     rows = stage.spec["texts"] if stage.kind == "base" else stage.spec["samples"]
     return int(rows) // int(stage.spec["training"]["global_batch"])
-
-
-def written(stages: Iterable[Stage], store: Store) -> tuple[int, ...]:
-    """Bytes of events of every training that is not done: another value means that curves grew, or began again."""
-    sizes = []
-    for stage in stages:
-        if KINDS[stage.kind].trains:
-            try:
-                sizes.append((store.partial(stage.kind, stage.fingerprint) / EVENTS).stat().st_size)
-            except OSError:
-                sizes.append(-1)
-    return tuple(sizes)
 
 
 def _read(folder: Path) -> Steps:
