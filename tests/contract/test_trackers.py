@@ -162,14 +162,15 @@ def test_what_changed_is_shown_as_it_is_now(
 
     def everything(settings: Sequence[dict[str, Any]]) -> View:
         parents = [run("setting", f"s{index}", **change) for index, change in enumerate(settings)]
-        return view(experiment, *parents, *(run("variant", f"v{one.key}", parent=one.key) for one in parents))
+        ends = (parents[0], parents[-1])
+        return view(experiment, *parents, *(run("variant", f"v{one.key}", parent=one.key) for one in ends))
 
     tracker.show(everything([{}] * len(CHANGES)))
     now = everything(CHANGES)
     counts = (new_tracker() if elsewhere else tracker).show(now)
-    added_to = 0 if elsewhere else 1  # the last one, to which something is only added
+    added_to = 0 if elsewhere else 1  # the last setting
     assert counts["replaced"] == len(CHANGES) - added_to
-    assert counts["unchanged"] == added_to
+    assert counts["unchanged"] == added_to  # its variant
     at_once = f"{experiment}-at-once"
     tracker.show(replace(now, experiment=at_once))
     assert held(uri, experiment) == held(uri, at_once)
