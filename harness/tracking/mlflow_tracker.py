@@ -1,8 +1,8 @@
 """MLflow as a view of the store. This module and `mlflow_database` alone import mlflow.
 
-Runs are found by tags, so that nothing is shown twice, whoever shows it from wherever. Each bears the digest of what it
-shows: a run with the wanted digest is left alone. A tracker appends to runs that it created itself; any other run whose
-digest differs is deleted and created anew, since MLflow keeps parameters and points of metrics for ever.
+Runs are found by tags, so that nothing is shown twice, whoever shows it from wherever. A run has a tag with the digest of
+what it shows; where that is what it should show, it is left alone. Any other run is deleted and created anew, since MLflow
+keeps parameters and points of metrics for ever. A tracker appends only to unfinished runs that it created itself.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class MlflowTracker:
     def __init__(self, uri: str, artifacts: Path | None = None) -> None:
         self._uri = uri
         self._artifacts = artifacts
-        self._written: dict[Name, tuple[str, RunView]] = {}  # run id and content of what this tracker created
+        self._written: dict[Name, tuple[str, RunView]] = {}  # run id and content of unfinished runs we created
         with self._answering():
             self._client = MlflowClient(tracking_uri=uri)
 
@@ -72,7 +72,7 @@ class MlflowTracker:
 
         Returns:
             Numbers of runs: `created`; `updated`, to which something was added; `replaced`, created anew; `unchanged`;
-            `retired`, which the recipe no longer asks for: they stay, and are no longer compared.
+            `retired`, which the recipe no longer has: they stay, and are no longer compared.
 
         Raises:
             MissingRequirement: MLflow does not answer, or refuses; what was shown until then stays.
@@ -241,7 +241,8 @@ class MlflowTracker:
         if run.status in ("FINISHED", "FAILED"):
             self._client.set_terminated(run_id, run.status, run.end)
         self._client.set_tag(run_id, DIGEST, run.digest())
-        self._written[run.kind, run.key] = run_id, run
+        if run.status != "FINISHED":
+            self._written[run.kind, run.key] = run_id, run
 
     def _log(self, run_id: str, what: str, items: Sequence[Any], size: int) -> None:
         for start in range(0, len(items), size):

@@ -20,7 +20,7 @@ Kind = Literal["setting", "variant", "reference", "report"]
 Status = Literal["FINISHED", "FAILED", "RUNNING", "SCHEDULED"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)  # a large recipe has millions
 class Point:
     """A metric's value at a step; `time` is milliseconds since the epoch."""
 

@@ -625,7 +625,7 @@ def test_damaged_examples_are_said_and_not_shown(tmp_path: Path, capsys: pytest.
 
 
 def test_a_failed_comparison_is_the_exit_code_of_report_run_and_sync(
-    tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def no_numbers(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
         rows = [{"metric": "pair_accuracy", "problem": name, "cluster": name, "value": float("nan")} for name in "ab"]
@@ -635,7 +635,6 @@ def test_a_failed_comparison_is_the_exit_code_of_report_run_and_sync(
     monkeypatch.setattr(report_store, "_MAKERS", {**report_store._MAKERS, "pair_accuracy": no_numbers})
     settings = ["evaluate.code_pairs=null", "runtime.tracking=none"]
     fill(quickstart(*settings), Store(tmp_path / "store"))
-    put_database(migrated, tmp_path / "mlflow" / "mlflow.db")
     for command in ("report", "run", "sync"):
         arguments = [part for one in settings for part in ("--set", one)]
         assert run_command([command, str(QUICKSTART), *arguments, "--workdir", str(tmp_path)]) == 1, command
