@@ -83,17 +83,14 @@ class Worker:
 
         plan, store = self._workspace.plan, self._workspace.store
         try:
-            with FileLock(
-                str(store.root / LOCK), timeout=LOCK_SECONDS
-            ):  # two runs of a workdir must not make a run each
+            # Two runs of a workdir must not create a database or a run each.
+            with FileLock(str(store.root / LOCK), timeout=LOCK_SECONDS):
                 tracker = self._open()
                 statuses = look(plan.stages, store)
                 states = {key: status.state for key, status in statuses.items()}
                 retracted = {key: status.retracted for key, status in statuses.items() if status.retracted}
-                return {
-                    "runs": tracker.show(build_view(plan, store, states, finished, retracted)),
-                    "aside": self._aside,
-                }
+                counts = tracker.show(build_view(plan, store, states, finished, retracted))
+                return {"runs": counts, "aside": self._aside}
         except Timeout:
             raise MissingRequirement(
                 "only one process at a time may update MLflow",

@@ -1,7 +1,7 @@
 """MLflow as a view of the store. This module and `mlflow_database` alone import mlflow.
 
-Runs are found by tags, so that nothing is shown twice, whoever shows it from wherever. A run has a tag with the digest of
-what it shows; where that is what it should show, it is left alone. Any other run is deleted and created anew, since MLflow
+Runs are found by tags, so that nothing is shown twice, whoever shows it from wherever. Each has a tag with the digest
+of its content, and is left alone where the content should be that. Any other run is deleted and created anew, as MLflow
 keeps parameters and points of metrics for ever. A tracker appends only to unfinished runs that it created itself.
 """
 
@@ -198,7 +198,7 @@ class MlflowTracker:
             self._client.set_tag(run_id, PARENT, parent)
             return "updated", run_id
         if not whole and (run.kind == "setting" or (mine is None and (written is not None or _is_finished(found)))):
-            return "unchanged", run_id  # until all is shown: it may come back, or another process shows this run
+            return "unchanged", run_id  # it has results that may come back, or another process appends to it
         if mine is not None and run.continues(mine):
             self._client.set_tag(run_id, DIGEST, "")
             self._write(run_id, run, parent, mine)
