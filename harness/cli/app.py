@@ -110,7 +110,7 @@ def sync(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir =
     """Bring MLflow to the state of the workdir; needed only where a run could not."""
     from harness.cli.sync import sync_recipe
 
-    sync_recipe(recipe, assignments or [], workdir)
+    raise typer.Exit(sync_recipe(recipe, assignments or [], workdir))
 
 
 @app.command()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import queue
+import select
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,13 +29,12 @@ MLFLOW_SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-ENDING_SECONDS, LOOK_SECONDS = 2.0, 0.2
-PATIENCE_SECONDS = 20.0  # with a tracker that answers nothing more
-WORKING_SECONDS, QUEUEING_SECONDS = 600.0, 60.0  # for work on this machine, and for another run's worker
+END_SECONDS = 120.0  # that a run waits in the end for MLflow to be complete
+STOP_SECONDS = 2.0
 
 
-def sync_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> None:
-    """Bring MLflow to the state of the store.
+def sync_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> int:
+    """Bring MLflow to the state of the store; returns the exit code, 1 where the comparison failed.
 
     Raises:
         MissingRequirement: MLflow does not answer.
@@ -45,10 +42,14 @@ def sync_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None) 
     workspace = open_workspace(recipe, assignments, workdir, writes=True)
     if not workspace.work().done:
         output().print("nothing is done yet, so there is nothing to show")
-        return
+        return 0
     report = report_on(workspace)
     with TrackingWorker(workspace, recipe, assignments, live=False) as worker:
         output().print(told(worker.sync(report), workspace), markup=False, soft_wrap=True)
+    if report.failure:
+        errors().print(f"not compared: {report.failure}", markup=False, soft_wrap=True, style="red")
+        return 1
+    return 0
 
 
 class TrackingWorker:
@@ -56,22 +57,10 @@ class TrackingWorker:
 
     Args:
         live: show what finishes while a run goes on, without being asked.
-        patience: seconds to wait for a tracker that answers nothing more. The worker is ended with it in the middle of
-            what it does; the next sync completes that.
     """
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        recipe: Path,
-        assignments: Sequence[str],
-        *,
-        live: bool,
-        patience: float = PATIENCE_SECONDS,
-    ) -> None:
+    def __init__(self, workspace: Workspace, recipe: Path, assignments: Sequence[str], *, live: bool) -> None:
         self._shown = place_of(workspace.runtime.tracking_uri, workspace.workdir).shown
-        self._waits = {"working": WORKING_SECONDS, "queueing": QUEUEING_SECONDS, "asking": patience}
-        self._at, self._until = "working", time.monotonic() + WORKING_SECONDS
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 closed with us
         self._process = subprocess.Popen(
             [sys.executable, "-m", "harness.cli.tracking_worker"],
@@ -81,9 +70,6 @@ class TrackingWorker:
             env={**MLFLOW_SETTINGS, **os.environ},
             text=True,
         )
-        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, name="tracking-answers", daemon=True)
-        self._reader.start()
         about = {
             "recipe": str(recipe),
             "assignments": list(assignments),
@@ -92,12 +78,8 @@ class TrackingWorker:
         }
         self._send(about)
 
-    def sync(self, report: Report) -> dict[str, Any]:
-        """Show everything; counts of runs by what was done.
-
-        Raises:
-            MissingRequirement: MLflow does not answer, or the worker broke.
-        """
+    def sync(self, report: Report, seconds: float | None = None) -> dict[str, Any]:
+        """Show everything; counts of runs by what was done. `seconds` and errors as in `ask`."""
         files = report.files
         analysis = report.overview.analysis
         order = {
@@ -105,51 +87,31 @@ class TrackingWorker:
             "analysis": None if analysis is None else analysis.fingerprint,
             "report": [str(path) for path in (files.html, files.markdown, files.csv, files.json)],
         }
-        return self.ask(order)
+        return self.ask(order, seconds)
 
-    def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Send an order and wait for its answer.
+    def ask(self, order: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
+        """Send an order and wait for its answer, at most so many seconds.
 
         Raises:
-            MissingRequirement: MLflow does not answer, or the worker broke.
+            MissingRequirement: MLflow does not answer, or not in time, or the worker broke.
         """
+        answers = self._process.stdout
+        assert answers is not None
         self._send(order)
-        self._until = max(self._until, time.monotonic() + self._waits["asking"])
-        line = self._answer()
-        if not line:
+        ready, _, _ = select.select([answers], [], [], seconds)
+        if not ready:
+            raise MissingRequirement(
+                "MLflow must be complete in time",
+                f"{self._shown} is not, after {seconds:g} seconds",
+                "see that it runs, then `harness sync` the recipe",
+            )
+        line = answers.readline()
+        if not line.endswith("\n"):  # it ended, perhaps in the middle of a line
             raise MissingRequirement("MLflow must be kept up to date by a worker", f"it ended: {self._last_words()}")
         answer: dict[str, Any] = json.loads(line)
         if "problem" in answer:
             raise MissingRequirement(*answer["problem"])
         return answer
-
-    def _answer(self) -> str:
-        """The next answer, "" where the worker ended."""
-        while (left := self._until - time.monotonic()) > 0:
-            with suppress(queue.Empty):
-                return self._answers.get(timeout=min(left, LOOK_SECONDS))
-        does = "is kept busy by another run of this workdir" if self._at == "queueing" else "answers nothing more"
-        raise MissingRequirement(
-            "MLflow must answer in time",
-            f"{self._shown} {does}, after {self._waits[self._at]:g} seconds",
-            "see that it runs, then `harness sync` the recipe",
-        )
-
-    def _read(self) -> None:
-        """Take what the worker says, so that it never waits for us: answers, and how long to wait for the next."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if not line.endswith("\n"):  # it was killed in the middle
-                break
-            at = json.loads(line).get("at")
-            if at is None:
-                self._answers.put(line)
-            else:
-                self._wait(at)
-        self._answers.put("")
-
-    def _wait(self, at: str) -> None:
-        self._at, self._until = at, time.monotonic() + self._waits[at]
 
     def _send(self, data: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -174,19 +136,20 @@ class TrackingWorker:
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
-            self._process.wait(ENDING_SECONDS)
+            self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:  # in the middle of something; the next sync completes it
             self._process.kill()
             self._process.wait()
-        self._reader.join()
         self._process.stdout.close()
         self._log.close()
 
 
-def finish(worker: TrackingWorker, report: Report, workspace: Workspace, recipe: Path) -> None:
+def finish(
+    worker: TrackingWorker, report: Report, workspace: Workspace, recipe: Path, seconds: float = END_SECONDS
+) -> None:
     """Show a run's results. Where that fails the run is no worse for it: it says what completes MLflow later."""
     try:
-        errors().print(told(worker.sync(report), workspace), markup=False, soft_wrap=True)
+        errors().print(told(worker.sync(report, seconds), workspace), markup=False, soft_wrap=True)
     except KeyboardInterrupt:
         errors().print(f"MLflow is not complete; `harness sync {recipe}` completes it", markup=False, soft_wrap=True)
     except HarnessError as error:

@@ -14,7 +14,6 @@ from harness.pipeline.training import AVERAGE, BASE
 from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant, baseline_of
 from harness.recipe.schema import EXPERIMENT_FIELDS, Recipe
 from harness.store.identity import fingerprint
-from harness.store.record import Record
 from harness.store.store import Snapshot, Store
 from harness.tracking.curves import CurveReader
 from harness.tracking.stages import StageFacts
@@ -128,10 +127,10 @@ class _Builder:
     ) -> RunView:
         closure = self.stages.closure(outcome.stage for variant in setting.variants for outcome in variant.outcomes)
         status = self._status(setting.variants)
-        metrics = self._estimates("setting", setting.name) | self._differences(setting.name, "setting")
+        metrics, told = self._compared("setting", setting.name)
         if status == "FINISHED":
             metrics |= self.stages.spent(closure)
-        tags = self._tags(setting) | self._told("setting", setting.name) | self.stages.versions(closure)
+        tags = self._tags(setting) | told | self.stages.versions(closure)
         tags |= {"harness.compared": "yes", "harness.baseline": "yes" if is_baseline else "no"}
         doubt = self._doubt(setting.variants)
         tags |= doubt
@@ -215,7 +214,7 @@ class _Builder:
             record = self.stages.record(outcome.stage)
             if record is not None:
                 for metric, value in record.result["means"].items():
-                    found[metric_key(outcome.task, metric)] = self._number(value, record)
+                    found[metric_key(outcome.task, metric)] = _single(value, self.stages.finished(record))
         return found
 
     def _probes(self, variant: Variant) -> Metrics:
@@ -228,9 +227,6 @@ class _Builder:
                 point = Point(step=probe.pairs, value=value, time=round(made * 1000))
                 found.setdefault(key(f"probe/{probe.task}"), []).append(point)
         return {name: tuple(points) for name, points in found.items()}
-
-    def _number(self, value: float, record: Record) -> tuple[Point, ...]:
-        return _single(value, self.stages.finished(record))
 
     def _status(self, variants: Iterable[Variant]) -> Status:
         states = {self.states[outcome.stage.fingerprint] for variant in variants for outcome in variant.outcomes}
@@ -253,36 +249,33 @@ class _Builder:
     # -------------------------------------------------------------------------------- references and comparison
 
     def references(self) -> Iterable[RunView]:
-        """Rows that understand nothing, and the oracle, as far as the analysis has them."""
+        """Rows that understand nothing, and the oracle."""
         for (kind, row), label in self.finished.references.items():
-            if not self._estimates(kind, row):
-                continue
             source = POOL if kind == "pool" else row
             variants = [variant for variant in self.plan.references if variant.setting == source]
-            yield self._reference(kind, row, f"reference: {label}", variants, {"reference": label})
+            yield from self._reference(kind, row, f"reference: {label}", variants, {"reference": label})
 
     def imported(self) -> Iterable[RunView]:
-        """Rows from outside, as far as the analysis has them."""
+        """Rows from outside."""
         for variant in self.plan.imported:
-            if self._estimates(IMPORTED, variant.setting):
-                asset = self.plan.assets[variant.setting]
-                params = {"imported": f"{asset.what} {asset.name}", "digest": asset.digest}
-                params |= {key: asset.result[key] for key in ("licence", "source")}
-                yield self._reference(IMPORTED, variant.setting, f"imported: {variant.setting}", [variant], params)
+            asset = self.plan.assets[variant.setting]
+            params = {"imported": f"{asset.what} {asset.name}", "digest": asset.digest}
+            params |= {key: asset.result[key] for key in ("licence", "source")}
+            yield from self._reference(IMPORTED, variant.setting, f"imported: {variant.setting}", [variant], params)
 
     def _reference(
         self, kind: str, row: str, name: str, variants: Sequence[Variant], params: Mapping[str, str]
-    ) -> RunView:
-        """A row that was not trained here."""
+    ) -> Iterable[RunView]:
+        """A row that was not trained here, where the analysis has it."""
+        metrics, told = self._compared(kind, row)
+        if not metrics:
+            return
         outcomes = [outcome.stage for variant in variants for outcome in variant.outcomes]
         closure = self.stages.closure(outcomes)
         start, end = self.stages.times(outcomes)
         doubt = self._doubt(variants)
-        tags = self._told(kind, row) | self.stages.versions(closure) | doubt | {"harness.compared": "yes"}
-        metrics = self._estimates(kind, row)
-        if kind == IMPORTED:
-            metrics |= self._differences(row, kind)
-        return RunView(
+        tags = told | self.stages.versions(closure) | doubt | {"harness.compared": "yes"}
+        yield RunView(
             kind="reference",
             key=fingerprint({"variants": self._key("reference", variants[:1]), "row": row}),
             name=name + _mark(doubt),
@@ -316,47 +309,28 @@ class _Builder:
             files=(File(name="recipe.yaml", content=_yaml(recipe)), *self.finished.report),
         )
 
-    def _estimates(self, kind: str, row: str) -> Metrics:
-        found: Metrics = {}
-        for one in self._rows("estimates", row, kind):
-            name = metric_key(one["task"], one["metric"])
-            for suffix, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
-                found[name + suffix] = _single(one[value], self.finished.made)
-        return found
-
-    def _differences(self, row: str, kind: str) -> Metrics:
-        found: Metrics = {}
-        for one in self._rows("differences", row, kind):
-            name = metric_key(one["task"], one["metric"]) + "_minus_baseline"
-            for suffix, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
-                found[name + suffix] = _single(one[value], self.finished.made)
-        return found
-
-    def _told(self, kind: str, row: str) -> dict[str, str]:
-        """What a table can show of a row: each headline and its difference from the baseline with intervals, in a few
-        digits; and what the intervals are over and how they were made."""
+    def _compared(self, kind: str, row: str) -> tuple[Metrics, dict[str, str]]:
+        """What the analysis has of a row: metrics; and tags that a table shows, of each headline and its difference
+        from the baseline with intervals, in a few digits, and of what the intervals are over and how they were made."""
         columns = self.columns()
-        told = {}
-        for what, rows, sign in (
-            (ESTIMATE, self._rows("estimates", row, kind), ""),
-            (DIFFERENCE, self._rows("differences", row, kind), "+"),
+        metrics: Metrics = {}
+        tags: dict[str, str] = {}
+        for part, ending, tag, what, form in (
+            ("estimates", "", ESTIMATE, "", ".3f"),
+            ("differences", "_minus_baseline", DIFFERENCE, "difference.", "+.3f"),
         ):
-            for one in rows:
+            for one in self.finished.analysis.get(part, ()):
+                if (one["kind"], one["row"]) != (kind, row):
+                    continue
                 name = metric_key(one["task"], one["metric"])
+                for end, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
+                    metrics[name + ending + end] = _single(one[value], self.finished.made)
                 if name in columns:
-                    estimate, low, high = (format(one[part], f"{sign}.3f") for part in ("estimate", "low", "high"))
-                    told[what + name] = f"{estimate} [{low}, {high}]"
-        return told | {
-            key(f"interval.{name}{one['task']}.{one['evaluation']}"): clipped(
-                f"{100 * one['level']:g} %, over {one['covers']}; {one['method']}", LONGEST_TAG
-            )
-            for name, part in (("", "estimates"), ("difference.", "differences"))
-            for one in self._rows(part, row, kind)
-        }
-
-    def _rows(self, part: str, row: str, kind: str) -> list[Mapping[str, Any]]:
-        rows: list[Mapping[str, Any]] = self.finished.analysis.get(part, [])
-        return [one for one in rows if one["row"] == row and one["kind"] == kind]
+                    estimate, low, high = (format(one[value], form) for value in ("estimate", "low", "high"))
+                    tags[tag + name] = f"{estimate} [{low}, {high}]"
+                method = f"{100 * one['level']:g} %, over {one['covers']}; {one['method']}"
+                tags[key(f"interval.{what}{one['task']}.{one['evaluation']}")] = clipped(method, LONGEST_TAG)
+        return metrics, tags
 
     def columns(self) -> tuple[str, ...]:
         """Of every task the metric that arms are compared on, Best-of-N first."""

@@ -14,7 +14,7 @@ from harness.events import Metrics, read_events
 from harness.pipeline.graph import Stage
 from harness.pipeline.training import TRUNK_STATE, Training, trunk_of
 from harness.store.record import EVENTS
-from harness.store.store import Snapshot, Store
+from harness.store.store import Snapshot
 from harness.tracking.view import MOST_POINTS, Point
 
 Curves = dict[str, tuple[Point, ...]]
@@ -79,18 +79,6 @@ def planned_steps(stage: Stage) -> int:
     """Updates a base, pretrain or finetune stage makes at most, the steps of its trunk included."""
     assert isinstance(stage.kind, Training)
     return stage.kind.steps(stage)
-
-
-def written(stages: Iterable[Stage], store: Store) -> tuple[int, ...]:
-    """Bytes of events of every training that is not done: another value means that curves grew, or began again."""
-    sizes = []
-    for stage in stages:
-        if stage.kind.trains:
-            try:
-                sizes.append((store.partial(stage.kind.name, stage.fingerprint) / EVENTS).stat().st_size)
-            except OSError:
-                sizes.append(-1)
-    return tuple(sizes)
 
 
 def _read(folder: Path) -> Steps:

@@ -1,7 +1,8 @@
 """MLflow as a view of the store. This module and `mlflow_database` alone import mlflow.
 
-Runs are found by tags, so that nothing is shown twice, whoever shows it from wherever. MLflow keeps parameters and
-points of metrics for ever: a run that holds others than it should is made anew.
+Runs are found by tags, so that nothing is shown twice, whoever shows it from wherever. Each has a tag with the digest
+of its content, and is left alone where the content should be that. Any other run is deleted and created anew, as MLflow
+keeps parameters and points of metrics for ever. A tracker appends only to unfinished runs that it created itself.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 from urllib.parse import quote
 
 from mlflow import MlflowClient
@@ -25,8 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from harness.errors import MissingRequirement
 from harness.tracking.places import without_secrets
 from harness.tracking.shared_views import CURVES, TABLE, shared_views
-from harness.tracking.tracker import Addresses, Applied
-from harness.tracking.view import Dataset, Point, RunView, View
+from harness.tracking.view import Dataset, File, RunView, View
 from harness.tracking.words import DIFFERENCE, ESTIMATE, LONGEST_TAG, clipped, first_line, plain
 
 # MLflow's limits of one request, and how many runs it answers with.
@@ -38,53 +38,66 @@ PARENT, NOTE, CONTEXT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.dat
 EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")  # else the page asks what kind it is
 SIDEBAR = "workflowType=machine_learning"  # else the pages of language-model applications stand beside the runs
 OURS = ("harness.", "axis.", "interval.", "code.", "environment.", "stage.", "seeds.", "recipe.", ESTIMATE, DIFFERENCE)
+RUN_NAME = "mlflow.runName"
 
 Name = tuple[str, str]  # kind and key of a run
-Have = dict[str, set[tuple[int, str]]]  # metric -> steps with values, as text: NaN equals itself
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Missing:
-    """What a run lacks of what it should hold."""
+class Addresses:
+    """Web addresses of an experiment: all runs, the table of settings, curves by setting, settings side by side."""
 
-    params: Mapping[str, str]
-    metrics: Mapping[str, Sequence[Point]]
-    datasets: Sequence[Dataset]
+    experiment: str
+    table: str
+    curves: str
+    comparison: str
 
 
 class MlflowTracker:
-    """Tracker on any MLflow tracking URI.
+    """Shows experiments on any MLflow tracking URI.
 
     Args:
         artifacts: where files go, for a database; None where a server knows itself.
-        answered: called after every few requests that were answered, so that whoever waits can tell slow from stuck.
     """
 
-    def __init__(self, uri: str, artifacts: Path | None = None, answered: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, uri: str, artifacts: Path | None = None) -> None:
         self._uri = uri
         self._artifacts = artifacts
-        self._answered = answered
+        self._written: dict[Name, tuple[str, RunView]] = {}  # run id and content of unfinished runs we created
         with self._answering():
             self._client = MlflowClient(tracking_uri=uri)
 
-    def show(self, view: View) -> Applied:
+    def show(self, view: View) -> dict[str, int]:
+        """Bring one experiment up to date. Doing it twice changes nothing the second time.
+
+        Returns:
+            Numbers of runs: `created`; `updated`, to which something was added; `replaced`, created anew; `unchanged`;
+            `retired`, which the recipe no longer has: they stay, and are no longer compared.
+
+        Raises:
+            MissingRequirement: MLflow does not answer, or refuses; what was shown until then stays.
+        """
+        counts = dict.fromkeys(("created", "updated", "replaced", "unchanged", "retired"), 0)
         with self._answering():
             experiment = self._experiment(view)
-            self._answered()
             existing = self._runs(experiment.experiment_id)
-            counts = dict.fromkeys(("created", "updated", "replaced", "unchanged"), 0)
             ids: dict[str, str] = {}
             for run in view.runs:
                 found = existing.pop((run.kind, run.key), None)
-                how, run_id = self._show_run(experiment.experiment_id, run, found, ids.get(run.parent, ""), view.whole)
-                self._answered()
+                how, ids[run.key] = self._show(
+                    experiment.experiment_id, run, found, ids.get(run.parent, ""), whole=view.whole
+                )
                 counts[how] += 1
-                ids[run.key] = run_id
-            retired = sum(self._retire(run) for run in existing.values()) if view.whole else 0
-            return Applied(**counts, retired=retired)
+            if view.whole:
+                counts["retired"] = sum(map(self._retire, existing.values()))
+        return counts
 
     def addresses(self, experiment: str, base: str) -> Addresses:
+        """Where to look at an experiment, on the server at `base`.
+
+        Raises:
+            MissingRequirement: MLflow does not answer, or has no such experiment.
+        """
         with self._answering():
             found = self._client.get_experiment_by_name(experiment)
             if found is None:
@@ -147,7 +160,6 @@ class MlflowTracker:
                 order_by=["attributes.start_time ASC"],
                 page_token=token,
             )
-            self._answered()
             for run in page:
                 kind = run.data.tags[KIND]
                 name = (kind, run.data.tags.get(f"harness.{kind}", ""))
@@ -169,138 +181,86 @@ class MlflowTracker:
 
     # -------------------------------------------------------------------------------------------------- runs
 
-    def _show_run(
-        self, experiment_id: str, run: RunView, found: Run | None, parent: str, whole: bool
+    def _show(
+        self, experiment_id: str, run: RunView, found: Run | None, parent: str, *, whole: bool
     ) -> tuple[str, str]:
-        """(what was done, run id). While a run goes on, what MLflow holds beyond is left alone: it may come back."""
-        digest = run.digest()
+        """(what was done, run id)."""
         if found is None:
-            return "created", self._create(experiment_id, run, parent, digest)
-        run_id = found.info.run_id
-        tags = found.data.tags
-        if tags.get(DIGEST) == digest and tags.get(PARENT, "") == parent:
-            return "unchanged", run_id
-        if not whole and run.kind == "setting":
-            return "unchanged", run_id
-        missing = self._missing(run_id, run)
-        if missing is None and not whole:
-            return ("updated" if self._extend(run_id, run) else "unchanged"), run_id
-        if missing is None:
-            self._client.delete_run(run_id)
-            return "replaced", self._create(experiment_id, run, parent, digest)
-        self._fill(run_id, run, missing, parent, digest, tags)
-        return "updated", run_id
+            return "created", self._create(experiment_id, run, parent)
+        run_id, tags = found.info.run_id, found.data.tags
+        written_id, written = self._written.get((run.kind, run.key), ("", None))
+        mine = written if written_id == run_id else None
+        if mine is not None and not whole:
+            run = run.carrying_on(mine)
+        if tags.get(DIGEST) == run.digest():
+            if tags.get(PARENT, "") == parent:
+                return "unchanged", run_id
+            self._client.set_tag(run_id, PARENT, parent)
+            return "updated", run_id
+        if not whole and (run.kind == "setting" or (mine is None and (written is not None or _is_finished(found)))):
+            return "unchanged", run_id  # it has results that may come back, or another process appends to it
+        if mine is not None and run.continues(mine):
+            self._client.set_tag(run_id, DIGEST, "")
+            self._write(run_id, run, parent, mine)
+            return "updated", run_id
+        self._client.delete_run(run_id)
+        return "replaced", self._create(experiment_id, run, parent, tags)
 
-    def _create(self, experiment_id: str, run: RunView, parent: str, digest: str) -> str:
-        tags = {KIND: run.kind, f"harness.{run.kind}": run.key, **({PARENT: parent} if parent else {})}
-        made = self._client.create_run(experiment_id, start_time=run.start, tags=tags, run_name=run.name)
-        everything = Missing(params=run.params, metrics=run.metrics, datasets=run.datasets)
-        self._fill(made.info.run_id, run, everything, parent, digest, tags)
-        return str(made.info.run_id)
+    def _create(self, experiment_id: str, run: RunView, parent: str, before: Mapping[str, str] | None = None) -> str:
+        """`before`: tags of the run in whose place it is created, of which those that people set are kept."""
+        tags = {name: value for name, value in (before or {}).items() if not name.startswith((*OURS, RUN_NAME))}
+        tags |= {KIND: run.kind, f"harness.{run.kind}": run.key}
+        created = self._client.create_run(experiment_id, start_time=run.start, tags=tags, run_name=run.name)
+        self._write(created.info.run_id, run, parent)
+        return str(created.info.run_id)
 
-    def _missing(self, run_id: str, run: RunView) -> Missing | None:
-        """What a run lacks; None if it holds something else than it should."""
-        held = self._client.get_run(run_id)
-        if any(run.params.get(name) != value for name, value in held.data.params.items()):
-            return None
-        datasets = {
-            (one.dataset.name, one.dataset.digest) for one in (held.inputs.dataset_inputs if held.inputs else ())
-        }
-        if not datasets <= {(one.name, one.digest) for one in run.datasets}:
-            return None
-        points = self._points(run_id, held.data.metrics)
-        metrics: dict[str, list[Point]] = {}
-        for name, wanted in run.metrics.items():
-            have = points.pop(name, set())
-            metrics[name] = [point for point in wanted if _value(point) not in have]
-            if not have <= {_value(point) for point in wanted}:
-                return None
-        if points:
-            return None
-        return Missing(
-            params={name: value for name, value in run.params.items() if name not in held.data.params},
-            metrics=metrics,
-            datasets=[one for one in run.datasets if (one.name, one.digest) not in datasets],
-        )
-
-    def _extend(self, run_id: str, run: RunView) -> bool:
-        """Carry on the curves of a run that holds something else besides, as after a training began again from its
-        last saved step. Showing all of a recipe sets the rest right."""
-        held = self._points(run_id, self._client.get_run(run_id).data.metrics)
-        reached = {name: max(step for step, _ in points) for name, points in held.items()}
-        later = {
-            name: [point for point in points if point.step > reached[name]]
-            for name, points in run.metrics.items()
-            if name in reached
-        }
-        if not any(later.values()):
-            return False
-        self._client.set_tag(run_id, DIGEST, "")
-        self._log(run_id, later)
-        return True
-
-    def _points(self, run_id: str, names: Mapping[str, float]) -> Have:
-        return {name: self._history(run_id, name) for name in names}
-
-    def _history(self, run_id: str, name: str) -> set[tuple[int, str]]:
-        history = self._client.get_metric_history(run_id, name)
-        self._answered()
-        return {(metric.step, repr(float(metric.value))) for metric in history}
-
-    def _fill(
-        self, run_id: str, run: RunView, missing: Missing, parent: str, digest: str, held: Mapping[str, str]
-    ) -> None:
-        """Write what a run lacks; the digest last, so that a run left half written is completed next time."""
-        for params in batches([Param(name, value) for name, value in missing.params.items()], PARAMS_A_BATCH):
-            self._client.log_batch(run_id, params=params)
-            self._answered()
-        self._log(run_id, missing.metrics)
-        if missing.datasets:
-            self._client.log_inputs(run_id, [_dataset(one) for one in missing.datasets])
-        self._tag(run_id, run, parent, held)
-        for file in run.files:
-            self._keep(run_id, file.name, file.content)
-            self._answered()
-        if run.status in ("FINISHED", "FAILED"):
-            self._client.set_terminated(run_id, run.status, run.end)
-        else:
-            self._client.update_run(run_id, status=run.status)
-        self._client.update_run(run_id, name=run.name)
-        self._client.set_tag(run_id, DIGEST, digest)
-
-    def _log(self, run_id: str, metrics: Mapping[str, Sequence[Point]]) -> None:
-        listed = [
+    def _write(self, run_id: str, run: RunView, parent: str, before: RunView | None = None) -> None:
+        """Write what a run lacks that shows `before`; the digest last, so that a run left half written is replaced."""
+        self._written.pop((run.kind, run.key), None)
+        metrics = before.metrics if before else {}
+        points = [
             Metric(name, _bounded(point.value), point.time, point.step)
-            for name, points in metrics.items()
-            for point in points
+            for name, wanted in run.metrics.items()
+            for point in wanted[len(metrics.get(name, ())) :]
         ]
-        for some in batches(listed, METRICS_A_BATCH):
-            self._client.log_batch(run_id, metrics=some)
-            self._answered()
-
-    def _tag(self, run_id: str, run: RunView, parent: str, held: Mapping[str, str]) -> None:
-        tags = {**run.tags, KIND: run.kind, f"harness.{run.kind}": run.key, CURRENT: "yes"}
+        tags = {**run.tags, CURRENT: "yes"}
         if run.parent:
             tags |= {PARENT: parent, "harness.setting": run.parent}
-        new = [RunTag(name, clipped(value, LONGEST_TAG)) for name, value in tags.items() if held.get(name) != value]
-        for some in batches(new, TAGS_A_BATCH):
-            self._client.log_batch(run_id, tags=some)
-        for name in held:
-            if name.startswith(OURS) and name not in tags and name != DIGEST:
-                self._client.delete_tag(run_id, name)
+        params = [] if before else [Param(name, value) for name, value in run.params.items()]
+        self._log(run_id, "params", params, PARAMS_A_BATCH)
+        self._log(run_id, "metrics", points, METRICS_A_BATCH)
+        self._log(
+            run_id, "tags", [RunTag(name, clipped(value, LONGEST_TAG)) for name, value in tags.items()], TAGS_A_BATCH
+        )
+        datasets = [_dataset(one) for one in run.datasets if before is None or one not in before.datasets]
+        if datasets:
+            self._client.log_inputs(run_id, datasets)
+        for file in run.files:
+            self._keep(run_id, file)
+        self._client.update_run(run_id, run.status, run.name)
+        if run.status in ("FINISHED", "FAILED"):
+            self._client.set_terminated(run_id, run.status, run.end)
+        self._client.set_tag(run_id, DIGEST, run.digest())
+        if run.status != "FINISHED":
+            self._written[run.kind, run.key] = run_id, run
 
-    def _keep(self, run_id: str, name: str, content: str | Path) -> None:
-        if isinstance(content, Path):
-            self._client.log_artifact(run_id, str(content))
+    def _log(self, run_id: str, what: str, items: Sequence[Any], size: int) -> None:
+        for start in range(0, len(items), size):
+            self._client.log_batch(run_id, **{what: items[start : start + size]})
+
+    def _keep(self, run_id: str, file: File) -> None:
+        if isinstance(file.content, Path):
+            self._client.log_artifact(run_id, str(file.content))
             return
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            path.write_text(content, encoding="utf-8")
+            path = Path(folder) / file.name
+            path.write_text(file.content, encoding="utf-8")
             self._client.log_artifact(run_id, str(path))
 
 
-def _value(point: Point) -> tuple[int, str]:
-    return point.step, repr(_bounded(point.value))
+def _is_finished(run: Run) -> bool:
+    """Whether a run shows all of what ended: not one that somebody was stopped in writing."""
+    return run.info.status == "FINISHED" and bool(run.data.tags.get(DIGEST))
 
 
 def _bounded(value: float) -> float:
@@ -320,8 +280,3 @@ def _dataset(one: Dataset) -> DatasetInput:
         ),
         tags=[InputTag(CONTEXT, one.context)],
     )
-
-
-def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """`items` in order, `size` at a time."""
-    return (items[start : start + size] for start in range(0, len(items), size))

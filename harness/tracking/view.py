@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ Kind = Literal["setting", "variant", "reference", "report"]
 Status = Literal["FINISHED", "FAILED", "RUNNING", "SCHEDULED"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)  # a large recipe has millions
 class Point:
     """A metric's value at a step; `time` is milliseconds since the epoch."""
 
@@ -93,6 +93,23 @@ class RunView:
                 "datasets": [[one.name, one.digest, one.source, one.rows, one.context] for one in self.datasets],
                 "files": {file.name: file.digest for file in self.files},
             }
+        )
+
+    def carrying_on(self, shown: RunView) -> RunView:
+        """This run with curves that only grow: after what is shown come the points of later steps."""
+        metrics = dict(shown.metrics)
+        for name, points in self.metrics.items():
+            before = metrics.get(name, ())
+            metrics[name] = (*before, *(point for point in points if not before or point.step > before[-1].step))
+        return replace(self, metrics=metrics)
+
+    def continues(self, shown: RunView) -> bool:
+        """Whether something need only be added to what is shown."""
+        return (
+            self.params == shown.params
+            and self.tags.keys() >= shown.tags.keys()
+            and set(self.datasets) >= set(shown.datasets)
+            and self.metrics == self.carrying_on(shown).metrics
         )
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.tracking.mlflow_tracker import MlflowTracker
-from harness.tracking.tracker import Addresses
+from harness.tracking.mlflow_tracker import Addresses, MlflowTracker
 from harness.tracking.view import Point, RunView, View
 from tests.toys.mlflow_servers import Server
 

@@ -47,7 +47,7 @@ def shows(path: Path) -> None:
     """A tracker on it works."""
     place = place_of(None, path.parents[1])
     assert place.database == path
-    assert MlflowTracker(place.uri, place.artifacts).show(family("e")).created == 3
+    assert MlflowTracker(place.uri, place.artifacts).show(family("e"))["created"] == 3
     assert len(held(place.uri, "e")) == 3
 
 

@@ -1,13 +1,10 @@
-"""One suite for every tracker: what it is brought to show it shows, once, however often and however interrupted.
-
-On a database and on a real server. A tracker of another kind is one more factory.
-"""
+"""What the tracker is given it shows, once, however often and however interrupted: on a database and a real server."""
 
 from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,6 @@ from mlflow import MlflowClient
 
 from harness.errors import MissingRequirement
 from harness.tracking.mlflow_tracker import MlflowTracker
-from harness.tracking.tracker import Tracker
 from harness.tracking.view import MOST_POINTS, Dataset, File, Point, RunView, View
 from harness.tracking.words import key
 from tests.toys.mlflow_servers import Server, held, name_of, put_database, runs_of
@@ -27,8 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of mlflow's own use of its libraries
 ]
 
-FACTORIES = ("database", "server")
-Held = Callable[[str], dict[str, dict[str, Any]]]
+NewTracker = Callable[[], MlflowTracker]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +41,7 @@ def database(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=FACTORIES)
+@pytest.fixture(params=("database", "server"))
 def uri(request: pytest.FixtureRequest, database: Path) -> str:
     if request.param == "database":
         return f"sqlite:///{database / 'mlflow.db'}"
@@ -55,8 +50,14 @@ def uri(request: pytest.FixtureRequest, database: Path) -> str:
 
 
 @pytest.fixture
-def tracker(uri: str, database: Path) -> Tracker:
-    return MlflowTracker(uri, database / "artifacts" if uri.startswith("sqlite") else None)
+def new_tracker(uri: str, database: Path) -> NewTracker:
+    """Makes trackers as further processes have them, which remember nothing."""
+    return lambda: MlflowTracker(uri, database / "artifacts" if uri.startswith("sqlite") else None)
+
+
+@pytest.fixture
+def tracker(new_tracker: NewTracker) -> MlflowTracker:
+    return new_tracker()
 
 
 @pytest.fixture
@@ -98,8 +99,12 @@ def ids(uri: str, experiment: str) -> dict[str, str]:
     return {name_of(one): one.info.run_id for one in runs_of(uri, experiment)}
 
 
-def test_it_shows_what_it_is_given(tracker: Tracker, uri: str, experiment: str) -> None:
-    assert tracker.show(family(experiment)).created == 3
+def changes(counts: Mapping[str, int]) -> int:
+    return sum(counts.values()) - counts["unchanged"]
+
+
+def test_it_shows_what_it_is_given(tracker: MlflowTracker, uri: str, experiment: str) -> None:
+    assert tracker.show(family(experiment))["created"] == 3
     shown = held(uri, experiment)
     assert sorted(shown) == ["reference r", "setting s", "variant v"]
     variant = shown["variant v"]
@@ -119,63 +124,68 @@ def test_it_shows_what_it_is_given(tracker: Tracker, uri: str, experiment: str) 
     assert shown["setting s"]["parent"] == ""
 
 
-def test_showing_it_twice_changes_nothing(tracker: Tracker, uri: str, experiment: str) -> None:
-    tracker.show(family(experiment))
+def test_showing_it_twice_changes_nothing(new_tracker: NewTracker, uri: str, experiment: str) -> None:
+    new_tracker().show(family(experiment))
     before = held(uri, experiment), ids(uri, experiment)
-    assert tracker.show(family(experiment)).changes == 0
+    assert changes(new_tracker().show(family(experiment))) == 0
     assert (held(uri, experiment), ids(uri, experiment)) == before
 
 
-def test_what_grows_is_added_to_and_not_doubled(tracker: Tracker, uri: str, experiment: str) -> None:
+def test_what_grows_is_added_to_and_not_doubled(tracker: MlflowTracker, uri: str, experiment: str) -> None:
     early = run("variant", "v", status="RUNNING", metrics={"pretrain/loss_rm": points(0.7)}, datasets=(), files=())
     tracker.show(view(experiment, early, whole=False))
     before = ids(uri, experiment)
-    assert tracker.show(view(experiment, run("variant", "v"))).updated == 1
+    assert tracker.show(view(experiment, run("variant", "v")))["updated"] == 1
     assert ids(uri, experiment) == before
     other = f"{experiment}-at-once"
     tracker.show(view(other, run("variant", "v")))
     assert held(uri, experiment) == held(uri, other)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"params": {"pairs.count": "9"}},
-        {"params": {}},
-        {"metrics": {"logic/bon_area": points(0.6), "pretrain/loss_rm": points(0.7, 0.6, 0.5)}},
-        {"metrics": {"logic/bon_area": points(0.5)}},
-        {"metrics": {"logic/bon_area": points(0.5), "pretrain/loss_rm": points(0.7, 0.6)}},
-        {"datasets": ()},
-        {"tags": {"axis.size": "big"}},
-        {"status": "FAILED", "name": "another", "files": (File(name="recipe.yaml", content="name: y\n"),)},
-    ],
-    ids=lambda change: "-".join(change) + str(len(str(change))),
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"params": {"pairs.count": "9"}},
+    {"params": {}},
+    {"metrics": {"logic/bon_area": points(0.6), "pretrain/loss_rm": points(0.7, 0.6, 0.5)}},
+    {"metrics": {"logic/bon_area": points(0.5)}},
+    {"metrics": {"logic/bon_area": points(0.5), "pretrain/loss_rm": points(0.7, 0.6)}},
+    {"datasets": ()},
+    {"tags": {"axis.size": "big"}},
+    {"status": "FAILED", "name": "another", "files": (File(name="recipe.yaml", content="name: y\n"),)},
 )
-def test_what_changed_is_shown_as_it_is_now(
-    tracker: Tracker, uri: str, experiment: str, change: dict[str, Any]
-) -> None:
-    """Nothing of what was before stays, and no run is there twice."""
-    tracker.show(family(experiment))
-    now = view(experiment, run("setting", "s", **change), run("variant", "v", parent="s"), run("reference", "r"))
-    assert tracker.show(now).changes >= 1
-    other = f"{experiment}-at-once"
-    tracker.show(replace(now, experiment=other))
-    assert held(uri, experiment) == held(uri, other)
-    assert tracker.show(now).changes == 0
 
 
-def test_a_run_no_longer_asked_for_stays_but_is_not_compared(tracker: Tracker, uri: str, experiment: str) -> None:
+def test_what_changed_is_shown_as_it_is_now(tracker: MlflowTracker, uri: str, experiment: str) -> None:
+    """Nothing of what was before stays, no run is there twice, and a parent is the one there is now."""
+
+    def everything(settings: Sequence[dict[str, Any]]) -> View:
+        parents = [run("setting", f"s{index}", **change) for index, change in enumerate(settings)]
+        ends = (parents[0], parents[-1])
+        return view(experiment, *parents, *(run("variant", f"v{one.key}", parent=one.key) for one in ends))
+
+    tracker.show(everything([{}] * len(CHANGES)))
+    now = everything(CHANGES)
+    counts = tracker.show(now)
+    assert (counts["replaced"], counts["updated"]) == (len(CHANGES), 2)
+    at_once = f"{experiment}-at-once"
+    tracker.show(replace(now, experiment=at_once))
+    assert held(uri, experiment) == held(uri, at_once)
+    assert changes(tracker.show(now)) == 0
+
+
+def test_a_run_no_longer_asked_for_stays_but_is_not_compared(tracker: MlflowTracker, uri: str, experiment: str) -> None:
     compared = {"harness.compared": "yes"}
     both = view(experiment, run("setting", "s", tags=compared), run("setting", "t", tags=compared))
     tracker.show(both)
-    assert tracker.show(view(experiment, run("setting", "t", tags=compared))).retired == 1
+    assert tracker.show(view(experiment, run("setting", "t", tags=compared)))["retired"] == 1
     assert held(uri, experiment)["setting s"]["tags"]["harness.compared"] == "no"
-    assert tracker.show(view(experiment, run("setting", "t", tags=compared))).changes == 0
-    assert tracker.show(both).updated == 1
+    assert changes(tracker.show(view(experiment, run("setting", "t", tags=compared)))) == 0
+    assert tracker.show(both)["replaced"] == 1
     assert held(uri, experiment)["setting s"]["tags"]["harness.compared"] == "yes"
 
 
-def test_while_a_run_goes_on_what_is_shown_beyond_is_left_alone(tracker: Tracker, uri: str, experiment: str) -> None:
+def test_while_a_run_goes_on_what_is_shown_beyond_is_left_alone(
+    tracker: MlflowTracker, uri: str, experiment: str
+) -> None:
     tracker.show(family(experiment))
     before = held(uri, experiment), ids(uri, experiment)
     less = run("variant", "v", parent="s", metrics={"pretrain/loss_rm": points(0.9)})
@@ -184,7 +194,7 @@ def test_while_a_run_goes_on_what_is_shown_beyond_is_left_alone(tracker: Tracker
 
 
 def test_a_curve_that_began_again_is_carried_on_and_set_right_in_the_end(
-    tracker: Tracker, uri: str, experiment: str
+    tracker: MlflowTracker, uri: str, experiment: str
 ) -> None:
     """A training went on from an earlier step and repeats some with other values: no new run until all is shown."""
     curve = "pretrain/loss_rm"
@@ -193,22 +203,48 @@ def test_a_curve_that_began_again_is_carried_on_and_set_right_in_the_end(
     )
     before = ids(uri, experiment)
     again = run("variant", "v", status="RUNNING", metrics={curve: points(0.7, 0.65)})
-    assert tracker.show(view(experiment, again, whole=False)).changes == 0
+    assert changes(tracker.show(view(experiment, again, whole=False))) == 0
     further = replace(again, metrics={curve: points(0.7, 0.65, 0.5)})
-    assert tracker.show(view(experiment, further, whole=False)).updated == 1
+    assert tracker.show(view(experiment, further, whole=False))["updated"] == 1
     assert ids(uri, experiment) == before
     assert [step for step, _, _ in held(uri, experiment)["variant v"]["metrics"][curve]] == [0, 10, 20]
     ended = replace(further, status="FINISHED")
-    assert tracker.show(view(experiment, ended)).replaced == 1
+    assert tracker.show(view(experiment, ended))["replaced"] == 1
     assert held(uri, experiment)["variant v"]["metrics"][curve] == [
         (0, "0.7", 1_000_000),
         (10, "0.65", 1_000_001),
         (20, "0.5", 1_000_002),
     ]
-    assert tracker.show(view(experiment, ended)).changes == 0
+    assert changes(tracker.show(view(experiment, ended))) == 0
 
 
-def test_much_is_shown_in_full(tracker: Tracker, uri: str, experiment: str) -> None:
+def test_who_created_a_run_last_goes_on_showing_it(new_tracker: NewTracker, uri: str, experiment: str) -> None:
+    """As when a recipe is run again after it was stopped, or twice at once."""
+    curve = "pretrain/loss_rm"
+
+    def growing(*values: float, status: Any = "RUNNING") -> View:
+        variant = run("variant", "v", status=status, metrics={curve: points(*values)})
+        return view(experiment, variant, whole=status == "FINISHED")
+
+    def steps() -> list[int]:
+        return [step for step, _, _ in held(uri, experiment)["variant v"]["metrics"][curve]]
+
+    first, second = new_tracker(), new_tracker()
+    first.show(growing(0.7))
+    assert second.show(growing(0.7, 0.6))["replaced"] == 1
+    known = ids(uri, experiment)
+    assert changes(first.show(growing(0.7, 0.6, 0.5))) == 0
+    assert second.show(growing(0.7, 0.6, 0.5))["updated"] == 1
+    assert ids(uri, experiment) == known
+    assert steps() == [0, 10, 20]
+    ended = growing(0.7, 0.6, 0.5, 0.4, status="FINISHED")
+    assert first.show(ended)["replaced"] == 1
+    assert changes(second.show(ended)) == 0
+    assert steps() == [0, 10, 20, 30]
+    assert changes(new_tracker().show(growing(0.7))) == 0  # what ended stays until all is shown
+
+
+def test_much_is_shown_in_full(tracker: MlflowTracker, uri: str, experiment: str) -> None:
     """More than one request may hold of everything, and texts at their limits."""
     many = run(
         "variant",
@@ -223,10 +259,10 @@ def test_much_is_shown_in_full(tracker: Tracker, uri: str, experiment: str) -> N
     assert {len(value) for value in shown["params"].values()} == {6_000}
     assert sum(name.startswith("axis.") for name in shown["tags"]) == 130
     assert {len(history) for history in shown["metrics"].values()} == {MOST_POINTS}
-    assert tracker.show(view(experiment, many)).changes == 0
+    assert changes(tracker.show(view(experiment, many))) == 0
 
 
-def test_values_that_are_no_numbers_are_kept_and_not_doubled(tracker: Tracker, uri: str, experiment: str) -> None:
+def test_values_that_are_no_numbers_are_kept_and_not_doubled(tracker: MlflowTracker, uri: str, experiment: str) -> None:
     odd = run("variant", "v", metrics={"base/loss": points(0.1, math.nan, math.inf, -math.inf, 1e-300)})
     tracker.show(view(experiment, odd))
     assert len(held(uri, experiment)["variant v"]["metrics"]["base/loss"]) == 5
@@ -234,25 +270,26 @@ def test_values_that_are_no_numbers_are_kept_and_not_doubled(tracker: Tracker, u
     assert len(held(uri, experiment)["variant v"]["metrics"]["base/loss"]) == 5
 
 
-@pytest.mark.parametrize("axis", ["../../x", "a//b", "/etc", "x/", "..", "a/./b", "größe?", "損失", "a:b\\c"])
-def test_an_axis_of_any_name_is_shown(tracker: Tracker, uri: str, experiment: str, axis: str) -> None:
-    name = f"axis.{key(axis)}"
-    odd = run("setting", "s", params={name: "1"}, tags={name: "1"}, metrics={key(f"{axis}/loss"): points(0.5)})
-    tracker.show(view(experiment, odd))
-    shown = held(uri, experiment)["setting s"]
-    assert shown["params"] == {name: "1"}
-    assert shown["tags"][name] == "1"
-    assert tracker.show(view(experiment, odd)).changes == 0
+def test_axes_of_any_name_are_shown(new_tracker: NewTracker, uri: str, experiment: str) -> None:
+    axes = ("../../x", "a//b", "/etc", "x/", "..", "a/./b", "größe?", "損失", "a:b\\c")
+    names = [f"axis.{key(axis)}" for axis in axes]
+    odd = view(
+        experiment,
+        *(
+            run("setting", str(index), params={name: "1"}, tags={name: "1"}, metrics={f"{name}/loss": points(0.5)})
+            for index, name in enumerate(names)
+        ),
+    )
+    new_tracker().show(odd)
+    shown = held(uri, experiment)
+    for index, name in enumerate(names):
+        assert shown[f"setting {index}"]["params"] == {name: "1"}
+        assert shown[f"setting {index}"]["tags"][name] == "1"
+        assert list(shown[f"setting {index}"]["metrics"]) == [f"{name}/loss"]
+    assert changes(new_tracker().show(odd)) == 0
 
 
-def test_it_says_when_it_was_answered(uri: str, database: Path, experiment: str) -> None:
-    heard: list[str] = []
-    artifacts = database / "artifacts" if uri.startswith("sqlite") else None
-    MlflowTracker(uri, artifacts, lambda: heard.append("answered")).show(family(experiment))
-    assert len(heard) > len(family(experiment).runs)
-
-
-def test_a_run_left_half_written_is_completed(tracker: Tracker, uri: str, experiment: str) -> None:
+def test_a_run_left_half_written_is_replaced(tracker: MlflowTracker, uri: str, experiment: str) -> None:
     tracker.show(family(experiment))
     client = MlflowClient(tracking_uri=uri)
     known = client.get_experiment_by_name(experiment)
@@ -260,25 +297,28 @@ def test_a_run_left_half_written_is_completed(tracker: Tracker, uri: str, experi
     tags = {"harness.kind": "variant", "harness.variant": "w", "mlflow.parentRunId": setting.info.run_id}
     client.create_run(known.experiment_id, start_time=1_000_000, tags=tags, run_name="half")
     whole = replace(family(experiment), runs=(*family(experiment).runs, run("variant", "w", parent="s")))
-    assert tracker.show(whole).updated == 1
+    assert tracker.show(whole)["replaced"] == 1
     shown = held(uri, experiment)
     same = {"params", "metrics", "datasets", "files", "status", "times", "parent"}
     assert {name: shown["variant w"][name] for name in same} == {name: shown["variant v"][name] for name in same}
 
 
-def test_runs_of_others_are_left_alone(tracker: Tracker, uri: str, experiment: str) -> None:
-    tracker.show(family(experiment))
+def test_runs_of_others_and_tags_that_people_set_are_left_alone(
+    new_tracker: NewTracker, uri: str, experiment: str
+) -> None:
+    new_tracker().show(family(experiment))
     client = MlflowClient(tracking_uri=uri)
     known = client.get_experiment_by_name(experiment)
+    client.set_tag(ids(uri, experiment)["variant v"], "my.note", "look here")
     theirs = client.create_run(known.experiment_id, run_name="by hand").info.run_id
-    (variant,) = (one.info.run_id for one in runs_of(uri, experiment) if one.info.run_name == "the v")
-    client.set_tag(variant, "my.note", "look here")
-    tracker.show(replace(family(experiment), runs=(run("setting", "s"), run("variant", "v", parent="s", name="new"))))
-    assert client.get_run(variant).data.tags["my.note"] == "look here"
+    changed = (run("setting", "s"), run("variant", "v", parent="s", name="new"))
+    assert new_tracker().show(view(experiment, *changed))["replaced"] == 1
+    (variant,) = (one for one in runs_of(uri, experiment) if one.info.run_name == "new")
+    assert variant.data.tags["my.note"] == "look here"
     assert client.get_run(theirs).info.lifecycle_stage == "active"
 
 
-def test_addresses_name_what_is_compared(tracker: Tracker, uri: str, experiment: str) -> None:
+def test_addresses_name_what_is_compared(tracker: MlflowTracker, uri: str, experiment: str) -> None:
     compared = {"harness.compared": "yes"}
     tracker.show(view(experiment, run("setting", "s", tags=compared), run("variant", "v", parent="s")))
     found = tracker.addresses(experiment, "http://there:5000/")

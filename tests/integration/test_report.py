@@ -643,7 +643,7 @@ def test_damaged_examples_are_said_and_not_shown(tmp_path: Path, capsys: pytest.
     assert not store.has_payload(record)  # so that a run makes it again
 
 
-def test_a_failed_comparison_is_the_exit_code_of_report_and_run(
+def test_a_failed_comparison_is_the_exit_code_of_report_run_and_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def no_numbers(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
@@ -654,10 +654,10 @@ def test_a_failed_comparison_is_the_exit_code_of_report_and_run(
     monkeypatch.setattr(report_store, "_MAKERS", {**report_store._MAKERS, "pair_accuracy": no_numbers})
     settings = ["evaluate.code_pairs=null", "runtime.tracking=none"]
     fill(quickstart(*settings), Store(tmp_path / "store"))
-    for command in ("report", "run"):
+    for command in ("report", "run", "sync"):
         arguments = [part for one in settings for part in ("--set", one)]
         assert run_command([command, str(QUICKSTART), *arguments, "--workdir", str(tmp_path)]) == 1, command
-        told = capfd.readouterr().out.replace("\n", " ")
+        told = "".join(capfd.readouterr()).replace("\n", " ")
         assert "not compared: " in told
         assert "values must be finite numbers" in told
         assert "nothing to compare yet" not in told

@@ -28,11 +28,10 @@ from harness.pipeline.graph import Stage
 from harness.store.record import EVENTS
 from tests.integration.pipelines import TINY, of_kind
 from tests.integration.told import Told, shown_metrics, told_by_the_store
-from tests.toys.mlflow_servers import ENOUGH_SECONDS, Server, runs_of
+from tests.toys.mlflow_servers import ENOUGH_SECONDS, SERVER_DATABASE, Server, runs_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
 
-NAME = "tiny"
 WORKER = "harness.cli.tracking_worker"
 FIRST_STEPS = 2
 WAITING_LOSS = f"""\
@@ -61,6 +60,7 @@ class Amid:
         self.workspace = workspace
         self.recipe = recipe
         self.server = server
+        self.name = workspace.plan.loaded.recipe.name
         self.worker = 0
         self._gate = gate
 
@@ -85,7 +85,7 @@ class Amid:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             worker.ask({"do": "follow"})
-            runs = [run for run in runs_of(self.server.uri, NAME) if run.data.tags["harness.kind"] == "variant"]
+            runs = [run for run in runs_of(self.server.uri, self.name) if run.data.tags["harness.kind"] == "variant"]
             assert len(runs) == 2
             assert all("finetune/loss" in run.data.metrics for run in runs)
             meanwhile()
@@ -96,32 +96,45 @@ class Amid:
         path = self.workspace.store.partial(stage.kind.name, stage.fingerprint) / EVENTS
         return any(isinstance(event, Metrics) for event in read_events(path))
 
-    def sync(self) -> None:
-        assert run_command(["sync", str(self.recipe), "--workdir", str(self.workspace.workdir)]) == 0
+    def sync(self) -> int:
+        return run_command(["sync", str(self.recipe), "--workdir", str(self.workspace.workdir)])
 
     def shown(self) -> Told:
         """Every metric of every run on the server."""
-        return shown_metrics(self.server.uri, NAME)
+        return shown_metrics(self.server.uri, self.name)
 
     def told(self) -> Told:
         """The same by what records and events say."""
         return told_by_the_store(self.workspace)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"), migrated=migrated)
+    server.start()
+    yield server
+    server.kill()
+
+
 @pytest.fixture
-def amid(finished: Workspace, migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Amid]:
-    """A copy of the finished workdir, for a recipe whose fine-tunings are others."""
+def amid(
+    finished: Workspace,
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Amid:
+    """A copy of the finished workdir, for a recipe whose fine-tunings are others, with a name of its own."""
     plugin = tmp_path / "site" / "waiting_loss"
     plugin.mkdir(parents=True)
     (plugin / "__init__.py").write_text(WAITING_LOSS)
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     monkeypatch.delitem(sys.modules, "waiting_loss", raising=False)
-    server = Server(tmp_path / "server", migrated=migrated)
-    server.start()
     recipe = tmp_path / "waiting.yaml"
     changes = {
         "extends": str(TINY),
+        "name": request.node.name.replace("_", "-")[:40],
         "plugins": ["waiting_loss"],
         "finetune": {"loss": {"rm": 1.0, "lm": 0.0, "kind": "waiting_loss:loss"}},
         "runtime": {"tracking": "mlflow", "tracking_uri": server.uri, "slots": 2},
@@ -129,8 +142,7 @@ def amid(finished: Workspace, migrated: Path, tmp_path: Path, monkeypatch: pytes
     recipe.write_text(yaml.safe_dump(changes), encoding="utf-8")
     shutil.copytree(finished.workdir, tmp_path / "workdir")
     shutil.rmtree(tmp_path / "workdir" / "store" / "analysis")  # of the other fine-tunings
-    yield Amid(open_workspace(recipe, [], tmp_path / "workdir"), recipe, server, plugin / "gate")
-    server.kill()
+    return Amid(open_workspace(recipe, [], tmp_path / "workdir"), recipe, server, plugin / "gate")
 
 
 def test_a_server_that_is_killed_and_comes_back_shows_everything_after_the_run(
@@ -145,15 +157,23 @@ def test_a_server_that_is_killed_and_comes_back_shows_everything_after_the_run(
     assert amid.shown() == amid.told()
 
 
-@pytest.mark.slow("a run and a sync, each with a process that imports mlflow, and a second start of a server")
-def test_a_server_that_stays_away_harms_no_run_and_is_completed_by_sync(
+@pytest.mark.slow("a run and two syncs, each with a process that imports mlflow, and a second start of a server")
+def test_a_server_that_stays_away_harms_no_run_and_sync_fills_an_empty_one(
     amid: Amid, capfd: pytest.CaptureFixture[str]
 ) -> None:
     amid.run(amid.server.kill)
-    assert f"`harness sync {amid.recipe}` completes MLflow" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert f"`harness sync {amid.recipe}` completes MLflow" in told
+    assert told.count("MLflow must answer") == 1
+    assert amid.sync() == 2
+    told = capfd.readouterr().err
+    assert "MLflow must answer" in told
+    assert "Traceback" not in told
+    for left in amid.server.folder.glob(f"{SERVER_DATABASE}*"):
+        left.unlink()
     amid.server.start()
-    assert amid.shown() != amid.told()
-    amid.sync()
+    assert amid.shown() == {}
+    assert amid.sync() == 0
     assert amid.shown() == amid.told()
 
 
@@ -163,5 +183,5 @@ def test_a_tracking_worker_that_is_killed_harms_no_run_and_sync_completes_it(
     amid.run(lambda: os.kill(amid.worker, signal.SIGKILL))
     assert f"`harness sync {amid.recipe}` completes MLflow" in capfd.readouterr().err
     assert amid.shown() != amid.told()
-    amid.sync()
+    assert amid.sync() == 0
     assert amid.shown() == amid.told()
