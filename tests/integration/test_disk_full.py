@@ -76,7 +76,7 @@ def run_one(workspace: Workspace, stage: Stage) -> Outcome:
 
 def imported(workspace: Workspace, stage: Stage) -> dict[str, Any]:
     """What an import stage is told: where its asset is."""
-    what = next((what for what, kind in IMPORTED.items() if kind is stage.kind.name), "")
+    what = next((what for what, kind in IMPORTED.items() if kind is stage.kind), "")
     if not what:
         return {}
     path = workspace.plan.loaded.path.parent / (what if what == "checkpoint" else f"{what}.jsonl")
