@@ -14,9 +14,9 @@ from rich.text import Text
 from harness.cli.console import output, print_json, visible
 from harness.cli.workspace import discard_damaged, open_store, stands
 from harness.errors import StageError
+from harness.pipeline.evaluations import evaluation_named, headline_label, metric_label
 from harness.pipeline.graph import Graph, Stage
 from harness.report.index import stages_of
-from harness.report.metrics import PAIR_ACCURACY, headline_label, metric_label
 from harness.report.results import read_all
 from harness.report.rows import Row, find_row, retraction
 from harness.report.versus import Mismatch, comparison_stage, match, readable
@@ -155,7 +155,7 @@ def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> No
     gap = one["difference"]
     apart = claims and gap["low"] < gap["high"] and (gap["low"] > 0 or gap["high"] < 0)
     title = f"{one['task']}, {metric_label(one['metric'])}"
-    counted = "pair" if one["evaluation"] == PAIR_ACCURACY else "problem"
+    counted = evaluation_named(one["evaluation"]).counted
     numbers = f"{plural(one['problems'], counted)} in {plural(gap['clusters'], 'cluster')}"
     console.print(Text.assemble((title, "bold"), f"  {numbers}"), soft_wrap=True)
     for letter, side in zip("AB", SIDES, strict=True):

@@ -15,10 +15,12 @@ from typing import Any
 
 from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreError
 from harness.pipeline.graph import Stage
+from harness.pipeline.kinds import KINDS
 from harness.pipeline.models import PRETRAINED, Hub
 from harness.pipeline.tasks import task_source
 from harness.recipe.blocks import PoolTask, Task
 from harness.recipe.load import LoadedRecipe, Setting
+from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
 from harness.recipe.schema import Recipe, models_of, plugin_kinds
 from harness.sources.models import resolve_model
@@ -106,6 +108,20 @@ def option_problems(loaded: LoadedRecipe) -> list[HarnessError]:
                     told = RecipeError(error.rule, error.value, error.remedy, where)
                     problems.setdefault(f"{name} {told.one_line()}", told)
     return list(problems.values())
+
+
+def keep_problems(loaded: LoadedRecipe) -> list[HarnessError]:
+    """Kinds of stages that `runtime.keep` names and there are none of."""
+    return [
+        RecipeError(
+            f"`runtime.keep.{kind}` must be a kind of stage",
+            "it is none",
+            suggestion(kind, list(KINDS)) or f"choose one of {', '.join(KINDS)}",
+            loaded.where(f"runtime.keep.{kind}"),
+        )
+        for kind in loaded.recipe.runtime.keep
+        if kind not in KINDS
+    ]
 
 
 def _wrong_options(task: Task) -> dict[str, RecipeError]:

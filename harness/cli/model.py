@@ -13,8 +13,13 @@ from harness.cli.show import find_stage
 from harness.cli.workspace import REPORTS, open_store
 from harness.errors import RecipeError, StoreError
 from harness.imports.chat import ChatTemplate
+from harness.pipeline.imports import IMPORTED_CHECKPOINT
+from harness.pipeline.kinds import KINDS
+from harness.pipeline.models import PRETRAINED
+from harness.pipeline.tokens import TOKENIZER
+from harness.pipeline.weights import MODEL_INPUTS
 from harness.report.index import read_indexes
-from harness.store.artifacts import Checkpoint, ImportedCheckpoint, Tokenizer, TrunkState
+from harness.store.artifacts import Checkpoint, ImportedCheckpoint, Tokenizer
 from harness.store.identity import SHORT
 from harness.store.record import Record
 from harness.store.retractions import read_retractions
@@ -23,18 +28,8 @@ from harness.store.store import Store
 MODELS = "models"
 """Folder of the workdir that fetched models lie in."""
 
-# Kinds of stages that hold a reward model, and as what.
-MODEL_KINDS: Mapping[str, type[Checkpoint]] = {
-    "base": Checkpoint,
-    "pretrained": Checkpoint,
-    "imported_checkpoint": ImportedCheckpoint,
-    "trunk_state": TrunkState,
-    "pretrain": Checkpoint,
-    "finetune": Checkpoint,
-}
-# The input by which a model leads to the one it was trained from, and kinds that bring the tokenizer themselves.
-STARTS = {"pretrain": ("trunk", "base"), "trunk_state": ("base",), "finetune": ("start",), "base": ("tokenizer",)}
-WITH_TOKENIZER = ("tokenizer", "pretrained", "imported_checkpoint")
+MODEL_KINDS = {name: kind.artifact for name, kind in KINDS.items() if issubclass(kind.artifact, Checkpoint)}
+"""Kinds of stages that hold a reward model, and as what."""
 
 
 def fetch(name: str, workdir: Path) -> None:
@@ -72,7 +67,7 @@ def export(name: str, folder: Path, workdir: Path) -> None:
         errors().print(f"retracted: {told['retracted']}", markup=False, style="yellow", soft_wrap=True)
     if not trained:
         errors().print("its reward head was never trained: its rewards mean nothing", style="yellow", soft_wrap=True)
-    if record.kind == "imported_checkpoint":
+    if record.kind == IMPORTED_CHECKPOINT.name:
         errors().print(
             "its language model has no head of its own: a published reward model brings none", soft_wrap=True
         )
@@ -115,10 +110,13 @@ def _require_files(store: Store, record: Record, below: Path) -> None:
 
 def _tokenizer_record(store: Store, record: Record) -> Record:
     """The stage that a model's tokenizer comes from: the models it was trained from lead to it."""
-    while record.kind not in WITH_TOKENIZER:
+    while record.identity["inputs"]:
         inputs: Mapping[str, Any] = record.identity["inputs"]
-        fingerprint = str(next(inputs[name] for name in STARTS[record.kind] if name in inputs))
-        kinds = (*MODEL_KINDS, *WITH_TOKENIZER)
+        leading = (*MODEL_INPUTS, "tokenizer")
+        fingerprint = next((str(inputs[name]) for name in inputs if name.partition("-")[0] in leading), None)
+        if fingerprint is None:
+            return record  # a tokenizer that was trained here
+        kinds = (*MODEL_KINDS, TOKENIZER.name)
         found = next((one for kind in kinds if (one := store.record(kind, fingerprint)) is not None), None)
         if found is None:
             raise StoreError(
@@ -133,13 +131,13 @@ def _tokenizer_record(store: Store, record: Record) -> Record:
 def _tokenizer(store: Store, record: Record) -> tuple[Path, dict[str, str], str | None]:
     """(folder or JSON of a tokenizer, its special tokens by role, its chat template)."""
     directory = store.directory(record.kind, record.fingerprint)
-    if record.kind == "pretrained":
+    if record.kind == PRETRAINED.name:
         model = Checkpoint(directory).model
         _require_files(store, record, model)
         return model, {}, None
     path = Tokenizer(directory).path
     _require_files(store, record, path)
-    if record.kind == "tokenizer":
+    if record.kind == TOKENIZER.name:
         return path, json.loads(Tokenizer(directory).special.read_bytes()), None
     chat = ImportedCheckpoint(directory).chat
     if not chat.is_file():

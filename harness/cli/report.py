@@ -15,12 +15,12 @@ from harness.cli.console import UNBOUNDED, output, table
 from harness.cli.execute import execute
 from harness.cli.workspace import Workspace, discard_damaged, open_workspace, stands
 from harness.pipeline.code import source_digest
+from harness.pipeline.evaluations import metric_label
 from harness.pipeline.graph import Stage
 from harness.plan.plan import analysis_stage
 from harness.report import write
 from harness.report.board import Board, Row
 from harness.report.index import write_index
-from harness.report.metrics import metric_label
 from harness.report.overview import Overview, comparison_failure, overview
 from harness.report.status import look
 from harness.report.words import NO_SPREAD

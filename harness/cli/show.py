@@ -19,6 +19,7 @@ from harness.errors import StoreError
 from harness.execution.asked import AskedTask, missing_inputs, read_asked, unfinished
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.kinds import noted_stage
+from harness.pipeline.pairs import PAIR_QUALITY, PAIRS
 from harness.report.index import read_indexes, stages_of
 from harness.report.pair_quality import quality_table, read_examples
 from harness.report.status import StageStatus, look
@@ -206,10 +207,12 @@ def _readers(store: Store, record: Record) -> list[Record]:
 
 def _qualities(store: Store, record: Record) -> list[Record]:
     """What is known of a pair set's quality: the stage itself, or those that looked at these pairs."""
-    if record.kind == "pair_quality":
+    if record.kind == PAIR_QUALITY.name:
         return [record]
     return (
-        [other for other in _readers(store, record) if other.kind == "pair_quality"] if record.kind == "pairs" else []
+        [other for other in _readers(store, record) if other.kind == PAIR_QUALITY.name]
+        if record.kind == PAIRS.name
+        else []
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cli.console import errors
-from harness.cli.environment import gpu_problems, missing_packages, option_problems, workdir_problems
+from harness.cli.environment import gpu_problems, keep_problems, missing_packages, option_problems, workdir_problems
 from harness.cli.lock import resolve, unresolved
 from harness.errors import ProblemList, StoreError
 from harness.pipeline.graph import Stage
@@ -49,7 +49,7 @@ def load_checked(recipe: Path, assignments: Sequence[str]) -> LoadedRecipe:
         ProblemList: everything wrong with the recipe.
     """
     loaded = load_recipe(recipe, assignments)
-    problems = option_problems(loaded)
+    problems = [*option_problems(loaded), *keep_problems(loaded)]
     if problems:
         raise ProblemList(problems)
     return loaded

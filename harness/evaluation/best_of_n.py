@@ -21,11 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import toeplitz
 
 from harness.errors import DataError
-
-AREA_GRID = (2, 4, 8, 16, 32, 64)
-AREA_POOL_SHARE = 4
-"""The area under a Best-of-N curve is a mean over this grid, whatever N a recipe lists, without N above a quarter of
-the pool: beyond it the subsets overlap so much that the point says more about this pool than about the scorer."""
+from harness.pipeline.evaluations.best_of_n import AREA_GRID, AREA_POOL_SHARE
 
 Floats = NDArray[np.float64]
 

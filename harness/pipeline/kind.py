@@ -113,6 +113,7 @@ class Kind(Generic[S]):
         accelerated: it wants a GPU where there is one.
         row_bytes: what a row takes on disk as it is packed, until a stage of the kind is finished.
         seconds: what a stage takes, until one is finished.
+        module: where its code is, "harness.stages.<name>" by default; for kinds of a recipe's own.
         dataset: it is shown as a data set of what was made from it.
     """
 
@@ -130,6 +131,7 @@ class Kind(Generic[S]):
         row_bytes: float = ASSUMED_BYTES,
         seconds: float = ASSUMED_SECONDS,
         dataset: bool = False,
+        module: str = "",
     ) -> None:
         self.name = name
         self.code_version = code_version
@@ -137,16 +139,13 @@ class Kind(Generic[S]):
         self.accelerated = accelerated
         self.seconds = seconds
         self.dataset = dataset
+        self.module = module or f"harness.stages.{name}"
+        """Dotted name of the module whose `run(context)` does the work."""
         self._adapter: TypeAdapter[S] = TypeAdapter(spec)
         self._row_bytes = row_bytes
 
     def __repr__(self) -> str:
         return f"Kind({self.name!r})"
-
-    @property
-    def module(self) -> str:
-        """Dotted name of the module whose `run(context)` does the work."""
-        return f"harness.stages.{self.name}"
 
     def modules(self, spec: S) -> tuple[str, ...]:
         """Modules whose code, with what they import, decides the results."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from harness.pipeline import corpus, evaluation, imports, models, pairs, tasks, tokens, training
+from harness.pipeline import comparing, corpus, imports, models, pairs, scores, tasks, tokens, training
+from harness.pipeline.evaluations import MODULES
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Kind, NoSpec
 from harness.store.artifacts import Artifact
 
-CHAPTERS = (imports, models, tasks, corpus, tokens, pairs, training, evaluation)
+CHAPTERS = (imports, models, tasks, corpus, tokens, pairs, training, scores, *MODULES, comparing)
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {kind.name: kind for chapter in CHAPTERS for kind in vars(chapter).values() if isinstance(kind, Kind)}

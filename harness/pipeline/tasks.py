@@ -113,7 +113,7 @@ class PoolCandidatesSpec(Spec):
 
 class PoolCandidatesKind(Kind[PoolCandidatesSpec]):
     def groups(self, stage: Stage[PoolCandidatesSpec], known: Known) -> float:
-        return float(stage.inputs["problems"].stage.spec.problems.test)
+        return float(getattr(stage.inputs["problems"].stage.spec.problems, stage.spec.split))
 
     def responses(self, stage: Stage[PoolCandidatesSpec], known: Known) -> float:
         record = known.record(stage.inputs["pool"].stage)
@@ -175,18 +175,18 @@ class TaskStages(Planner):
         spec = PreferencesSpec(split=split, count=count, seed=self.data_seed, task=task.kind)
         return self.graph.stage(PREFERENCES, spec, inputs, label=label)
 
-    def candidates(self, experiment: Experiment, name: str) -> Stage:
+    def candidates(self, experiment: Experiment, name: str, split: str = "test") -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.best_of_n.candidates
         if isinstance(task, PoolTask):
             inputs = {"problems": self.problems(name, task), "pool": self.imported("pool", task.imported)}
             return self.graph.stage(
-                POOL_CANDIDATES, PoolCandidatesSpec(split="test"), inputs, label=f"candidates {name}"
+                POOL_CANDIDATES, PoolCandidatesSpec(split=split), inputs, label=_label("candidates", name, split)
             )
         assert block is not None
-        key = ("candidates", self._text(task), self._text(block))
-        return self._remember(key, lambda: self._candidates(name, task, block))
+        key = ("candidates", self._text(task), self._text(block), split)
+        return self._remember(key, lambda: self._candidates(name, task, block, split))
 
-    def _candidates(self, name: str, task: Task, block: CandidatesBlock) -> Stage[NoSpec]:
+    def _candidates(self, name: str, task: Task, block: CandidatesBlock, split: str) -> Stage[NoSpec]:
         problems = self.problems(name, task)
         inputs = {"problems": problems}
         affinity = f"{block.engine}:{problems.fingerprint}"
@@ -198,22 +198,27 @@ class TaskStages(Planner):
             writer = WriterSpec.of(block.writer)
             chosen = {"writer": writer, "source": model.label.removeprefix("model ")}
             affinity = writer.affinity(model)
+        problem_count = int(getattr(task.problems, split))
         parts = {}
-        for index, start in enumerate(range(0, task.problems.test, block.part_size)):
+        for index, start in enumerate(range(0, problem_count, block.part_size)):
             spec = CandidatesPartSpec(
                 task=task.kind,
                 engine=block.engine,
                 options=block.options,
                 samples=block.samples,
-                split="test",
+                split=split,
                 seed=self.data_seed,
                 start=start,
-                stop=min(start + block.part_size, task.problems.test),
+                stop=min(start + block.part_size, problem_count),
                 **chosen,
             )
-            label = f"candidates {name} part {index + 1}"
+            label = f"{_label('candidates', name, split)} part {index + 1}"
             parts[f"part-{index:05d}"] = self.graph.stage(CANDIDATES_PART, spec, inputs, label=label, affinity=affinity)
-        return self.graph.stage(CANDIDATES, NoSpec(), parts, label=f"candidates {name}")
+        return self.graph.stage(CANDIDATES, NoSpec(), parts, label=_label("candidates", name, split))
+
+
+def _label(what: str, name: str, split: str) -> str:
+    return f"{what} {name}" if split == "test" else f"{what} {name} {split}"
 
 
 def task_source(kind: str) -> dict[str, str]:

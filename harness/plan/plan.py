@@ -10,11 +10,13 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from harness.pipeline.code import source_digest
-from harness.pipeline.evaluation import ANALYSIS, AnalysisSpec, OutcomeSpec, Pipeline
+from harness.pipeline.comparing import ANALYSIS, AnalysisSpec, OutcomeSpec
+from harness.pipeline.evaluations import evaluations_of
 from harness.pipeline.graph import Graph, Stage, sizes_alone
 from harness.pipeline.imports import NO_IMPORTS, Import, Imports, scored_tasks
+from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.training import TRUNK_STATE, steps_of, trains_head, trunk_of
-from harness.recipe.blocks import ImportedRow, PoolTask
+from harness.recipe.blocks import ImportedRow
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits
@@ -29,7 +31,7 @@ IMPORTED = "imported"  # the kind of a row from outside
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One evaluated thing: `metric` (best_of_n or pair_accuracy) of a variant or reference scorer on a task."""
+    """One evaluated thing: `metric` (the evaluation, or what gives its baselines) of a row on a task."""
 
     task: str
     metric: str
@@ -231,80 +233,58 @@ def _outcomes(
     pipeline: Pipeline, setting: Setting, pretrained: Stage | None, finetuned: Stage, label: str
 ) -> list[Outcome]:
     experiment = setting.experiment
-    evaluate = experiment.evaluate
-    outcomes = [
-        Outcome(task=name, metric="best_of_n", stage=pipeline.best_of_n(experiment, name, finetuned, label))
-        for name in evaluate.best_of_n.tasks
-    ]
-    if evaluate.pair_accuracy is not None:
-        outcomes += [
-            Outcome(task=name, metric="pair_accuracy", stage=pipeline.pair_accuracy(experiment, name, finetuned, label))
-            for name in evaluate.pair_accuracy.tasks
-        ]
-    if evaluate.code_pairs is not None and pretrained is not None and trains_head(experiment):
-        stage = pipeline.code_pair_accuracy(experiment, pretrained, pretrained.label)
-        outcomes.append(Outcome(task=CODE, metric="pair_accuracy", stage=stage))
+    outcomes = []
+    for evaluation in evaluations_of(experiment):
+        for task in evaluation.tasks(experiment):
+            stage = pipeline.judged(evaluation, experiment, task, finetuned, label)
+            outcomes.append(Outcome(task=task, metric=evaluation.name, stage=stage))
+        for task in evaluation.of_pretraining(experiment):
+            if pretrained is not None and trains_head(experiment):
+                stage = pipeline.judged(evaluation, experiment, task, pretrained, pretrained.label)
+                outcomes.append(Outcome(task=task, metric=evaluation.name, stage=stage))
     return outcomes
 
 
 def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
     """Shallow scorers of the base experiment, fitted on the same pairs as each fine-tuning seed."""
     experiment = loaded.recipe
-    evaluate = experiment.evaluate
-    pools = [
-        Outcome(task=name, metric="pool_baselines", stage=pipeline.pool_baselines(experiment, name))
-        for name in evaluate.best_of_n.tasks
-    ]
+    evaluations = evaluations_of(experiment)
+    pools = []
+    for evaluation in evaluations:
+        for task in evaluation.tasks(experiment):
+            stage = evaluation.baselines(pipeline, experiment, task, "test")
+            if stage is not None:
+                pools.append(Outcome(task=task, metric=stage.kind.name, stage=stage))
     references = [Variant(setting=POOL, pretrain_seed=None, finetune_seed=None, outcomes=tuple(pools))]
-    for scorer in evaluate.reference_scorers:
+    pretrains = experiment.pretrain is not None and pipeline.pair_key(experiment) in pipeline.rows
+    for scorer in experiment.evaluate.reference_scorers:
         for seed in range(loaded.recipe.seeds.finetune):
-            outcomes = [
-                Outcome(
-                    task=name,
-                    metric="best_of_n",
-                    stage=pipeline.reference_best_of_n(experiment, name, scorer, seed),
-                )
-                for name in evaluate.best_of_n.tasks
-            ]
-            if evaluate.pair_accuracy is not None:
-                outcomes += [
-                    Outcome(
-                        task=name,
-                        metric="pair_accuracy",
-                        stage=pipeline.reference_pair_accuracy(experiment, name, scorer, seed),
-                    )
-                    for name in evaluate.pair_accuracy.tasks
-                ]
-            asks_for_code = evaluate.code_pairs is not None and experiment.pretrain is not None
-            if asks_for_code and pipeline.pair_key(experiment) in pipeline.rows:
-                stage = pipeline.reference_code_pairs(experiment, scorer)
-                outcomes.append(Outcome(task=CODE, metric="pair_accuracy", stage=stage))
+            outcomes = []
+            for evaluation in evaluations:
+                tasks = [*evaluation.tasks(experiment), *(evaluation.of_pretraining(experiment) if pretrains else ())]
+                for task in tasks:
+                    stage = pipeline.judged_reference(evaluation, experiment, task, scorer, seed)
+                    outcomes.append(Outcome(task=task, metric=evaluation.name, stage=stage))
             references.append(Variant(setting=scorer, pretrain_seed=None, finetune_seed=seed, outcomes=tuple(outcomes)))
     return references
 
 
 def _imported(pipeline: Pipeline, experiment: Experiment) -> list[Variant]:
-    """Rows from outside, judged on the base experiment's tasks as far as they can be."""
+    """Rows from outside, judged on the base experiment's tasks where they can be."""
     rows = []
-    judged = experiment.evaluate.best_of_n.tasks
-    paired = () if experiment.evaluate.pair_accuracy is None else experiment.evaluate.pair_accuracy.tasks
     for name, row in experiment.evaluate.imported.items():
-        if row.checkpoint is None:
-            tasks = scored_tasks(experiment, row, _asset(pipeline.imports, row))
-            found = [("best_of_n", task, pipeline.scores_best_of_n(experiment, task, name, row)) for task in tasks]
-            found += [
-                ("pair_accuracy", task, pipeline.scores_pair_accuracy(experiment, task, name, row))
-                for task in paired
-                if task in tasks and isinstance(experiment.tasks[task], PoolTask)  # other pairs are no candidates
-            ]
-        else:
-            found = [("best_of_n", task, pipeline.checkpoint_best_of_n(experiment, task, name, row)) for task in judged]
-            found += [
-                ("pair_accuracy", task, pipeline.checkpoint_pair_accuracy(experiment, task, name, row))
-                for task in paired
-            ]
-        outcomes = tuple(Outcome(task=task, metric=metric, stage=stage) for metric, task, stage in found)
-        rows.append(Variant(setting=name, pretrain_seed=None, finetune_seed=None, outcomes=outcomes))
+        scored = () if row.scores is None else scored_tasks(experiment, row, _asset(pipeline.imports, row))
+        outcomes = []
+        for evaluation in evaluations_of(experiment):
+            for task in evaluation.tasks(experiment):
+                stage = None
+                if row.checkpoint is not None:
+                    stage = pipeline.judged_checkpoint(evaluation, experiment, task, name, row)
+                elif task in scored:
+                    stage = pipeline.judged_scores(evaluation, experiment, task, name, row)
+                if stage is not None:
+                    outcomes.append(Outcome(task=task, metric=evaluation.name, stage=stage))
+        rows.append(Variant(setting=name, pretrain_seed=None, finetune_seed=None, outcomes=tuple(outcomes)))
     return rows
 
 

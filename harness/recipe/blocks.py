@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     StringConstraints,
     Tag,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from harness.recipe.fields import (
+    EVALUATIONS,
     MOST_PAIRS,
     MOST_SEED,
     MOST_SEEDS,
     MOST_TOKENS,
+    PLUGIN_PATTERN,
     POOL,
     Block,
     Count,
@@ -359,7 +365,26 @@ class ImportedRow(Block):
         return self
 
 
+class OtherEvaluation(Block):
+    """An evaluation by its own name, or a recipe's own (`package.module:Class`); what else it takes, it says itself."""
+
+    model_config = ConfigDict(extra="allow")
+
+    tasks: Names
+
+
+def _is_evaluation(key: str) -> str:
+    if key not in EVALUATIONS and not re.fullmatch(PLUGIN_PATTERN, key):
+        raise PydanticCustomError("extra_forbidden", "no evaluation is called that")
+    return key
+
+
 class Evaluate(Block):
+    """What models are judged by. Keys that are not listed here name further evaluations."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[Annotated[str, AfterValidator(_is_evaluation)], OtherEvaluation | None]
+
     best_of_n: BestOfN
     pair_accuracy: PairAccuracy | None = None
     code_pairs: CodePairs | None = None
@@ -373,3 +398,13 @@ class Evaluate(Block):
     imported: Annotated[
         dict[Name, ImportedRow], BeforeValidator(without_nulls, json_schema_input_type=dict[Name, ImportedRow | None])
     ] = Field(default_factory=dict, description="Rows of the board from outside.")
+
+    @property
+    def others(self) -> dict[str, OtherEvaluation]:
+        """Evaluations that are not listed, by name."""
+        return {name: block for name, block in (self.model_extra or {}).items() if block is not None}
+
+    def block(self, evaluation: str) -> BestOfN | PairAccuracy | OtherEvaluation | None:
+        """What the recipe asks of an evaluation."""
+        listed = {"best_of_n": self.best_of_n, "pair_accuracy": self.pair_accuracy}
+        return listed[evaluation] if evaluation in listed else self.others.get(evaluation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -27,53 +28,23 @@ MOST_WHOLE = (1 << 63) - 1  # the largest whole number of a table
 MOST_WEIGHT = 1e38  # within fp32; a training whose loss leaves it says so
 MOST_FITS = 100_000  # tasks that a reference scorer is fitted on, times tasks it scores: what a plan names
 
-# Built-in kinds, named here so that a slip is seen before anything runs; tests hold them equal to what there is.
+PACKAGE = Path(__file__).parent.parent
+
+
+def _files(folder: str) -> tuple[str, ...]:
+    """Names of the modules of a folder of the package, none of which is imported."""
+    return tuple(sorted(path.stem for path in (PACKAGE / folder).glob("[!_]*.py")))
+
+
+EVALUATIONS = _files("pipeline/evaluations")
+"""What is built in has a file there, so that a slip in a name is seen before anything runs."""
+
+# Other built-in kinds, named here for the same reason; tests hold them equal to what there is.
 TASKS = ("circuit_logic", "gsm_symbolic")
 ENGINES = ("simulated", "model")
 PACKAGED_MODELS = ("smollm2-135m-instruct",)
 POOL = "pool"  # the kind of a task whose problems and candidates are an imported pool
 LOSSES = ("bradley_terry",)
-STAGE_KINDS = (
-    "imported_checkpoint",
-    "imported_pairs",
-    "imported_pool",
-    "imported_scores",
-    "pretrained",
-    "descriptions_part",
-    "writings_part",
-    "pairs_part",
-    "corpus_part",
-    "corpus",
-    "pairs",
-    "split_pairs",
-    "judgements",
-    "consistent_part",
-    "pair_quality",
-    "pair_gate",
-    "problems",
-    "preferences",
-    "candidates_part",
-    "candidates",
-    "pool_problems",
-    "pool_preferences",
-    "pool_candidates",
-    "tokenizer",
-    "encode",
-    "base",
-    "trunk_state",
-    "pretrain",
-    "average",
-    "finetune",
-    "score",
-    "shallow_score",
-    "aligned_scores",
-    "best_of_n",
-    "pool_baselines",
-    "pair_accuracy",
-    "analysis",
-    "comparison",
-)
-
 CODE = "code"  # what results call the held-out code pairs, beside the tasks
 
 
@@ -107,7 +78,8 @@ NotNegative = Annotated[float, Field(ge=0.0, le=MOST_WEIGHT, allow_inf_nan=False
 Names = Annotated[tuple[Name, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLUGIN = rf"{_WORD}(\.{_WORD})*:{_WORD}"
-PluginName = Annotated[str, StringConstraints(pattern=rf"^{_PLUGIN}$")]
+PLUGIN_PATTERN = rf"^{_PLUGIN}$"
+PluginName = Annotated[str, StringConstraints(pattern=PLUGIN_PATTERN)]
 Kind = Annotated[
     str,
     StringConstraints(pattern=rf"^([a-z0-9_]+|{_PLUGIN})$"),

@@ -8,7 +8,6 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from harness.recipe.fields import (
     MOST_TOKENS,
-    STAGE_KINDS,
     Block,
     Count,
     NotNegative,
@@ -27,7 +26,7 @@ class Budget(Block):
 Word = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")]
 Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*:[0-9]{1,5}$", max_length=255)]
 Keep = Literal["state", "weights", "record"]
-StageKind = Literal[STAGE_KINDS]  # type: ignore[valid-type]
+StageKind = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,64}$")]
 
 
 class TrainingRuntime(Block):

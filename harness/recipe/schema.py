@@ -35,6 +35,7 @@ from harness.recipe.corpus import CorpusSource
 from harness.recipe.fields import (
     CODE,
     ENGINES,
+    EVALUATIONS,
     LOSSES,
     MOST_FITS,
     MOST_PARTS,
@@ -96,6 +97,7 @@ class Experiment(Block):
         asked = {"finetune.tasks": self.finetune.tasks, "evaluate.best_of_n.tasks": self.evaluate.best_of_n.tasks}
         if self.evaluate.pair_accuracy:
             asked["evaluate.pair_accuracy.tasks"] = self.evaluate.pair_accuracy.tasks
+        asked |= {f"evaluate.{name}.tasks": block.tasks for name, block in self.evaluate.others.items()}
         for row, block in self.evaluate.imported.items():
             asked[f"evaluate.imported.{row}.tasks"] = block.tasks or ()
         for path, names in asked.items():
@@ -308,6 +310,7 @@ def kinds_of(experiment: Experiment) -> list[tuple[str, str, tuple[str, ...]]]:
     candidates = experiment.evaluate.best_of_n.candidates
     if candidates is not None:
         kinds.append(("evaluate.best_of_n.candidates.engine", candidates.engine, ENGINES))
+    kinds += [(f"evaluate.{name}", name, EVALUATIONS) for name in experiment.evaluate.others]
     kinds.append(("finetune.loss.kind", experiment.finetune.loss.kind, LOSSES))
     if experiment.pretrain is not None:
         kinds.append(("pretrain.loss.kind", experiment.pretrain.loss.kind, LOSSES))

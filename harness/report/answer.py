@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from harness.pipeline.evaluations import headline, headline_label
 from harness.report.board import Board
-from harness.report.metrics import HEADLINE, headline_label
 from harness.report.render import paragraphs
 from harness.report.words import signed
 
@@ -50,7 +50,7 @@ def _verdicts(board: Board) -> Iterator[Verdict]:
                 task=board.title,
                 metric=headline_label(evaluation),
                 settings=len(asked),
-                missing=tuple(row.label for row in asked if HEADLINE[evaluation] not in row.estimates),
+                missing=tuple(row.label for row in asked if headline(evaluation) not in row.estimates),
                 judged=sum(one.above is not None for _, one in against),
                 above=tuple(row.label for row, one in against if one.above),
                 reference=against[0][1].reference if against else "",

@@ -10,28 +10,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.pipeline.evaluations import (
+    evaluation_named,
+    evaluation_of,
+    evaluation_with,
+    headline,
+    headline_label,
+)
+from harness.pipeline.evaluations.best_of_n import (
+    AREA_GRID,
+    AREA_POOL_SHARE,
+    SMALLEST_POOL,
+    BestOfN,
+    best_of,
+    size_of,
+)
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import Import
 from harness.pipeline.tasks import POOL_CANDIDATES
 from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant, baseline_of
 from harness.recipe.fields import CODE
 from harness.report.comparison import SETTING, AboveShallow, AnalysisIndex, Difference, Estimate, Place
-from harness.report.metrics import (
-    AREA_GRID,
-    AREA_POOL_SHARE,
-    BEST_OF_N,
-    HEADLINE,
-    PAIR_ACCURACY,
-    POOL_BASELINES,
-    SMALLEST_POOL,
-    best_of,
-    evaluation_of,
-    evaluation_of_metric,
-    headline_label,
-    in_order,
-    main_of,
-    size_of,
-)
 from harness.report.status import Statuses, in_words
 from harness.report.words import DAGGER, DASH, REFERENCES, TIMES, task_title
 
@@ -47,7 +46,7 @@ class Row:
         seeds: PMP by fine-tuning seeds, "" for what has none.
         gaps: why numbers are missing, by evaluation; empty where none is.
         retracted: why numbers are not to be trusted, by evaluation; empty where all are.
-        stages: the evaluation stages its numbers come from.
+        outcomes: what its numbers come from.
         by evaluation: `differences`, `above` and `places`.
     """
 
@@ -63,7 +62,11 @@ class Row:
     places: Mapping[str, Place]
     gaps: Mapping[str, str]
     retracted: Mapping[str, str]
-    stages: tuple[Stage, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return tuple(outcome.stage for outcome in self.outcomes)
 
     @property
     def is_setting(self) -> bool:
@@ -71,7 +74,7 @@ class Row:
 
     def doubt(self, metric: str) -> str:
         """Why this metric's number is not to be trusted, "" where it is."""
-        return self.retracted.get(evaluation_of_metric(metric), "")
+        return self.retracted.get(evaluation_with(metric).name, "")
 
     @property
     def is_reference(self) -> bool:
@@ -144,7 +147,7 @@ class Board:
     @property
     def main(self) -> str:
         """The evaluation that rows are ordered by."""
-        return main_of(self.evaluations)
+        return self.evaluations[0]
 
     @property
     def has_places(self) -> bool:
@@ -154,16 +157,17 @@ class Board:
     @property
     def key_metrics(self) -> tuple[str, ...]:
         """The few metrics that a leaderboard shows, the main one first."""
-        area = [HEADLINE[BEST_OF_N]] if self.area_sizes or not self.sizes else []
+        area = [BestOfN.headline] if self.area_sizes or not self.sizes else []
         curve = [best_of(self.key_size)] if self.key_size else []
-        pooled = [*area, *curve] if BEST_OF_N in self.evaluations else []
-        return (*pooled, *(HEADLINE[one] for one in self.evaluations if one == PAIR_ACCURACY))
+        pooled = [*area, *curve] if self.has_pool else []
+        return (*pooled, *(headline(one) for one in self.evaluations if one != BestOfN.name))
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Every metric that some row has, else those that are asked for."""
-        found = in_order(dict.fromkeys(metric for row in self.rows for metric in row.estimates))
-        return tuple(found) or tuple(HEADLINE[evaluation] for evaluation in self.evaluations)
+        there = list(dict.fromkeys(metric for row in self.rows for metric in row.estimates))
+        found = [metric for name in self.evaluations for metric in evaluation_named(name).in_order(there)]
+        return tuple(found) or tuple(headline(evaluation) for evaluation in self.evaluations)
 
     def mark(self, metric: str) -> str:
         """A dagger at a point beyond a quarter of the pool."""
@@ -172,7 +176,7 @@ class Board:
 
     @property
     def has_pool(self) -> bool:
-        return BEST_OF_N in self.evaluations
+        return BestOfN.name in self.evaluations
 
     @property
     def title(self) -> str:
@@ -193,12 +197,12 @@ def boards(plan: Plan, statuses: Statuses, analysis: Mapping[str, Any] | None) -
     found = AnalysisIndex(analysis or {})
     tasks: dict[str, list[str]] = {}
     for outcome in plan.outcomes:
-        evaluation = evaluation_of(outcome.metric)
+        evaluation = evaluation_of(outcome.metric).name
         evaluations = tasks.setdefault(outcome.task, [])
         if evaluation not in evaluations:
             evaluations.append(evaluation)
-    order = sorted(tasks, key=lambda task: (task == CODE, BEST_OF_N not in tasks[task]))
-    return tuple(_board(plan, statuses, found, task, tuple(sorted(tasks[task]))) for task in order)
+    order = sorted(tasks, key=lambda task: (task == CODE, BestOfN.name not in tasks[task]))
+    return tuple(_board(plan, statuses, found, task, tuple(tasks[task])) for task in order)
 
 
 def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, evaluations: tuple[str, ...]) -> Board:
@@ -217,10 +221,10 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
         estimates = found.estimates((task, kind, name))
         gaps = {}
         for evaluation in evaluations:
-            mine = [outcome for outcome in outcomes if evaluation_of(outcome.metric) == evaluation]
+            mine = [outcome for outcome in outcomes if evaluation_of(outcome.metric).name == evaluation]
             if not mine and missing:
                 gaps[evaluation] = missing
-            elif mine and HEADLINE[evaluation] not in estimates:
+            elif mine and headline(evaluation) not in estimates:
                 gaps[evaluation] = in_words(statuses[one.stage.fingerprint] for one in mine) or _why_not(
                     statuses, mine, name
                 )
@@ -237,7 +241,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
             places=found.places((task, kind, name)),
             gaps=gaps,
             retracted=_retracted(outcomes, statuses),
-            stages=tuple(outcome.stage for outcome in outcomes),
+            outcomes=tuple(outcomes),
         )
 
     no_head = f"{NOT_ASKED}: no reward head before fine-tuning" if task == CODE else NOT_ASKED
@@ -273,7 +277,7 @@ def _retracted(outcomes: Iterable[Outcome], statuses: Statuses) -> dict[str, str
     for outcome in outcomes:
         reason = statuses[outcome.stage.fingerprint].retracted
         if reason:
-            found.setdefault(evaluation_of(outcome.metric), {})[reason] = None
+            found.setdefault(evaluation_of(outcome.metric).name, {})[reason] = None
     return {evaluation: "; ".join(reasons) for evaluation, reasons in found.items()}
 
 
@@ -309,9 +313,9 @@ def _why_not(statuses: Statuses, outcomes: Sequence[Outcome], row: str) -> str:
     """Why finished outcomes have no number to be compared on."""
     for outcome in outcomes:
         record = statuses[outcome.stage.fingerprint].record
-        if record is None or evaluation_of(outcome.metric) != BEST_OF_N:
+        if record is None or evaluation_of(outcome.metric).name != BestOfN.name:
             continue
-        if outcome.metric == POOL_BASELINES and not any(one.startswith(f"{row}/") for one in record.result["means"]):
+        if outcome.metric == BestOfN.baselined and not any(one.startswith(f"{row}/") for one in record.result["means"]):
             return f"{NOT_ASKED}: this pool states no answers"  # and so has no vote
         if record.result.get("area_sizes") == []:
             smallest = record.result["smallest_pool"]

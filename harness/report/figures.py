@@ -11,12 +11,12 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from harness.pipeline.evaluations.best_of_n import BEST_OF_N, best_of, size_of
 from harness.report.board import Board, Row
 from harness.report.comparison import Estimate
 from harness.report.curves import BASE, FINETUNE, PMP, Curve, of_phase
 from harness.report.facts import Facts
 from harness.report.methods import levels
-from harness.report.metrics import BEST_OF_N, best_of, size_of
 from harness.report.words import RETRACTED, interval, plural, score
 
 COLOURS = 8
@@ -97,10 +97,10 @@ def best_of_n_figure(board: Board) -> Figure | None:
     arm_legend = []
     for row in arms[:MOST_LINES]:
         index = order[row.name]
-        if len(arms) <= MOST_BANDS and not row.retracted.get(BEST_OF_N):
+        if len(arms) <= MOST_BANDS and not row.retracted.get(BEST_OF_N.name):
             _band_of(figure, row, index)
         hue, label = (
-            (GREY, f"{row.label} ({RETRACTED})") if row.retracted.get(BEST_OF_N) else (colour(index), row.label)
+            (GREY, f"{row.label} ({RETRACTED})") if row.retracted.get(BEST_OF_N.name) else (colour(index), row.label)
         )
         _arm_line(figure, board, row, index, hue)
         arm_legend.append(LegendEntry(label=label, group=f"arm-{index}", colour=hue, dash=_dash(index)))

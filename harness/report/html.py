@@ -14,11 +14,11 @@ from typing import Any
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from harness.pipeline.evaluation import RANGE
 from harness.report.board import Board, Row
 from harness.report.collect import ReportData
 from harness.report.figures import COLOURS, best_of_n_figure, loss_figures
 from harness.report.methods import levels
-from harness.report.metrics import RANGE
 from harness.report.provenance import anchor
 from harness.report.render import TEMPLATES, environment
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from harness.pipeline.evaluations import headline_label
+from harness.pipeline.evaluations.best_of_n import AREA_GRID
 from harness.pipeline.training import PRETRAIN, TRUNK_STATE
 from harness.plan.plan import Plan, baseline_of
 from harness.recipe.blocks import Model, TinyModel
@@ -13,7 +15,6 @@ from harness.recipe.models import HubModel, PackagedModel
 from harness.recipe.pairs import MadePairs
 from harness.report.board import Board
 from harness.report.comparison import Estimate
-from harness.report.metrics import AREA_GRID, headline_label
 from harness.report.render import paragraphs
 from harness.report.words import NO_SPREAD, REFERENCES, listing, plural
 

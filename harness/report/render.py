@@ -8,7 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from harness.report import metrics, words
+from harness.pipeline.evaluations import EVALUATIONS, evaluation_with, headline_label, metric_label
+from harness.pipeline.evaluations.best_of_n import SMALLEST_POOL, WRONG_CANDIDATES
+from harness.report import words
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -25,14 +27,14 @@ def environment(*, escape: bool, finalize: Callable[[Any], Any] | None = None) -
     )
     for name in ("score", "signed", "interval", "signed_interval", "listing", "few", "count"):
         made.filters[name] = getattr(words, name)
-    made.filters.update(value=words.value_text, metric_label=metrics.metric_label, headline=metrics.headline_label)
-    made.filters["evaluation"] = metrics.evaluation_of_metric
+    made.filters.update(value=words.value_text, metric_label=metric_label, headline=headline_label)
+    made.filters["evaluation"] = lambda metric: evaluation_with(metric).name
     made.globals.update(
         few_seeds=words.FEW_SEEDS,
         above_words=words.VERDICTS,
-        headlines=metrics.HEADLINE,
-        wrong_candidates=metrics.WRONG_CANDIDATES,
-        smallest_pool=metrics.SMALLEST_POOL,
+        headlines={name: one.headline for name, one in EVALUATIONS.items()},
+        wrong_candidates=WRONG_CANDIDATES,
+        smallest_pool=SMALLEST_POOL,
     )
     return made
 

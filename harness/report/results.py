@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CorruptArtifact, StoreError
+from harness.pipeline.evaluations import evaluation_of, headline
 from harness.pipeline.tasks import CANDIDATES, POOL_CANDIDATES
 from harness.recipe.fields import CODE
 from harness.report.index import Index, OutcomeEntry, read_index, read_indexes
-from harness.report.metrics import HEADLINE, evaluation_of
 from harness.report.rows import Row, retraction, rows_of
 from harness.report.words import plural
 from harness.store.artifacts import Candidates, Pairs, Scores
@@ -63,7 +63,7 @@ def _lines(
     row: Row, axes: list[str], snapshot: Snapshot, retractions: Mapping[str, Retraction]
 ) -> Iterator[tuple[Any, ...]]:
     for entry in row.outcomes:
-        evaluation = evaluation_of(entry.evaluation)
+        evaluation = evaluation_of(entry.evaluation).name
         kind = row.index.stages[entry.stage].kind
         record = snapshot.record(kind, entry.stage)
         head = (
@@ -73,7 +73,7 @@ def _lines(
         )
         tail = (f"{kind}/{entry.stage[:SHORT]}", record is not None, retraction(row, entry, retractions))
         if record is None:
-            yield (*head, HEADLINE[evaluation], None, None, *tail)
+            yield (*head, headline(evaluation), None, None, *tail)
             continue
         problems = record.result.get("problems", record.result.get("pairs"))
         for metric, value in record.result["means"].items():

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
 from harness.pipeline.training import AVERAGE, BASE, steps_of
 from harness.plan.plan import Plan, PlannedSetting
 from harness.recipe.schema import EXPERIMENT_FIELDS, Experiment
 from harness.report.facts import Facts
-from harness.report.metrics import HEADLINE, PAIR_ACCURACY
 from harness.report.status import Statuses
 from harness.report.words import DASH, RETRACTED, count, score, task_title, value_text
 
@@ -140,7 +140,7 @@ def probe_table(plan: Plan, statuses: Statuses) -> Facts:
 
 def _probed(stages: list[Stage], statuses: Statuses) -> str:
     results = _results(_distinct(stages), statuses)
-    accuracies = [result["means"][HEADLINE[PAIR_ACCURACY]] for result in results]
+    accuracies = [result["means"][PairAccuracy.headline] for result in results]
     return score(sum(accuracies) / len(accuracies)) if accuracies else DASH
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from harness.pipeline.evaluations import evaluation_of, evaluation_with, headline, metric_label
 from harness.pipeline.graph import Stage
 from harness.report.board import Board, Row
 from harness.report.collect import ReportData
 from harness.report.comparison import Estimate
-from harness.report.metrics import HEADLINE, PAIR_ACCURACY, evaluation_of_metric, metric_label
 from harness.report.words import RETRACTED
 
 COLUMNS = (
@@ -47,14 +47,14 @@ def _lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
             "records": _records(row, metric),
         }
     for evaluation, why in row.gaps.items():
-        metric = HEADLINE[evaluation]
+        metric = headline(evaluation)
         yield {**common, "metric": metric, "state": why, "records": _records(row, metric)}
 
 
 def _records(row: Row, metric: str) -> str:
     """The evaluation stages that a row's metric comes from."""
-    pairs = evaluation_of_metric(metric) == PAIR_ACCURACY
-    return " ".join(stage.name for stage in row.stages if (stage.kind.name == PAIR_ACCURACY) == pairs)
+    evaluation = evaluation_with(metric)
+    return " ".join(outcome.stage.name for outcome in row.outcomes if evaluation_of(outcome.metric) is evaluation)
 
 
 def report_json(data: ReportData) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from harness.pipeline.evaluation import COMPARISON
+from harness.pipeline.comparing import COMPARISON
+from harness.pipeline.evaluations import evaluation_of
+from harness.pipeline.evaluations.best_of_n import BEST_OF_N, SMALLEST_POOL
 from harness.pipeline.graph import Graph, Stage
 from harness.recipe.fields import CODE
 from harness.report.index import Index, OutcomeEntry
-from harness.report.metrics import BEST_OF_N, SMALLEST_POOL, evaluation_of
 from harness.report.rows import Row
 from harness.report.words import listing
 
@@ -79,7 +80,7 @@ def match(first: Row, second: Row, is_done: IsThere, area_of: AreaOf) -> tuple[l
         why = "; ".join(filter(None, (_gap(row, its, is_done) for row, its in zip(rows, entries, strict=True))))
         if not why and (data[0] != data[1] or len(data[0]) != 1):
             why = "judged on other data"
-        if not why and evaluation == BEST_OF_N:
+        if not why and evaluation == BEST_OF_N.name:
             why = _no_common_area({area_of(one.stage) for its in entries for one in its})
         if why:
             mismatches.append(Mismatch(task=task, evaluation=evaluation, why=why))
@@ -152,7 +153,7 @@ def _questions(row: Row) -> dict[Question, dict[str, OutcomeEntry]]:
     """{task and evaluation: {stage: entry}}: a checkpoint before fine-tuning is shared by its fine-tuning seeds."""
     found: dict[Question, dict[str, OutcomeEntry]] = {}
     for entry in row.outcomes:
-        found.setdefault((entry.task, evaluation_of(entry.evaluation)), {}).setdefault(entry.stage, entry)
+        found.setdefault((entry.task, evaluation_of(entry.evaluation).name), {}).setdefault(entry.stage, entry)
     return found
 
 
@@ -173,13 +174,18 @@ def _judged_on(index: Index, entry: OutcomeEntry) -> str:
     return inputs["pairs" if "pairs" in inputs else "candidates"]
 
 
+def _scores(index: Index, entry: OutcomeEntry) -> str | None:
+    """The scores by which a row picks of a pool."""
+    return index.stages[entry.stage].inputs.get("scores") if entry.evaluation == BEST_OF_N.name else None
+
+
 def _side(row: Row, entries: Sequence[OutcomeEntry]) -> Side:
     return Side(
         pool=row.pool,
         seeds=tuple(
             Judged(
                 values=entry.stage,
-                scores=row.index.stages[entry.stage].inputs.get("scores") if entry.evaluation == BEST_OF_N else None,
+                scores=_scores(row.index, entry),
                 pretrain_seed=entry.pretrain_seed,
                 finetune_seed=None if entry.task == CODE else entry.finetune_seed,
             )

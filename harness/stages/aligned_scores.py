@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import DataError
-from harness.pipeline.evaluation import ALIGNED_SCORES
+from harness.pipeline.scores import ALIGNED_SCORES
 from harness.stages.context import StageContext
 from harness.stages.write_scores import write_scores
 from harness.store.artifacts import Candidates, CandidateScores, Pairs, Scores, Tokens

@@ -17,10 +17,10 @@ from harness.errors import DataError
 from harness.evaluation.ranks import holm, rank_groups
 from harness.evaluation.seeds import Contrast, Pooled, SeededValues, Seeds, contrast, pool
 from harness.evaluation.statistics import Interval, cluster_bootstrap_means
-from harness.pipeline.evaluation import ANALYSIS, OutcomeSpec
+from harness.pipeline.comparing import ANALYSIS, OutcomeSpec
+from harness.pipeline.evaluations import evaluation_named, evaluation_of, headline
 from harness.stages.context import StageContext
 from harness.stages.outcome_tables import (
-    HEADLINE,
     Table,
     accuracy_json,
     below,
@@ -32,7 +32,6 @@ from harness.stages.pool_baselines import BASELINES
 from harness.store.artifacts import Analysis, ProblemValues
 
 LEVEL = 0.95
-CHANCE = {"best_of_n": "mean", "pair_accuracy": "coin"}
 SHALLOW_KIND, SETTING_KIND, POOL_KIND, IMPORTED_KIND = "shallow", "setting", "pool", "imported"
 
 
@@ -67,7 +66,7 @@ def _tables(context: StageContext, outcomes: Sequence[OutcomeSpec]) -> dict[Key,
         table = read_outcomes(artifacts, runs_of(rows), name, data=rows[0].data, retracted=retracted)
         if kind == POOL_KIND:
             for baseline in BASELINES:
-                tables[(task, "best_of_n", POOL_KIND, baseline)] = below(table, f"{baseline}/")
+                tables[(task, evaluation_of(evaluation).name, POOL_KIND, baseline)] = below(table, f"{baseline}/")
         else:
             tables[(task, evaluation, kind, name)] = table
     return tables
@@ -178,7 +177,7 @@ def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[
     pools: dict[tuple[str, str, str], _Pools] = {}
     for (task, evaluation, kind, name), table in tables.items():
         base = tables.get((task, evaluation, SETTING_KIND, baseline))
-        metric = HEADLINE[evaluation]
+        metric = headline(evaluation)
         if kind not in (SETTING_KIND, IMPORTED_KIND) or table is base or base is None or metric not in table.values:
             continue
         if base.data != table.data:
@@ -230,10 +229,10 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
     verdicts: list[dict[str, Any]] = []
     p_values: list[float] = []
     for (task, evaluation, kind, name), table in tables.items():
-        metric = HEADLINE[evaluation]
+        metric = headline(evaluation)
         if kind != SETTING_KIND or metric not in table.values:
             continue
-        values, clusters = table.values[metric], table.clusters[metric]
+        values, clusters, asked = table.values[metric], table.clusters[metric], evaluation_named(evaluation)
         references = {
             other: _between(table, found, metric)
             for (its_task, its_evaluation, its_kind, other), found in tables.items()
@@ -241,10 +240,10 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
             and its_evaluation == evaluation
             and metric in found.values
             and found.data == table.data
-            and (its_kind == SHALLOW_KIND or (its_kind == POOL_KIND and other == CHANCE["best_of_n"]))
+            and (its_kind == SHALLOW_KIND or (its_kind == POOL_KIND and other == asked.random_pick))
         }
-        if evaluation == "pair_accuracy":
-            coin = SeededValues(values=np.full((1, 1, values.values.shape[2]), 0.5), seeds=((), ()))
+        if asked.chance is not None:
+            coin = SeededValues(values=np.full((1, 1, values.values.shape[2]), asked.chance), seeds=((), ()))
             references["coin"] = contrast(values, coin)
         if not references:
             continue
@@ -281,7 +280,7 @@ def _ranks(tables: Mapping[Key, Table]) -> list[dict[str, Any]]:
     """
     ranks = []
     for task, evaluation in dict.fromkeys((task, evaluation) for task, evaluation, *_ in tables):
-        metric = HEADLINE[evaluation]
+        metric = headline(evaluation)
         settings = _settings(tables, task, evaluation, metric)
         if len({table.data for table in settings.values()}) > 1:
             continue

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.evaluation.best_of_n import area_sizes, best_of_n_area, best_of_n_pools, fitting_sizes
 from harness.evaluation.pair_accuracy import right_over_wrong_pools
-from harness.pipeline.evaluation import BEST_OF_N
+from harness.pipeline.evaluations.best_of_n import BEST_OF_N
 from harness.stages.context import StageContext
 from harness.stages.pools import Values, left_out, read_pool_scores, read_pools
 from harness.store.artifacts import Candidates, ProblemValues, Scores

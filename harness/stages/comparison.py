@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from harness.errors import DataError
 from harness.evaluation.seeds import contrast
-from harness.pipeline.evaluation import COMPARISON, MatchSpec, SideSpec
+from harness.pipeline.comparing import COMPARISON, MatchSpec, SideSpec
+from harness.pipeline.evaluations import evaluation_named, headline
 from harness.stages.context import StageContext
 from harness.stages.outcome_tables import (
-    HEADLINE,
     Table,
     accuracy_json,
     below,
@@ -47,7 +47,7 @@ def run(context: StageContext) -> dict[str, Any]:
     for match in spec.matches:
         about = {"task": match.task, "evaluation": match.evaluation}
         first, second = (_table(context, side) for side in (match.first, match.second))
-        why = _why_not(first, second, HEADLINE[match.evaluation])
+        why = _why_not(first, second, headline(match.evaluation))
         if why:
             refused.append({**about, "why": why})
         else:
@@ -77,7 +77,7 @@ def _why_not(first: Table, second: Table, metric: str) -> str:
 
 
 def _compare(context: StageContext, match: MatchSpec, first: Table, second: Table, seed: int) -> dict[str, Any]:
-    metric = HEADLINE[match.evaluation]
+    metric = headline(match.evaluation)
     rows, clusters = (first.values[metric], second.values[metric]), first.clusters[metric]
     gaps = rows[0].mean - rows[1].mean
     estimates = [
@@ -110,8 +110,8 @@ def _disagreements(
     """A few problems that one row gets right and the other wrong, clearest first; or why there are none to show."""
     if match.texts is None:
         return [], NO_TEXTS
-    if match.evaluation == "pair_accuracy":
-        return _pair_disagreements(context.input(match.texts, Pairs), first, second), ""
+    if evaluation_named(match.evaluation).content == "pairs":
+        return _pair_disagreements(context.input(match.texts, Pairs), headline(match.evaluation), first, second), ""
     if match.first.pool or match.second.pool:
         return [], NO_PICK
     if any(seed.scores is None for side in (match.first, match.second) for seed in side.seeds):
@@ -119,8 +119,7 @@ def _disagreements(
     return _pool_disagreements(context, match, first, second), ""
 
 
-def _pair_disagreements(artifact: Pairs, first: Table, second: Table) -> list[dict[str, Any]]:
-    metric = HEADLINE["pair_accuracy"]
+def _pair_disagreements(artifact: Pairs, metric: str, first: Table, second: Table) -> list[dict[str, Any]]:
     ids, values = first.problems[metric], [first.mean(metric), second.mean(metric)]
     right = [one > 0.5 for one in values]
     apart = [
@@ -141,7 +140,7 @@ def _pair_disagreements(artifact: Pairs, first: Table, second: Table) -> list[di
 
 
 def _pool_disagreements(context: StageContext, match: MatchSpec, first: Table, second: Table) -> list[dict[str, Any]]:
-    metric = HEADLINE["best_of_n"]
+    metric = headline(match.evaluation)
     assert match.texts is not None
     artifact = context.input(match.texts, Candidates)
     table = artifact.read(columns=["problem", "correct"])

@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 from harness.errors import DataError
 from harness.evaluation.seeds import SeededValues
 from harness.evaluation.statistics import Interval
-from harness.pipeline.evaluation import RunSpec
+from harness.pipeline.comparing import RunSpec
 from harness.store.artifacts import ProblemValues
-
-HEADLINE = {"best_of_n": "area", "pair_accuracy": "pair_accuracy"}  # the metric arms are compared on
-
 
 Run = tuple[int | None, int | None]
 """PMP seed and fine-tuning seed."""

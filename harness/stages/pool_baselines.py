@@ -18,7 +18,7 @@ from harness.evaluation.best_of_n import (
     majority_vote_sampled,
     pass_at_n,
 )
-from harness.pipeline.evaluation import POOL_BASELINES
+from harness.pipeline.evaluations.best_of_n import POOL_BASELINES
 from harness.stages.context import StageContext
 from harness.stages.pools import Pool, Values, left_out, read_pools
 from harness.store.artifacts import Candidates, ProblemValues

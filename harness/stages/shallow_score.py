@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.evaluation.shallow import LengthScorer, NgramScorer, fit_length, fit_ngrams
-from harness.pipeline.evaluation import SHALLOW_SCORE, ShallowScoreSpec
+from harness.pipeline.scores import SHALLOW_SCORE, ShallowScoreSpec
 from harness.stages.context import StageContext
 from harness.stages.order import Order, subset_order
 from harness.stages.write_scores import write_scores

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from harness.pipeline.evaluations import evaluations_of
+from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
 from harness.pipeline.training import AVERAGE, BASE
 from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant, baseline_of
@@ -30,7 +32,6 @@ from harness.tracking.words import (
 )
 
 Metrics = dict[str, tuple[Point, ...]]
-HEADLINES = (("best_of_n", "area"), ("pair_accuracy", "pair_accuracy"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +224,7 @@ class _Builder:
         for probe in variant.probes:
             record = self.stages.record(probe.stage)
             if record is not None:
-                value, made = float(record.result["means"]["pair_accuracy"]), self.stages.finished(record)
+                value, made = float(record.result["means"][PairAccuracy.headline]), self.stages.finished(record)
                 point = Point(step=probe.pairs, value=value, time=round(made * 1000))
                 found.setdefault(key(f"probe/{probe.task}"), []).append(point)
         return {name: tuple(points) for name, points in found.items()}
@@ -338,7 +339,10 @@ class _Builder:
             (outcome.metric, outcome.task) for variant in self.plan.variants for outcome in variant.outcomes
         )
         return tuple(
-            metric_key(task, metric) for evaluation, metric in HEADLINES for name, task in asked if name == evaluation
+            metric_key(task, evaluation.headline)
+            for evaluation in evaluations_of(self.plan.loaded.recipe)
+            for name, task in asked
+            if name == evaluation.name
         )
 
 

@@ -17,8 +17,7 @@ from harness.cli import environment
 from harness.cli.app import run_command
 from harness.cli.environment import GPUS
 from harness.cli.workspace import Workspace
-from harness.pipeline.kinds import KINDS
-from harness.recipe.fields import MOST_PARTS, MOST_VARIANTS, STAGE_KINDS
+from harness.recipe.fields import MOST_PARTS, MOST_VARIANTS
 from harness.recipe.load import load_recipe
 from tests.integration.pipelines import ROOT, TINY, folder_of, harness, of_kind, only, record_of
 
@@ -142,7 +141,10 @@ def test_a_bad_recipe_comes_before_a_bad_machine(refused: Callable[..., list[str
             "must have a share of the clusters, but got 'fine",
         ),
         ("tasks.logic.options={shares: 1e400}", "`shares` is inf"),
-        ("runtime.keep={corpsu: record}", "`runtime.keep.corpsu` must be '"),
+        (
+            "runtime.keep={corpsu: record}",
+            "`runtime.keep.corpsu` must be a kind of stage, but it is none; did you mean `corpus`?",
+        ),
         ("runtime.workdir=''", "must match pattern"),
         ('runtime.workdir="a\\0b"', "must match pattern"),
         ('tags={a: "\\ud800"}', "values must be plain YAML"),
@@ -179,10 +181,6 @@ def test_a_grid_that_excludes_almost_everything_is_still_absurd(
     recipe = tmp_path / "grid.yaml"
     recipe.write_text(yaml.safe_dump(data), encoding="utf-8")
     assert "settings, but its grid has 1,000,000,000,000; split" in refused("validate", recipe)[0]
-
-
-def test_the_kinds_a_recipe_may_name_are_those_there_are() -> None:
-    assert tuple(KINDS) == STAGE_KINDS
 
 
 def test_a_missing_file_is_told(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

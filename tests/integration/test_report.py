@@ -23,7 +23,7 @@ from harness.cli.app import run_command
 from harness.cli.report import Report, print_report, report_on
 from harness.cli.workspace import Workspace
 from harness.events import Metrics, read_events
-from harness.pipeline.evaluation import ANALYSIS, AnalysisSpec
+from harness.pipeline.comparing import ANALYSIS, AnalysisSpec
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
 from harness.report.collect import collect

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.evaluation import best_of_n
 from harness.pipeline.graph import Graph
-from harness.report import board, metrics, words
+from harness.report import board, words
 from harness.report.answer import answer
 from harness.report.comparison import Difference, Place
 from harness.report.curves import thinned
@@ -25,11 +24,6 @@ from harness.report.versus import match
 from harness.store.store import Store
 from tests.report_store import fail, fill, first, publish, quickstart, with_axes
 from tests.toys.graphs import any_stage
-
-
-def test_area_bounds_are_those_of_the_evaluation() -> None:
-    assert metrics.AREA_GRID == best_of_n.AREA_GRID
-    assert metrics.AREA_POOL_SHARE == best_of_n.AREA_POOL_SHARE
 
 
 @pytest.mark.parametrize(

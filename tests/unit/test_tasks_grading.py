@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.pipeline.evaluation import GRADING
+from harness.pipeline.evaluations.best_of_n import GRADING
 from harness.tasks.grading import PACKAGES, answer_classes, canonical
 
 

@@ -1,0 +1,68 @@
+"""Comparing rows: all of a recipe in the analysis, any two in a comparison."""
+
+from __future__ import annotations
+
+from harness.pipeline.kind import Kind, Spec, absent
+from harness.store.artifacts import Analysis, Comparison
+
+
+class RunSpec(Spec):
+    """Seeds of one run of a row; None where a seed does not enter."""
+
+    pretrain_seed: int | None
+    finetune_seed: int | None
+
+
+class OutcomeSpec(RunSpec):
+    """A run's values on a task.
+
+    Attributes:
+        input: name of the input that holds them.
+        data: what was judged on; only outcomes on the same are compared.
+        retracted: estimated, and neither compared nor ranked.
+    """
+
+    input: str
+    row: str
+    kind: str
+    task: str
+    evaluation: str
+    data: str
+    retracted: bool = absent(False)
+
+
+class AnalysisSpec(Spec):
+    rows: tuple[OutcomeSpec, ...]
+    baseline: str
+    seed: int
+
+
+class JudgedSpec(RunSpec):
+    """Names of the inputs that hold a run's values and, if they can be read, scores."""
+
+    values: str
+    scores: str | None
+
+
+class SideSpec(Spec):
+    """A row's runs; `pool` is the baseline of a pool that it stands for, "" if it is none."""
+
+    pool: str
+    seeds: tuple[JudgedSpec, ...]
+
+
+class MatchSpec(Spec):
+    task: str
+    evaluation: str
+    first: SideSpec
+    second: SideSpec
+    texts: str | None
+
+
+class ComparisonSpec(Spec):
+    matches: tuple[MatchSpec, ...]
+    seed: int
+
+
+ANALYSIS: Kind[AnalysisSpec] = Kind("analysis", 5, AnalysisSpec, Analysis)
+COMPARISON: Kind[ComparisonSpec] = Kind("comparison", 3, ComparisonSpec, Comparison)

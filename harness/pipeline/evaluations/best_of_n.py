@@ -1,0 +1,104 @@
+"""Best-of-N: how often the candidate with the highest reward is right, exactly over all N-subsets of a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from harness.pipeline.evaluation import Evaluation
+from harness.pipeline.graph import Stage
+from harness.pipeline.kind import Kind, Spec
+from harness.pipeline.training import TrainingStages
+from harness.recipe.schema import Experiment
+from harness.sources import resolve
+from harness.store.artifacts import ProblemValues
+
+GRADING = ("math-verify", "latex2sympy2-extended", "sympy")
+"""Packages whose versions decide which answers are equal; `tasks/grading.py` says so (a test holds them equal)."""
+
+AREA_GRID = (2, 4, 8, 16, 32, 64)
+AREA_POOL_SHARE = 4
+"""The area under a Best-of-N curve is a mean over this grid, whatever N a recipe lists, without N above a quarter of
+the pool: beyond it the subsets overlap so much that the point says more about this pool than about the scorer."""
+
+SMALLEST_POOL = AREA_GRID[0] * AREA_POOL_SHARE
+"""Candidates a problem below which a task has no area."""
+
+WRONG_CANDIDATES = {
+    "right_over_wrong": "all wrong candidates",
+    "right_over_wrong_seen": "error type seen",
+    "right_over_wrong_unseen": "error type unseen",
+}
+"""Which wrong candidates a right one is compared with."""
+
+_AT = "bon@"
+
+
+class BestOfNSpec(Spec):
+    n: tuple[int, ...]
+
+
+class PoolBaselinesSpec(Spec):
+    n: tuple[int, ...]
+    grading: Mapping[str, str]
+
+
+BEST_OF_N: Kind[BestOfNSpec] = Kind("best_of_n", 3, BestOfNSpec, ProblemValues)
+POOL_BASELINES: Kind[PoolBaselinesSpec] = Kind("pool_baselines", 2, PoolBaselinesSpec, ProblemValues)
+
+
+def best_of(size: int) -> str:
+    """The metric Best-of-N at this N."""
+    return f"{_AT}{size}"
+
+
+def size_of(metric: str) -> int | None:
+    """The N of a Best-of-N metric, None of any other."""
+    return int(metric.removeprefix(_AT)) if metric.startswith(_AT) else None
+
+
+class BestOfN(Evaluation):
+    name = "best_of_n"
+    noun = "best-of-N"
+    content = "candidates"
+    headline = "area"
+    labels: ClassVar[Mapping[str, str]] = {
+        "area": "BoN area",
+        "right_over_wrong": "right over wrong",
+        "right_over_wrong_seen": "right over wrong, seen error types",
+        "right_over_wrong_unseen": "right over wrong, unseen error types",
+    }
+    baselined = POOL_BASELINES.name
+    random_pick = "mean"
+
+    def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: str) -> Stage:
+        return stages.candidates(experiment, task, split)
+
+    def judge(
+        self, stages: TrainingStages, experiment: Experiment, source: Stage, scores: Stage, of: str
+    ) -> Stage[BestOfNSpec]:
+        spec = BestOfNSpec(n=experiment.evaluate.best_of_n.n)
+        inputs = {"scores": scores, "candidates": source}
+        return stages.graph.stage(BEST_OF_N, spec, inputs, label=f"{self.noun} {of}")
+
+    def baselines(
+        self, stages: TrainingStages, experiment: Experiment, task: str, split: str
+    ) -> Stage[PoolBaselinesSpec]:
+        """Random pick, majority vote and oracle of a pool."""
+        spec = PoolBaselinesSpec(n=experiment.evaluate.best_of_n.n, grading=resolve.resolve_versions(GRADING))
+        inputs = {"candidates": self.source(stages, experiment, task, split)}
+        return stages.graph.stage(POOL_BASELINES, spec, inputs, label=f"baselines of the {task} pool")
+
+    def label(self, metric: str) -> str:
+        """`bon@16` is BoN@16."""
+        size = size_of(metric)
+        return super().label(metric) if size is None else f"BoN@{size}"
+
+    def has(self, metric: str) -> bool:
+        return size_of(metric) is not None or super().has(metric)
+
+    def in_order(self, metrics: Sequence[str]) -> list[str]:
+        """The area, Best-of-N by N, wrong candidates."""
+        first, *others = super().in_order([self.headline, *metrics])
+        sizes = sorted((metric for metric in metrics if size_of(metric) is not None), key=lambda one: size_of(one) or 0)
+        return [*([first] if first in metrics else []), *sizes, *others]

@@ -1,0 +1,55 @@
+"""Pair accuracy: how often the better side of a held-out pair has the higher reward; a tie counts half."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from harness.pipeline.evaluation import Evaluation
+from harness.pipeline.graph import Stage
+from harness.pipeline.kind import Kind, NoSpec
+from harness.pipeline.tokens import EncodeSpec
+from harness.pipeline.training import TrainingStages
+from harness.recipe.fields import CODE
+from harness.recipe.schema import Experiment
+from harness.store.artifacts import ProblemValues
+
+PAIR_ACCURACY: Kind[NoSpec] = Kind("pair_accuracy", 1, NoSpec, ProblemValues)
+
+
+class PairAccuracy(Evaluation):
+    """On preferences of a task's problems, and on held-out code pairs (`code`), which PMP itself learns."""
+
+    name = "pair_accuracy"
+    noun = "pair accuracy"
+    content = "pairs"
+    headline = "pair_accuracy"
+    labels: ClassVar[Mapping[str, str]] = {"pair_accuracy": "pair accuracy"}
+    counted = "pair"
+    chance = 0.5
+
+    def of_pretraining(self, experiment: Experiment) -> tuple[str, ...]:
+        return () if experiment.evaluate.code_pairs is None else (CODE,)
+
+    def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: str) -> Stage:
+        if task == CODE:
+            return stages.heldout_pairs(experiment)
+        return stages.preferences(task, experiment.tasks[task], split, self._count(experiment, task, split))
+
+    def tokens(self, stages: TrainingStages, experiment: Experiment, task: str, split: str) -> Stage[EncodeSpec]:
+        if task == CODE:
+            return stages.heldout_tokens(experiment)
+        return stages.preference_tokens(experiment, task, split, self._count(experiment, task, split))
+
+    def _count(self, experiment: Experiment, task: str, split: str) -> int:
+        """As many as the recipe asks for; of dev problems one each."""
+        if split != "test":
+            return experiment.tasks[task].problems.dev
+        assert experiment.evaluate.pair_accuracy is not None
+        return experiment.evaluate.pair_accuracy.samples
+
+    def judge(
+        self, stages: TrainingStages, experiment: Experiment, source: Stage, scores: Stage, of: str
+    ) -> Stage[NoSpec]:
+        inputs = {"scores": scores, "pairs": source}
+        return stages.graph.stage(PAIR_ACCURACY, NoSpec(), inputs, label=f"{self.noun} {of}")

@@ -1,0 +1,96 @@
+"""Everything a recipe can need: the chapters' stages, and every evaluation of whatever has scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.pipeline.evaluation import Evaluation
+from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
+from harness.pipeline.graph import Stage
+from harness.pipeline.scores import Scorer, ScoreStages
+from harness.pipeline.training import steps_of, trains_head
+from harness.recipe.blocks import WSD, ImportedRow, PoolTask
+from harness.recipe.fields import CODE
+from harness.recipe.schema import Experiment
+
+
+class Pipeline(ScoreStages):
+    """Adds evaluation to scores."""
+
+    def judged(
+        self, evaluation: Evaluation, experiment: Experiment, task: str, model: Stage, label: str, split: str = "test"
+    ) -> Stage:
+        """A model of the recipe, judged on a split of a task, or on held-out code."""
+        of = f"{label} on {_named(task, split)}"
+        source = evaluation.source(self, experiment, task, split)
+        tokens = evaluation.tokens(self, experiment, task, split)
+        scores = self.scored(experiment, model, tokens, f"{of} {evaluation.content}")
+        return evaluation.judge(self, experiment, source, scores, of)
+
+    def judged_reference(
+        self, evaluation: Evaluation, experiment: Experiment, task: str, scorer: Scorer, seed: int
+    ) -> Stage:
+        """A scorer that understands nothing, fitted on what the models are trained on."""
+        where, source = _named(task, "test"), evaluation.source(self, experiment, task, "test")
+        target = {"target": source, "target_tokens": evaluation.tokens(self, experiment, task, "test")}
+        if task == CODE:
+            scores = self.shallow_on_code(experiment, scorer, target, where)
+        else:
+            scores = self.shallow(experiment, scorer, seed, target, evaluation.content, where)
+        return evaluation.judge(self, experiment, source, scores, f"{scorer} on {where}")
+
+    def judged_checkpoint(
+        self, evaluation: Evaluation, experiment: Experiment, task: str, name: str, row: ImportedRow
+    ) -> Stage:
+        """An imported checkpoint."""
+        source = evaluation.source(self, experiment, task, "test")
+        scores = self.of_imported_checkpoint(experiment, task, name, row, source, evaluation.content)
+        return evaluation.judge(self, experiment, source, scores, f"{name} on {task}")
+
+    def judged_scores(
+        self, evaluation: Evaluation, experiment: Experiment, task: str, name: str, row: ImportedRow
+    ) -> Stage | None:
+        """Imported scores; None where what is judged is no candidate of the task's pool, which they are of."""
+        source = evaluation.source(self, experiment, task, "test")
+        pairs = {}
+        if evaluation.content == "pairs":
+            if not isinstance(experiment.tasks[task], PoolTask):
+                return None
+            pairs = {"pairs": source, "tokens": evaluation.tokens(self, experiment, task, "test")}
+        scores = self.of_imported_scores(experiment, task, name, row, pairs)
+        return evaluation.judge(self, experiment, source, scores, f"{name} on {task}")
+
+    def probes(self, experiment: Experiment, seed: int) -> list[tuple[int, str, Stage]]:
+        """(pairs read, task, pair accuracy) of states along a run's stable path, as they are.
+
+        On held-out code pairs, and on dev preferences of the tasks that fine-tuning takes. A mean over seeds has no
+        path of its own.
+        """
+        block, asked = experiment.pretrain, experiment.evaluate.probes
+        if asked is None or block is None or not trains_head(experiment) or not isinstance(block.schedule, WSD):
+            return []
+        if block.average is not None and block.average.over == "seeds":
+            return []
+        steps = steps_of(block, experiment.pairs.count)
+        every = max(1, asked.every_pairs // steps.batch)
+        found = []
+        for step in range(every, steps.decay_start + 1, every):
+            if step > self.forked_at(block):
+                state = self.trunk_state(experiment, block, seed, step)
+                found += [(step * steps.batch, task, stage) for task, stage in self._probe(experiment, state)]
+        return found
+
+    def _probe(self, experiment: Experiment, state: Stage) -> Iterator[tuple[str, Stage]]:
+        accuracy = PairAccuracy()
+        for task in accuracy.of_pretraining(experiment):
+            yield task, self.judged(accuracy, experiment, task, state, state.label)
+        for name in experiment.finetune.tasks:
+            if experiment.tasks[name].problems.dev:
+                yield name, self.judged(accuracy, experiment, name, state, state.label, "dev")
+
+
+def _named(task: str, split: str) -> str:
+    """Where something is judged, in labels."""
+    if task == CODE:
+        return "held-out code"
+    return task if split == "test" else f"{task} {split}"

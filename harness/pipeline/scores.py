@@ -1,0 +1,129 @@
+"""Scores that no model of a recipe makes: of reference scorers that understand nothing, and from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from harness.pipeline.graph import Input, Stage
+from harness.pipeline.kind import Kind, Known, Spec
+from harness.pipeline.tokens import Content, ScoreSpec, responses_in
+from harness.pipeline.training import TrainingStages, steps_of
+from harness.recipe.blocks import ImportedRow
+from harness.recipe.schema import Experiment
+from harness.store.artifacts import Scores
+
+Scorer = Literal["length", "ngrams"]
+
+# --------------------------------------------------------------------------------------------------------- kinds
+
+
+class ShallowScoreSpec(Spec):
+    """A scorer that understands nothing, fitted on the pairs that a training reads; without a seed in row order."""
+
+    scorer: Scorer
+    content: Content
+    tasks: tuple[str, ...]
+    samples: int
+    seed: int | None
+
+
+class ShallowScoreKind(Kind[ShallowScoreSpec]):
+    def rows(self, stage: Stage[ShallowScoreSpec], known: Known) -> float:
+        return responses_in(stage.inputs["target_tokens"].stage, known)
+
+
+class AlignedScoresSpec(Spec):
+    """Which of a file's rows are about the task; "" where it names none."""
+
+    task: str
+
+
+SHALLOW_SCORE = ShallowScoreKind("shallow_score", 1, ShallowScoreSpec, Scores, row_bytes=10)
+ALIGNED_SCORES: Kind[AlignedScoresSpec] = Kind("aligned_scores", 1, AlignedScoresSpec, Scores)
+
+
+# ------------------------------------------------------------------------------------------------------ planning
+
+
+class ScoreStages(TrainingStages):
+    """Adds other scores to those of trained models."""
+
+    def shallow(
+        self, experiment: Experiment, scorer: Scorer, seed: int, target: Mapping[str, Stage], content: Content, of: str
+    ) -> Stage[ShallowScoreSpec]:
+        """A shallow scorer fitted on exactly the pairs that fine-tuning with this seed sees.
+
+        Args:
+            target: what is scored, and its tokens as `target_tokens`, which say what fits.
+        """
+        block = experiment.finetune
+        inputs: dict[str, Stage | Input] = {**target, **self._fitted_on(experiment)}
+        spec = ShallowScoreSpec(scorer=scorer, content=content, tasks=block.tasks, samples=block.samples, seed=seed)
+        return self.graph.stage(SHALLOW_SCORE, spec, inputs, label=f"score {scorer} on {of} {content} seed {seed}")
+
+    def shallow_on_code(
+        self, experiment: Experiment, scorer: Scorer, target: Mapping[str, Stage], of: str
+    ) -> Stage[ShallowScoreSpec]:
+        """The same, fitted on the pairs that PMP reads, in row order."""
+        assert experiment.pretrain is not None
+        most = self.rows[self.pair_key(experiment)]
+        count = min(steps_of(experiment.pretrain, experiment.pairs.count).pairs, most)  # an axis may ask for less
+        inputs: dict[str, Stage | Input] = {
+            "pairs-code": self.pairs(experiment, "train", most),
+            "tokens-code": Input(stage=self.pair_tokens(experiment), rows=count),
+            **target,
+        }
+        spec = ShallowScoreSpec(scorer=scorer, content="pairs", tasks=("code",), samples=count, seed=None)
+        return self.graph.stage(SHALLOW_SCORE, spec, inputs, label=f"score {scorer} on {of}")
+
+    def _fitted_on(self, experiment: Experiment) -> dict[str, Stage]:
+        """The fine-tuning pairs and tokens of all tasks; found once, since every evaluated task asks for them."""
+        tasks = experiment.finetune.tasks
+        key = ("fitted on", self.tokenizer(experiment).fingerprint, self._task_key(experiment), *tasks)
+
+        def build() -> dict[str, Stage]:
+            found: dict[str, Stage] = {}
+            for name in tasks:
+                task, count = experiment.tasks[name], experiment.tasks[name].problems.finetune
+                found[f"pairs-{name}"] = self.preferences(name, task, "finetune", count)
+                found[f"tokens-{name}"] = self.preference_tokens(experiment, name, "finetune", count)
+            return found
+
+        return self._remember(key, build)
+
+    def of_imported_checkpoint(
+        self, experiment: Experiment, task: str, name: str, row: ImportedRow, source: Stage, content: Content
+    ) -> Stage[ScoreSpec]:
+        """Rewards of an imported checkpoint, in its own tokens."""
+        assert row.checkpoint is not None
+        checkpoint = self.imported("checkpoint", row.checkpoint)
+        tokens = self.encode_with(
+            checkpoint,
+            source,
+            content=content,
+            max_tokens=row.max_tokens or experiment.tasks[task].max_tokens,
+            limit=None,
+            label=f"{content} {task} for {name}",
+            text=row.text,
+        )
+        return self.scored(experiment, checkpoint, tokens, f"{name} on {task} {content}")
+
+    def of_imported_scores(
+        self, experiment: Experiment, task: str, name: str, row: ImportedRow, pairs: Mapping[str, Stage]
+    ) -> Stage[AlignedScoresSpec]:
+        """Scores that somebody else made of a task's candidates, in our order.
+
+        Args:
+            pairs: where pairs of candidates are judged, those `pairs`, and the `tokens` that say which fit, and so
+                which ones the arms are judged on.
+        """
+        assert row.scores is not None
+        inputs = {
+            "scores": self.imported("scores", row.scores),
+            "candidates": self.candidates(experiment, task),
+            **pairs,
+        }
+        named = self.imports["scores", row.scores].result["tasks"]  # rows of all tasks where the file names none
+        label = f"scores {name} on {task}{' pairs' if pairs else ''}"
+        return self.graph.stage(ALIGNED_SCORES, AlignedScoresSpec(task=task if named else ""), inputs, label=label)
