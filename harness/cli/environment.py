@@ -125,7 +125,7 @@ def keep_problems(loaded: LoadedRecipe) -> list[HarnessError]:
 
 
 def _wrong_options(task: Task) -> dict[str, RecipeError]:
-    module = importlib.import_module(BUILT_IN[task.kind].partition(":")[0])
+    module = importlib.import_module(BUILT_IN[task.kind])
     wrong = wrong_options(task.kind, task.options, module.DEFAULT_OPTIONS, module.OPTION_RULES)
     if "shares" in task.options and "shares" not in wrong:
         wanted = [split for split, count in task.problems.model_dump().items() if count]

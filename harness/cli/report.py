@@ -14,7 +14,7 @@ from rich.text import Text
 from harness.cli.console import UNBOUNDED, output, table
 from harness.cli.execute import execute
 from harness.cli.workspace import Workspace, discard_damaged, open_workspace, stands
-from harness.pipeline.code import source_digest
+from harness.pipeline.code import is_stale
 from harness.pipeline.evaluations import metric_label
 from harness.pipeline.graph import Stage
 from harness.plan.plan import analysis_stage
@@ -91,7 +91,7 @@ def _is_current(workspace: Workspace, stage: Stage) -> bool:
     record = store.record(stage.kind.name, stage.fingerprint)
     if record is None:
         return False
-    if workspace.runtime.stale_code == "rerun" and record.environment.get("source_digest") != source_digest(stage):
+    if workspace.runtime.stale_code == "rerun" and is_stale(stage.kind, record):
         return False
     return stands(store, stage)
 

@@ -11,6 +11,8 @@ import hashlib
 from pathlib import Path
 
 from harness.pipeline.graph import Stage
+from harness.pipeline.kind import Kind
+from harness.store.record import Record
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -21,6 +23,11 @@ PLUMBING = ("errors.py", "events.py", "recipe/", "store/", "pipeline/", "stages/
 def source_digest(stage: Stage) -> str:
     """Digest of a stage's code without comments and docstrings."""
     return _digest(stage.kind.modules(stage.spec))
+
+
+def is_stale(kind: Kind, record: Record) -> bool:
+    """Whether a kind's stage was made by other code than there is now."""
+    return record.environment.get("source_digest") != _digest(kind.modules(kind.read(record.identity["spec"])))
 
 
 @functools.cache

@@ -34,6 +34,7 @@ class Evaluation(ABC):
         headline: the metric that rows are compared by.
         labels: metric -> its name in prose.
         counted: what a value is of.
+        picks: of candidates, the one with the highest reward is what a row answers with.
         chance: the level of the headline that a coin reaches; None where it depends on the problems.
         baselined: the kind of stage that `baselines` makes; "" where there is none.
         random_pick: the baseline (see `baselines`) that picks at random; "" where there is none.
@@ -45,6 +46,7 @@ class Evaluation(ABC):
     headline: ClassVar[str]
     labels: ClassVar[Mapping[str, str]]
     counted: ClassVar[str] = "problem"
+    picks: ClassVar[bool] = False
     chance: ClassVar[float | None] = None
     baselined: ClassVar[str] = ""
     random_pick: ClassVar[str] = ""

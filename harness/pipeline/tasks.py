@@ -20,7 +20,7 @@ from harness.store.artifacts import Candidates, Pairs, PoolSplits, Problems
 
 def task_modules(task: str | None) -> tuple[str, ...]:
     """The file of a built-in task; the code of any other is identity."""
-    return () if task is None or ":" in task else (f"harness.tasks.{task}",)
+    return () if task is None or ":" in task else (f"harness.tasks.built_in.{task}",)
 
 
 class ProblemsSpec(Spec):

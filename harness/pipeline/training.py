@@ -141,6 +141,8 @@ class Training(Kind[S]):
     def work(self, stage: Stage[S], known: Known) -> Work:
         """6 FLOPs a weight and token; the vocabulary matrix only where tokens are predicted."""
         sources = [item.stage for name, item in stage.inputs.items() if name.startswith("tokens")]
+        if not sources:  # a state that a fork begins with, whose inputs are not planned
+            return Work()
         read = [ENCODE.tokens_a_group(source, known) for source in sources]
         bases = [basis for _, basis in read]
         basis: Basis = next((one for one in ("assumed", "from characters") if one in bases), "measured")

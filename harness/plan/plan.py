@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 
-from harness.pipeline.code import source_digest
+from harness.pipeline.code import is_stale
 from harness.pipeline.comparing import ANALYSIS, AnalysisSpec, OutcomeSpec
 from harness.pipeline.evaluations import evaluations_of
 from harness.pipeline.graph import Graph, Stage, sizes_alone
@@ -327,8 +327,7 @@ def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
     stale = [
         stage
         for stage in plan.stages
-        if (record := records[stage.fingerprint]) is not None
-        and record.environment.get("source_digest") != source_digest(stage)
+        if (record := records[stage.fingerprint]) is not None and is_stale(stage.kind, record)
     ]
     if runtime.stale_code == "rerun":
         outdated = {stage.fingerprint for stage in stale}

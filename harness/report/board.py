@@ -327,9 +327,7 @@ def _pool_size(rows: Iterable[Row], statuses: Statuses) -> int:
     """Candidates a problem in the smallest pool of a task: from records, else as asked."""
     sizes = []
     for row in rows:
-        for stage in row.stages:
-            if "candidates" not in stage.inputs:
-                continue
+        for stage in (one.stage for one in row.outcomes if evaluation_of(one.metric).name == BestOfN.name):
             record = statuses[stage.fingerprint].record
             if record is not None:
                 sizes.append(int(record.result["smallest_pool"]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.events import Failed, read_events
-from harness.pipeline.code import source_digest
+from harness.pipeline.code import is_stale
 from harness.pipeline.graph import Stage
 from harness.store.record import EVENTS, Record
 from harness.store.retractions import Retraction, read_retractions
@@ -69,7 +69,7 @@ def _status(stage: Stage, snapshot: Snapshot, earlier: Statuses) -> StageStatus:
     store = snapshot.store
     record = snapshot.record(stage.kind.name, stage.fingerprint)
     if record is not None:
-        stale = record.environment.get("source_digest") != source_digest(stage)
+        stale = is_stale(stage.kind, record)
         return StageStatus(stage=stage, state="done", record=record, stale=stale)
     partial = store.partial(stage.kind.name, stage.fingerprint)
     if partial.is_dir():

@@ -176,7 +176,7 @@ def _judged_on(index: Index, entry: OutcomeEntry) -> str:
 
 def _scores(index: Index, entry: OutcomeEntry) -> str | None:
     """The scores by which a row picks of a pool."""
-    return index.stages[entry.stage].inputs.get("scores") if entry.evaluation == BEST_OF_N.name else None
+    return index.stages[entry.stage].inputs.get("scores") if evaluation_of(entry.evaluation).picks else None
 
 
 def _side(row: Row, entries: Sequence[OutcomeEntry]) -> Side:

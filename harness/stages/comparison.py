@@ -36,6 +36,7 @@ SIDES = ("first", "second")
 
 NO_TEXTS = "the problems' texts were dropped"
 NO_SCORES = "the scores were dropped"
+NO_CHOICE = "this evaluation picks no candidate"
 NO_PICK = "what a pool gives without a scorer picks no candidate"
 
 
@@ -110,8 +111,11 @@ def _disagreements(
     """A few problems that one row gets right and the other wrong, clearest first; or why there are none to show."""
     if match.texts is None:
         return [], NO_TEXTS
-    if evaluation_named(match.evaluation).content == "pairs":
+    evaluation = evaluation_named(match.evaluation)
+    if evaluation.content == "pairs":
         return _pair_disagreements(context.input(match.texts, Pairs), headline(match.evaluation), first, second), ""
+    if not evaluation.picks:
+        return [], NO_CHOICE
     if match.first.pool or match.second.pool:
         return [], NO_PICK
     if any(seed.scores is None for side in (match.first, match.second) for seed in side.seeds):

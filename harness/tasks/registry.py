@@ -9,19 +9,16 @@ import difflib
 import importlib
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 from harness.errors import RecipeError
+from harness.recipe.fields import TASKS
 from harness.tasks.task import Mistake, Preference, Problem, Solution, Task
 
 __all__ = ["BUILT_IN", "Mistake", "Preference", "Problem", "Solution", "Task", "load_task"]
 
-BUILT_IN: Mapping[str, str] = MappingProxyType(
-    {
-        "circuit_logic": "harness.tasks.circuit_logic:CircuitLogic",
-        "gsm_symbolic": "harness.tasks.gsm_symbolic:GsmSymbolic",
-    }
-)
+BUILT_IN: Mapping[str, str] = MappingProxyType({name: f"harness.tasks.built_in.{name}" for name in TASKS})
+"""Name -> the module that holds the task, and no other."""
 
 _PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -33,7 +30,10 @@ def load_task(kind: str) -> Task:
         RecipeError: no such name, module or object, or the object is no task.
     """
     if kind in BUILT_IN:
-        return _task_at(BUILT_IN[kind], kind)
+        module = importlib.import_module(BUILT_IN[kind])
+        (task,) = [one for one in vars(module).values() if _is_own_task(one, module)]
+        made: Task = task()
+        return made
     if not _PLACE.fullmatch(kind):
         near = difflib.get_close_matches(kind, BUILT_IN, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(BUILT_IN)}"
@@ -41,6 +41,10 @@ def load_task(kind: str) -> Task:
             "a task's kind must be a built-in name or `package.module:name`", f"{kind!r} is neither", hint
         )
     return _task_at(kind, kind)
+
+
+def _is_own_task(found: object, module: ModuleType) -> bool:
+    return isinstance(found, type) and issubclass(found, Task) and found.__module__ == module.__name__
 
 
 def _task_at(place: str, kind: str) -> Task:
@@ -58,7 +62,7 @@ def _task_at(place: str, kind: str) -> Task:
         task = made() if callable(made) else made
     except TypeError as error:
         raise RecipeError(
-            f"task {kind!r} must be made without arguments", f"making it says: {error}", "mend the plugin"
+            f"task {kind!r} must be made without arguments", f"making it says: {error}", "correct the plugin"
         ) from error
     if not isinstance(task, Task):
         raise RecipeError(

@@ -35,7 +35,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from harness.pipeline.data_stages import task_source
 
 from harness.corpus.clean import Copies
 from harness.corpus.python_packages import read_functions
@@ -45,6 +44,7 @@ from harness.execution.runner import Runner, how_of
 from harness.pipeline.corpus import corpus_stage
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.kinds import KINDS
+from harness.pipeline.tasks import PROBLEMS, task_source
 from harness.recipe.corpus import CorpusSource, Parquet, PythonPackages
 from harness.recipe.runtime import Runtime
 from harness.store.store import Store
@@ -115,7 +115,7 @@ def end_to_end(block: CorpusSource, folder: Path) -> dict[str, Any]:
     graph = Graph()
     task = {"task": "gsm_symbolic", "options": {}, "seed": 0, "source": task_source("gsm_symbolic")}
     counts = {"base": 0, "finetune": 0, "dev": 100, "test": 500}
-    problems = graph.stage("problems", {**task, "problems": counts}, label="problems")
+    problems = graph.stage(PROBLEMS, PROBLEMS.read({**task, "problems": counts}), label="problems")
     planned = time.perf_counter()
     corpus = corpus_stage(graph, block, {"problems-sums": problems}, 0)
     planned = time.perf_counter() - planned

@@ -19,7 +19,6 @@ from typing import Any
 
 from harness.cli.workspace import Workspace
 from harness.pipeline.graph import Stage
-from harness.plan.cost import groups_read
 from tests.integration.pipelines import record_of, run_up_to, tiny
 
 HERE = Path(__file__).parent
@@ -58,7 +57,7 @@ def trainings(workspace: Workspace) -> list[Stage]:
 
 
 def groups(workspace: Workspace) -> int:
-    return sum(map(groups_read, trainings(workspace)))
+    return sum(stage.kind.reads(stage) for stage in trainings(workspace))
 
 
 def of_plan(folder: Path, sizes: Sequence[int], settings: Sequence[str]) -> dict[str, Any]:

@@ -385,7 +385,7 @@ def test_a_record_of_an_older_schema_is_refused_with_the_way_to_mend_it(
 LEAKY = """\
 from dataclasses import replace
 
-from harness.tasks.circuit_logic import CircuitLogic
+from harness.tasks.built_in.circuit_logic import CircuitLogic
 
 
 class Leaky(CircuitLogic):

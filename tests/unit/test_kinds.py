@@ -46,9 +46,9 @@ def test_what_is_imported_counts_and_plumbing_does_not() -> None:
 def test_a_task_is_code_of_its_own_stages_alone() -> None:
     spec = ProblemsSpec.model_construct(task="gsm_symbolic")
     found = names(PROBLEMS.modules(spec))
-    assert "tasks/gsm_symbolic.py" in found
-    assert "tasks/circuit_logic.py" not in found
-    assert "tasks/circuit_logic.py" not in names((CANDIDATES_PART.module,))
+    assert "tasks/built_in/gsm_symbolic.py" in found
+    assert "tasks/built_in/circuit_logic.py" not in found
+    assert "tasks/built_in/circuit_logic.py" not in names((CANDIDATES_PART.module,))
     assert "tasks/none.py" not in names(PROBLEMS.modules(ProblemsSpec.model_construct(task="mine.tasks:none")))
 
 

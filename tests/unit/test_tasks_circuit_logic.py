@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from harness.errors import DataError, RecipeError
-from harness.tasks.circuit_logic import CircuitLogic
+from harness.tasks.built_in.circuit_logic import CircuitLogic
 from harness.tasks.task import Problem
 from harness.tasks.worked_circuit import evaluate
 

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from harness.errors import DataError
-from harness.tasks.gsm_symbolic import UNREADABLE_TEMPLATES, GsmSymbolic
+from harness.tasks.built_in.gsm_symbolic import UNREADABLE_TEMPLATES, GsmSymbolic
 from harness.tasks.task import Problem
 from harness.tasks.worked_arithmetic import WorkedArithmetic, calculate, format_number, numbers_in
 

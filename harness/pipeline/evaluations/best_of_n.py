@@ -68,6 +68,7 @@ class BestOfN(Evaluation):
         "right_over_wrong_seen": "right over wrong, seen error types",
         "right_over_wrong_unseen": "right over wrong, unseen error types",
     }
+    picks = True
     baselined = POOL_BASELINES.name
     random_pick = "mean"
 
