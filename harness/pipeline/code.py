@@ -22,12 +22,12 @@ PLUMBING = ("errors.py", "events.py", "recipe/", "store/", "pipeline/", "stages/
 
 def source_digest(stage: Stage) -> str:
     """Digest of a stage's code without comments and docstrings."""
-    return _digest(stage.kind.modules(stage.spec))
+    return _digest(stage.kind.modules(stage.identity["spec"]))
 
 
 def is_stale(kind: Kind, record: Record) -> bool:
     """Whether a kind's stage was made by other code than there is now."""
-    return record.environment.get("source_digest") != _digest(kind.modules(kind.read(record.identity["spec"])))
+    return record.environment.get("source_digest") != _digest(kind.modules(record.identity["spec"]))
 
 
 @functools.cache

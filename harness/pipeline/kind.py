@@ -147,8 +147,8 @@ class Kind(Generic[S]):
     def __repr__(self) -> str:
         return f"Kind({self.name!r})"
 
-    def modules(self, spec: S) -> tuple[str, ...]:
-        """Modules whose code, with what they import, decides the results."""
+    def modules(self, spec: Mapping[str, Any]) -> tuple[str, ...]:
+        """Modules whose code, with what they import, decides the results; of a spec as records have it."""
         return (self.module,)
 
     def read(self, spec: Mapping[str, Any]) -> S:

@@ -34,8 +34,8 @@ class ProblemsSpec(Spec):
 
 
 class ProblemsKind(Kind[ProblemsSpec]):
-    def modules(self, spec: ProblemsSpec) -> tuple[str, ...]:
-        return (*super().modules(spec), *task_modules(spec.task))
+    def modules(self, spec: Mapping[str, Any]) -> tuple[str, ...]:
+        return (*super().modules(spec), *task_modules(spec.get("task")))
 
     def groups(self, stage: Stage[ProblemsSpec], known: Known) -> float:
         return stage.spec.problems.base  # the base model's texts
@@ -64,8 +64,8 @@ class PreferencesSpec(Spec):
 
 
 class PreferencesKind(Kind[PreferencesSpec]):
-    def modules(self, spec: PreferencesSpec) -> tuple[str, ...]:
-        return (*super().modules(spec), *task_modules(spec.task))
+    def modules(self, spec: Mapping[str, Any]) -> tuple[str, ...]:
+        return (*super().modules(spec), *task_modules(spec.get("task")))
 
     def groups(self, stage: Stage[PreferencesSpec], known: Known) -> float:
         return stage.spec.count
@@ -87,8 +87,8 @@ class CandidatesPartSpec(Spec):
 
 
 class CandidatesPartKind(Writing[CandidatesPartSpec]):
-    def modules(self, spec: CandidatesPartSpec) -> tuple[str, ...]:
-        return (*super().modules(spec), *task_modules(spec.task))
+    def modules(self, spec: Mapping[str, Any]) -> tuple[str, ...]:
+        return (*super().modules(spec), *task_modules(spec.get("task")))
 
     def texts(self, stage: Stage[CandidatesPartSpec], known: Known) -> int:
         return (stage.spec.stop - stage.spec.start) * stage.spec.samples

@@ -110,7 +110,7 @@ def test_a_stage_that_waits_for_a_failed_one_is_shown(shell: Shell, failed: Work
     assert shell("show", stage.name, "--workdir", failed.workdir) == 0
     assert "blocked: waits for" in shell.out
     assert shell("show", stage.name, "--workdir", failed.workdir, "--command") == 2
-    assert "never begun" in shell.err
+    assert "never started" in shell.err
 
 
 def test_an_interrupted_stage_is_shown_and_can_be_run(shell: Shell, copy: Callable[..., Workspace]) -> None:

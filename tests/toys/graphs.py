@@ -8,14 +8,12 @@ from typing import Any
 from pydantic import ConfigDict
 
 from harness.pipeline.graph import Graph, Input, Stage
-from harness.pipeline.kind import Spec, absent
+from harness.pipeline.kind import Spec
 from harness.pipeline.kinds import KINDS
 
 
 class AnySpec(Spec):
     model_config = ConfigDict(extra="allow")
-
-    task: str | None = absent(None)  # whose code counts, for kinds that have one
 
 
 def any_stage(

@@ -11,7 +11,7 @@ import pytest
 from harness.pipeline import code
 from harness.pipeline.code import PACKAGE, code_of
 from harness.pipeline.kinds import CHAPTERS, KINDS
-from harness.pipeline.tasks import CANDIDATES_PART, PROBLEMS, ProblemsSpec
+from harness.pipeline.tasks import CANDIDATES_PART, PROBLEMS
 
 Digest = Callable[..., str]
 
@@ -44,12 +44,11 @@ def test_what_is_imported_counts_and_plumbing_does_not() -> None:
 
 
 def test_a_task_is_code_of_its_own_stages_alone() -> None:
-    spec = ProblemsSpec.model_construct(task="gsm_symbolic")
-    found = names(PROBLEMS.modules(spec))
+    found = names(PROBLEMS.modules({"task": "gsm_symbolic"}))
     assert "tasks/built_in/gsm_symbolic.py" in found
     assert "tasks/built_in/circuit_logic.py" not in found
     assert "tasks/built_in/circuit_logic.py" not in names((CANDIDATES_PART.module,))
-    assert "tasks/none.py" not in names(PROBLEMS.modules(ProblemsSpec.model_construct(task="mine.tasks:none")))
+    assert "tasks/none.py" not in names(PROBLEMS.modules({"task": "mine.tasks:none"}))
 
 
 def test_digests_are_the_same_every_time_and_differ_between_kinds() -> None:
