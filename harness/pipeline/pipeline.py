@@ -24,7 +24,8 @@ class Pipeline(ScoreStages):
         of = f"{label} on {_named(task, split)}"
         source = evaluation.source(self, experiment, task, split)
         tokens = evaluation.tokens(self, experiment, task, split)
-        scores = self.scored(experiment, model, tokens, f"{of} {evaluation.content}")
+        what = of if task == CODE else f"{of} {evaluation.content}"
+        scores = self.scored(experiment, model, tokens, what)
         return evaluation.judge(self, experiment, source, scores, of)
 
     def judged_reference(
