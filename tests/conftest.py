@@ -51,7 +51,7 @@ RECIPE: dict[str, Any] = {
         "max_characters": 600,
         "min_docstring_characters": 20,
         "near_duplicate": 0.8,
-        "decontaminate": {"n": 13, "threshold": 0.0, "on_hit": "drop"},
+        "decontaminate": None,
     },
     "pairs": {
         "count": 160,
@@ -107,6 +107,7 @@ RECIPE: dict[str, Any] = {
         },
         "pair_accuracy": {"tasks": ["sums", "logic"], "samples": 16},
         "code_pairs": {"count": 40},
+        "overlap": {"n": 13, "threshold": 0.0},
         "probes": None,
         "reference_scorers": ["length", "ngrams"],
         "imported": {},

@@ -77,7 +77,11 @@ class ProblemIndex:
 
     def hits(self, document: Document) -> list[Hit]:
         """The problems that the description and text of a document, read on, hold more than the threshold of."""
-        words = words_of(f"{document.description}\n{document.text}")
+        return self.hits_in(f"{document.description}\n{document.text}")
+
+    def hits_in(self, text: str) -> list[Hit]:
+        """The problems that a text holds more than the threshold of."""
+        words = words_of(text)
         shared: Counter[int] = Counter()
         for size, threes in self._threes.items():
             # Every n-gram has n words or more, so it holds three of them that begin at a multiple of n - 2, and mostly

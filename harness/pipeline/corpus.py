@@ -18,11 +18,9 @@ from pydantic import ConfigDict, Field
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.kind import Basis, Kind, Known, Spec
 from harness.pipeline.tasks import TaskStages
-from harness.recipe.blocks import PoolTask
 from harness.recipe.corpus import (
     Columns,
     CorpusSource,
-    Decontamination,
     Files,
     HuggingFace,
     JsonLines,
@@ -53,6 +51,10 @@ class Check(Spec):
 
     n: int
     threshold: float
+
+
+class Decontaminated(Check):
+    on_hit: Literal["drop", "fail"]
 
 
 class _PartSpec(Spec):
@@ -113,7 +115,7 @@ class _CorpusSpec(Spec):
     model_config = ConfigDict(extra="allow")
 
     near_duplicate: float
-    decontaminate: Decontamination | None
+    decontaminate: Decontaminated | None
     seed: int
 
 
@@ -168,33 +170,23 @@ class CorpusStages(TaskStages):
     """Adds the corpus to the tasks."""
 
     def corpus(self, experiment: Experiment) -> Stage[CorpusSpec]:
-        """Cleaned documents; with decontamination its identity names the problems it was checked against.
+        """Cleaned documents; with decontamination its identity names the fixed set it was checked against.
 
         Raises:
             MissingRequirement: something the source needs is not installed, not there or not readable.
         """
-        return self._remember(("corpus", self._corpus_key(experiment)), lambda: self._corpus(experiment))
 
-    def _corpus(self, experiment: Experiment) -> Stage[CorpusSpec]:
-        block = experiment.corpus
-        problems: dict[str, Stage] = {}
-        for name, task in experiment.tasks.items() if block.decontaminate is not None else ():
-            if isinstance(task, PoolTask):
-                problems[f"splits-{name}"] = self.problems(name, task)
-                problems[f"pool-{name}"] = self.imported("pool", task.imported)
-            else:
-                problems[f"problems-{name}"] = self.problems(name, task)
-        return corpus_stage(self.graph, block, problems, self.data_seed)
+        def build() -> Stage[CorpusSpec]:
+            block = experiment.corpus
+            against = () if block.decontaminate is None else block.decontaminate.against
+            pools = {f"pool-{name}": self.imported("pool", name) for name in against}
+            return corpus_stage(self.graph, block, pools, self.data_seed)
+
+        return self._remember(("corpus", self._corpus_key(experiment)), build)
 
     def _corpus_key(self, experiment: Experiment) -> str:
-        """What decides a setting's corpus: its block and, if it is checked against them, the tasks' problems."""
-        return self._once("corpus", experiment, lambda: self._corpus_text(experiment))
-
-    def _corpus_text(self, experiment: Experiment) -> str:
-        texts = [self._text(experiment.corpus)]
-        if experiment.corpus.decontaminate is not None:
-            texts += [f"{name}={self._problems_text(task)}" for name, task in experiment.tasks.items()]
-        return "|".join(texts)
+        """What decides a setting's corpus."""
+        return self._text(experiment.corpus)
 
 
 def corpus_stage(
@@ -203,7 +195,7 @@ def corpus_stage(
     """The stage of a corpus's cleaned documents.
 
     Args:
-        problems: what no document may hold, by input name; empty where nothing is decontaminated.
+        problems: pools whose questions no document may hold, by input name; empty where nothing is decontaminated.
         seed: the data seed.
         part_bytes: see `part_specs`.
 
@@ -220,7 +212,10 @@ def corpus_stage(
         )
         for number, spec in enumerate(part_specs(block, part_bytes=part_bytes))
     }
-    spec = CORPUS.read({**identity_of(block), **resolve.resolve_corpus(block), "seed": seed})
+    chosen = identity_of(block)
+    if block.decontaminate is not None:
+        del chosen["decontaminate"]["against"]  # names; what they name stands among the parts' inputs
+    spec = CORPUS.read({**chosen, **resolve.resolve_corpus(block), "seed": seed})
     return graph.stage(CORPUS, spec, parts, label="corpus")
 
 

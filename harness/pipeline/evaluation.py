@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.pipeline.graph import Stage
+from harness.pipeline.kind import Kind, Spec
+from harness.pipeline.tasks import Split
 from harness.pipeline.tokens import Content, EncodeSpec
 from harness.recipe.schema import Experiment
 
@@ -25,30 +27,32 @@ RANGE = (0.0, 1.0)
 class Evaluation(ABC):
     """Scores of a task's candidates or pairs become values by problem.
 
-    The stage that `judge` makes writes `ProblemValues`: one value a problem and metric, each between 0 and 1.
+    Its stage writes `ProblemValues`: one value a problem and metric, each between 0 and 1.
 
     Attributes:
         name: also of its block in a recipe, `evaluate.<name>`.
         noun: in the labels of its stages.
+        kind: of the stage that makes values of scores.
         content: what of a task is scored.
         headline: the metric that rows are compared by.
         labels: metric -> its name in prose.
         counted: what a value is of.
         picks: of candidates, the one with the highest reward is what a row answers with.
         chance: the level of the headline that a coin reaches; None where it depends on the problems.
-        baselined: the kind of stage that `baselines` makes; "" where there is none.
-        random_pick: the baseline (see `baselines`) that picks at random; "" where there is none.
+        baselined: the kind of the stage that `baselines` is of; None where a source gives nothing without a scorer.
+        random_pick: the baseline that picks at random; "" where there is none.
     """
 
     name: ClassVar[str]
     noun: ClassVar[str]
+    kind: ClassVar[Kind]
     content: ClassVar[Content]
     headline: ClassVar[str]
     labels: ClassVar[Mapping[str, str]]
     counted: ClassVar[str] = "problem"
     picks: ClassVar[bool] = False
     chance: ClassVar[float | None] = None
-    baselined: ClassVar[str] = ""
+    baselined: ClassVar[Kind | None] = None
     random_pick: ClassVar[str] = ""
 
     def tasks(self, experiment: Experiment) -> tuple[str, ...]:
@@ -61,10 +65,10 @@ class Evaluation(ABC):
         return ()
 
     @abstractmethod
-    def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: str) -> Stage:
+    def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
         """What is scored: candidates or pairs of a split's problems."""
 
-    def tokens(self, stages: TrainingStages, experiment: Experiment, task: str, split: str) -> Stage[EncodeSpec]:
+    def tokens(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage[EncodeSpec]:
         """The same in the tokens of the recipe's own model."""
         return stages.encode(
             experiment,
@@ -75,16 +79,12 @@ class Evaluation(ABC):
         )
 
     @abstractmethod
-    def judge(self, stages: TrainingStages, experiment: Experiment, source: Stage, scores: Stage, of: str) -> Stage:
-        """The stage that makes values by problem of scores.
+    def spec(self, experiment: Experiment) -> Spec:
+        """Of the stage that makes values by problem of `scores` and of what was scored, its inputs by these names."""
 
-        Args:
-            of: whose scores, and on what, for its label.
-        """
-
-    def baselines(self, stages: TrainingStages, experiment: Experiment, task: str, split: str) -> Stage | None:
-        """What a source gives without any scorer, as metrics `<baseline>/<metric>`; None where that means nothing."""
-        return None
+    def baselines(self, experiment: Experiment) -> Spec:
+        """Of the stage that says what a source gives without any scorer, as metrics `<baseline>/<metric>`."""
+        raise NotImplementedError
 
     def label(self, metric: str) -> str:
         """A metric's name in prose."""

@@ -7,18 +7,44 @@ from collections.abc import Iterator
 from harness.pipeline.evaluation import Evaluation
 from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
-from harness.pipeline.scores import Scorer, ScoreStages
+from harness.pipeline.overlap import OverlapStages
+from harness.pipeline.scores import Scorer
+from harness.pipeline.tasks import Split
 from harness.pipeline.training import steps_of, trains_head
 from harness.recipe.blocks import WSD, ImportedRow, PoolTask
 from harness.recipe.fields import CODE
 from harness.recipe.schema import Experiment
 
 
-class Pipeline(ScoreStages):
+class Pipeline(OverlapStages):
     """Adds evaluation to scores."""
 
+    def judge(
+        self, evaluation: Evaluation, experiment: Experiment, task: str, source: Stage, scores: Stage, of: str
+    ) -> Stage:
+        """Values by problem of scores."""
+        inputs = {"scores": scores, evaluation.content: source, **self._overlaps(experiment, task)}
+        label = f"{evaluation.noun} {of}"
+        return self.graph.stage(evaluation.kind, evaluation.spec(experiment), inputs, label=label)
+
+    def baselines(self, evaluation: Evaluation, experiment: Experiment, task: str) -> Stage | None:
+        """What a task's source gives without any scorer; None where that means nothing."""
+        if evaluation.baselined is None:
+            return None
+        inputs = {
+            evaluation.content: evaluation.source(self, experiment, task, "test"),
+            **self._overlaps(experiment, task),
+        }
+        label = f"baselines of the {task} pool"
+        return self.graph.stage(evaluation.baselined, evaluation.baselines(experiment), inputs, label=label)
+
+    def _overlaps(self, experiment: Experiment, task: str) -> dict[str, Stage]:
+        """The problems that stand in what a setting trains on, which judge none of its models."""
+        found = None if task == CODE else self.overlap(experiment, task)
+        return {} if found is None else {"overlap": found}
+
     def judged(
-        self, evaluation: Evaluation, experiment: Experiment, task: str, model: Stage, label: str, split: str = "test"
+        self, evaluation: Evaluation, experiment: Experiment, task: str, model: Stage, label: str, split: Split = "test"
     ) -> Stage:
         """A model of the recipe, judged on a split of a task, or on held-out code."""
         of = f"{label} on {_named(task, split)}"
@@ -26,7 +52,7 @@ class Pipeline(ScoreStages):
         tokens = evaluation.tokens(self, experiment, task, split)
         what = of if task == CODE else f"{of} {evaluation.content}"
         scores = self.scored(experiment, model, tokens, what)
-        return evaluation.judge(self, experiment, source, scores, of)
+        return self.judge(evaluation, experiment, task, source, scores, of)
 
     def judged_reference(
         self, evaluation: Evaluation, experiment: Experiment, task: str, scorer: Scorer, seed: int
@@ -38,7 +64,7 @@ class Pipeline(ScoreStages):
             scores = self.shallow_on_code(experiment, scorer, target, where)
         else:
             scores = self.shallow(experiment, scorer, seed, target, evaluation.content, where)
-        return evaluation.judge(self, experiment, source, scores, f"{scorer} on {where}")
+        return self.judge(evaluation, experiment, task, source, scores, f"{scorer} on {where}")
 
     def judged_checkpoint(
         self, evaluation: Evaluation, experiment: Experiment, task: str, name: str, row: ImportedRow
@@ -46,7 +72,7 @@ class Pipeline(ScoreStages):
         """An imported checkpoint."""
         source = evaluation.source(self, experiment, task, "test")
         scores = self.of_imported_checkpoint(experiment, task, name, row, source, evaluation.content)
-        return evaluation.judge(self, experiment, source, scores, f"{name} on {task}")
+        return self.judge(evaluation, experiment, task, source, scores, f"{name} on {task}")
 
     def judged_scores(
         self, evaluation: Evaluation, experiment: Experiment, task: str, name: str, row: ImportedRow
@@ -59,7 +85,7 @@ class Pipeline(ScoreStages):
                 return None
             pairs = {"pairs": source, "tokens": evaluation.tokens(self, experiment, task, "test")}
         scores = self.of_imported_scores(experiment, task, name, row, pairs)
-        return evaluation.judge(self, experiment, source, scores, f"{name} on {task}")
+        return self.judge(evaluation, experiment, task, source, scores, f"{name} on {task}")
 
     def probes(self, experiment: Experiment, seed: int) -> list[tuple[int, str, Stage]]:
         """(pairs read, task, pair accuracy) of states along a run's stable path, as they are.
@@ -90,7 +116,7 @@ class Pipeline(ScoreStages):
                 yield name, self.judged(accuracy, experiment, name, state, state.label, "dev")
 
 
-def _named(task: str, split: str) -> str:
+def _named(task: str, split: Split) -> str:
     """Where something is judged, in labels."""
     if task == CODE:
         return "held-out code"

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
-from harness.pipeline.graph import Stage
+from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Basis, Kind, Known, NoSpec, Spec, absent
 from harness.pipeline.models import WriterSpec, Writing
 from harness.pipeline.planner import Planner
-from harness.recipe.blocks import AnyTask, PoolCounts, PoolTask, ProblemCounts, Task
+from harness.recipe.blocks import AnyTask, PoolCounts, PoolTask, Task
 from harness.recipe.blocks import Candidates as CandidatesBlock
 from harness.recipe.schema import Experiment
 from harness.sources import resolve
-from harness.store.artifacts import Candidates, Pairs, PoolSplits, Problems
+from harness.store.artifacts import Artifact, Candidates, Pairs, PoolSplits, Problems
 
 # --------------------------------------------------------------------------------------------------------- kinds
 
@@ -23,11 +23,19 @@ def task_modules(task: str | None) -> tuple[str, ...]:
     return () if task is None or ":" in task else (f"harness.tasks.built_in.{task}",)
 
 
+Split = Literal["base", "finetune", "dev", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
 class ProblemsSpec(Spec):
-    """`source` says what decides the problems beside all that: the generator's version, or the plugin's source."""
+    """The first `count` problems of a split, which do not depend on how many there are, nor on other splits.
+
+    `source` says what decides them beside all that: the generator's version, or the plugin's source.
+    """
 
     task: str
-    problems: ProblemCounts
+    split: Split
+    count: int
     options: Mapping[str, Any]
     seed: int
     source: Mapping[str, str]
@@ -38,11 +46,7 @@ class ProblemsKind(Kind[ProblemsSpec]):
         return (*super().modules(spec), *task_modules(spec.get("task")))
 
     def groups(self, stage: Stage[ProblemsSpec], known: Known) -> float:
-        return stage.spec.problems.base  # the base model's texts
-
-    def rows(self, stage: Stage[ProblemsSpec], known: Known) -> float:
-        counts = stage.spec.problems
-        return counts.base + counts.finetune + counts.dev + counts.test
+        return stage.spec.count
 
 
 class PoolProblemsSpec(Spec):
@@ -123,7 +127,8 @@ class PoolCandidatesKind(Kind[PoolCandidatesSpec]):
         return self.groups(stage, known) * self.responses(stage, known)
 
 
-PROBLEMS = ProblemsKind("problems", 1, ProblemsSpec, Problems, row_bytes=250)
+PROBLEMS = ProblemsKind("problems", 2, ProblemsSpec, Problems, row_bytes=250)
+PROBLEM_SPLITS: Kind[NoSpec] = Kind("problem_splits", 1, NoSpec, Artifact)
 PREFERENCES = PreferencesKind("preferences", 1, PreferencesSpec, Pairs, row_bytes=250, dataset=True)
 CANDIDATES_PART = CandidatesPartKind("candidates_part", 2, CandidatesPartSpec, Candidates, row_bytes=200)
 CANDIDATES = CandidatesKind("candidates", 2, NoSpec, Candidates, dataset=True)
@@ -138,47 +143,57 @@ POOL_CANDIDATES = PoolCandidatesKind("pool_candidates", 1, PoolCandidatesSpec, C
 class TaskStages(Planner):
     """Adds tasks to what every recipe has."""
 
-    def _problems_text(self, task: AnyTask) -> str:
-        """What decides a task's problems."""
-        if isinstance(task, PoolTask):
-            return f"pool {task.imported} {self._text(task.problems)}"
-        return f"{task.kind}{self._text(task.problems)}{sorted(task.options.items())}"
+    def problems(self, name: str, task: Task, split: Split) -> Stage[ProblemsSpec]:
+        """A stream: more problems begin with these."""
+        count = int(getattr(task.problems, split))
 
-    def problems(self, name: str, task: AnyTask) -> Stage:
-        return self._remember(("problems", self._text(task)), lambda: self._problems(name, task))
+        def build() -> Stage[ProblemsSpec]:
+            spec = ProblemsSpec(
+                task=task.kind,
+                split=split,
+                count=count,
+                options=task.options,
+                seed=self.data_seed,
+                source=task_source(task.kind),
+            )
+            stream = spec.identity()
+            del stream["count"]
+            return self.graph.stage(PROBLEMS, spec, stream=stream, label=f"problems {name} {split}")
 
-    def _problems(self, name: str, task: AnyTask) -> Stage:
-        label = f"problems {name}"
-        if isinstance(task, PoolTask):
-            dealt = PoolProblemsSpec(problems=task.problems, seed=self.data_seed)
-            return self.graph.stage(POOL_PROBLEMS, dealt, {"pool": self.imported("pool", task.imported)}, label=label)
-        spec = ProblemsSpec(
-            task=task.kind,
-            problems=task.problems,
-            options=task.options,
-            seed=self.data_seed,
-            source=task_source(task.kind),
-        )
-        return self.graph.stage(PROBLEMS, spec, label=label)
+        return self._remember(("problems", self._text(task), split), build)
 
-    def preferences(self, name: str, task: AnyTask, split: str, count: int) -> Stage[PreferencesSpec]:
+    def pool_problems(self, name: str, task: PoolTask) -> Stage[PoolProblemsSpec]:
+        """An imported pool's problems, dealt out to splits."""
+        spec = PoolProblemsSpec(problems=task.problems, seed=self.data_seed)
+        inputs = {"pool": self.imported("pool", task.imported)}
+        return self.graph.stage(POOL_PROBLEMS, spec, inputs, label=f"problems {name}")
+
+    def _of_pool(self, name: str, task: PoolTask) -> dict[str, Stage]:
+        return {"problems": self.pool_problems(name, task), "pool": self.imported("pool", task.imported)}
+
+    def problem_splits(self, name: str, task: Task) -> Stage[NoSpec]:
+        """Fails where a problem or a cluster is in two splits; trainings wait for it without reading it."""
+        asked = [split for split in SPLITS if getattr(task.problems, split)]
+        inputs = {f"problems-{split}": self.problems(name, task, split) for split in asked}
+        return self.graph.stage(PROBLEM_SPLITS, NoSpec(), inputs, label=f"splits {name}")
+
+    def preferences(self, name: str, task: AnyTask, split: Split, count: int) -> Stage[PreferencesSpec]:
         key = ("preferences", self._text(task), split, count)
         return self._remember(key, lambda: self._preferences(name, task, split, count))
 
-    def _preferences(self, name: str, task: AnyTask, split: str, count: int) -> Stage[PreferencesSpec]:
+    def _preferences(self, name: str, task: AnyTask, split: Split, count: int) -> Stage[PreferencesSpec]:
         label = f"preferences {name} {split}"
-        inputs = {"problems": self.problems(name, task)}
         if isinstance(task, PoolTask):
-            inputs["pool"] = self.imported("pool", task.imported)
+            inputs = self._of_pool(name, task)
             spec = PreferencesSpec(split=split, count=count, seed=self.data_seed)
             return self.graph.stage(POOL_PREFERENCES, spec, inputs, label=label)
         spec = PreferencesSpec(split=split, count=count, seed=self.data_seed, task=task.kind)
-        return self.graph.stage(PREFERENCES, spec, inputs, label=label)
+        return self.graph.stage(PREFERENCES, spec, {"problems": self.problems(name, task, split)}, label=label)
 
-    def candidates(self, experiment: Experiment, name: str, split: str = "test") -> Stage:
+    def candidates(self, experiment: Experiment, name: str, split: Split = "test") -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.best_of_n.candidates
         if isinstance(task, PoolTask):
-            inputs = {"problems": self.problems(name, task), "pool": self.imported("pool", task.imported)}
+            inputs = self._of_pool(name, task)
             return self.graph.stage(
                 POOL_CANDIDATES, PoolCandidatesSpec(split=split), inputs, label=_label("candidates", name, split)
             )
@@ -186,15 +201,16 @@ class TaskStages(Planner):
         key = ("candidates", self._text(task), self._text(block), split)
         return self._remember(key, lambda: self._candidates(name, task, block, split))
 
-    def _candidates(self, name: str, task: Task, block: CandidatesBlock, split: str) -> Stage[NoSpec]:
-        problems = self.problems(name, task)
-        inputs = {"problems": problems}
+    def _candidates(self, name: str, task: Task, block: CandidatesBlock, split: Split) -> Stage[NoSpec]:
+        problems = self.problems(name, task, split)
         affinity = f"{block.engine}:{problems.fingerprint}"
         chosen: dict[str, Any] = {"accuracy": block.accuracy}
+        models: dict[str, Stage] = {}
         if ":" in block.engine:
             chosen["engine_source"] = resolve.plugin_digest(block.engine)
         if block.writer is not None:
-            model = inputs["model"] = self.pretrained(block.writer.model)
+            model = self.pretrained(block.writer.model)
+            models["model"] = model
             writer = WriterSpec.of(block.writer)
             chosen = {"writer": writer, "source": model.label.removeprefix("model ")}
             affinity = writer.affinity(model)
@@ -213,6 +229,8 @@ class TaskStages(Planner):
                 **chosen,
             )
             label = f"{_label('candidates', name, split)} part {index + 1}"
+            # of its problems alone, so that more problems add parts and make none anew
+            inputs: dict[str, Stage | Input] = {"problems": Input(stage=problems, rows=spec.stop), **models}
             parts[f"part-{index:05d}"] = self.graph.stage(CANDIDATES_PART, spec, inputs, label=label, affinity=affinity)
         return self.graph.stage(CANDIDATES, NoSpec(), parts, label=_label("candidates", name, split))
 

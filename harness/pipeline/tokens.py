@@ -8,8 +8,9 @@ from harness.pipeline.corpus import CorpusStages
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Basis, Kind, Known, Spec, Work
 from harness.pipeline.models import ASSUMED_TOKENS_PER_RESPONSE, PRETRAINED
+from harness.pipeline.tasks import Split
 from harness.pipeline.weights import FORWARD, model_shape, weights_of
-from harness.recipe.blocks import TinyModel
+from harness.recipe.blocks import Task, TinyModel
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import Scores, Tokenizer, Tokens, TrunkState
 
@@ -132,8 +133,8 @@ class TokenStages(CorpusStages):
         def build() -> Stage[TokenizerSpec]:
             inputs: dict[str, Stage] = {"corpus": self.corpus(experiment)}
             for name, task in experiment.tasks.items():
-                if task.problems.base:
-                    inputs[f"problems-{name}"] = self.problems(name, task)
+                if isinstance(task, Task) and task.problems.base:
+                    inputs[f"problems-{name}"] = self.problems(name, task, "base")
             return self.graph.stage(TOKENIZER, spec, inputs, label="tokenizer")
 
         return self._remember(key, build)
@@ -184,7 +185,7 @@ class TokenStages(CorpusStages):
     def _task_key(self, experiment: Experiment) -> str:
         return self._once("tasks", experiment, lambda: self._tasks(experiment))
 
-    def preference_tokens(self, experiment: Experiment, name: str, split: str, count: int) -> Stage[EncodeSpec]:
+    def preference_tokens(self, experiment: Experiment, name: str, split: Split, count: int) -> Stage[EncodeSpec]:
         task = experiment.tasks[name]
         return self.encode(
             experiment,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ from harness.pipeline.kind import Basis, Kind, Known, NoSpec, S, Spec, Work, abs
 from harness.pipeline.pairs import OrderSpec, PairStages
 from harness.pipeline.tokens import ENCODE, Precision
 from harness.pipeline.weights import BACKWARD_FACTOR, FORWARD, Weights, weights_of
-from harness.recipe.blocks import WSD, Averaging, Optimization, Pretrain, Selection, TinyModel
+from harness.recipe.blocks import WSD, Averaging, Optimization, Pretrain, Selection, Task, TinyModel
 from harness.recipe.schema import Experiment
 from harness.sources import resolve
 from harness.store.artifacts import Checkpoint, TrunkState
@@ -334,8 +334,8 @@ class TrainingStages(PairStages):
         corpus = self.encode(experiment, self.corpus(experiment), content="texts", max_tokens=length, label="base code")
         inputs: dict[str, Stage] = {"tokenizer": self.tokenizer(experiment), "tokens-corpus": corpus}
         for name, task in experiment.tasks.items():
-            if task.problems.base:
-                problems = self.problems(name, task)
+            if isinstance(task, Task) and task.problems.base:
+                problems = self.problems(name, task, "base")
                 inputs[f"tokens-{name}"] = self.encode(
                     experiment, problems, content="texts", max_tokens=task.max_tokens, label=f"base {name}"
                 )
@@ -346,7 +346,11 @@ class TrainingStages(PairStages):
             texts=model.base.texts,
             seed=self.data_seed,
         )
-        return self.graph.stage(BASE, spec, inputs, label="base")
+        base = self.graph.stage(BASE, spec, inputs, label="base")
+        base.gates.extend(
+            self._splits(experiment, [name for name, task in experiment.tasks.items() if task.problems.base])
+        )
+        return base
 
     def pretrain(self, experiment: Experiment, seed: int) -> Stage | None:
         """The PMP checkpoint of a setting and pretrain seed; None for an arm without PMP."""
@@ -450,6 +454,14 @@ class TrainingStages(PairStages):
         """The step a run goes on from another at; 0 where it begins with the base model."""
         return 0 if block.start is None else TRUNK_STATE.read(self.forks[block.start].identity["spec"]).step
 
+    def _splits(self, experiment: Experiment, names: Sequence[str]) -> list[Stage[NoSpec]]:
+        """What must have passed before tasks are trained on: none of their problems is in two splits."""
+        tasks = {name: experiment.tasks[name] for name in names}
+        return [self.problem_splits(name, task) for name, task in tasks.items() if isinstance(task, Task)]
+
+    def checks(self, experiment: Experiment) -> tuple[Stage, ...]:
+        return (*self._splits(experiment, list(experiment.tasks)), *super().checks(experiment))
+
     def finetune(self, experiment: Experiment, start: Stage, seed: int, label: str) -> Stage[FinetuneSpec]:
         block = experiment.finetune
         head = "reinit" if block.head == "carry" and not trains_head(experiment) else block.head  # the same there
@@ -471,7 +483,9 @@ class TrainingStages(PairStages):
                 if block.select is not None:
                     dev = experiment.tasks[name].problems.dev
                     inputs[f"dev-{name}"] = self.preference_tokens(experiment, name, "dev", dev)
-            return self.graph.stage(FINETUNE, spec, inputs, label=f"finetune {label} seed {seed}")
+            stage = self.graph.stage(FINETUNE, spec, inputs, label=f"finetune {label} seed {seed}")
+            stage.gates.extend(gate for gate in self._splits(experiment, block.tasks) if gate not in stage.gates)
+            return stage
 
         key = ("finetune", start.fingerprint, self._text(block), head, self._task_key(experiment), seed)
         return self._remember(key, build)

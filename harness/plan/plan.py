@@ -252,7 +252,7 @@ def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
     pools = []
     for evaluation in evaluations:
         for task in evaluation.tasks(experiment):
-            stage = evaluation.baselines(pipeline, experiment, task, "test")
+            stage = pipeline.baselines(evaluation, experiment, task)
             if stage is not None:
                 pools.append(Outcome(task=task, metric=stage.kind.name, stage=stage))
     references = [Variant(setting=POOL, pretrain_seed=None, finetune_seed=None, outcomes=tuple(pools))]

@@ -344,6 +344,15 @@ class Probes(Block):
     every_pairs: Count = Field(description="Between two looks, in whole steps; the first is after as many.")
 
 
+class Overlap(Block):
+    """How problems that judge models are looked for in what models were trained on; those found judge nobody."""
+
+    n: Annotated[int, Field(ge=3, le=100)] = Field(13, description="Words of an n-gram.")
+    threshold: Fraction = Field(
+        0.0, description="Share of a problem's n-grams above which a document that holds them contains it."
+    )
+
+
 class ImportedRow(Block):
     """A row of the board from outside: a reward model that scores here, or scores that somebody else made."""
 
@@ -388,6 +397,7 @@ class Evaluate(Block):
     best_of_n: BestOfN
     pair_accuracy: PairAccuracy | None = None
     code_pairs: CodePairs | None = None
+    overlap: Overlap | None = Field(Overlap(), description="null: not looked for.")
     probes: Probes | None = Field(
         None, description="Pair accuracy on held-out code and dev preferences along every trunk of a WSD schedule."
     )

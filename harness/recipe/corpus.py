@@ -54,8 +54,13 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Decontamination(Block):
-    """No document may hold what models are judged by: the dev and test problems of every task of the recipe."""
+    """No document may hold a problem of a fixed set, whatever a recipe judges models by.
 
+    Problems that models are judged by and that stand in what they were trained on are found where they are judged, see
+    `evaluate.overlap`.
+    """
+
+    against: Names = Field(description="Imported pools; all their questions, whatever the tasks take of them.")
     n: Annotated[int, Field(ge=3, le=100)] = Field(13, description="Words of an n-gram.")
     threshold: Fraction = Field(
         0.0, description="Share of a problem's n-grams above which a document that holds them is contaminated."
@@ -69,7 +74,7 @@ class CorpusBlock(Block):
     min_characters: Annotated[int, Field(ge=1, le=100_000)] = 80
     max_characters: Annotated[int, Field(ge=1, le=1_000_000)] = 600
     near_duplicate: Fraction = Field(0.8, description="Jaccard similarity from which two documents are one.")
-    decontaminate: Decontamination | None = Field(Decontamination(), description="null: not at all.")
+    decontaminate: Decontamination | None = Field(None, description="Default: not at all.")
 
     @model_validator(mode="after")
     def _consistent(self) -> CorpusBlock:

@@ -315,7 +315,9 @@ def _why_not(statuses: Statuses, outcomes: Sequence[Outcome], row: str) -> str:
         record = statuses[outcome.stage.fingerprint].record
         if record is None or evaluation_of(outcome.metric).name != BestOfN.name:
             continue
-        if outcome.metric == BestOfN.baselined and not any(one.startswith(f"{row}/") for one in record.result["means"]):
+        if outcome.metric == BestOfN.baselined.name and not any(
+            one.startswith(f"{row}/") for one in record.result["means"]
+        ):
             return f"{NOT_ASKED}: this pool states no answers"  # and so has no vote
         if record.result.get("area_sizes") == []:
             smallest = record.result["smallest_pool"]

@@ -14,8 +14,16 @@ from harness.pipeline.corpus import CORPUS
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import IMPORTED
 from harness.pipeline.kind import Kind
+from harness.pipeline.overlap import OVERLAP
 from harness.pipeline.pairs import CONSISTENT_PART, PAIR_QUALITY, PAIRS, SPLIT_PAIRS
-from harness.pipeline.tasks import CANDIDATES, POOL_CANDIDATES, POOL_PREFERENCES, POOL_PROBLEMS, PREFERENCES, PROBLEMS
+from harness.pipeline.tasks import (
+    CANDIDATES,
+    POOL_CANDIDATES,
+    POOL_PREFERENCES,
+    POOL_PROBLEMS,
+    PREFERENCES,
+    PROBLEM_SPLITS,
+)
 from harness.pipeline.tokens import ENCODE
 from harness.plan.plan import Plan
 from harness.report.facts import Facts
@@ -75,7 +83,8 @@ def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
         *_named((stage, _corpus(stage, record)) for stage, record in each(CORPUS)),
         _imported(each(*IMPORTED.values())),
         *_named((stage, _construction(stage, statuses)) for stage, _ in each(PAIRS)),
-        _splits(each(PROBLEMS, POOL_PROBLEMS)),
+        _splits(each(PROBLEM_SPLITS, POOL_PROBLEMS)),
+        _overlaps(each(OVERLAP)),
         *_named((stage, quality_table(record)) for stage, record in each(PAIR_QUALITY)),
         _preferences(each(PREFERENCES)),
         _pool_preferences(each(POOL_PREFERENCES)),
@@ -192,6 +201,25 @@ def _splits(done: Iterable[Made]) -> Facts:
         rows=tuple(rows),
         note="Problems / clusters. A cluster (a template, a form, a passage) lies in one split only, and intervals "
         "resample clusters, not problems.",
+    )
+
+
+def _overlaps(done: Iterable[Made]) -> Facts:
+    rows = [
+        (
+            stage.label.removesuffix(" in the training data"),
+            count(record.result["checked"]),
+            count(record.result["too_short"]),
+            count(record.result["documents"]),
+            count(record.result["problems"]),
+        )
+        for stage, record in done
+    ]
+    return Facts(
+        title="Problems in the training data",
+        columns=("task", "looked for", "too short to look for", "in documents", "found"),
+        rows=tuple(rows),
+        note="Problems of the dev and test splits. Those found judge nobody: they are left out of every row's numbers.",
     )
 
 

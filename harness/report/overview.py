@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.pipeline.graph import Stage
+from harness.pipeline.overlap import OVERLAP
 from harness.pipeline.tasks import POOL_CANDIDATES
 from harness.plan.plan import Plan, Variant
 from harness.report.board import Board, boards
@@ -160,12 +161,27 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, made: Sequ
             truncation_alarms(statuses),
         ),
         *caution(
+            "Problems stand in the training data",
+            "They judge nobody: they are left out of every row's numbers.",
+            _trained_on(plan, statuses),
+        ),
+        *caution(
             f"{plural(stale.total(), 'stage')} made by other code",
             "Their source differs from this version's at the same code version. "
             "With runtime.stale_code: rerun they are computed again.",
             (f"{kind}: {number:,}" for kind, number in stale.items()),
         ),
     ]
+
+
+def _trained_on(plan: Plan, statuses: Statuses) -> list[str]:
+    """Tasks of which problems stand in what models were trained on, with their number."""
+    found = []
+    for stage in plan.stages:
+        record = statuses[stage.fingerprint].record if stage.kind is OVERLAP else None
+        if record is not None and record.result["problems"]:
+            found.append(f"{stage.label}: {record.result['problems']:,} of {record.result['checked']:,} looked for")
+    return found
 
 
 def _mixed_pools(plan: Plan, statuses: Statuses) -> list[str]:

@@ -25,6 +25,7 @@ from harness.stages.outcome_tables import (
     accuracy_json,
     below,
     chosen,
+    on_common_problems,
     read_outcomes,
     runs_of,
 )
@@ -69,7 +70,15 @@ def _tables(context: StageContext, outcomes: Sequence[OutcomeSpec]) -> dict[Key,
                 tables[(task, evaluation_of(evaluation).name, POOL_KIND, baseline)] = below(table, f"{baseline}/")
         else:
             tables[(task, evaluation, kind, name)] = table
-    return tables
+    return _comparable_problems(tables)
+
+
+def _comparable_problems(tables: Mapping[Key, Table]) -> dict[Key, Table]:
+    judged: dict[tuple[str, str, str], dict[Key, Table]] = defaultdict(dict)
+    for key, table in tables.items():
+        judged[(*key[:2], table.data)][key] = table
+    alike = {key: table for rows in judged.values() for key, table in on_common_problems(rows).items()}
+    return {key: alike[key] for key in tables}
 
 
 def _with_clusters(tables: Mapping[Key, Table]) -> tuple[dict[Key, Table], list[str]]:

@@ -24,7 +24,7 @@ def run(context: StageContext) -> dict[str, Any]:
     sizes = fitting_sizes(spec.n, smallest)
     correct = [pool.correct for pool in pools]
     problems, clusters = [pool.problem for pool in pools], [pool.cluster for pool in pools]
-    values = Values()
+    values = Values(context)
     curves = best_of_n_pools(scores, correct, sizes)
     for column, size in enumerate(sizes):
         values.add(f"bon@{size}", problems, clusters, curves[:, column])
@@ -40,6 +40,7 @@ def run(context: StageContext) -> dict[str, Any]:
     values.write(ProblemValues(context.directory))
     return {
         "problems": len(pools),
+        "trained_on": values.left_out,
         "smallest_pool": smallest,
         "area_sizes": list(area_sizes(smallest)),
         "left_out": left_out(spec.n, smallest),

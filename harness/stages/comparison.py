@@ -24,6 +24,7 @@ from harness.stages.outcome_tables import (
     Table,
     accuracy_json,
     below,
+    on_common_problems,
     read_outcomes,
     runs_of,
 )
@@ -47,7 +48,8 @@ def run(context: StageContext) -> dict[str, Any]:
     spec = COMPARISON.read(context.spec)
     for match in spec.matches:
         about = {"task": match.task, "evaluation": match.evaluation}
-        first, second = (_table(context, side) for side in (match.first, match.second))
+        sides = {name: _table(context, side) for name, side in zip(SIDES, (match.first, match.second), strict=True)}
+        first, second = on_common_problems(sides).values()
         why = _why_not(first, second, headline(match.evaluation))
         if why:
             refused.append({**about, "why": why})

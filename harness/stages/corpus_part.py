@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -18,10 +18,9 @@ from harness.corpus.read import read_documents
 from harness.corpus.tally import Tally, named_of
 from harness.pipeline.corpus import CORPUS_PART, Check, HubPart, PartSpec
 from harness.stages.context import StageContext
-from harness.store.artifacts import Candidates, Corpus, CorpusPart, PoolSplits, Problems
+from harness.store.artifacts import Candidates, Corpus, CorpusPart
 from harness.store.tables import ROW_GROUP
 
-JUDGED_BY = ("dev", "test")  # splits of problems that no document may hold
 _COLUMNS = attrgetter(*Corpus.columns[1:])
 _SCHEMA = pa.schema(
     [*((name, pa.string()) for name in Corpus.columns[1:]), ("key", pa.uint64()), ("shingles", pa.binary())]
@@ -82,28 +81,17 @@ def _lower(names: Iterable[str] | None) -> frozenset[str] | None:
 def _problem_index(context: StageContext, check: Check) -> ProblemIndex:
     """The problems no document may hold, by their n-grams; a warm worker has them already."""
     if "problems" not in context.held:
-        problems = chain(_problems(context), _questions(context))
-        context.held["problems"] = ProblemIndex(problems, n=check.n, threshold=check.threshold)
+        context.held["problems"] = ProblemIndex(_questions(context), n=check.n, threshold=check.threshold)
     index: ProblemIndex = context.held["problems"]
     return index
 
 
-def _problems(context: StageContext) -> Iterator[Problem]:
-    """Evaluation problems of tasks, with their solutions."""
-    for task, artifact in context.inputs_like("problems", Problems):
-        for row in artifact.stream(["id", "split", "prompt", "solution"]):
-            if row["split"] in JUDGED_BY:
-                yield Problem(task=task, id=row["id"], text=f"{row['prompt']}\n{row['solution']}")
-
-
 def _questions(context: StageContext) -> Iterator[Problem]:
-    """Evaluation problems of imported pools: their questions, for a pool has no solution of its own."""
-    for task, pool in context.inputs_like("pool", Candidates):
-        splits = context.input(f"splits-{task}", PoolSplits)
-        judged = {row["problem"] for row in splits.stream() if row["split"] in JUDGED_BY}
+    """The questions of imported pools, which have no solutions of their own."""
+    for name, pool in context.inputs_like("pool", Candidates):
         for row in pool.stream(["problem", "prompt", "index"]):
-            if row["index"] == 0 and row["problem"] in judged:
-                yield Problem(task=task, id=row["problem"], text=row["prompt"])
+            if row["index"] == 0:
+                yield Problem(task=name, id=row["problem"], text=row["prompt"])
 
 
 def _commit(context: StageContext, spec: PartSpec) -> dict[str, str]:

@@ -6,8 +6,8 @@ What several stages that compare share, so that they say the same of the same nu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from harness.evaluation.statistics import Interval
 from harness.pipeline.comparing import RunSpec
 from harness.store.artifacts import ProblemValues
 
+K = TypeVar("K")
 Run = tuple[int | None, int | None]
 """PMP seed and fine-tuning seed."""
 
@@ -86,6 +87,30 @@ def chosen(table: Table, names: Mapping[str, str]) -> Table:
         problems={new: table.problems[old] for old, new in names.items()},
         clusters={new: table.clusters[old] for old, new in names.items()},
         retracted=table.retracted,
+    )
+
+
+def on_common_problems(tables: Mapping[K, Table]) -> dict[K, Table]:
+    """Rows judged on the same data, by the problems that all of them have: each leaves out those it was trained on."""
+    common: dict[str, set[str]] = {}
+    for table in tables.values():
+        for metric, problems in table.problems.items():
+            common[metric] = common[metric] & set(problems) if metric in common else set(problems)
+    return {key: _restricted(table, common) for key, table in tables.items()}
+
+
+def _restricted(table: Table, common: Mapping[str, set[str]]) -> Table:
+    kept = {
+        metric: [place for place, problem in enumerate(problems) if problem in common[metric]]
+        for metric, problems in table.problems.items()
+    }
+    if all(len(places) == len(table.problems[metric]) for metric, places in kept.items()):
+        return table
+    return replace(
+        table,
+        values={metric: replace(one, values=one.values[:, :, kept[metric]]) for metric, one in table.values.items()},
+        problems={metric: tuple(ids[place] for place in kept[metric]) for metric, ids in table.problems.items()},
+        clusters={metric: tuple(ids[place] for place in kept[metric]) for metric, ids in table.clusters.items()},
     )
 
 

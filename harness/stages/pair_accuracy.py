@@ -20,8 +20,13 @@ def run(context: StageContext) -> dict[str, Any]:
     chosen, rejected = score[response == 0], score[response == 1]
     rows = [pairs[group] for group in groups[response == 0]]
     assert np.array_equal(groups[response == 0], groups[response == 1])
-    values = Values()
+    values = Values(context)
     ids, clusters = [row["id"] for row in rows], [row["cluster"] for row in rows]
     values.add("pair_accuracy", ids, clusters, pair_values(chosen, rejected))
     values.write(ProblemValues(context.directory))
-    return {"pairs": len(rows), "means": values.means(), "margin": round(margin_mean(chosen, rejected), 6)}
+    return {
+        "pairs": len(rows),
+        "trained_on": values.left_out,
+        "means": values.means(),
+        "margin": round(margin_mean(chosen, rejected), 6),
+    }

@@ -51,7 +51,7 @@ def run(context: StageContext) -> dict[str, Any]:
         contradictions = sum(_contradicts(pool, of_pool) for pool, of_pool in zip(pools, classes, strict=True))
     else:
         context.warn("no candidate of the pool states an answer, so there is no majority vote")
-    values = Values()
+    values = Values(context)
     for name in (name for name in BASELINES if name in curves):
         for column, size in enumerate(sizes):
             values.add(f"{name}/bon@{size}", problems, clusters, curves[name][:, column])
@@ -70,6 +70,7 @@ def run(context: StageContext) -> dict[str, Any]:
         context.warn(f"in {contradictions:,} of {len(pools):,} problems equal answers are labelled right and wrong")
     return {
         "problems": len(pools),
+        "trained_on": values.left_out,
         "clusters": len(set(clusters)),
         "smallest_pool": smallest,
         "area_sizes": list(area_sizes(smallest)),

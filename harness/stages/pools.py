@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.store.artifacts import UNKNOWN_ERROR, Candidates, ProblemValues, Scores
+from harness.stages.context import StageContext
+from harness.store.artifacts import UNKNOWN_ERROR, Candidates, Overlap, ProblemValues, Scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +76,31 @@ def left_out(sizes: Sequence[int], smallest: int) -> list[int]:
 
 
 class Values:
-    """Collects one value a problem and metric, for `ProblemValues`."""
+    """Collects one value a problem and metric, for `ProblemValues`.
 
-    def __init__(self) -> None:
+    Problems that stand in what a model of the recipe was trained on (inputs `overlap-...`) are left out.
+
+    Attributes:
+        left_out: how many of them were.
+    """
+
+    def __init__(self, context: StageContext) -> None:
         self.rows: list[dict[str, Any]] = []
+        self._trained_on = {
+            row["problem"] for row in (context.input("overlap", Overlap).rows() if "overlap" in context.inputs else ())
+        }
+        self._left_out: set[str] = set()
+
+    @property
+    def left_out(self) -> int:
+        return len(self._left_out)
 
     def add(self, metric: str, problems: Sequence[str], clusters: Sequence[str], values: NDArray[Any]) -> None:
         for problem, cluster, value in zip(problems, clusters, values.tolist(), strict=True):
-            if value == value:  # NaN: this problem has no such value (no pair of the kind), and none is made up
+            of = problem if problem in self._trained_on else problem.rpartition("#")[0]  # of a pair, before its number
+            if of in self._trained_on:
+                self._left_out.add(of)
+            elif value == value:  # NaN: this problem has no such value (no pair of the kind), and none is made up
                 self.rows.append({"metric": metric, "problem": problem, "cluster": cluster, "value": float(value)})
 
     def means(self) -> dict[str, float]:
@@ -94,4 +112,15 @@ class Values:
         }
 
     def write(self, artifact: ProblemValues) -> None:
+        """Write what was collected.
+
+        Raises:
+            DataError: every problem was left out.
+        """
+        if not self.rows and self._left_out:
+            raise DataError(
+                "an evaluation needs problems that were not trained on",
+                f"all {self.left_out:,} stand in the training data",
+                "judge by other problems, or name them under `corpus.decontaminate.against`",
+            )
         artifact.write(self.rows)

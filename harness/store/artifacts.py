@@ -130,6 +130,13 @@ class PoolSplits(Table):
     columns = ("problem", "cluster", "split")
 
 
+class Overlap(Table):
+    """Problems that stand in what was trained on, and the first document that holds `shared` of their `of` n-grams."""
+
+    file = "overlap.parquet"
+    columns = ("problem", "document", "shared", "of")
+
+
 class ProblemValues(Table):
     """One value a problem (or pair) and metric: what analysis resamples."""
 

@@ -51,9 +51,6 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "corpus.max_characters": (500, READING),
     "corpus.min_docstring_characters": (30, READING),
     "corpus.near_duplicate": (0.7, DATA),
-    "corpus.decontaminate.n": (8, READING),
-    "corpus.decontaminate.threshold": (0.5, READING),
-    "corpus.decontaminate.on_hit": ("fail", DATA),
     "pairs.count": (320, TRAINED_PAIRS),
     "pairs.prompt.max_characters": (100, PAIRS),
     "pairs.chosen": ({"from": "mutation", "edits": [1, 1], "kinds": ["constant"]}, PAIRS),
@@ -77,7 +74,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "tasks.sums.options": ({"difficulty": 2}, ("problems",)),
     "tasks.sums.max_tokens": (128, ("encode",)),
     "tasks.logic.kind": ("gsm_symbolic", ("problems", "preferences", "candidates_part")),
-    "tasks.logic.problems.base": (16, ("problems", "tokenizer", "base")),
+    "tasks.logic.problems.base": (16, ("tokenizer", "base")),
     "tasks.logic.problems.finetune": (40, ("problems", "preferences")),
     "tasks.logic.problems.dev": (10, ("problems", "preferences")),
     "tasks.logic.problems.test": (11, ("problems", "candidates_part")),
@@ -125,6 +122,9 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "evaluate.pair_accuracy.samples": (24, ("preferences",)),
     "evaluate.code_pairs.count": (140, ("pairs", "encode")),
     "evaluate.reference_scorers": (["ngrams"], ()),
+    "evaluate.overlap.n": (8, ("overlap",)),
+    "evaluate.overlap.threshold": (0.5, ("overlap",)),
+    "evaluate.overlap": (None, ("best_of_n", "pair_accuracy", "pool_baselines")),
     "evaluate.probes": ({"every_pairs": 32}, ()),
 }
 # Choices of one built-in value: another would be code of one's own (see the tests of plugins).
@@ -136,6 +136,7 @@ ONE_CHOICE = {
     "evaluate.best_of_n.candidates.options",  # of an engine of one's own only
     "evaluate.best_of_n.candidates.writer",  # of models only
     "pretrain.from",  # names what only a workdir has, see test_forks.py
+    "corpus.decontaminate",  # names what only a workdir has, see test_imports_plan.py
     "evaluate.imported",  # names what only a workdir has, see test_imports_plan.py
     "pretrain.loss.kind", "finetune.loss.kind",
 }  # fmt: skip
@@ -279,6 +280,35 @@ def test_options_of_an_engine_of_ones_own_are_identity(recipe: dict[str, Any], p
     assert not pools[0] & pools[1]
 
 
+MORE_TO_JUDGE_BY: dict[str, dict[str, Any]] = {
+    "another task": {"tasks.more": {"kind": "gsm_symbolic", "problems": {"finetune": 1, "dev": 1, "test": 9}}},
+    "another test problem": {"tasks.sums.problems.test": 13},
+    "another dev problem": {"tasks.logic.problems.dev": 9},
+}
+
+
+@pytest.mark.parametrize("more", MORE_TO_JUDGE_BY)
+def test_more_to_judge_by_makes_nothing_anew_that_is_trained_on(
+    recipe: dict[str, Any], planned: MakePlan, more: str
+) -> None:
+    recipe["finetune"]["select"] = None  # else dev problems choose the checkpoint
+    before = planned(recipe)
+    for path, value in MORE_TO_JUDGE_BY[more].items():
+        recipe = set_at(recipe, path, value)
+    if more == "another task":
+        recipe["evaluate"]["best_of_n"]["tasks"] = ["sums", "logic", "more"]
+    after = planned(recipe)
+    judging = {"problems", "problem_splits", "candidates_part", "candidates", "encode", "score", "shallow_score"}
+    judging |= {"overlap", "best_of_n", "pair_accuracy", "pool_baselines"}
+    changed = {stage.kind.name for stage in before.stages if stage.fingerprint not in fingerprints(after)}
+    assert changed <= judging
+    added = {stage.kind.name for stage in after.stages if stage.fingerprint not in fingerprints(before)}
+    assert added
+    assert added <= judging
+    parts = {stage.fingerprint for stage in before.stages if stage.kind.name == "candidates_part"}
+    assert parts <= fingerprints(after)  # pools grow
+
+
 @pytest.mark.parametrize("key", NO_EXPERIMENT)
 def test_how_it_runs_and_what_it_is_called_is_no_identity(recipe: dict[str, Any], planned: MakePlan, key: str) -> None:
     before = planned(recipe)
@@ -295,7 +325,8 @@ def test_every_runtime_choice_was_tried(recipe: dict[str, Any], planned: MakePla
 
 def test_the_data_seed_changes_all_data(recipe: dict[str, Any], planned: MakePlan) -> None:
     before, after = planned(recipe), planned({**recipe, "seeds": {"data": 1}})
-    assert fingerprints(before) & fingerprints(after) == set()
+    shared = fingerprints(before) & fingerprints(after)
+    assert {stage.kind.name for stage in before.stages if stage.fingerprint in shared} == {"corpus_part"}
     one, other = roles(before), roles(after)
     deciding = {stage.kind.name for role, stage in one.items() if own(stage) != own(other[role])}
     assert deciding == {"corpus", "pairs_part", "problems", "preferences", "candidates_part", "base"}

@@ -58,7 +58,9 @@ def evaluation_named(name: str) -> Evaluation:
 
 def evaluation_of(outcome: str) -> Evaluation:
     """The evaluation whose numbers an outcome is of: its values, or the baselines of what it judges."""
-    return next((one for one in EVALUATIONS.values() if one.baselined == outcome), None) or evaluation_named(outcome)
+    return next(
+        (one for one in EVALUATIONS.values() if one.baselined and one.baselined.name == outcome), None
+    ) or evaluation_named(outcome)
 
 
 def evaluation_with(metric: str) -> Evaluation:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from harness.pipeline.evaluation import Evaluation
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Kind, Spec
+from harness.pipeline.tasks import Split
 from harness.pipeline.training import TrainingStages
 from harness.recipe.schema import Experiment
 from harness.sources import resolve
@@ -43,8 +44,8 @@ class PoolBaselinesSpec(Spec):
     grading: Mapping[str, str]
 
 
-BEST_OF_N: Kind[BestOfNSpec] = Kind("best_of_n", 3, BestOfNSpec, ProblemValues)
-POOL_BASELINES: Kind[PoolBaselinesSpec] = Kind("pool_baselines", 2, PoolBaselinesSpec, ProblemValues)
+BEST_OF_N: Kind[BestOfNSpec] = Kind("best_of_n", 4, BestOfNSpec, ProblemValues)
+POOL_BASELINES: Kind[PoolBaselinesSpec] = Kind("pool_baselines", 3, PoolBaselinesSpec, ProblemValues)
 
 
 def best_of(size: int) -> str:
@@ -60,6 +61,7 @@ def size_of(metric: str) -> int | None:
 class BestOfN(Evaluation):
     name = "best_of_n"
     noun = "best-of-N"
+    kind = BEST_OF_N
     content = "candidates"
     headline = "area"
     labels: ClassVar[Mapping[str, str]] = {
@@ -69,26 +71,18 @@ class BestOfN(Evaluation):
         "right_over_wrong_unseen": "right over wrong, unseen error types",
     }
     picks = True
-    baselined = POOL_BASELINES.name
+    baselined = POOL_BASELINES
     random_pick = "mean"
 
-    def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: str) -> Stage:
+    def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
         return stages.candidates(experiment, task, split)
 
-    def judge(
-        self, stages: TrainingStages, experiment: Experiment, source: Stage, scores: Stage, of: str
-    ) -> Stage[BestOfNSpec]:
-        spec = BestOfNSpec(n=experiment.evaluate.best_of_n.n)
-        inputs = {"scores": scores, "candidates": source}
-        return stages.graph.stage(BEST_OF_N, spec, inputs, label=f"{self.noun} {of}")
+    def spec(self, experiment: Experiment) -> BestOfNSpec:
+        return BestOfNSpec(n=experiment.evaluate.best_of_n.n)
 
-    def baselines(
-        self, stages: TrainingStages, experiment: Experiment, task: str, split: str
-    ) -> Stage[PoolBaselinesSpec]:
+    def baselines(self, experiment: Experiment) -> PoolBaselinesSpec:
         """Random pick, majority vote and oracle of a pool."""
-        spec = PoolBaselinesSpec(n=experiment.evaluate.best_of_n.n, grading=resolve.resolve_versions(GRADING))
-        inputs = {"candidates": self.source(stages, experiment, task, split)}
-        return stages.graph.stage(POOL_BASELINES, spec, inputs, label=f"baselines of the {task} pool")
+        return PoolBaselinesSpec(n=experiment.evaluate.best_of_n.n, grading=resolve.resolve_versions(GRADING))
 
     def label(self, metric: str) -> str:
         """`bon@16` is BoN@16."""

@@ -8,13 +8,14 @@ from typing import ClassVar
 from harness.pipeline.evaluation import Evaluation
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Kind, NoSpec
+from harness.pipeline.tasks import Split
 from harness.pipeline.tokens import EncodeSpec
 from harness.pipeline.training import TrainingStages
 from harness.recipe.fields import CODE
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import ProblemValues
 
-PAIR_ACCURACY: Kind[NoSpec] = Kind("pair_accuracy", 1, NoSpec, ProblemValues)
+PAIR_ACCURACY: Kind[NoSpec] = Kind("pair_accuracy", 2, NoSpec, ProblemValues)
 
 
 class PairAccuracy(Evaluation):
@@ -22,6 +23,7 @@ class PairAccuracy(Evaluation):
 
     name = "pair_accuracy"
     noun = "pair accuracy"
+    kind = PAIR_ACCURACY
     content = "pairs"
     headline = "pair_accuracy"
     labels: ClassVar[Mapping[str, str]] = {"pair_accuracy": "pair accuracy"}
@@ -31,25 +33,22 @@ class PairAccuracy(Evaluation):
     def of_pretraining(self, experiment: Experiment) -> tuple[str, ...]:
         return () if experiment.evaluate.code_pairs is None else (CODE,)
 
-    def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: str) -> Stage:
+    def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
         if task == CODE:
             return stages.heldout_pairs(experiment)
         return stages.preferences(task, experiment.tasks[task], split, self._count(experiment, task, split))
 
-    def tokens(self, stages: TrainingStages, experiment: Experiment, task: str, split: str) -> Stage[EncodeSpec]:
+    def tokens(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage[EncodeSpec]:
         if task == CODE:
             return stages.heldout_tokens(experiment)
         return stages.preference_tokens(experiment, task, split, self._count(experiment, task, split))
 
-    def _count(self, experiment: Experiment, task: str, split: str) -> int:
+    def _count(self, experiment: Experiment, task: str, split: Split) -> int:
         """As many as the recipe asks for; of dev problems one each."""
         if split != "test":
             return experiment.tasks[task].problems.dev
         assert experiment.evaluate.pair_accuracy is not None
         return experiment.evaluate.pair_accuracy.samples
 
-    def judge(
-        self, stages: TrainingStages, experiment: Experiment, source: Stage, scores: Stage, of: str
-    ) -> Stage[NoSpec]:
-        inputs = {"scores": scores, "pairs": source}
-        return stages.graph.stage(PAIR_ACCURACY, NoSpec(), inputs, label=f"{self.noun} {of}")
+    def spec(self, experiment: Experiment) -> NoSpec:
+        return NoSpec()
