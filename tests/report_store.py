@@ -158,14 +158,22 @@ def _corpus(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
         "kept": {"heldout": 50, "base": 200, "train": 450},
         "read": {"files": 120, "functions": 1_000},
         "cleaning": cleaning,
-        "contamination": {"checked": {"logic": 12}, "too_short": {}, "documents": 0, "problems": 0, "examples": []},
+        "contamination": None,
         "passed_over": {},
     }
 
 
 def _problems(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
-    counts = {split: number for split, number in stage.identity["spec"]["problems"].items() if number}
-    return {"groups": 10, "characters": 900, "problems": counts, "clusters": dict.fromkeys(counts, CLUSTERS)}
+    return {"groups": stage.spec.count, "characters": 900}
+
+
+def _problem_splits(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
+    counts = {name.removeprefix("problems-"): item.stage.spec.count for name, item in stage.inputs.items()}
+    return {"problems": counts, "clusters": dict.fromkeys(counts, CLUSTERS)}
+
+
+def _overlap(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
+    return {"documents": 650, "checked": 20, "too_short": 1, "problems": 0}
 
 
 def _preferences(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
@@ -362,6 +370,8 @@ def _pair_accuracy(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
 _MAKERS: Mapping[str, Callable[[Stage, Path, str], dict[str, Any]]] = {
     "corpus": _corpus,
     "problems": _problems,
+    "problem_splits": _problem_splits,
+    "overlap": _overlap,
     "preferences": _preferences,
     "pairs_part": _pairs_part,
     "pairs": _pairs,

@@ -20,6 +20,7 @@ from harness.recipe.load import load_recipe
 
 ROOT = Path(__file__).parents[2]
 BLOCK: TypeAdapter[CorpusSource] = TypeAdapter(CorpusSource)
+POOL = {"against": ["asked"]}
 HUB = {"kind": "huggingface", "id": "owner/name", "columns": {"text": "code"}}
 
 
@@ -97,7 +98,7 @@ def test_files_of_the_hub_that_are_named_one_by_one_are_a_part_each() -> None:
 
 def test_what_is_added_reads_nothing_else_again(repositories: Path) -> None:
     graph = Graph()
-    block = {"kind": "files", "paths": [f"{repositories}/*"]}
+    block = {"kind": "files", "paths": [f"{repositories}/*"], "decontaminate": POOL}
     before = parts(block, graph)
     assert len(before) == 5
     (repositories / "repository99").mkdir()
@@ -105,11 +106,16 @@ def test_what_is_added_reads_nothing_else_again(repositories: Path) -> None:
     after = parts(block, graph)
     assert after[:5] == before
     assert len(after) == 6
-    for other in ({"heldout": 0.1}, {"base": 0.1}, {"near_duplicate": 0.9}, {"decontaminate": {"on_hit": "fail"}}):
+    for other in (
+        {"heldout": 0.1},
+        {"base": 0.1},
+        {"near_duplicate": 0.9},
+        {"decontaminate": {**POOL, "on_hit": "fail"}},
+    ):
         assert parts({**block, **other}, graph) == after
-    for other in ({"min_characters": 90}, {"decontaminate": {"n": 9}}, {"decontaminate": None}):
+    for other in ({"min_characters": 90}, {"decontaminate": {**POOL, "n": 9}}, {"decontaminate": None}):
         assert not set(parts({**block, **other}, graph)) & set(after)
-    checked = [{}, {"decontaminate": {"n": 9}}, {"decontaminate": {"threshold": 0.5}}, {"decontaminate": None}]
+    checked = [{}, *({"decontaminate": one} for one in ({**POOL, "n": 9}, {**POOL, "threshold": 0.5}, None))]
     assert len({stage.affinity for other in checked for stage in parts({**block, **other}, graph)}) == 4
     packages = {"kind": "python_packages", "packages": ["email", "json"], "heldout": ["json"], "base": ["email"]}
     assert parts({**packages, "packages": ["email", "json", "xml"]}, graph)[:2] == parts(packages, graph)

@@ -24,7 +24,7 @@ from harness.recipe.schema import identity_of
 from harness.sources.resolve import resolve_corpus
 from harness.stages import corpus, corpus_part, pairs_part
 from harness.stages.context import Given, StageContext
-from harness.store.artifacts import Corpus, CorpusPart, Pairs, Problems
+from harness.store.artifacts import Candidates, Corpus, CorpusPart, Pairs
 
 ROOT = Path(__file__).parents[2]
 BLOCK: TypeAdapter[CorpusSource] = TypeAdapter(CorpusSource)
@@ -76,24 +76,35 @@ def events(tmp_path: Path) -> Iterator[EventLog]:
     log.close()
 
 
+def write_pool(folder: Path, *problems: dict[str, str]) -> None:
+    """A pool of problems, with a candidate each."""
+    folder.mkdir(exist_ok=True)
+    (folder / Candidates.file).unlink(missing_ok=True)
+    rest = {"cluster": "c", "index": 0, "text": "", "answer": None, "correct": False, "error_type": "", "seen": True}
+    Candidates(folder).write(
+        [{**rest, "source": "", "problem": one["id"], "prompt": one["prompt"]} for one in problems]
+    )
+
+
 @pytest.fixture
 def run(tmp_path: Path, events: EventLog) -> Run:
-    """Plan a block and run its stages; the artifact lies in `corpus`, the problems' in `problems`."""
+    """Plan a block and run its stages; the artifact lies in `corpus`, the pool's of questions in `problems`."""
     problems = tmp_path / "problems"
-    problems.mkdir()
-    Problems(problems).write([PROBLEM, {**PROBLEM, "id": "sums-8", "split": "base", "prompt": prose(999)}])
+    write_pool(problems, PROBLEM)
 
     def run(
         block: dict[str, Any], *, plan: list[dict[str, Any]] | None = None, part_bytes: int = PART_BYTES
     ) -> dict[str, Any]:
         parsed = BLOCK.validate_python(block)
-        judged = {"problems-sums": Given(directory=problems)} if parsed.decontaminate else {}
+        judged = {"pool-sums": Given(directory=problems)} if parsed.decontaminate else {}
         parts = {}
         for number, spec in enumerate(plan or planned(parsed, part_bytes)):
             folder = emptied(tmp_path / "parts" / str(number))
             corpus_part.run(StageContext(spec=spec, inputs=judged, directory=folder, events=events))
             parts[f"part-{number:05d}"] = Given(directory=folder)
         spec = json.loads(json.dumps({**identity_of(parsed), **resolve_corpus(parsed), "seed": 1}))
+        if parsed.decontaminate:
+            del spec["decontaminate"]["against"]
         folder = emptied(tmp_path / "corpus")
         result = corpus.run(StageContext(spec=spec, inputs=parts, directory=folder, events=events))
         return {**result, "parts": len(parts)}
@@ -118,7 +129,9 @@ def repositories(tmp_path: Path) -> Path:
     return tmp_path / "repositories"
 
 
+AGAINST = {"against": ["sums"]}
 FILES = {"kind": "files", "heldout": 0.2, "base": 0.2, "min_characters": 20, "near_duplicate": 0.95}
+FILES |= {"decontaminate": AGAINST}
 
 
 def test_files_by_language(run: Run, repositories: Path, tmp_path: Path) -> None:
@@ -238,7 +251,6 @@ def test_a_planted_problem_is_dropped_and_told(run: Run, repositories: Path, tmp
     planted.write_text(f"A text with a question in it.\n\nIt goes: {PROBLEM['prompt']} {PROBLEM['solution']}\n")
     near = repositories / "repository4" / "near.txt"
     near.write_text("Another question in a text.\n\n" + PROBLEM["prompt"].replace("Anna", "BERTA") + "\nWell.\n")
-    (repositories / "repository5" / "base.txt").write_text(f"Base problems may be met.\n\n{prose(999)}\n")
     block = {**FILES, "paths": [f"{repositories}/*"], "languages": ["text"]}
     result = run(block)
     assert result["cleaning"]["contaminated"] == result["contamination"]["documents"] == 2
@@ -248,23 +260,21 @@ def test_a_planted_problem_is_dropped_and_told(run: Run, repositories: Path, tmp
         ("repository4/near.txt", "sums-7"),
     ]
     assert not {"repository3/planted.txt", "repository4/near.txt"} & {row["path"] for row in rows(tmp_path)}
-    assert "repository5/base.txt" in {row["path"] for row in rows(tmp_path)}
     with pytest.raises(DataError, match=r"2 documents do; first repository3/planted\.txt") as caught:
-        run({**block, "decontaminate": {"on_hit": "fail"}})
+        run({**block, "decontaminate": {**AGAINST, "on_hit": "fail"}})
     assert caught.value.exit_code == 1
     unchecked = run({**block, "decontaminate": None})
     assert unchecked["contamination"] is None
     assert unchecked["cleaning"]["kept"] == result["cleaning"]["kept"] + 2
-    assert run({**block, "decontaminate": {"n": 13, "threshold": 0.9}})["cleaning"]["contaminated"] == 1
+    assert run({**block, "decontaminate": {**AGAINST, "threshold": 0.9}})["cleaning"]["contaminated"] == 1
 
 
 def test_a_problem_without_spaces_is_found_and_what_cannot_be_looked_for_is_told(
     run: Run, repositories: Path, tmp_path: Path, events: EventLog
 ) -> None:
     question = "小明星期一摘了二十三个苹果,星期二摘了两倍那么多的苹果,请问他一共有多少个苹果?"
-    short = {**PROBLEM, "id": "sums-9", "prompt": "几个?", "solution": "三个。"}
-    (tmp_path / "problems" / Problems.file).unlink()
-    Problems(tmp_path / "problems").write([{**PROBLEM, "prompt": question, "solution": "六十九。"}, short])
+    short = {**PROBLEM, "id": "sums-9", "prompt": "几个?"}
+    write_pool(tmp_path / "problems", {**PROBLEM, "prompt": question}, short)
     (repositories / "repository3" / "planted.txt").write_text(f"文章里的一个问题。\r\n\r\n题目:{question}请回答。" * 3)
     (repositories / "repository4" / "binary.txt").write_bytes(bytes(range(256)) * 4)
     block = {**FILES, "paths": [f"{repositories}/*"], "languages": ["text"], "min_description_characters": 1}
@@ -273,7 +283,7 @@ def test_a_problem_without_spaces_is_found_and_what_cannot_be_looked_for_is_told
     assert [one["document"] for one in result["contamination"]["examples"]] == ["repository3/planted.txt"]
     assert result["passed_over"] == {"files_not_text": ["repository4/binary.txt"]}
     with pytest.raises(DataError, match=r"1 documents do; first repository3/planted\.txt"):
-        run({**block, "decontaminate": {"on_hit": "fail"}})
+        run({**block, "decontaminate": {**AGAINST, "on_hit": "fail"}})
     events.close()
     warned = (tmp_path / "events.jsonl").read_text()
     assert "problems too short to search for: 1 of 2 of sums" in warned
@@ -347,12 +357,11 @@ def test_packages_read_apart_are_packages_read_together(run: Run, tmp_path: Path
 
 def test_a_warm_worker_reads_the_problems_once(repositories: Path, tmp_path: Path, events: EventLog) -> None:
     block = BLOCK.validate_python({**FILES, "paths": [f"{repositories}/*"], "languages": ["text"]})
-    (tmp_path / "asked").mkdir()
-    Problems(tmp_path / "asked").write([PROBLEM])
+    write_pool(tmp_path / "asked", PROBLEM)
     held: dict[str, Any] = {}
     for number, spec in enumerate(planned(block, 1)[:2]):
         folder = emptied(tmp_path / "parts" / str(number))
-        given = {"problems-sums": Given(directory=tmp_path / "asked")}
+        given = {"pool-sums": Given(directory=tmp_path / "asked")}
         corpus_part.run(StageContext(spec=spec, inputs=given, directory=folder, events=events, held=held))
         shutil.rmtree(tmp_path / "asked", ignore_errors=True)
         assert CorpusPart(folder).facts()["contamination"]["checked"] == {"sums": 1}

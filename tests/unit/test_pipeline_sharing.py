@@ -299,14 +299,15 @@ def test_more_to_judge_by_makes_nothing_anew_that_is_trained_on(
         recipe["evaluate"]["best_of_n"]["tasks"] = ["sums", "logic", "more"]
     after = planned(recipe)
     judging = {"problems", "problem_splits", "candidates_part", "candidates", "encode", "score", "shallow_score"}
-    judging |= {"overlap", "best_of_n", "pair_accuracy", "pool_baselines"}
+    judging |= {"overlap", "best_of_n", "pair_accuracy", "pool_baselines", "preferences"}
     changed = {stage.kind.name for stage in before.stages if stage.fingerprint not in fingerprints(after)}
     assert changed <= judging
     added = {stage.kind.name for stage in after.stages if stage.fingerprint not in fingerprints(before)}
     assert added
     assert added <= judging
-    parts = {stage.fingerprint for stage in before.stages if stage.kind.name == "candidates_part"}
-    assert parts <= fingerprints(after)  # pools grow
+    kept = [stage for stage in before.stages if stage.kind.name == "candidates_part"]  # pools grow
+    kept += [stage for stage in before.stages if "preferences" in stage.label and "finetune" in stage.label]
+    assert {stage.fingerprint for stage in kept} <= fingerprints(after)
 
 
 @pytest.mark.parametrize("key", NO_EXPERIMENT)
