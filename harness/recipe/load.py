@@ -180,37 +180,62 @@ def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) 
             where = str(source.locate(("seeds", "pretrain")))
             problems.append(RecipeError(rule, f"they are {variants:,}", "lower `seeds` or split the recipe", where))
             return []
-    plain = {key: value for key, value in source.data.items() if key != "ablations"}
-    # blocks no override touches are validated once and shared by all settings
-    blocks = {} if base is None else {key: getattr(base, key) for key in plain}
+    found = [_setting(source, base, point.name, point.values, point.overrides) for point in points]
     told = {(one.rule, one.value) for one in problems}
-    settings = []
-    for point in points:
-        data: dict[str, Any] = plain
-        origins: list[ablate.Override] = []
-        for override in point.overrides:
-            place = str(source.locate(override.origin))
-            if override.path.split(".")[0] not in EXPERIMENT_FIELDS:
-                problems.append(_not_an_experiment_field(override.path, place))
-                continue
-            try:
-                data = _applied(data, override)
-            except RecipeError as error:
-                problems.append(RecipeError(error.rule, error.value, error.remedy, place))
-                continue
-            origins.append(override)
-        touched = {override.path.split(".")[0] for override in origins}
-        valid = {key: block for key, block in blocks.items() if key not in touched}
-        found: list[RecipeError] = []
-        recipe = _validate(data, source, origins, valid, found)
-        if base is None:  # then only what an override itself got wrong is news
-            places = {str(source.locate(override.origin)) for override in origins}
-            found = [one for one in found if one.where in places]
-        problems += [one for one in found if (one.rule, one.value) not in told]
-        if recipe is not None:
-            asked = {override.path: str(source.locate(override.origin)) for override in origins}
-            settings.append(Setting(name=point.name, values=dict(point.values), experiment=recipe, places=asked))
-    return settings
+    problems += [one for _, wrong in found for one in wrong if (one.rule, one.value) not in told]
+    return [setting for setting, _ in found if setting is not None]
+
+
+def setting_of(loaded: LoadedRecipe, name: str, overrides: Mapping[str, Any], origin: tuple[str, ...] = ()) -> Setting:
+    """One more setting of a recipe, as an axis would make it: for a search, which does not know its trials beforehand.
+
+    A plan of it alone is that of `replace(loaded, settings=(setting,))`; what others have made is found by identity.
+
+    Args:
+        overrides: path in the recipe -> value.
+        origin: key of the recipe at which errors are reported.
+
+    Raises:
+        ProblemList: everything that is wrong with it.
+    """
+    chosen = [ablate.Override(path=path, value=value, origin=origin) for path, value in overrides.items()]
+    values = {path: str(value) for path, value in overrides.items()}
+    setting, problems = _setting(loaded.source, loaded.recipe, name, values, chosen)
+    if problems:
+        raise ProblemList(_distinct(problems))
+    assert setting is not None
+    return setting
+
+
+def _setting(
+    source: Source, base: Recipe | None, name: str, values: Mapping[str, str], overrides: Sequence[ablate.Override]
+) -> tuple[Setting | None, list[RecipeError]]:
+    """A recipe with overrides, and what is wrong with it; of a wrong recipe (`base` is None) what they got wrong."""
+    problems: list[RecipeError] = []
+    data: dict[str, Any] = {key: value for key, value in source.data.items() if key != "ablations"}
+    plain = data
+    origins: list[ablate.Override] = []
+    for override in overrides:
+        place = str(source.locate(override.origin))
+        if override.path.split(".")[0] not in EXPERIMENT_FIELDS:
+            problems.append(_not_an_experiment_field(override.path, place))
+            continue
+        try:
+            data = _applied(data, override)
+        except RecipeError as error:
+            problems.append(RecipeError(error.rule, error.value, error.remedy, place))
+            continue
+        origins.append(override)
+    touched = {override.path.split(".")[0] for override in origins}
+    # blocks no override touches are validated once and shared by all settings
+    valid = {} if base is None else {key: getattr(base, key) for key in plain if key not in touched}
+    found: list[RecipeError] = []
+    recipe = _validate(data, source, origins, valid, found)
+    places = {override.path: str(source.locate(override.origin)) for override in origins}
+    problems += [one for one in found if base is not None or one.where in places.values()]
+    if recipe is None:
+        return None, problems
+    return Setting(name=name, values=dict(values), experiment=recipe, places=places), problems
 
 
 def _not_an_experiment_field(path: str, where: str) -> RecipeError:

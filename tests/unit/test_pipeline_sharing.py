@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from harness.errors import ProblemList
 from harness.pipeline.graph import Stage
-from harness.plan.plan import Plan, Variant
+from harness.plan.plan import Plan, Variant, make_plan
+from harness.recipe.load import setting_of
 
 MakePlan = Callable[..., Plan]
 Role = tuple[str, ...]
@@ -343,6 +346,29 @@ def test_a_permission_changes_no_fine_tuning(recipe: dict[str, Any], planned: Ma
 
 
 # ----------------------------------------------------------------------- a setting in a grid is the setting alone
+
+
+def test_one_more_setting_is_that_of_an_axis(recipe: dict[str, Any], load: Any) -> None:
+    overrides = {"pretrain.loss.lm": 0.5, "finetune.tasks": ["logic"]}
+    loaded = load(recipe)
+    one = setting_of(loaded, "trial 7", overrides)
+    alone = make_plan(replace(loaded, settings=(one,)))
+    recipe["ablations"] = {"axes": {"arm": {"a": {}, "trial 7": overrides}}}
+    grid = make_plan(load(recipe))
+    (mine,) = alone.settings
+    assert mine.name == "trial 7"
+    theirs = next(setting for setting in grid.settings if setting.name == "trial 7")
+    ends = [
+        [outcome.stage.fingerprint for one in setting.variants for outcome in one.outcomes]
+        for setting in (mine, theirs)
+    ]
+    assert ends[0] == ends[1]
+    with pytest.raises(ProblemList) as caught:
+        setting_of(loaded, "wrong", {"pretrain.loss.lm": -1.0, "seeds.data": 3, "pretrain.los": 1})
+    told = [problem.one_line() for problem in caught.value.problems]
+    assert any("an axis may override" in line and "seeds.data" in line for line in told)
+    assert any("`pretrain.loss.lm` must be greater than or equal to 0" in line for line in told)
+    assert any("`pretrain.los` must be a known key" in line for line in told)
 
 
 @pytest.mark.parametrize("path", LEAVES)
