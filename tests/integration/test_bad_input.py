@@ -406,7 +406,7 @@ class Leaky(CircuitLogic):
         ),
         (
             ["plugins=[leaky_tasks]", "tasks.logic.kind=leaky_tasks:Leaky"],
-            "problems",
+            "problem_splits",
             "no cluster may be in two splits",
         ),
     ],

@@ -349,7 +349,7 @@ def test_a_permission_changes_no_fine_tuning(recipe: dict[str, Any], planned: Ma
 
 
 def test_one_more_setting_is_that_of_an_axis(recipe: dict[str, Any], load: Any) -> None:
-    overrides = {"pretrain.loss.lm": 0.5, "finetune.tasks": ["logic"]}
+    overrides = {"pretrain.loss.lm": 0.5, "finetune.samples": 40}
     loaded = load(recipe)
     one = setting_of(loaded, "trial 7", overrides)
     alone = make_plan(replace(loaded, settings=(one,)))
