@@ -444,7 +444,8 @@ def test_what_only_data_shows_fails_before_anything_is_trained_on_it(
     assert {stage.kind.name for stage in workspace.plan.stages if stage.fingerprint in failed} == {kind}
     hurt = set(failed)
     for stage in workspace.plan.stages:  # inputs first
-        if any(item.stage.fingerprint in hurt for item in stage.inputs.values()):
+        before_it = [*(item.stage for item in stage.inputs.values()), *stage.gates]
+        if any(one.fingerprint in hurt for one in before_it):
             hurt.add(stage.fingerprint)
     assert any(stage.kind.trains for stage in workspace.plan.stages if stage.fingerprint in hurt)
     assert not hurt & (workspace.work().done - before)

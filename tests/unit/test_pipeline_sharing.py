@@ -351,13 +351,13 @@ def test_a_permission_changes_no_fine_tuning(recipe: dict[str, Any], planned: Ma
 def test_one_more_setting_is_that_of_an_axis(recipe: dict[str, Any], load: Any) -> None:
     overrides = {"pretrain.loss.lm": 0.5, "finetune.samples": 40}
     loaded = load(recipe)
-    one = setting_of(loaded, "trial 7", overrides)
+    one = setting_of(loaded, "trial-7", overrides)
     alone = make_plan(replace(loaded, settings=(one,)))
-    recipe["ablations"] = {"axes": {"arm": {"a": {}, "trial 7": overrides}}}
+    recipe["ablations"] = {"axes": {"arm": {"a": {}, "trial-7": overrides}}}
     grid = make_plan(load(recipe))
     (mine,) = alone.settings
-    assert mine.name == "trial 7"
-    theirs = next(setting for setting in grid.settings if setting.name == "trial 7")
+    assert mine.name == "trial-7"
+    theirs = next(setting for setting in grid.settings if setting.name == "trial-7")
     ends = [
         [outcome.stage.fingerprint for one in setting.variants for outcome in one.outcomes]
         for setting in (mine, theirs)
