@@ -1,9 +1,9 @@
 """How fast a corpus is made, by hand: `python tests/bench/bench_cleaning.py` writes tests/bench/results/cleaning.json.
 
 End to end, with two worker processes of one thread, as `harness run` does it: the planned stages are run from lease to
-record, so digests of inputs and records are in the time; starting the workers and making the problems are not.
+record, so digests of inputs and records are in the time; starting the workers and importing the questions are not.
 
-- `table`: a Parquet file of functions in normal form with their docstrings, checked against 600 problems. They are
+- `table`: a Parquet file of functions in normal form with their docstrings, checked against 600 questions. They are
   functions of installed packages, told apart by renaming most of their names at random, with one in ten an exact and
   one in ten a near copy (another name).
 - `packages`: the very files of installed packages, where every line is parsed, documented or not.
@@ -41,13 +41,15 @@ from harness.corpus.python_packages import read_functions
 from harness.execution.executor import Outcome
 from harness.execution.local import LocalExecutor
 from harness.execution.runner import Runner, how_of
+from harness.imports.files import content_digest
 from harness.pipeline.corpus import corpus_stage
 from harness.pipeline.graph import Graph, Stage
+from harness.pipeline.imports import IMPORTED_POOL, AssetSpec
 from harness.pipeline.kinds import KINDS
-from harness.pipeline.tasks import PROBLEMS, task_source
 from harness.recipe.corpus import CorpusSource, Parquet, PythonPackages
 from harness.recipe.runtime import Runtime
 from harness.store.store import Store
+from harness.tasks.registry import load_task
 
 HERE = Path(__file__).parent
 FUNCTIONS = 150_000
@@ -55,6 +57,8 @@ TEXTS = 1_000_000
 SHINGLES = 55  # of a function of 243 characters
 FILES = 28_000_000
 CORES = 16
+QUESTIONS = 600
+CHECKED = {"decontaminate": {"against": ["asked"]}}
 WORKERS = 2
 PACKAGES = (
     "stdlib",
@@ -110,26 +114,36 @@ class Silent:
     def tick(self) -> None: ...
 
 
+def asked(path: Path) -> Path:
+    """A pool of questions that no document may hold."""
+    task = load_task("gsm_symbolic")
+    made = task.problems({"test": QUESTIONS}, seed=0)
+    sides = [{"text": "1", "correct": True}, {"text": "2", "correct": False}]
+    rows = [{"id": one.id, "question": one.prompt, "candidates": sides} for one in made]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
 def end_to_end(block: CorpusSource, folder: Path) -> dict[str, Any]:
     """Plan a corpus, run its stages, and say what they took."""
     graph = Graph()
-    task = {"task": "gsm_symbolic", "options": {}, "seed": 0, "source": task_source("gsm_symbolic")}
-    counts = {"base": 0, "finetune": 0, "dev": 100, "test": 500}
-    problems = graph.stage(PROBLEMS, PROBLEMS.read({**task, "problems": counts}), label="problems")
+    questions = asked(folder / "questions.jsonl")
+    pool = graph.stage(IMPORTED_POOL, AssetSpec(digest=content_digest("pool", questions)))
     planned = time.perf_counter()
-    corpus = corpus_stage(graph, block, {"problems-sums": problems}, 0)
+    corpus = corpus_stage(graph, block, {"pool-asked": pool}, 0)
     planned = time.perf_counter() - planned
-    stages = [stage for stage in graph.in_order([corpus]) if stage is not problems]
+    stages = [stage for stage in graph.in_order([corpus]) if stage is not pool]
     store = Store(folder / "store")
     store.create()
-    preload = ("reasoning_gym", *(KINDS[kind].module for kind in ("problems", "corpus_part", "corpus")))
+    preload = tuple(KINDS[kind].module for kind in ("imported_pool", "corpus_part", "corpus"))
     executor = LocalExecutor(slots=WORKERS, threads=1, gpus=(), preload=preload)
-    runner = Runner(store, executor, Silent(), how_of(Runtime()))
+    words = {"name": "asked", "licence": "none", "source": "made here", "path": str(questions)}
+    runner = Runner(store, executor, Silent(), {**how_of(Runtime()), "imported": words})
     try:
-        first = runner.run([problems], [problems])
+        first = runner.run([pool], [pool])
         spent = {outcome.worker: processor_seconds(outcome.worker) for outcome in first.computed}
         begun = time.perf_counter()
-        summary = runner.run(stages, [problems, *stages])
+        summary = runner.run(stages, [pool, *stages])
         wall = time.perf_counter() - begun
         workers = {outcome.worker for outcome in summary.computed}
         processor = sum(processor_seconds(worker) - spent.get(worker, 0.0) for worker in workers)
@@ -185,13 +199,14 @@ def table(folder: Path, count: int) -> dict[str, Any]:
     path = folder / "functions.parquet"
     pyarrow.parquet.write_table(rows, path, compression="zstd", row_group_size=5_000)
     columns = {"text": "code", "description": "doc"}
-    block = {"kind": "parquet", "paths": [str(path)], "columns": columns, "language": "python"}
+    block = {"kind": "parquet", "paths": [str(path)], "columns": columns, "language": "python", **CHECKED}
     mean = round(sum(len(source) for _, source in functions) / count)
     return {"functions": count, "mean_characters": mean, **end_to_end(Parquet.model_validate(block), folder)}
 
 
 def packages(folder: Path) -> dict[str, Any]:
-    block = {"kind": "python_packages", "packages": list(PACKAGES), "heldout": ["networkx"], "base": ["numpy"]}
+    named = {"packages": list(PACKAGES), "heldout": ["networkx"], "base": ["numpy"]}
+    block = {"kind": "python_packages", **named, **CHECKED}
     return {"packages": list(PACKAGES), **end_to_end(PythonPackages.model_validate(block), folder)}
 
 
