@@ -73,12 +73,14 @@ RECIPE: dict[str, Any] = {
         "sums": {
             "kind": "gsm_symbolic",
             "problems": {"base": 8, "finetune": 32, "dev": 8, "test": 12},
+            "path": None,
             "options": {},
             "max_tokens": 256,
         },
         "logic": {
             "kind": "circuit_logic",
             "problems": {"base": 0, "finetune": 32, "dev": 8, "test": 12},
+            "path": None,
             "options": {},
             "max_tokens": 256,
         },

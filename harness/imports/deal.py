@@ -1,4 +1,4 @@
-"""Dealing out what was imported: problems and pairs to splits by cluster, preferences from right and wrong candidates.
+"""Preferences from an imported pool's right and wrong candidates, and imported pairs dealt out to splits.
 
 Everything depends on the data seed and the rows alone; asking for more adds to the end.
 """
@@ -11,41 +11,6 @@ from typing import Any
 
 from harness.errors import DataError
 from harness.tasks.task import stream
-
-SPLITS = ("test", "dev", "finetune")
-"""The order in which splits take their clusters: more fine-tuning problems leave dev and test as they are."""
-
-
-def split_problems(clusters: Mapping[str, str], counts: Mapping[str, int], seed: int) -> dict[str, list[str]]:
-    """Problems of each split; no cluster is in two.
-
-    Args:
-        clusters: problem -> cluster.
-        counts: problems wanted, by split.
-
-    Raises:
-        DataError: there are not as many.
-    """
-    members: dict[str, list[str]] = {}
-    for problem, cluster in clusters.items():
-        members.setdefault(cluster, []).append(problem)
-    order = sorted(members)
-    stream("pool split", seed).shuffle(order)
-    waiting = iter(order)
-    splits: dict[str, list[str]] = {}
-    for split in SPLITS:
-        chosen: list[str] = []
-        while len(chosen) < counts[split]:
-            following = next(waiting, None)
-            if following is None:
-                raise DataError(
-                    "a pool must hold the problems asked for, clusters whole",
-                    f"{len(chosen):,} of {counts[split]:,} are left for {split}",
-                    "lower the counts of `problems`",
-                )
-            chosen += members[following]
-        splits[split] = chosen[: counts[split]]
-    return splits
 
 
 def pool_preferences(pools: Mapping[str, Sequence[Mapping[str, Any]]], wanted: int, seed: int) -> list[dict[str, Any]]:

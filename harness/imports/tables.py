@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from harness.errors import DataError
-from harness.imports.fields import Fields
+from harness.sources.fields import Fields
 from harness.store.artifacts import UNKNOWN_ERROR
 from harness.tasks.grading import canonical
 
@@ -16,7 +16,7 @@ MOST_CANDIDATES = 65_536  # a problem; what `candidates.samples` of a recipe may
 MOST_SOURCES = 1_000
 
 Rows = Iterable[tuple[str, Mapping[str, Any]]]
-"""(place in the file, row), see `files.read_rows`."""
+"""(place in the file, row), see `sources.rows`."""
 
 
 def read_pool(rows: Rows) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.kind import Basis, Kind, Known, Spec
 from harness.pipeline.tasks import TaskStages
+from harness.recipe.blocks import Task
 from harness.recipe.corpus import (
     Columns,
     CorpusSource,
@@ -179,14 +180,23 @@ class CorpusStages(TaskStages):
         def build() -> Stage[CorpusSpec]:
             block = experiment.corpus
             against = () if block.decontaminate is None else block.decontaminate.against
-            pools = {f"pool-{name}": self.imported("pool", name) for name in against}
-            return corpus_stage(self.graph, block, pools, self.data_seed)
+            fixed = dict(self._against(experiment, name) for name in against)
+            return corpus_stage(self.graph, block, fixed, self.data_seed)
 
         return self._remember(("corpus", self._corpus_key(experiment)), build)
 
+    def _against(self, experiment: Experiment, name: str) -> tuple[str, Stage]:
+        """(name of an input, a fixed set of problems), of a task's source or an imported pool."""
+        task = experiment.tasks.get(name)
+        if isinstance(task, Task):
+            return f"problems-{name}", self.fixed_problems(name, task)
+        return f"pool-{name}", self.imported("pool", name if task is None else task.imported)
+
     def _corpus_key(self, experiment: Experiment) -> str:
         """What decides a setting's corpus."""
-        return self._text(experiment.corpus)
+        check = experiment.corpus.decontaminate
+        tasks = () if check is None else (experiment.tasks[name] for name in check.against if name in experiment.tasks)
+        return "|".join([self._text(experiment.corpus), *map(self._text, tasks)])
 
 
 def corpus_stage(
@@ -195,7 +205,7 @@ def corpus_stage(
     """The stage of a corpus's cleaned documents.
 
     Args:
-        problems: pools whose questions no document may hold, by input name; empty where nothing is decontaminated.
+        problems: pools and problems that no document may hold, by input name; empty where nothing is decontaminated.
         seed: the data seed.
         part_bytes: see `part_specs`.
 

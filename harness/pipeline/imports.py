@@ -159,6 +159,10 @@ def _names(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
     for name, task in experiment.tasks.items():
         if isinstance(task, PoolTask):
             yield f"tasks.{name}.import", "pool", task.imported
+    check = experiment.corpus.decontaminate
+    for name in () if check is None else check.against:
+        if name not in experiment.tasks:
+            yield "corpus.decontaminate.against", "pool", name
     for name, row in experiment.evaluate.imported.items():
         if row.checkpoint is not None:
             yield f"evaluate.imported.{name}.checkpoint", "checkpoint", row.checkpoint
@@ -168,7 +172,7 @@ def _names(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
 
 def _pool_problems(experiment: Experiment, name: str, task: PoolTask, pool: Import) -> Iterator[Problem]:
     counts = task.problems
-    asked, held = counts.finetune + counts.dev + counts.test, int(pool.result["problems"])
+    asked, held = sum(counts.of(split) or 1 for split in counts.asked), int(pool.result["problems"])
     if asked > held:
         path = f"tasks.{name}.problems"
         value = f"asked for {asked:,} of {held:,}"

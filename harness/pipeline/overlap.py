@@ -5,7 +5,8 @@ from __future__ import annotations
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Kind, Spec
 from harness.pipeline.scores import ScoreStages
-from harness.recipe.blocks import PoolTask, TinyModel
+from harness.pipeline.tasks import Split
+from harness.recipe.blocks import TinyModel
 from harness.recipe.pairs import ImportedPairs
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import Overlap
@@ -56,9 +57,5 @@ class OverlapStages(ScoreStages):
 
     def _judged_by(self, experiment: Experiment, name: str) -> dict[str, Stage]:
         task = experiment.tasks[name]
-        if isinstance(task, PoolTask):
-            return {"splits": self.pool_problems(name, task), "pool": self.imported("pool", task.imported)}
-        return {
-            "problems-dev": self.problems(name, task, "dev"),
-            "problems-test": self.problems(name, task, "test"),
-        }
+        splits: tuple[Split, ...] = ("dev", "test")
+        return {f"problems-{one}": self.problems(name, task, one) for one in splits if one in task.problems.asked}

@@ -85,7 +85,7 @@ class ScoreStages(TrainingStages):
         def build() -> dict[str, Stage]:
             found: dict[str, Stage] = {}
             for name in tasks:
-                task, count = experiment.tasks[name], experiment.tasks[name].problems.finetune
+                task, count = experiment.tasks[name], self.asked(experiment, name, "finetune")
                 found[f"pairs-{name}"] = self.preferences(name, task, "finetune", count)
                 found[f"tokens-{name}"] = self.preference_tokens(experiment, name, "finetune", count)
             return found

@@ -1,26 +1,29 @@
-"""Tasks: their problems, preferences and candidate pools, made here or dealt from an imported pool."""
+"""Tasks: their problems, preferences and candidate pools, made here or taken from files and imported pools."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Basis, Kind, Known, NoSpec, Spec, absent
 from harness.pipeline.models import WriterSpec, Writing
 from harness.pipeline.planner import Planner
-from harness.recipe.blocks import AnyTask, PoolCounts, PoolTask, Task
+from harness.recipe.blocks import AnyTask, PoolTask, ProblemCounts, Task
 from harness.recipe.blocks import Candidates as CandidatesBlock
+from harness.recipe.fields import TASKS
 from harness.recipe.schema import Experiment
 from harness.sources import resolve
-from harness.store.artifacts import Artifact, Candidates, Pairs, PoolSplits, Problems
+from harness.store.artifacts import Artifact, Candidates, Pairs, Problems
+from harness.tasks.fixed import FixedTask
+from harness.tasks.registry import load_task
 
 # --------------------------------------------------------------------------------------------------------- kinds
 
 
 def task_modules(task: str | None) -> tuple[str, ...]:
-    """The file of a built-in task; the code of any other is identity."""
-    return () if task is None or ":" in task else (f"harness.tasks.built_in.{task}",)
+    """The file of a built-in task; the code of any other is identity, and a pool has none."""
+    return (f"harness.tasks.built_in.{task}",) if task in TASKS else ()
 
 
 Split = Literal["base", "finetune", "dev", "test"]
@@ -30,15 +33,18 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 class ProblemsSpec(Spec):
     """The first `count` problems of a split, which do not depend on how many there are, nor on other splits.
 
-    `source` says what decides them beside all that: the generator's version, or the plugin's source.
+    `source` says what decides them beside all that: the generator's version, digests of files, the plugin's source; of
+    an imported pool it is an input. `others` are counts of splits that this one's problems do depend on: dev problems
+    are those next to fine-tuning's where test shares them, and `count` null is all that the others leave.
     """
 
     task: str
     split: Split
-    count: int
+    count: int | None
     options: Mapping[str, Any]
     seed: int
     source: Mapping[str, str]
+    others: Mapping[str, int] = absent({})
 
 
 class ProblemsKind(Kind[ProblemsSpec]):
@@ -46,21 +52,15 @@ class ProblemsKind(Kind[ProblemsSpec]):
         return (*super().modules(spec), *task_modules(spec.get("task")))
 
     def groups(self, stage: Stage[ProblemsSpec], known: Known) -> float:
-        return stage.spec.count
-
-
-class PoolProblemsSpec(Spec):
-    problems: PoolCounts
-    seed: int
-
-
-class PoolProblemsKind(Kind[PoolProblemsSpec]):
-    def rows(self, stage: Stage[PoolProblemsSpec], known: Known) -> float:
-        counts = stage.spec.problems
-        return counts.finetune + counts.dev + counts.test
+        if stage.spec.count is not None:
+            return stage.spec.count
+        pool = known.record(stage.inputs["pool"].stage)
+        return 1.0 if pool is None else pool.result["problems"] - sum(stage.spec.others.values())
 
 
 class PreferencesSpec(Spec):
+    """Of an imported pool `task` is absent: they are its right and wrong candidates."""
+
     split: str
     count: int
     seed: int
@@ -99,42 +99,31 @@ class CandidatesPartKind(Writing[CandidatesPartSpec]):
 
 
 class CandidatesKind(Kind[NoSpec]):
-    """Made of its parts' files, which are on disk once."""
+    """Made of its parts' files, which are on disk once; or those of a split's problems out of an imported pool."""
 
     def groups(self, stage: Stage[NoSpec], known: Known) -> float:
+        if "pool" in stage.inputs:
+            return PROBLEMS.groups(stage.inputs["problems"].stage, known)
         return float(max(part.stage.spec.stop for part in stage.inputs.values()))
 
     def responses(self, stage: Stage[NoSpec], known: Known) -> float:
-        return float(next(iter(stage.inputs.values())).stage.spec.samples)
-
-    def size(self, stage: Stage[NoSpec], known: Known) -> tuple[float | None, Basis]:
-        return 0.0, "measured"
-
-
-class PoolCandidatesSpec(Spec):
-    split: str
-
-
-class PoolCandidatesKind(Kind[PoolCandidatesSpec]):
-    def groups(self, stage: Stage[PoolCandidatesSpec], known: Known) -> float:
-        return float(getattr(stage.inputs["problems"].stage.spec.problems, stage.spec.split))
-
-    def responses(self, stage: Stage[PoolCandidatesSpec], known: Known) -> float:
+        if "pool" not in stage.inputs:
+            return float(next(iter(stage.inputs.values())).stage.spec.samples)
         record = known.record(stage.inputs["pool"].stage)
         return 1.0 if record is None else record.result["candidates"] / record.result["problems"]
 
-    def rows(self, stage: Stage[PoolCandidatesSpec], known: Known) -> float:
+    def rows(self, stage: Stage[NoSpec], known: Known) -> float:
         return self.groups(stage, known) * self.responses(stage, known)
+
+    def size(self, stage: Stage[NoSpec], known: Known) -> tuple[float | None, Basis]:
+        return super().size(stage, known) if "pool" in stage.inputs else (0.0, "measured")
 
 
 PROBLEMS = ProblemsKind("problems", 2, ProblemsSpec, Problems, row_bytes=250)
 PROBLEM_SPLITS: Kind[NoSpec] = Kind("problem_splits", 1, NoSpec, Artifact)
 PREFERENCES = PreferencesKind("preferences", 1, PreferencesSpec, Pairs, row_bytes=250, dataset=True)
 CANDIDATES_PART = CandidatesPartKind("candidates_part", 2, CandidatesPartSpec, Candidates, row_bytes=200)
-CANDIDATES = CandidatesKind("candidates", 2, NoSpec, Candidates, dataset=True)
-POOL_PROBLEMS = PoolProblemsKind("pool_problems", 1, PoolProblemsSpec, PoolSplits, row_bytes=50)
-POOL_PREFERENCES = PreferencesKind("pool_preferences", 1, PreferencesSpec, Pairs, row_bytes=250, dataset=True)
-POOL_CANDIDATES = PoolCandidatesKind("pool_candidates", 1, PoolCandidatesSpec, Candidates, row_bytes=200, dataset=True)
+CANDIDATES = CandidatesKind("candidates", 2, NoSpec, Candidates, row_bytes=200, dataset=True)
 
 
 # ------------------------------------------------------------------------------------------------------ planning
@@ -143,38 +132,67 @@ POOL_CANDIDATES = PoolCandidatesKind("pool_candidates", 1, PoolCandidatesSpec, C
 class TaskStages(Planner):
     """Adds tasks to what every recipe has."""
 
-    def problems(self, name: str, task: Task, split: Split) -> Stage[ProblemsSpec]:
-        """A stream: more problems begin with these."""
-        count = int(getattr(task.problems, split))
+    def asked(self, experiment: Experiment, name: str, split: Split) -> int:
+        """Problems that a recipe takes of a task for what it trains on or chooses by."""
+        count = experiment.tasks[name].problems.of(split)
+        assert count is not None  # `all` became a number when the recipe was taken in
+        return count
 
-        def build() -> Stage[ProblemsSpec]:
-            spec = ProblemsSpec(
+    def problems(self, name: str, task: AnyTask, split: Split) -> Stage[ProblemsSpec]:
+        """A stream: more problems begin with these."""
+        return self._remember(("problems", self._text(task), split), lambda: self._problems(name, task, split))
+
+    def _problems(self, name: str, task: AnyTask, split: Split) -> Stage[ProblemsSpec]:
+        inputs: dict[str, Stage] = {}
+        options: Mapping[str, Any] = {}
+        source: Mapping[str, str] = {}
+        sharing: Sequence[str] = SPLITS
+        place = ""
+        if isinstance(task, PoolTask):
+            inputs["pool"] = self.imported("pool", task.imported)
+        else:
+            source, place = task_source(task, split)
+            options, sharing = task.options, load_task(task.kind).sharing(split)
+        return self._problems_stage(
+            f"problems {name} {split}",
+            ProblemsSpec(
                 task=task.kind,
                 split=split,
-                count=count,
-                options=task.options,
+                count=task.problems.of(split),
+                options=options,
                 seed=self.data_seed,
-                source=task_source(task.kind),
-            )
-            stream = spec.identity()
-            del stream["count"]
-            return self.graph.stage(PROBLEMS, spec, stream=stream, label=f"problems {name} {split}")
+                source=source,
+                others=_others(task.problems, split, sharing),
+            ),
+            inputs,
+            place,
+        )
 
-        return self._remember(("problems", self._text(task), split), build)
+    def _problems_stage(
+        self, label: str, spec: ProblemsSpec, inputs: Mapping[str, Stage], place: str
+    ) -> Stage[ProblemsSpec]:
+        stream = spec.identity() | {key: item.fingerprint for key, item in inputs.items()}
+        del stream["count"]
+        return self.graph.stage(PROBLEMS, spec, inputs, stream=stream, label=label, source_path=place)
 
-    def pool_problems(self, name: str, task: PoolTask) -> Stage[PoolProblemsSpec]:
-        """An imported pool's problems, dealt out to splits."""
-        spec = PoolProblemsSpec(problems=task.problems, seed=self.data_seed)
-        inputs = {"pool": self.imported("pool", task.imported)}
-        return self.graph.stage(POOL_PROBLEMS, spec, inputs, label=f"problems {name}")
+    def fixed_problems(self, name: str, task: Task) -> Stage[ProblemsSpec]:
+        """All test problems of a task with a fixed number of them, whatever a recipe takes."""
+        source, place = task_source(task, "test")
+        spec = ProblemsSpec(
+            task=task.kind,
+            split="test",
+            count=problems_there(task, "test"),
+            options=task.options,
+            seed=self.data_seed,
+            source=source,
+        )
+        return self._problems_stage(f"problems {name} test", spec, {}, place)
 
-    def _of_pool(self, name: str, task: PoolTask) -> dict[str, Stage]:
-        return {"problems": self.pool_problems(name, task), "pool": self.imported("pool", task.imported)}
-
-    def problem_splits(self, name: str, task: Task) -> Stage[NoSpec]:
+    def problem_splits(self, name: str, task: AnyTask) -> Stage[NoSpec]:
         """Fails where a problem or a cluster is in two splits; trainings wait for it without reading it."""
-        asked = [split for split in SPLITS if getattr(task.problems, split)]
-        inputs = {f"problems-{split}": self.problems(name, task, split) for split in asked}
+        inputs = {
+            f"problems-{split}": self.problems(name, task, split) for split in SPLITS if split in task.problems.asked
+        }
         return self.graph.stage(PROBLEM_SPLITS, NoSpec(), inputs, label=f"splits {name}")
 
     def preferences(self, name: str, task: AnyTask, split: Split, count: int) -> Stage[PreferencesSpec]:
@@ -182,21 +200,20 @@ class TaskStages(Planner):
         return self._remember(key, lambda: self._preferences(name, task, split, count))
 
     def _preferences(self, name: str, task: AnyTask, split: Split, count: int) -> Stage[PreferencesSpec]:
-        label = f"preferences {name} {split}"
+        inputs: dict[str, Stage] = {"problems": self.problems(name, task, split)}
         if isinstance(task, PoolTask):
-            inputs = self._of_pool(name, task)
             spec = PreferencesSpec(split=split, count=count, seed=self.data_seed)
-            return self.graph.stage(POOL_PREFERENCES, spec, inputs, label=label)
-        spec = PreferencesSpec(split=split, count=count, seed=self.data_seed, task=task.kind)
-        return self.graph.stage(PREFERENCES, spec, {"problems": self.problems(name, task, split)}, label=label)
+            inputs["pool"] = self.imported("pool", task.imported)
+        else:
+            spec = PreferencesSpec(split=split, count=count, seed=self.data_seed, task=task.kind)
+        return self.graph.stage(PREFERENCES, spec, inputs, label=f"preferences {name} {split}")
 
     def candidates(self, experiment: Experiment, name: str, split: Split = "test") -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.best_of_n.candidates
         if isinstance(task, PoolTask):
-            inputs = self._of_pool(name, task)
-            return self.graph.stage(
-                POOL_CANDIDATES, PoolCandidatesSpec(split=split), inputs, label=_label("candidates", name, split)
-            )
+            pool: dict[str, Stage] = {"problems": self.problems(name, task, split)}
+            pool["pool"] = self.imported("pool", task.imported)
+            return self.graph.stage(CANDIDATES, NoSpec(), pool, label=_label("candidates", name, split))
         assert block is not None
         key = ("candidates", self._text(task), self._text(block), split)
         return self._remember(key, lambda: self._candidates(name, task, block, split))
@@ -214,9 +231,9 @@ class TaskStages(Planner):
             writer = WriterSpec.of(block.writer)
             chosen = {"writer": writer, "source": model.label.removeprefix("model ")}
             affinity = writer.affinity(model)
-        problem_count = int(getattr(task.problems, split))
+        assert problems.spec.count is not None  # of `all` it is known since the recipe was taken in
         parts = {}
-        for index, start in enumerate(range(0, problem_count, block.part_size)):
+        for index, start in enumerate(range(0, problems.spec.count, block.part_size)):
             spec = CandidatesPartSpec(
                 task=task.kind,
                 engine=block.engine,
@@ -225,7 +242,7 @@ class TaskStages(Planner):
                 split=split,
                 seed=self.data_seed,
                 start=start,
-                stop=min(start + block.part_size, problem_count),
+                stop=min(start + block.part_size, problems.spec.count),
                 **chosen,
             )
             label = f"{_label('candidates', name, split)} part {index + 1}"
@@ -239,8 +256,34 @@ def _label(what: str, name: str, split: str) -> str:
     return f"{what} {name}" if split == "test" else f"{what} {name} {split}"
 
 
-def task_source(kind: str) -> dict[str, str]:
-    """What decides a task's problems beside its settings: the generator's version, or the plugin's source."""
-    if ":" in kind:
-        return {"plugin": resolve.plugin_digest(kind)}
-    return resolve.resolve_versions(["reasoning-gym"])
+# ------------------------------------------------------------------------------------ what a task's own file says
+
+
+def task_source(task: Task, split: Split) -> tuple[dict[str, str], str]:
+    """What decides a split's problems beside the settings of a recipe, and the file that they are read from.
+
+    Raises:
+        MissingRequirement, RecipeError: as `load_task` and the task's own `origin`.
+    """
+    plugin = {"plugin": resolve.plugin_digest(task.kind)} if ":" in task.kind else {}
+    source, place = load_task(task.kind).origin(split, task.path)
+    return {**plugin, **source}, place
+
+
+def _others(counts: ProblemCounts, split: Split, sharing: Sequence[str]) -> dict[str, int]:
+    """Counts of the other splits that decide which problems a split has, see `dealt`."""
+    if counts.of(split) is None:
+        return {other: count for other in sharing if other != split and (count := counts.of(other))}
+    return {"finetune": counts.of("finetune") or 0} if split == "dev" and "test" in sharing else {}
+
+
+def problems_there(task: Task, split: Split) -> int:
+    """How many problems the part of a published data set holds that a split is taken from.
+
+    Raises:
+        HarnessError: as `task_source`, or the file does not hold what it should.
+    """
+    made = load_task(task.kind)
+    assert isinstance(made, FixedTask)
+    part = made.parts[split]
+    return len(made.read(made.file(part, task.path), part))

@@ -456,8 +456,7 @@ class TrainingStages(PairStages):
 
     def _splits(self, experiment: Experiment, names: Sequence[str]) -> list[Stage[NoSpec]]:
         """What must have passed before tasks are trained on: none of their problems is in two splits."""
-        tasks = {name: experiment.tasks[name] for name in names}
-        return [self.problem_splits(name, task) for name, task in tasks.items() if isinstance(task, Task)]
+        return [self.problem_splits(name, experiment.tasks[name]) for name in names]
 
     def checks(self, experiment: Experiment) -> tuple[Stage, ...]:
         return (*self._splits(experiment, list(experiment.tasks)), *super().checks(experiment))
@@ -478,10 +477,10 @@ class TrainingStages(PairStages):
         def build() -> Stage[FinetuneSpec]:
             inputs = {"start": start}
             for name in block.tasks:
-                count = experiment.tasks[name].problems.finetune
+                count = self.asked(experiment, name, "finetune")
                 inputs[f"tokens-{name}"] = self.preference_tokens(experiment, name, "finetune", count)
                 if block.select is not None:
-                    dev = experiment.tasks[name].problems.dev
+                    dev = self.asked(experiment, name, "dev")
                     inputs[f"dev-{name}"] = self.preference_tokens(experiment, name, "dev", dev)
             stage = self.graph.stage(FINETUNE, spec, inputs, label=f"finetune {label} seed {seed}")
             stage.gates.extend(gate for gate in self._splits(experiment, block.tasks) if gate not in stage.gates)

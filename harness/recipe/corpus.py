@@ -60,7 +60,10 @@ class Decontamination(Block):
     `evaluate.overlap`.
     """
 
-    against: Names = Field(description="Imported pools; all their questions, whatever the tasks take of them.")
+    against: Names = Field(
+        description="Tasks of published data, with all their test problems, or imported pools, with all their "
+        "questions; whatever a recipe takes of them."
+    )
     n: Annotated[int, Field(ge=3, le=100)] = Field(13, description="Words of an n-gram.")
     threshold: Fraction = Field(
         0.0, description="Share of a problem's n-grams above which a document that holds them is contaminated."

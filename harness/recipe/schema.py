@@ -82,6 +82,10 @@ class Experiment(Block):
         if self.pretrain is not None:
             yield from self._branch_after_warmup(self.pretrain)
 
+    def contradictions(self) -> list[PydanticCustomError]:
+        """What is wrong beside single blocks; of a valid experiment, once counts of `all` are numbers."""
+        return list(self._contradictions())
+
     def _kinds_exist(self) -> Iterator[PydanticCustomError]:
         for path, kind, known in kinds_of(self):
             if ":" not in kind and kind not in known:
@@ -108,8 +112,15 @@ class Experiment(Block):
                         f"{name!r} is none of {', '.join(self.tasks)}",
                         "correct the name or add the task",
                     )
+                elif path != "finetune.tasks" and "test" not in self.tasks[name].problems.asked:
+                    value = f"`tasks.{name}.problems.test` is 0"
+                    yield problem(f"`{path}` must name tasks with test problems", value, "ask for some")
             if len(set(names)) != len(names):
                 yield problem(f"`{path}` must name a task once", f"got {list(names)}", "drop the repeat")
+        for name in self.finetune.tasks if self.finetune.select is not None else ():
+            if name in self.tasks and "dev" not in self.tasks[name].problems.asked:
+                value = f"`tasks.{name}.problems.dev` is 0"
+                yield problem("`finetune.select` needs dev problems of every task", value, "ask for some")
 
     def _finetune_fits(self) -> Iterator[PydanticCustomError]:
         samples, batch = self.finetune.samples, self.finetune.global_batch
@@ -121,8 +132,8 @@ class Experiment(Block):
             )
         share = -(-samples // len(self.finetune.tasks))
         for name in self.finetune.tasks:
-            pool = self.tasks[name].problems.finetune if name in self.tasks else share
-            if share > pool:
+            pool = self.tasks[name].problems.of("finetune") if name in self.tasks else share
+            if pool is not None and share > pool:
                 yield problem(
                     f"`finetune.samples` must fit the fine-tuning problems of `{name}`",
                     f"needs {share:,} of {pool:,} (one pair a problem)",
@@ -158,7 +169,7 @@ class Experiment(Block):
                 "lower `n` or raise `candidates.samples`",
             )
         for name in made:
-            parts = self.tasks[name].problems.test // block.candidates.part_size
+            parts = (self.tasks[name].problems.of("test") or 0) // block.candidates.part_size
             if parts > MOST_PARTS:
                 yield problem(
                     f"`evaluate.best_of_n.candidates` may be made in {MOST_PARTS:,} parts a task",

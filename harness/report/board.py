@@ -27,7 +27,6 @@ from harness.pipeline.evaluations.best_of_n import (
 )
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import Import
-from harness.pipeline.tasks import POOL_CANDIDATES
 from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant, baseline_of
 from harness.recipe.fields import CODE
 from harness.report.comparison import SETTING, AboveShallow, AnalysisIndex, Difference, Estimate, Place
@@ -335,7 +334,7 @@ def _pool_size(rows: Iterable[Row], statuses: Statuses) -> int:
                 sizes.append(int(record.result["smallest_pool"]))
                 continue
             candidates = stage.inputs["candidates"].stage
-            if candidates.kind is POOL_CANDIDATES:  # known, since a plan is made of imports that are there
+            if "pool" in candidates.inputs:  # known, since a plan is made of imports that are there
                 pool = statuses[candidates.inputs["pool"].stage.fingerprint].record
                 sizes += [] if pool is None else [int(pool.result["smallest_pool"])]
             else:

@@ -10,7 +10,7 @@ import harness
 from harness.events import Warned, read_events
 from harness.pipeline.training import BASE
 from harness.plan.plan import Plan
-from harness.recipe.blocks import PoolTask
+from harness.recipe.blocks import ALL, PoolTask
 from harness.recipe.schema import Recipe
 from harness.report.answer import answer
 from harness.report.curves import Curve, training_curves
@@ -113,7 +113,8 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
     recipe = plan.loaded.recipe
     statuses = seen.statuses
     done = sum(statuses[stage.fingerprint].state == "done" for stage in plan.stages)
-    problems = listing([f"{name} {recipe.tasks[name].problems.test:,}" for name in recipe.evaluate.best_of_n.tasks])
+    asked = {name: recipe.tasks[name].problems.test for name in recipe.evaluate.best_of_n.tasks}
+    problems = listing([f"{name} {count if count == ALL else f'{count:,}'}" for name, count in asked.items()])
     seeds = recipe.seeds
     estimates = [one for board in seen.boards for row in board.rows for one in row.estimates.values()]
     facts = [

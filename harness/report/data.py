@@ -16,14 +16,7 @@ from harness.pipeline.imports import IMPORTED
 from harness.pipeline.kind import Kind
 from harness.pipeline.overlap import OVERLAP
 from harness.pipeline.pairs import CONSISTENT_PART, PAIR_QUALITY, PAIRS, SPLIT_PAIRS
-from harness.pipeline.tasks import (
-    CANDIDATES,
-    POOL_CANDIDATES,
-    POOL_PREFERENCES,
-    POOL_PROBLEMS,
-    PREFERENCES,
-    PROBLEM_SPLITS,
-)
+from harness.pipeline.tasks import CANDIDATES, PREFERENCES, PROBLEM_SPLITS
 from harness.pipeline.tokens import ENCODE
 from harness.plan.plan import Plan
 from harness.report.facts import Facts
@@ -38,7 +31,6 @@ from harness.store.record import Record
 from harness.store.store import Store
 
 MOST_EXAMPLES = 5
-POOLS = (CANDIDATES, POOL_CANDIDATES)
 SPLITS = ("base", "finetune", "dev", "test")
 
 Made = tuple[Stage, Record]  # a finished stage
@@ -83,12 +75,12 @@ def data_tables(plan: Plan, statuses: Statuses) -> tuple[Facts, ...]:
         *_named((stage, _corpus(stage, record)) for stage, record in each(CORPUS)),
         _imported(each(*IMPORTED.values())),
         *_named((stage, _construction(stage, statuses)) for stage, _ in each(PAIRS)),
-        _splits(each(PROBLEM_SPLITS, POOL_PROBLEMS)),
+        _splits(each(PROBLEM_SPLITS)),
         _overlaps(each(OVERLAP)),
         *_named((stage, quality_table(record)) for stage, record in each(PAIR_QUALITY)),
-        _preferences(each(PREFERENCES)),
-        _pool_preferences(each(POOL_PREFERENCES)),
-        *_named((stage, _pool(stage, record)) for stage, record in each(*POOLS)),
+        _preferences([one for one in each(PREFERENCES) if "pool" not in one[0].inputs]),
+        _pool_preferences([one for one in each(PREFERENCES) if "pool" in one[0].inputs]),
+        *_named((stage, _pool(stage, record)) for stage, record in each(CANDIDATES)),
         _tokens(each(ENCODE)),
     ]
     return tuple(table for table in tables if table.rows)
@@ -256,7 +248,7 @@ def _pool(stage: Stage, record: Record) -> Facts:
     for kind, number in sorted(result["error_types"].items(), key=lambda item: (item[0] in unseen, item[0])):
         seen = "" if kind == UNKNOWN_ERROR else "unseen" if kind in unseen else "seen"
         rows.append((_words(kind), seen, number))
-    if stage.kind is POOL_CANDIDATES:
+    if "pool" in stage.inputs:
         smallest, largest, sources = (result[key] for key in ("smallest_pool", "largest_pool", "sources"))
         each = count(smallest) if smallest == largest else f"{count(smallest)} to {count(largest)}"
         origin = f"{each} imported candidates each, by {plural(sources, 'source')}"
@@ -348,7 +340,7 @@ def quality_examples(plan: Plan, payloads: Payloads) -> tuple[PairExample, ...]:
 def pool_examples(plan: Plan, payloads: Payloads) -> tuple[PoolExample, ...]:
     """The first problem of each pool with a right candidate and one of each of a few error types."""
     found = []
-    pools = [stage for stage in plan.stages if stage.kind in POOLS]
+    pools = [stage for stage in plan.stages if stage.kind is CANDIDATES]
     labels = Counter(stage.label for stage in pools)
     for stage in pools:
         folder = payloads.of(stage)

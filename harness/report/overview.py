@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.pipeline.graph import Stage
 from harness.pipeline.overlap import OVERLAP
-from harness.pipeline.tasks import POOL_CANDIDATES
+from harness.pipeline.tasks import CANDIDATES
 from harness.plan.plan import Plan, Variant
 from harness.report.board import Board, boards
 from harness.report.status import Statuses, look
@@ -188,7 +188,7 @@ def _mixed_pools(plan: Plan, statuses: Statuses) -> list[str]:
     """Pools whose candidates have several authors, with their number."""
     found = []
     for stage in plan.stages:
-        if stage.kind is POOL_CANDIDATES:
+        if stage.kind is CANDIDATES and "pool" in stage.inputs:
             pool = statuses[stage.inputs["pool"].stage.fingerprint].record
             if pool is not None and pool.result["mixed"]:
                 found.append(f"{stage.label.removeprefix('candidates ')}: {len(pool.result['sources'])} models")

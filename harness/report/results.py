@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CorruptArtifact, StoreError
 from harness.pipeline.evaluations import evaluation_of, headline
-from harness.pipeline.tasks import CANDIDATES, POOL_CANDIDATES
+from harness.pipeline.tasks import CANDIDATES
 from harness.recipe.fields import CODE
 from harness.report.index import Index, OutcomeEntry, read_index, read_indexes
 from harness.report.rows import Row, retraction, rows_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 STORE, REPORTS = "store", "reports"
 SEEDS = ("pretrain_seed", "finetune_seed")
-POOLS = (CANDIDATES.name, POOL_CANDIDATES.name)
 
 
 def results(workdir: str | Path = "workdir", recipe: str | None = None) -> pd.DataFrame:
@@ -148,7 +147,7 @@ def _responses(source: Record, store: Store, snapshot: Snapshot, index: Index) -
     from harness.stages.scored_rows import pair_starts, pool_starts
 
     directory = store.directory(source.kind, source.fingerprint)
-    if source.kind in POOLS:
+    if source.kind == CANDIDATES.name:
         rows = Candidates(directory).read().to_pandas()
         starts = pool_starts(rows["problem"])
         rows["candidate"] = np.arange(len(rows)) - np.repeat(starts[:-1], np.diff(starts))

@@ -18,7 +18,7 @@ from harness.corpus.read import read_documents
 from harness.corpus.tally import Tally, named_of
 from harness.pipeline.corpus import CORPUS_PART, Check, HubPart, PartSpec
 from harness.stages.context import StageContext
-from harness.store.artifacts import Candidates, Corpus, CorpusPart
+from harness.store.artifacts import Candidates, Corpus, CorpusPart, Problems
 from harness.store.tables import ROW_GROUP
 
 _COLUMNS = attrgetter(*Corpus.columns[1:])
@@ -87,7 +87,10 @@ def _problem_index(context: StageContext, check: Check) -> ProblemIndex:
 
 
 def _questions(context: StageContext) -> Iterator[Problem]:
-    """The questions of imported pools, which have no solutions of their own."""
+    """Problems with their solutions, and the questions of imported pools, which have none of their own."""
+    for name, problems in context.inputs_like("problems", Problems):
+        for row in problems.stream(["id", "prompt", "solution"]):
+            yield Problem(task=name, id=row["id"], text=f"{row['prompt']}\n{row['solution']}")
     for name, pool in context.inputs_like("pool", Candidates):
         for row in pool.stream(["problem", "prompt", "index"]):
             if row["index"] == 0:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.imports.files import read_rows
+from harness.imports.files import COLUMNS
 from harness.imports.tables import read_pairs
+from harness.sources.rows import read_rows
 from harness.stages.context import StageContext
 from harness.stages.incoming import incoming, provenance
 from harness.store.artifacts import Pairs
@@ -14,7 +15,7 @@ from harness.store.artifacts import Pairs
 def run(context: StageContext) -> dict[str, Any]:
     """Check and write."""
     with incoming(context, "pairs") as path:
-        rows = read_pairs(read_rows(path, "pairs"))
+        rows = read_pairs(read_rows(path, COLUMNS["pairs"]))
     Pairs(context.directory).write(rows)
     return {
         **provenance(context),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.imports.files import read_rows
+from harness.imports.files import COLUMNS
 from harness.imports.tables import pool_facts, read_pool
+from harness.sources.rows import read_rows
 from harness.stages.context import StageContext
 from harness.stages.incoming import incoming, provenance
 from harness.store.artifacts import Candidates
@@ -14,6 +15,6 @@ from harness.store.artifacts import Candidates
 def run(context: StageContext) -> dict[str, Any]:
     """Check and write; the result says what a plan must know of the pool."""
     with incoming(context, "pool") as path:
-        rows = read_pool(read_rows(path, "pool"))
+        rows = read_pool(read_rows(path, COLUMNS["pool"]))
     Candidates(context.directory).write(rows)
     return {**provenance(context), **pool_facts(rows)}

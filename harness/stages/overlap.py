@@ -8,9 +8,8 @@ from typing import Any
 from harness.corpus.decontaminate import Problem, ProblemIndex
 from harness.pipeline.overlap import OVERLAP
 from harness.stages.context import StageContext
-from harness.store.artifacts import Candidates, Corpus, Overlap, Pairs, PoolSplits, Problems
+from harness.store.artifacts import Corpus, Overlap, Pairs, Problems
 
-JUDGED_BY = ("dev", "test")
 PROGRESS = 10_000  # documents between two reports
 
 
@@ -39,16 +38,10 @@ def run(context: StageContext) -> dict[str, Any]:
 
 
 def _problems(context: StageContext) -> Iterator[Problem]:
-    """A task's problems with their solutions; of an imported pool, which has none, the questions."""
+    """A task's problems with their solutions, where they have any."""
     for split, artifact in context.inputs_like("problems", Problems):
         for row in artifact.stream(["id", "prompt", "solution"]):
             yield Problem(task=split, id=row["id"], text=f"{row['prompt']}\n{row['solution']}")
-    if "pool" in context.inputs:
-        splits = context.input("splits", PoolSplits)
-        judged = {row["problem"] for row in splits.stream() if row["split"] in JUDGED_BY}
-        for row in context.input("pool", Candidates).stream(["problem", "prompt", "index"]):
-            if row["index"] == 0 and row["problem"] in judged:
-                yield Problem(task="pool", id=row["problem"], text=row["prompt"])
 
 
 def _documents(context: StageContext) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,6 @@ def run(context: StageContext) -> dict[str, Any]:
                     raise DataError(
                         f"no {what} may be in two splits",
                         f"{value[:80]!r} is in {where[what, value]} and {split}",
-                        "correct the task's cluster key",
+                        "ask for fewer problems, or correct the task's cluster key",
                     )
     return {"problems": problems, "clusters": clusters}

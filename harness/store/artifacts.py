@@ -123,13 +123,6 @@ class CandidateScores(Table):
     columns = ("task", "problem", "candidate", "score")
 
 
-class PoolSplits(Table):
-    """Which problem of an imported pool is in which split, each split in its order."""
-
-    file = "splits.parquet"
-    columns = ("problem", "cluster", "split")
-
-
 class Overlap(Table):
     """Problems that stand in what was trained on, and the first document that holds `shared` of their `of` n-grams."""
 

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.errors import DataError, RecipeError
-from harness.tasks.task import stream
+from harness.tasks.task import OptionRule, stream
 
 LARGEST_SHARE = 1e6  # shares are relative; beyond this somebody means something else
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptionRule:
-    """What values an option may have: `must` completes "option x of task y must ..."."""
-
-    must: str
-    holds: Callable[[Any], bool]
 
 
 def whole_number(least: int, most: int) -> OptionRule:

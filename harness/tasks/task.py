@@ -10,13 +10,14 @@ import hashlib
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from random import Random
+from types import MappingProxyType
 from typing import Any, ClassVar
 
-from harness.errors import DataError, MissingRequirement
+from harness.errors import DataError, MissingRequirement, RecipeError
 
 MOST_PROPOSALS = 24
 """Mistakes of one kind tried on one problem before the kind is given up for it."""
@@ -24,11 +25,24 @@ MOST_PROPOSALS = 24
 _DRAWS_A_SOLUTION = 4
 """Draws a wanted table entry before a problem's variety counts as used up."""
 
+SPLITS = ("base", "finetune", "dev", "test")
+
+Place = str | Mapping[str, str] | None
+"""Where a recipe says that a task's files are: a folder, a file, a file a part; None where they are by default."""
+
 
 def stream(*key: str | int) -> Random:
     """A random source that depends on `key` only: the same in every process, on every machine."""
     text = "\x1f".join(str(part) for part in key)
     return Random(int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest(), "big"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionRule:
+    """What values an option may have: `must` completes "option x of task y must ..."."""
+
+    must: str
+    holds: Callable[[Any], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +112,7 @@ class Task(ABC):
         licence: terms of the problems.
         source: where they come from, a project or a URL.
         distribution: the installed package that makes or holds them, "" if the harness itself does.
+        defaults, rules: its options with their values, and what others may be.
     """
 
     name: ClassVar[str]
@@ -106,6 +121,8 @@ class Task(ABC):
     licence: ClassVar[str]
     source: ClassVar[str]
     distribution: ClassVar[str] = ""
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    rules: ClassVar[Mapping[str, OptionRule]] = MappingProxyType({})
 
     @property
     def version(self) -> str:
@@ -124,6 +141,34 @@ class Task(ABC):
                 "it is not installed",
                 f"pip install {self.distribution}",
             ) from None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that it has problems for."""
+        return SPLITS
+
+    def sharing(self, split: str) -> tuple[str, ...]:
+        """The splits that are dealt out of the same problems, of which there are so many and no more."""
+        return ()
+
+    @property
+    def makes_mistakes(self) -> bool:
+        """Whether it can give preferences and simulated candidates."""
+        return bool(self.seen_errors)
+
+    def origin(self, split: str, place: Place) -> tuple[dict[str, str], str]:
+        """What decides a split's problems beside options, seed and code, and the file that they are read from.
+
+        Args:
+            place: see `path` of a recipe's task; of no use to a task that makes its problems.
+
+        Raises:
+            MissingRequirement: the package that makes them is not installed, or their file is not there.
+            RecipeError: `place` means nothing here.
+        """
+        if place is not None:
+            raise RecipeError(f"task {self.name!r} must have no `path`", "it makes its problems", "drop it")
+        return ({self.distribution: self.version} if self.distribution else {}), ""
 
     # ---------------------------------------------------------------------------------- what an author writes
 

@@ -6,11 +6,9 @@ from itertools import groupby
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from harness.errors import DataError
-from harness.imports.deal import SPLITS, pool_preferences, split_pairs, split_problems
+from harness.imports.deal import pool_preferences, split_pairs
 from harness.imports.tables import read_pairs, read_pool
 from tests.toys.published import rows_of_pairs, rows_of_pool
 
@@ -18,34 +16,6 @@ from tests.toys.published import rows_of_pairs, rows_of_pool
 def pools_of(problems: int = 24, candidates: int = 8) -> dict[str, list[dict[str, Any]]]:
     rows = read_pool(("", row) for row in rows_of_pool(problems, candidates))
     return {problem: list(pool) for problem, pool in groupby(rows, key=lambda row: row["problem"])}
-
-
-@settings(deadline=None)
-@given(
-    clusters=st.lists(st.integers(0, 30), min_size=30, max_size=60),
-    counts=st.tuples(*[st.integers(1, 6)] * 3),
-    seed=st.integers(0, 5),
-)
-def test_no_cluster_is_in_two_splits(clusters: list[int], counts: tuple[int, int, int], seed: int) -> None:
-    of = {f"p{number}": f"c{cluster}" for number, cluster in enumerate(clusters)}
-    try:
-        splits = split_problems(of, dict(zip(SPLITS, counts, strict=True)), seed)
-    except DataError:  # these clusters are too large for so many; see the next test for what is told
-        return
-    assert [len(splits[split]) for split in SPLITS] == list(counts)
-    held = [{of[problem] for problem in splits[split]} for split in SPLITS]
-    assert sum(map(len, held)) == len(set().union(*held))
-
-
-def test_more_finetuning_problems_leave_test_and_dev_as_they_are() -> None:
-    of = {f"p{number}": f"p{number}" for number in range(50)}
-    few = split_problems(of, {"test": 10, "dev": 5, "finetune": 7}, 3)
-    more = split_problems(of, {"test": 10, "dev": 5, "finetune": 30}, 3)
-    assert (few["test"], few["dev"]) == (more["test"], more["dev"])
-    assert more["finetune"][:7] == few["finetune"]
-    assert split_problems(of, {"test": 10, "dev": 5, "finetune": 7}, 4) != few
-    with pytest.raises(DataError, match="35 of 36 are left for finetune"):
-        split_problems(of, {"test": 10, "dev": 5, "finetune": 36}, 3)
 
 
 def test_preferences_are_right_against_wrong_of_one_problem_and_nest() -> None:

@@ -141,14 +141,14 @@ def test_a_pool_task_and_imported_pairs_need_no_engine_and_no_construction(askin
     asking["evaluate"]["best_of_n"] |= {"tasks": ["pot"], "candidates": None}
     plan = make_plan(load(asking), imports())
     kinds = {stage.kind.name for stage in plan.stages}
-    assert not kinds & {"candidates", "candidates_part", "pairs", "pairs_part"}
-    assert {"imported_pool", "imported_pairs", "pool_problems", "pool_preferences", "pool_candidates"} <= kinds
+    assert not kinds & {"candidates_part", "pairs", "pairs_part"}
+    assert {"imported_pool", "imported_pairs", "problems", "problem_splits", "preferences", "candidates"} <= kinds
     assert {"split_pairs", "imported_checkpoint", "imported_scores", "aligned_scores"} <= kinds
     assert [stage.identity["spec"]["split"] for stage in of_kind(plan, "split_pairs")] == ["train", "heldout"]
-    for stage in of_kind(plan, "pool_candidates"):
+    for stage in of_kind(plan, "candidates"):
         assert {name: item.stage.kind.name for name, item in stage.inputs.items()} == {
             "pool": "imported_pool",
-            "problems": "pool_problems",
+            "problems": "problems",
         }
 
 
@@ -167,7 +167,7 @@ def test_identity_is_the_content_and_not_its_name(asking: dict[str, Any], load: 
     common = {
         stage.kind.name for stage in one.stages if stage.fingerprint in {other.fingerprint for other in new.stages}
     }
-    assert not common & {"pool_candidates", "split_pairs", "imported_pool", "pretrain", "aligned_scores"}
+    assert not common & {"split_pairs", "imported_pool", "pretrain", "aligned_scores"}
 
 
 def test_rows_from_outside_are_judged_on_what_they_can_be(asking: dict[str, Any], load: Load) -> None:

@@ -14,9 +14,11 @@ import pytest
 
 from harness.errors import DataError, RecipeError
 from harness.imports import files
-from harness.imports.files import content_digest, content_files, copy_content, read_rows
+from harness.imports.files import COLUMNS, content_digest, content_files, copy_content
 from harness.imports.tables import pool_facts, read_pairs, read_pool, read_scores
+from harness.sources import rows as rows_module
 from harness.sources import text_files
+from harness.sources.rows import read_rows
 from harness.store.artifacts import Candidates, CandidateScores, Pairs
 from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_lines
 
@@ -49,13 +51,13 @@ def written(path: Path, rows: Rows) -> Path:
 def test_every_format_gives_the_same_scores(tmp_path: Path, ending: str) -> None:
     rows = rows_of_scores(rows_of_pool(3))
     copy = copy_content("scores", written(tmp_path / f"my.scores.{ending}", rows), tmp_path / "copy")
-    assert read_scores(read_rows(copy, "scores")) == [{"task": "", **row} for row in rows]
+    assert read_scores(read_rows(copy, COLUMNS["scores"])) == [{"task": "", **row} for row in rows]
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "parquet"])
 def test_every_format_gives_the_same_pool(tmp_path: Path, ending: str) -> None:
     path = written(tmp_path / f"rows.{ending}", rows_of_pool(5))
-    assert read_pool(read_rows(path, "pool")) == read_pool(placed(rows_of_pool(5)))
+    assert read_pool(read_rows(path, COLUMNS["pool"])) == read_pool(placed(rows_of_pool(5)))
 
 
 @pytest.mark.parametrize(
@@ -80,27 +82,28 @@ def test_every_format_gives_the_same_pool(tmp_path: Path, ending: str) -> None:
 def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError) as refused:
-        list(read_rows(tmp_path / name, "scores"))
+        list(read_rows(tmp_path / name, COLUMNS["scores"]))
     assert says in str(refused.value)
 
 
 def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"text": "a" * 1_000}] * 200
     paths = [written(tmp_path / f"rows.{ending}", rows) for ending in ("jsonl", "jsonl.gz", "parquet")]
-    monkeypatch.setattr(files, "MOST_BYTES", 100_000)
+    for module in (files, rows_module):
+        monkeypatch.setattr(module, "MOST_BYTES", 100_000)
     for path in paths[1:]:
         assert path.stat().st_size < 10_000
         with pytest.raises(DataError, match="may unpack to 100,000 bytes"):
-            list(read_rows(path, "pool"))
+            list(read_rows(path, COLUMNS["pool"]))
     with pytest.raises(RecipeError, match="may hold 100,000 bytes"):
         content_files("pool", paths[0])
-    monkeypatch.setattr(files, "MOST_BYTES", 1 << 30)
-    monkeypatch.setattr(files, "MOST_LINE", 500)
+    monkeypatch.setattr(rows_module, "MOST_BYTES", 1 << 30)
+    monkeypatch.setattr(rows_module, "MOST_LINE", 500)
     with pytest.raises(DataError, match="line 1: a line may hold 500 bytes"):
-        list(read_rows(paths[0], "pool"))
-    monkeypatch.setattr(files, "MOST_ROWS", 100)
+        list(read_rows(paths[0], COLUMNS["pool"]))
+    monkeypatch.setattr(rows_module, "MOST_ROWS", 100)
     with pytest.raises(DataError, match="may hold 100 rows"):
-        list(read_rows(paths[2], "pool"))
+        list(read_rows(paths[2], COLUMNS["pool"]))
 
 
 def test_the_digest_is_of_the_content_alone(tmp_path: Path) -> None:
@@ -322,7 +325,7 @@ def test_only_named_columns_are_read(tmp_path: Path) -> None:
     """A date beyond those of Python in a column that nobody asked for."""
     far = pa.array([1 << 58] * 3, pa.timestamp("ms"))
     pyarrow.parquet.write_table(pairs_table(day=far), tmp_path / "pairs.parquet")
-    assert len(read_pairs(read_rows(tmp_path / "pairs.parquet", "pairs"))) == 3
+    assert len(read_pairs(read_rows(tmp_path / "pairs.parquet", COLUMNS["pairs"]))) == 3
 
 
 def test_a_damaged_cell_is_told_with_row_and_column(tmp_path: Path) -> None:
@@ -330,7 +333,7 @@ def test_a_damaged_cell_is_told_with_row_and_column(tmp_path: Path) -> None:
     table = pairs_table().set_column(1, "chosen", texts)
     pyarrow.parquet.write_table(table, tmp_path / "pairs.parquet", use_dictionary=False)
     with pytest.raises(DataError, match=r"row 2: .*`chosen` is not .*0xe9"):
-        read_pairs(read_rows(tmp_path / "pairs.parquet", "pairs"))
+        read_pairs(read_rows(tmp_path / "pairs.parquet", COLUMNS["pairs"]))
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
@@ -345,28 +348,28 @@ def test_columns_and_keys_that_stand_twice_are_refused(tmp_path: Path, form: str
     else:
         path.write_text('{"problem": "a", "candidate": 0, "score": 0.5, "score": 0.7}\n')
     with pytest.raises(DataError, match="'score' stands twice"):
-        read_scores(read_rows(path, "scores"))
+        read_scores(read_rows(path, COLUMNS["scores"]))
 
 
 def test_a_small_file_does_not_unpack_without_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One long text in every row of a Parquet file, and nothing but line ends in a packed file."""
-    monkeypatch.setattr(files, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(rows_module, "MOST_BYTES", 1 << 20)
     text = pa.array(["x" * 10_000]).take(pa.array([0] * 1_000))
     table = pa.table({"prompt": text, "chosen": text, "rejected": text})
     pyarrow.parquet.write_table(table, tmp_path / "p.parquet")
     assert (tmp_path / "p.parquet").stat().st_size < 10_000
     with pytest.raises(DataError, match="unpack to"):
-        list(read_rows(tmp_path / "p.parquet", "pairs"))
+        list(read_rows(tmp_path / "p.parquet", COLUMNS["pairs"]))
     candidates = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000, pa.int32()), pa.array(["x" * 10_000]))
     columns = [candidates, pa.array([True] * 1_000)]
     nested = pa.ListArray.from_arrays([0, 1_000], pa.StructArray.from_arrays(columns, ["text", "correct"]))
     table = pa.table({"id": [1], "question": ["q"], "candidates": nested})
     pyarrow.parquet.write_table(table, tmp_path / "pool.parquet")
     with pytest.raises(DataError, match="unpack to"):
-        list(read_rows(tmp_path / "pool.parquet", "pool"))
+        list(read_rows(tmp_path / "pool.parquet", COLUMNS["pool"]))
     (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(b"\n" * 40_000))
     with pytest.raises(DataError, match=r"line 32,769: .*unpack to"):
-        list(read_rows(tmp_path / "p.jsonl.gz", "pairs"))
+        list(read_rows(tmp_path / "p.jsonl.gz", COLUMNS["pairs"]))
 
 
 @pytest.mark.parametrize("how", [{}, {"row_group_size": 7}, {"dictionary_pagesize_limit": 1_000}])
@@ -374,7 +377,7 @@ def test_a_pool_reads_alike_however_parquet_packs_its_texts(tmp_path: Path, how:
     """Where a dictionary is full, the texts after it stand plain."""
     rows = rows_of_pool(40)
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "pool.parquet", data_page_size=500, **how)
-    assert read_pool(read_rows(tmp_path / "pool.parquet", "pool")) == read_pool(placed(rows))
+    assert read_pool(read_rows(tmp_path / "pool.parquet", COLUMNS["pool"])) == read_pool(placed(rows))
 
 
 def test_what_unpacks_to_a_hundred_times_its_size_is_refused_and_less_is_not(
@@ -383,7 +386,7 @@ def test_what_unpacks_to_a_hundred_times_its_size_is_refused_and_less_is_not(
     monkeypatch.setattr(text_files, "MOST_UNPACKED", 10_000)
     line = json.dumps(rows_of_pairs(1)[0]).encode() + b"\n"
     (tmp_path / "few.jsonl.gz").write_bytes(gzip.compress(line * 50))
-    assert len(list(read_rows(tmp_path / "few.jsonl.gz", "pairs"))) == 50
+    assert len(list(read_rows(tmp_path / "few.jsonl.gz", COLUMNS["pairs"]))) == 50
     (tmp_path / "many.jsonl.gz").write_bytes(gzip.compress(line * 5_000))
     with pytest.raises(DataError, match="unpack to"):
-        list(read_rows(tmp_path / "many.jsonl.gz", "pairs"))
+        list(read_rows(tmp_path / "many.jsonl.gz", COLUMNS["pairs"]))

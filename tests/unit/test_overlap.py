@@ -16,7 +16,7 @@ from harness.events import EventLog
 from harness.stages import best_of_n, overlap, pair_accuracy, problem_splits
 from harness.stages.context import Given, StageContext
 from harness.stages.outcome_tables import Table, on_common_problems
-from harness.store.artifacts import Candidates, Corpus, Overlap, Pairs, PoolSplits, Problems, ProblemValues, Scores
+from harness.store.artifacts import Candidates, Corpus, Overlap, Pairs, Problems, ProblemValues, Scores
 
 QUESTION = "Anna picks twenty three apples on Monday and twice as many on Tuesday, how many apples has she got in all?"
 OTHER = "Bert walks nine miles on every weekday and rests on both days of the weekend, how far does he walk in a month?"
@@ -73,27 +73,12 @@ def test_problems_in_what_is_trained_on_are_found_and_not_those_in_held_out_text
     assert nothing["problems"] == 0
 
 
-def test_questions_of_a_pool_are_looked_for_in_imported_pairs(tmp_path: Path, events: EventLog) -> None:
-    for name in ("pool", "splits", "pairs"):
-        (tmp_path / name).mkdir()
-    rest = {"cluster": "c", "text": "", "answer": None, "correct": False, "error_type": "", "seen": False, "source": ""}
-    Candidates(tmp_path / "pool").write(
-        [
-            {**rest, "problem": name, "prompt": text, "index": index}
-            for name, text in {"apples": QUESTION, "miles": OTHER, "trained": OTHER + " Say."}.items()
-            for index in range(2)
-        ]
-    )
-    PoolSplits(tmp_path / "splits").write(
-        [
-            {"problem": name, "cluster": "c", "split": split}
-            for name, split in {"apples": "test", "miles": "dev", "trained": "finetune"}.items()
-        ]
-    )
+def test_problems_are_looked_for_in_imported_pairs(tmp_path: Path, events: EventLog) -> None:
+    (tmp_path / "pairs").mkdir()
     Pairs(tmp_path / "pairs").write(
         [{"id": "7", "cluster": "c", "prompt": OTHER, "chosen": "180", "rejected": "9", "detail": ""}]
     )
-    inputs = {name: tmp_path / name for name in ("pool", "splits", "pairs")}
+    inputs = {"pairs": tmp_path / "pairs", "problems-test": problems(tmp_path / "test", apples=QUESTION, miles=OTHER)}
     result = run(overlap, tmp_path / "overlap", inputs, SPEC, events)
     assert result == {"documents": 1, "checked": 2, "too_short": 0, "problems": 1}
     assert [(row["problem"], row["document"]) for row in Overlap(tmp_path / "overlap").rows()] == [("miles", "7")]

@@ -140,6 +140,7 @@ ONE_CHOICE = {
     "evaluate.best_of_n.candidates.writer",  # of models only
     "pretrain.from",  # names what only a workdir has, see test_forks.py
     "corpus.decontaminate",  # names what only a workdir has, see test_imports_plan.py
+    "tasks.sums.path", "tasks.logic.path",  # of published data only, see test_fixed_tasks.py
     "evaluate.imported",  # names what only a workdir has, see test_imports_plan.py
     "pretrain.loss.kind", "finetune.loss.kind",
 }  # fmt: skip

@@ -15,7 +15,7 @@ import yaml
 
 from harness.errors import MissingRequirement, ProblemList, RecipeError
 from harness.pairs.sites import KINDS
-from harness.plan.plan import Plan
+from harness.plan.plan import Plan, make_plan
 from harness.recipe.load import MOST_PARENTS, LoadedRecipe, load_recipe
 from harness.recipe.pairs import MUTATION_KINDS
 
@@ -199,7 +199,7 @@ SLIPS = {
     ]),
     "a built-in task that is none": ("kind: gsm_symbolic", "kind: gsm_symbolik", [
         "recipe.yaml:19: `tasks.sums.kind` must be built in or `package.module:name`, but 'gsm_symbolik' is none of "
-        "circuit_logic, gsm_symbolic; correct the name",
+        "circuit_logic, gsm8k, gsm_symbolic; correct the name",
     ]),
     "an engine that is none": ("engine: simulated", "engine: simulation", [
         "recipe.yaml:36: `evaluate.best_of_n.candidates.engine` must be built in or `package.module:name`, but "
@@ -501,6 +501,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     trace = f"with open({str(witness)!r}, 'a') as file:\n    file.write(__name__ + '\\n')\n"
     for file in ("__init__.py", "tasks.py", "inner/__init__.py", "inner/losses.py"):
         (package / file).write_text(trace)
+    task = "from harness.tasks.built_in.gsm_symbolic import GsmSymbolic as Sums\n"
+    (package / "tasks.py").write_text(task + trace)
     monkeypatch.syspath_prepend(package.parent)
     yield witness
     for name in [name for name in sys.modules if name.split(".")[0] == "my_plugin"]:
@@ -518,15 +520,18 @@ def with_plugins(recipe: dict[str, Any]) -> dict[str, Any]:
     return recipe
 
 
-def test_neither_loading_nor_planning_imports_a_plugin(
-    plugin: Path, recipe: dict[str, Any], planned: Callable[..., Plan]
+def test_loading_imports_no_plugin_and_planning_the_tasks_alone(
+    plugin: Path, recipe: dict[str, Any], load: Load
 ) -> None:
-    plan = planned(with_plugins(recipe))
-    assert len(plan.stages) > 20
+    """A task says where its data is from; nothing else of a recipe's own is run before its stage."""
+    loaded = load(with_plugins(recipe))
     assert not plugin.exists()
     assert not any(name.startswith("my_plugin") for name in sys.modules)
+    assert len(make_plan(loaded).stages) > 20
+    assert plugin.read_text().split() == ["my_plugin", "my_plugin.tasks"]
+    plugin.unlink()
     __import__("my_plugin.inner.losses")
-    assert plugin.read_text().split() == ["my_plugin", "my_plugin.inner", "my_plugin.inner.losses"]
+    assert plugin.read_text().split() == ["my_plugin.inner", "my_plugin.inner.losses"]
 
 
 def test_plugins_must_be_listed(recipe: dict[str, Any], load: Load) -> None:

@@ -51,7 +51,7 @@ def test_built_in(name: str) -> None:
 def test_near_name_is_suggested() -> None:
     with pytest.raises(RecipeError, match="did you mean 'gsm_symbolic'"):
         load_task("gsm_symbolik")
-    with pytest.raises(RecipeError, match="use one of circuit_logic, gsm_symbolic"):
+    with pytest.raises(RecipeError, match="use one of circuit_logic, gsm8k, gsm_symbolic"):
         load_task("zzz")
 
 

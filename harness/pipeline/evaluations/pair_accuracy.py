@@ -36,17 +36,17 @@ class PairAccuracy(Evaluation):
     def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
         if task == CODE:
             return stages.heldout_pairs(experiment)
-        return stages.preferences(task, experiment.tasks[task], split, self._count(experiment, task, split))
+        return stages.preferences(task, experiment.tasks[task], split, self._count(stages, experiment, task, split))
 
     def tokens(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage[EncodeSpec]:
         if task == CODE:
             return stages.heldout_tokens(experiment)
-        return stages.preference_tokens(experiment, task, split, self._count(experiment, task, split))
+        return stages.preference_tokens(experiment, task, split, self._count(stages, experiment, task, split))
 
-    def _count(self, experiment: Experiment, task: str, split: Split) -> int:
+    def _count(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> int:
         """As many as the recipe asks for; of dev problems one each."""
         if split != "test":
-            return experiment.tasks[task].problems.dev
+            return stages.asked(experiment, task, split)
         assert experiment.evaluate.pair_accuracy is not None
         return experiment.evaluate.pair_accuracy.samples
 

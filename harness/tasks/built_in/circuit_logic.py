@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from harness.errors import DataError
-from harness.tasks.splits import SHARES, OptionRule, clusters_of_splits, fewest_and_most, read_options
-from harness.tasks.task import Problem, Task, stream
+from harness.tasks.splits import SHARES, clusters_of_splits, fewest_and_most, read_options
+from harness.tasks.task import OptionRule, Problem, Task, stream
 from harness.tasks.wording import Style, stated_number
 from harness.tasks.worked_circuit import (
     GATES,
@@ -60,6 +60,8 @@ class CircuitLogic(Task):
     licence: ClassVar[str] = "Apache-2.0"
     source: ClassVar[str] = "https://github.com/open-thought/reasoning-gym (circuit_logic)"
     distribution: ClassVar[str] = "reasoning-gym"
+    defaults = DEFAULT_OPTIONS
+    rules = OPTION_RULES
 
     def problems(
         self, count_by_split: Mapping[str, int], *, seed: int, options: Mapping[str, Any] | None = None

@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from harness.errors import DataError
-from harness.tasks.splits import SHARES, OptionRule, clusters_of_splits, read_options, whole_number
-from harness.tasks.task import Problem, Task, stream
+from harness.tasks.splits import SHARES, clusters_of_splits, read_options, whole_number
+from harness.tasks.task import OptionRule, Problem, Task, stream
 from harness.tasks.wording import Style, stated_number
 from harness.tasks.worked_arithmetic import TIMES_SIGN, WorkedArithmetic, format_number
 
@@ -48,6 +48,8 @@ class GsmSymbolic(Task):
     licence: ClassVar[str] = "Apache-2.0"
     source: ClassVar[str] = "https://github.com/open-thought/reasoning-gym (gsm_symbolic)"
     distribution: ClassVar[str] = "reasoning-gym"
+    defaults = DEFAULT_OPTIONS
+    rules = OPTION_RULES
 
     def problems(
         self, count_by_split: Mapping[str, int], *, seed: int, options: Mapping[str, Any] | None = None

@@ -1,0 +1,171 @@
+"""What a recipe asks of its tasks, held against what they have: before anything is planned, all of it at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from harness.errors import HarnessError, ProblemList, RecipeError
+from harness.recipe.blocks import AnyTask, PoolTask, Task
+from harness.recipe.load import LoadedRecipe, Setting
+from harness.recipe.schema import Recipe
+from harness.tasks.dealing import dealt
+from harness.tasks.fixed import FixedTask
+from harness.tasks.registry import load_task
+from harness.tasks.splits import share_problem, wrong_options
+from harness.tasks.task import Task as TaskCode
+
+SIMULATED = "simulated"
+
+
+def task_problems(loaded: LoadedRecipe, *, plugins: bool = False) -> list[HarnessError]:
+    """What the tasks' own code says a recipe asks wrongly: options, splits and abilities. Reads no data.
+
+    Args:
+        plugins: of the recipe's own tasks, whose code is imported for it, and not of the built-in ones.
+    """
+    problems: dict[str, HarnessError] = {}
+    for setting, experiment in _experiments(loaded):
+        for name, task in experiment.tasks.items():
+            if isinstance(task, PoolTask) or (":" in task.kind) != plugins:
+                continue
+            try:
+                wrong = list(_wrong(experiment, name, task, load_task(task.kind)))
+            except RecipeError as unknown:
+                wrong = [(f"tasks.{name}.kind", unknown)]
+            for path, error in wrong:
+                told = RecipeError(error.rule, error.value, error.remedy, loaded.where(path, setting))
+                problems.setdefault(f"{name} {told.one_line()}", told)
+    return list(problems.values())
+
+
+def _experiments(loaded: LoadedRecipe) -> Iterator[tuple[Setting | None, Recipe]]:
+    yield None, loaded.recipe
+    for setting in loaded.settings:
+        yield setting, setting.experiment
+
+
+def _wrong(experiment: Recipe, name: str, task: Task, made: TaskCode) -> Iterator[tuple[str, RecipeError]]:
+    """(path in the recipe, what is wrong there)."""
+    path = f"tasks.{name}"
+    if made.rules:
+        wrong = wrong_options(task.kind, task.options, made.defaults, made.rules)
+        if "shares" in task.options and "shares" not in wrong:
+            error = share_problem(task.kind, task.problems.asked, task.options["shares"])
+            wrong |= {} if error is None else {"shares": error}
+        for option, error in wrong.items():
+            yield f"{path}.options.{option}", error
+    if task.path is not None and not isinstance(made, FixedTask):
+        yield f"{path}.path", RecipeError(f"task {task.kind!r} has no `path`", "it makes its problems", "drop it")
+    for split in task.problems.asked:
+        where = f"{path}.problems.{split}"
+        if split not in made.splits:
+            rule = f"task {task.kind!r} must have problems for a split"
+            yield where, RecipeError(rule, f"it has none for {split}", f"ask for {' and '.join(made.splits)} alone")
+        elif task.problems.of(split) is None:
+            yield from _wrong_all(where, task, made, split)
+    check = experiment.corpus.decontaminate
+    if check is not None and name in check.against and not isinstance(made, FixedTask):
+        rule = "`corpus.decontaminate.against` must name fixed sets of problems"
+        value = f"{task.kind!r} makes as many as are wanted"
+        yield (
+            "corpus.decontaminate.against",
+            RecipeError(rule, value, "leave it out; `evaluate.overlap` looks for them"),
+        )
+    if made.makes_mistakes:
+        return
+    asked = {
+        "finetune.tasks": name in experiment.finetune.tasks,
+        "evaluate.pair_accuracy.tasks": name in getattr(experiment.evaluate.pair_accuracy, "tasks", ()),
+    }
+    candidates = experiment.evaluate.best_of_n.candidates
+    if candidates is not None and candidates.engine == SIMULATED:
+        asked["evaluate.best_of_n.candidates.engine"] = name in experiment.evaluate.best_of_n.tasks
+    for key, is_asked in asked.items():
+        if is_asked:
+            what = "be simulated" if key.endswith("engine") else "give preferences"
+            remedy = "let a model write, or import a pool" if key.endswith("engine") else "import a pool of candidates"
+            rule = f"a task of `{key}` must be able to {what}"
+            yield key, RecipeError(rule, f"{task.kind!r} knows no wrong solutions", remedy)
+
+
+def _wrong_all(path: str, task: Task, made: TaskCode, split: str) -> Iterator[tuple[str, RecipeError]]:
+    sharing = made.sharing(split)
+    if not sharing:
+        value = f"task {task.kind!r} makes as many as are wanted"
+        yield path, RecipeError("`all` is for a fixed number of problems", value, "give a number")
+    elif split != "test" and "test" in sharing:
+        value = f"the test problems of {task.kind!r} are taken from the same"
+        yield path, RecipeError(f"`{split}` must be a number", value, "only `test` takes what is left")
+    elif any(task.problems.of(other) is None for other in sharing if other != split):
+        yield path, RecipeError("one split at most may take all that is left", "two do", "give a number")
+
+
+def with_counts(loaded: LoadedRecipe) -> LoadedRecipe:
+    """The recipe with `all` as numbers; every published data set that it takes problems from was read.
+
+    Raises:
+        ProblemList: files that are not there, or do not hold what they should.
+    """
+    numbers = _Numbers(loaded.recipe.seeds.data)
+    problems: dict[str, HarnessError] = {}
+    settings: list[Setting] = []
+    recipe = loaded.recipe
+    for setting, experiment in _experiments(loaded):
+        tasks = {}
+        for name, task in experiment.tasks.items():
+            try:
+                tasks[name] = numbers.of(task)
+            except HarnessError as error:
+                where = loaded.where(f"tasks.{name}", setting)
+                told = RecipeError(error.rule, error.value, error.remedy, error.where or where)
+                problems.setdefault(f"{name} {told.one_line()}", told)
+        if problems:
+            continue
+        counted = experiment
+        if any(tasks[name] is not task for name, task in experiment.tasks.items()):
+            counted = experiment.model_copy(update={"tasks": tasks})
+            for found in counted.contradictions():
+                context = found.context or {}
+                (path, *_) = re.findall(r"`([^`]+)`", context["rule"])
+                told = RecipeError(context["rule"], context["value"], context["remedy"], loaded.where(path, setting))
+                problems.setdefault(told.one_line(), told)
+        if setting is None:
+            recipe = counted
+        else:
+            settings.append(replace(setting, experiment=counted))
+    if problems:
+        raise ProblemList(list(problems.values()))
+    return replace(loaded, recipe=recipe, settings=tuple(settings))
+
+
+class _Numbers:
+    """Tasks with `all` as numbers; equal objects give equal objects, so that settings go on sharing them."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._found: dict[int, tuple[AnyTask, AnyTask]] = {}
+
+    def of(self, task: AnyTask) -> AnyTask:
+        if id(task) not in self._found:
+            self._found[id(task)] = (task, task if isinstance(task, PoolTask) else _counted(task, self._seed))
+        return self._found[id(task)][1]
+
+
+def _counted(task: Task, seed: int) -> Task:
+    made = load_task(task.kind)
+    if not isinstance(made, FixedTask):
+        return task
+    counts = {split: task.problems.of(split) for split in task.problems.asked}
+    numbers: dict[str, int] = {}
+    for split in counts:
+        sharing = made.sharing(split)
+        part = made.parts[split]
+        problems = made.read(made.file(part, task.path), part)
+        # Dealt together, so that what is too much is known before anything is trained.
+        together = {other: counts[other] for other in sharing if other in counts}
+        numbers[split] = len(dealt(problems, together, seed=seed, sharing=sharing)[split])
+    if None not in counts.values():
+        return task
+    return task.model_copy(update={"problems": task.problems.model_copy(update=numbers)})

@@ -1,0 +1,35 @@
+"""Files of data sets on the hub, at one commit: from its cache, else fetched.
+
+Where and with which token the hub answers is its library's own setting (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import MissingRequirement, reason_of
+
+
+def hub_file(dataset: str, revision: str, name: str) -> Path:
+    """The local path of a data set's file.
+
+    Raises:
+        MissingRequirement: it is not in the cache, and the hub does not answer, wants a token, or has no such file.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, HTTPError  # type: ignore[attr-defined]
+
+    try:
+        return Path(hf_hub_download(dataset, name, repo_type="dataset", revision=revision))
+    except GatedRepoError:
+        raise MissingRequirement(
+            f"the data set {dataset} must be open to you",
+            "the hub asks for its terms to be accepted",
+            f"accept them at https://huggingface.co/datasets/{dataset} and set HF_TOKEN, or name a copy as `path`",
+        ) from None
+    except (OSError, ValueError, HTTPError) as error:  # the library lets errors of the network through as they are
+        raise MissingRequirement(
+            f"the hub must have {name} of the data set {dataset} at {revision[:12]}",
+            f"it says: {reason_of(error)}",
+            "check network, HF_ENDPOINT and HF_TOKEN, let HF_HOME be a cache that holds it, or name a copy as `path`",
+        ) from None

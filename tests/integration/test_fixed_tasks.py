@@ -1,0 +1,77 @@
+"""A task of published data from a recipe to its Best-of-N, with an engine of the recipe's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.cli.app import run_command
+from harness.cli.workspace import Workspace
+from harness.store.artifacts import Candidates, Problems
+from tests.integration.pipelines import TINY, of_kind
+
+ENGINE = """\
+from harness.engines.base import Completion
+
+
+class Guesser:
+    def generate(self, requests):
+        return [Completion(id=one.id, text=f"#### {one.seed % 3}", finish_reason="stop") for one in requests]
+"""
+
+
+@pytest.fixture
+def asking(copy: Callable[..., Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Assignments for the tiny recipe."""
+    copy()
+    (tmp_path / "site" / "guessing").mkdir(parents=True)
+    (tmp_path / "site" / "guessing" / "__init__.py").write_text(ENGINE)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    (tmp_path / "data").mkdir()
+    for part, count in (("train", 9), ("test", 6)):
+        rows = [
+            {"question": f"In {part}: what is {n} mod 3?", "answer": f"<<{n}%3={n % 3}>>{n % 3}\n#### {n % 3}"}
+            for n in range(count)
+        ]
+        (tmp_path / "data" / f"{part}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    task = {"kind": "gsm8k", "path": str(tmp_path / "data"), "problems": {"dev": 2, "test": "all"}}
+    candidates = {"engine": "guessing:Guesser", "samples": 8, "part_size": 4}
+    return [
+        "plugins=[guessing]",
+        f"tasks.words={json.dumps(task)}",
+        f"evaluate.best_of_n={json.dumps({'tasks': ['words'], 'n': [1, 2, 4], 'candidates': candidates})}",
+    ]
+
+
+def test_it_is_dealt_answered_graded_and_judged_and_trains_nothing_anew(
+    copy: Callable[..., Workspace], asking: list[str], capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    workspace = copy(*asking)
+    left = {stage.kind.name for stage in workspace.work().to_run}
+    assert {"problems", "candidates_part", "best_of_n", "overlap"} <= left
+    assert not any(stage.kind.trains for stage in workspace.work().to_run)
+    arguments = [argument for assignment in asking for argument in ("--set", assignment)]
+    assert run_command(["run", str(TINY), "--workdir", str(workspace.workdir), *arguments]) == 0, capfd.readouterr().err
+    store = workspace.store
+    found = {stage.label: stage for stage in of_kind(workspace, "problems")}
+    test = Problems(store.directory("problems", found["problems words test"].fingerprint)).rows()
+    dev = Problems(store.directory("problems", found["problems words dev"].fingerprint)).rows()
+    assert (len(test), len(dev), {row["split"] for row in test}) == (6, 2, {"test"})
+    assert all("In train" in row["prompt"] for row in dev)
+    (pool,) = [stage for stage in of_kind(workspace, "candidates") if stage.label == "candidates words"]
+    rows = Candidates(store.directory("candidates", pool.fingerprint)).rows()
+    answers = {row["id"]: row["answer"] for row in test}
+    assert len(rows) == 6 * 8
+    assert all(row["correct"] == (row["text"] == f"#### {answers[row['problem']]}") for row in rows)
+    assert {row["correct"] for row in rows} == {True, False}
+    board = json.loads((workspace.reports / "report.json").read_text())["boards"][0]
+    assert any(row["estimates"] for row in board["rows"])
+    (tmp_path / "data" / "test.jsonl").write_text('{"question": "What is 1?", "answer": "nothing"}\n')
+    capfd.readouterr()
+    assert run_command(["plan", str(TINY), "--workdir", str(workspace.workdir), *arguments]) == 2
+    told = capfd.readouterr().err
+    assert f"{tmp_path / 'data' / 'test.jsonl'}, line 1: `answer` must end in `#### N`" in told
+    assert "Traceback" not in told

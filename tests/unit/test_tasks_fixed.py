@@ -1,0 +1,286 @@
+"""Tasks of published data: what every one promises, on rows in the original schema; what is wrong in a file is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from harness.errors import DataError, HarnessError, MissingRequirement, ProblemList, RecipeError
+from harness.pipeline.counts import task_problems, with_counts
+from harness.plan.plan import make_plan
+from harness.tasks.fixed import FixedTask
+from harness.tasks.registry import BUILT_IN, load_task
+from tests.conftest import Load, Plan
+
+REAL = Path(__file__).parents[3] / "shared" / "data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Rows of a task in its original schema, by part, and what must become of them.
+
+    `answers` are those of the test part; `right` and `wrong` are texts that answer its first problem; `spoilt` is a row
+    without what the task needs. `real` is where the whole data may lie, with the number of problems by part.
+    """
+
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+    answers: Sequence[str]
+    right: Sequence[str]
+    wrong: Sequence[str]
+    spoilt: Mapping[str, Any]
+    real: str = ""
+    sizes: Mapping[str, int]
+
+
+SAMPLES = {
+    "gsm8k": Sample(
+        rows={
+            "train": [
+                {
+                    "question": f"Ann has {n} pens and gets 2 more. How many?",
+                    "answer": f"{n}+2=<<{n}+2={n + 2}>>{n + 2}\n#### {n + 2}",
+                }
+                for n in range(30)
+            ],
+            "test": [
+                {
+                    "question": "Bob has 5 hats and loses 2. How many?",
+                    "answer": "5-2=<<5-2=3>>3 hats are left.\n#### 3",
+                },
+                {"question": "A car costs $1,500. Two cost?", "answer": "2*1500=$<<2*1500=3000>>3,000\n#### 3,000"},
+                {"question": "It falls from 2 by 9. To?", "answer": "2-9=<<2-9=-7>>-7\n#### -7"},
+            ],
+        },
+        answers=["3", "3000", "-7"],
+        right=["5 - 2 = 3\n#### 3", "So the answer is 3.", r"We get $\boxed{3}$.", "The answer is $3.00"],
+        wrong=["#### 4", "3 hats", "", "The answer is 3. No: the answer is 4."],
+        spoilt={"question": "Where to?", "answer": "nowhere"},
+        real="gsm8k",
+        sizes={"train": 7473, "test": 1319},
+    ),
+}
+
+
+def test_every_task_of_published_data_is_here() -> None:
+    assert set(SAMPLES) == {name for name in BUILT_IN if isinstance(load_task(name), FixedTask)}
+
+
+@pytest.fixture(params=sorted(SAMPLES))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def task(name: str) -> FixedTask:
+    task = load_task(name)
+    assert isinstance(task, FixedTask)
+    return task
+
+
+@pytest.fixture
+def folder(name: str, tmp_path: Path) -> Path:
+    for part, rows in SAMPLES[name].rows.items():
+        write(tmp_path / f"{part}.jsonl", rows)
+    return tmp_path
+
+
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(list(rows)), encoding="utf-8")
+    else:
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_rows_become_problems_that_are_graded(name: str, task: FixedTask, folder: Path) -> None:
+    sample = SAMPLES[name]
+    for part, rows in sample.rows.items():
+        problems = task.read(task.file(part, str(folder)), part)
+        assert len(problems) == len(rows) == len({problem.id for problem in problems})
+        for problem in problems:
+            assert problem.prompt.strip()
+            assert task.grade(problem, problem.solution)
+            assert task.extract(problem.solution) == problem.answer
+            assert (problem.split, bool(problem.cluster)) == (part, True)
+            json.dumps(dict(problem.metadata))
+    test = task.read(task.file("test", str(folder)), "test")
+    assert [problem.answer for problem in test] == list(sample.answers)
+    assert [text for text in sample.right if not task.grade(test[0], text)] == []
+    assert [text for text in sample.wrong if task.grade(test[0], text)] == []
+
+
+@pytest.mark.parametrize("ending", ["parquet", "json"])
+def test_the_format_decides_nothing(name: str, task: FixedTask, folder: Path, ending: str) -> None:
+    other = write(folder / f"other.{ending}", SAMPLES[name].rows["test"])
+    assert task.read(other, "test") == task.read(folder / "test.jsonl", "test")
+
+
+def test_what_is_wrong_with_a_file_is_told_with_its_place(name: str, task: FixedTask, folder: Path) -> None:
+    rows = SAMPLES[name].rows["test"]
+    for column in task.columns & rows[0].keys():
+        path = write(folder / f"{column}.jsonl", [rows[0], {key: rows[1][key] for key in rows[1] if key != column}])
+        with pytest.raises(DataError) as told:
+            task.read(path, "test")
+        assert told.value.where == f"{path}, line 2"
+        assert f"`{column}`" in told.value.rule
+    with pytest.raises(DataError, match=r"test\.jsonl, line 1: "):
+        task.read(write(folder / "test.jsonl", [SAMPLES[name].spoilt]), "test")
+    with pytest.raises(DataError, match="holds none"):
+        task.read(write(folder / "none.jsonl", []), "test")
+    with pytest.raises(MissingRequirement, match="must be there"):
+        task.file("test", {part: str(folder / "nowhere.jsonl") for part in set(task.parts.values())})
+    (folder / "empty").mkdir()
+    with pytest.raises(MissingRequirement, match=r"path: \{test: \.\.\.\}"):
+        task.file("test", str(folder / "empty"))
+
+
+def test_a_place_that_does_not_go_with_the_parts_is_told(name: str, task: FixedTask, folder: Path) -> None:
+    with pytest.raises(RecipeError, match="'nonsense' is none"):
+        task.file("test", {"nonsense": "a.jsonl"})
+    if len(set(task.parts.values())) > 1:
+        with pytest.raises(RecipeError, match="a file for each of its parts"):
+            task.file("test", str(folder / "test.jsonl"))
+
+
+def test_the_real_files_hold_what_is_said(name: str, task: FixedTask) -> None:
+    sample = SAMPLES[name]
+    if not (REAL / sample.real).is_dir():
+        pytest.skip("the data is not here")
+    for part, size in sample.sizes.items():
+        problems = task.read(task.file(part, str(REAL / sample.real)), part)
+        assert len(problems) == size
+        assert all(task.grade(problem, problem.solution) for problem in problems)
+
+
+# ---------------------------------------------------------------------------------------------------- in a recipe
+
+
+@pytest.fixture
+def asking(recipe: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """The small recipe with GSM8K from files, whose candidates an engine of one's own writes."""
+    for part, rows in SAMPLES["gsm8k"].rows.items():
+        write(tmp_path / f"{part}.jsonl", rows)
+    recipe["tasks"]["words"] = {
+        "kind": "gsm8k",
+        "path": str(tmp_path),
+        "problems": {"finetune": 0, "dev": 5, "test": "all"},
+    }
+    recipe["plugins"] = ["json"]
+    recipe["evaluate"]["best_of_n"] |= {"tasks": ["words"], "candidates": {"engine": "json:guess", "samples": 64}}
+    return recipe
+
+
+def plan_of(load: Load, data: Mapping[str, Any]) -> Plan:
+    loaded = load(data)
+    assert task_problems(loaded) == []
+    return make_plan(with_counts(loaded))
+
+
+def wrongs(load: Load, data: Mapping[str, Any]) -> list[str]:
+    return [problem.one_line() for problem in task_problems(load(data))]
+
+
+def test_all_becomes_a_number_and_identity_is_the_content(asking: dict[str, Any], load: Load, tmp_path: Path) -> None:
+    def made(data: Mapping[str, Any]) -> dict[str, Any]:
+        return {stage.label: stage for stage in plan_of(load, data).stages if "words" in stage.label}
+
+    first = made(asking)
+    assert first["problems words test"].spec.count == 3
+    assert first["problems words test"].source_path == str(tmp_path / "test.jsonl")
+    asking["tasks"]["words"]["problems"]["test"] = 3
+    assert made(asking)["problems words test"].fingerprint == first["problems words test"].fingerprint
+    write(tmp_path / "copy.json", SAMPLES["gsm8k"].rows["test"])
+    asking["tasks"]["words"]["path"] = {"train": str(tmp_path / "train.jsonl"), "test": str(tmp_path / "copy.json")}
+    other = made(asking)
+    assert other["problems words test"].fingerprint != first["problems words test"].fingerprint
+    assert other["problems words dev"].fingerprint == first["problems words dev"].fingerprint
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for part in ("train", "test"):
+        (tmp_path / f"{part}.jsonl").rename(moved / f"{part}.jsonl")
+    asking["tasks"]["words"]["path"] = str(moved)
+    assert {one.fingerprint for one in made(asking).values()} == {one.fingerprint for one in first.values()}
+
+
+def test_what_is_fixed_can_be_kept_out_of_a_corpus_whatever_is_taken_of_it(asking: dict[str, Any], load: Load) -> None:
+    asking["corpus"]["decontaminate"] = {"against": ["words"]}
+    asking["tasks"]["words"]["problems"] = {"test": 1}
+    one = plan_of(load, asking)
+    asking["tasks"]["words"]["problems"] = {"test": "all", "dev": 2}
+    other = plan_of(load, asking)
+    corpora = [{stage for stage in plan.stages if stage.kind.name == "corpus"} for plan in (one, other)]
+    assert [stage.fingerprint for stage in corpora[0]] == [stage.fingerprint for stage in corpora[1]]
+    (part, *_) = [stage for stage in one.stages if stage.kind.name == "corpus_part"]
+    assert {name: item.stage.spec.count for name, item in part.inputs.items()} == {"problems-words": 3}
+    asking["corpus"]["decontaminate"] = {"against": ["sums"]}
+    assert any("must name fixed sets of problems" in line for line in wrongs(load, asking))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"problems": {"base": 4, "test": 1}}, "it has none for base"),
+        (
+            {"kind": "gsm_symbolic", "problems": {"test": "all"}, "path": None},
+            "`all` is for a fixed number of problems",
+        ),
+        ({"kind": "gsm_symbolic", "problems": {"test": 3}}, "has no `path`"),
+        ({"problems": {"finetune": "all", "dev": "all", "test": 1}}, "one split at most may take all that is left"),
+    ],
+    ids=["split", "all", "path", "two"],
+)
+def test_what_a_task_cannot_give_is_told_with_its_line(
+    asking: dict[str, Any], load: Load, changes: Mapping[str, Any], says: str
+) -> None:
+    asking["tasks"]["words"] |= changes
+    lines = wrongs(load, asking)
+    assert any(says in line and ".yaml:" in line for line in lines), lines
+
+
+def test_a_task_without_mistakes_neither_trains_nor_is_simulated(asking: dict[str, Any], load: Load) -> None:
+    asking["tasks"]["words"]["problems"]["finetune"] = 20
+    asking["finetune"] |= {"tasks": ["words"], "samples": 16}
+    asking["evaluate"]["best_of_n"]["candidates"]["engine"] = "simulated"
+    asking["evaluate"]["pair_accuracy"] = {"tasks": ["words"], "samples": 4}
+    lines = wrongs(load, asking)
+    assert len(lines) == 3
+    assert all("'gsm8k' knows no wrong solutions" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"), [({"test": 4}, "3 of 4 are left for test"), ({"dev": 20, "finetune": 11}, "left for dev")]
+)
+def test_more_problems_than_there_are_is_known_before_anything_runs(
+    asking: dict[str, Any], load: Load, counts: Mapping[str, int], says: str
+) -> None:
+    asking["tasks"]["words"]["problems"] = {"test": 1, **counts}
+    with pytest.raises(ProblemList) as told:
+        with_counts(load(asking))
+    (problem,) = told.value.problems
+    assert says in problem.one_line()
+    assert ".yaml:" in problem.one_line()
+
+
+def test_contradictions_of_counts_are_found_when_they_are_numbers(asking: dict[str, Any], load: Load) -> None:
+    asking["evaluate"]["best_of_n"]["candidates"]["part_size"] = 1
+    asking["tasks"]["words"]["problems"] = {"test": "all"}
+    assert isinstance(with_counts(load(asking)).recipe.tasks["words"].problems.test, int)
+
+
+def test_a_hub_that_is_away_is_told(task: FixedTask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(HarnessError) as told:
+        task.file("test", None)
+    assert told.value.exit_code == 2
+    assert f"the data set {task.hub.id}" in told.value.rule
+    assert "name a copy as `path`" in told.value.remedy
