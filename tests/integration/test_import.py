@@ -91,7 +91,7 @@ def test_rows_from_outside_stand_on_the_board_with_estimates(outside: Workspace)
 
 def test_numbers_are_those_of_counting_every_subset(outside: Workspace) -> None:
     """Best-of-N of the published scores and the pool's own rows, by brute force over the file that was imported."""
-    rows = Candidates(folder_of(outside.store, only(outside, "pool_candidates"))).rows()
+    rows = Candidates(folder_of(outside.store, only(outside, "candidates", "pot"))).rows()
     tested = {row["problem"] for row in rows}
     pool = [row for row in pool_rows() if row["id"] in tested]
     assert len(pool) == 8
@@ -130,12 +130,13 @@ def voted(candidates: list[Mapping[str, Any]]) -> float:
 def test_no_problem_and_no_prompt_of_a_pool_crosses_splits(outside: Workspace) -> None:
     prompts = {
         label: {row["prompt"] for row in Pairs(folder_of(outside.store, stage)).rows()}
-        for stage in of_kind(outside, "pool_preferences")
+        for stage in of_kind(outside, "preferences")
+        if "pot" in stage.label
         for label in [stage.identity["spec"]["split"]]
     }
     assert set(prompts) == {"finetune", "test"}
     assert not prompts["finetune"] & prompts["test"]
-    candidates = Candidates(folder_of(outside.store, only(outside, "pool_candidates"))).rows()
+    candidates = Candidates(folder_of(outside.store, only(outside, "candidates", "pot"))).rows()
     assert {row["prompt"] for row in candidates} >= prompts["test"]
     assert {row["source"] for row in candidates} == {"model-0", "model-1"}
     train, heldout = (
@@ -323,7 +324,7 @@ def test_what_only_the_file_shows_fails_with_its_line(
 def test_scores_that_miss_a_candidate_fail_and_name_it(outside: Workspace, tmp_path: Path) -> None:
     workdir = tmp_path / "w"
     shutil.copytree(outside.workdir, workdir)
-    tested = {row["problem"] for row in Candidates(folder_of(outside.store, only(outside, "pool_candidates"))).rows()}
+    tested = {row["problem"] for row in Candidates(folder_of(outside.store, only(outside, "candidates", "pot"))).rows()}
     problem = sorted(tested)[0]
     scores = [row for row in rows_of_scores(pool_rows()) if (row["problem"], row["candidate"]) != (problem, 5)]
     assert harness_import("scores", write_lines(tmp_path / "s.jsonl", scores), workdir, "--name", "holey", *WORDS) == 0
@@ -372,9 +373,9 @@ def test_a_real_pool_gives_what_counting_gives(tmp_path: Path, name: str, mixed:
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
     workspace = open_workspace(path, [], tmp_path / "w")
     baselines = only(workspace, "pool_baselines")
-    run_up_to(workspace, [baselines, *of_kind(workspace, "pool_preferences")])
+    run_up_to(workspace, [baselines, *(one for one in of_kind(workspace, "preferences") if "pot" in one.label)])
     means = record_of(workspace.store, baselines).result["means"]
-    rows = Candidates(folder_of(workspace.store, only(workspace, "pool_candidates"))).rows()
+    rows = Candidates(folder_of(workspace.store, only(workspace, "candidates", "pot"))).rows()
     tested = {problem for problem, _ in groupby(rows, key=lambda row: row["problem"])}
     pool = [row for row in pool if row["id"] in tested]
     assert len(pool) == problems
@@ -394,7 +395,8 @@ def test_a_real_pool_gives_what_counting_gives(tmp_path: Path, name: str, mixed:
         assert means[f"majority/bon@{size}"] == pytest.approx(mean(votes), abs=4 * error + 1e-6)
     taught = {
         row["prompt"]
-        for stage in of_kind(workspace, "pool_preferences")
+        for stage in of_kind(workspace, "preferences")
+        if "pot" in stage.label
         for row in Pairs(folder_of(workspace.store, stage)).rows()
         if stage.identity["spec"]["split"] == "finetune"
     }
