@@ -20,7 +20,8 @@ from harness.corpus.normalise import describe
 from harness.corpus.python_packages import Function
 from harness.errors import DataError
 from harness.pairs.answers import code_of, signature_of
-from harness.pairs.mutate import IDENTICAL, KINDS, TOO_FEW_SITES, Mutation, Rejection, mutate
+from harness.pairs.mutate import IDENTICAL, TOO_FEW_SITES, Mutation, Rejection, mutate
+from harness.pairs.sites import KINDS
 
 # A slot whose two sides cannot be had is tried again with other random draws this many times in all.
 ATTEMPTS = 4
@@ -90,7 +91,7 @@ class Mutated:
     """The function with a random number of small edits, fewer where it has no room for more.
 
     Attributes:
-        kinds: what an edit may do, a choice of `harness.pairs.mutate.KINDS`.
+        kinds: what an edit may do, a choice of `harness.pairs.sites.KINDS`.
         min_edits, max_edits: the number of edits is drawn evenly from min_edits to max_edits, both included.
     """
 
@@ -103,7 +104,7 @@ class Mutated:
         for edits in range(wanted, self.min_edits - 1, -1):
             result = mutate(function.source, edits=edits, kinds=self.kinds, rng=rng)
             if isinstance(result, Mutation):
-                return Text(text=result.source, edits=tuple(map(str, result.edits)))
+                return Text(text=result.source, edits=result.edits)
             if result.reason != TOO_FEW_SITES:
                 return result
         return Rejection(reason=TOO_FEW_SITES)

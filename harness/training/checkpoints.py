@@ -20,7 +20,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -81,7 +81,7 @@ class TrainingState:
         if is_main():
             for path in (partial / OPTIMIZER_FOLDER).iterdir():
                 _sort_metadata(path)
-            content = {"step": self.step, "monitor": self.monitor.as_json()}
+            content = {"step": self.step, "monitor": asdict(self.monitor)}
             (partial / STATE_FILE).write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
             partial.rename(directory)
         wait_for_all()
