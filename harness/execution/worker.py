@@ -22,13 +22,13 @@ from typing import Any
 
 from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError, TrainingStopped, reason_of
 from harness.events import EventLog, Failed, Finished, Started, read_events
-from harness.execution.asked import AskedTask, write_asked
+from harness.execution.asked import AskedTask
 from harness.execution.executor import Outcome, Task
 from harness.execution.ranks import RANKS, processes_of, run_on_ranks
 from harness.stages.context import Given, HowToRun, StageContext
 from harness.store.artifacts import TrunkState
 from harness.store.identity import SHORT
-from harness.store.record import EVENTS, LOG, RESUME, TASK
+from harness.store.record import EVENTS, LOG, RESUME, TASK, remove, write_json
 from harness.store.store import Building, Store
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -126,7 +126,7 @@ def _build(
     context = stage_context(task, store, building.directory, events, device=device, held=held, should_stop=stop)
     asked = AskedTask(task=task, device=device, threads=threads)
     try:
-        write_asked(asked, building.directory)
+        write_json(building.directory / TASK, asked.in_full())
         if _is_spread(task):
             events.close()  # the processes write them meanwhile
             try:
@@ -203,12 +203,8 @@ def stage_context(
 def _clear_all_but_resume(directory: Path) -> None:
     """Remove what an attempt that died before its record left: a stage writes into an empty folder."""
     for path in directory.iterdir():
-        if path.name in (RESUME, EVENTS, LOG):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        if path.name not in (RESUME, EVENTS, LOG):
+            remove(path)
 
 
 def _drop_resume(directory: Path) -> None:

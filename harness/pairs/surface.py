@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from harness.pairs.reading import PARSING, State, state_of
@@ -176,8 +175,6 @@ def distinct_ngrams(texts: Iterable[str]) -> dict[str, float]:
 
 
 def _ngrams(tokens: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    if size == 2:
-        return list(pairwise(tokens))
     return list(zip(*(tokens[start:] for start in range(size)), strict=False))
 
 

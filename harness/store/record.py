@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,6 @@ LOG = "log.txt"
 TASK = "task.json"  # what an unfinished stage was asked; of a finished one it stands in its run.json
 RESUME = "resume"  # scratch of an unfinished stage; never part of a finished one
 NEW = ".new"  # of a file not yet whole
-_TEMPORARY = re.compile(rf"\.(?P<pid>[1-9]\d*)(-(?P<machine>[0-9a-f]{{8}}))?{re.escape(NEW)}")
 NOT_PAYLOAD = frozenset({RECORD, RUN, EVENTS, LOG, TASK, RECORD + NEW, RUN + NEW, TASK + NEW})
 
 
@@ -245,17 +243,8 @@ def _machine() -> str:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove temporary files of `path` whose processes were killed before they could."""
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*{NEW}"):
-        named = _TEMPORARY.fullmatch(left.name.removeprefix(path.name))
-        if named and named["machine"] in (None, _machine()) and not _lives(int(named["pid"])):
+    ending = f"-{_machine()}{NEW}"
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*{ending}"):
+        pid = left.name.removeprefix(f"{path.name}.").removesuffix(ending)
+        if not Path("/proc", pid).exists():
             left.unlink(missing_ok=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # somebody else's
-        pass
-    return True

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -140,32 +140,13 @@ class TextTable(Table):
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows (each with exactly `columns`) as they come."""
-        with self.writer() as add:
-            for row in rows:
-                add(row)
-
-    @contextmanager
-    def writer(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-        """What takes one row after another; the file is complete when the block is left."""
         import pyarrow as pa
 
         schema = pa.schema([(name, pa.string()) for name in self.columns])
-        held: list[Mapping[str, Any]] = []
-        with self.adding(schema) as add_rows:
-
-            def flush() -> None:
-                columns = [[row[name] for row in held] for name in self.columns]
-                add_rows(pa.table(columns, schema=schema))
-                held.clear()
-
-            def add(row: Mapping[str, Any]) -> None:
-                held.append(row)
-                if len(held) == ROW_GROUP:
-                    flush()
-
-            yield add
-            if held:
-                flush()
+        coming = iter(rows)
+        with self.adding(schema) as add:
+            while held := list(islice(coming, ROW_GROUP)):
+                add(pa.table([[row[name] for row in held] for name in self.columns], schema=schema))
 
 
 class RowReader(Sequence[dict[str, Any]]):

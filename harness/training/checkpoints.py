@@ -100,10 +100,10 @@ class TrainingState:
                 optimizer=directory / OPTIMIZER_FOLDER,
                 monitor=Monitor(**content["monitor"]),
             )
+            if not (directory / OPTIMIZER_FOLDER).is_dir():
+                raise FileNotFoundError(f"it lacks its {OPTIMIZER_FOLDER}")
         except (FileNotFoundError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise CorruptArtifact("a training state must be complete", f"{directory} is not: {error}") from error
-        if not (directory / OPTIMIZER_FOLDER).is_dir():
-            raise CorruptArtifact("a training state must be complete", f"{directory} lacks its {OPTIMIZER_FOLDER}")
         return state
 
     def restore_optimizer(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -205,7 +205,3 @@ class ResumePoint:
     def _found(self) -> list[tuple[int, Path]]:
         folders = self.directory.iterdir() if self.directory.exists() else ()
         return [(int(match[1]), path) for path in folders if (match := re.fullmatch(r"step-(\d+)", path.name))]
-
-    def clear(self) -> None:
-        """Removes all of it: the training's results are kept elsewhere by now."""
-        shutil.rmtree(self.directory, ignore_errors=True)
