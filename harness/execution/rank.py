@@ -35,9 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     asked = asked_from(ranks / ASKED, store)
     with tempfile.TemporaryDirectory() as nowhere:
         events = EventLog(folder / EVENTS if is_main else Path(nowhere) / EVENTS)
-        context = stage_context(
-            asked.task, store, folder, events, device=asked.device, held={}, should_stop=(ranks / STOP).exists
-        )
+        context = stage_context(asked, store, folder, events, held={}, should_stop=(ranks / STOP).exists)
         module = importlib.import_module(asked.task.module)
         prepare_libraries(asked.threads)
         Parallel.on(context.how.device, context.how.sharing)  # from here on they know of each other

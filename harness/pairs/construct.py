@@ -53,8 +53,7 @@ class Side(Protocol):
     def text(self, function: Function, slot: int, attempt: int, rng: random.Random) -> Text | Rejection:
         """The text for a function and slot; everything random in it must come from `rng`.
 
-        Args:
-            attempt: from 0; asked again, a side may have another text.
+        `attempt` counts from 0; asked again, a side may have another text.
         """
         ...
 
@@ -164,11 +163,7 @@ def construct(
     before any is used again, then with other random draws.
 
     Args:
-        functions: the corpus to draw from.
-        start, stop: the slots.
-        seed: of the permutation and all draws.
-        chosen: where the better text comes from.
-        rejected: where the worse one comes from.
+        chosen, rejected: where the better and the worse text come from.
         descriptions: what a slot's prompt says of its function.
         match_length: take of several rejected drafts the one closest in length to the chosen side.
 

@@ -99,7 +99,7 @@ def read_record(directory: Path) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise damaged(directory, RECORD, _why(error)) from None
+        raise damaged(directory, RECORD, why_unreadable(error)) from None
     if not isinstance(data, dict) or "schema" not in data:
         raise damaged(directory, RECORD, "it is no record")
     if data["schema"] != SCHEMA:
@@ -193,7 +193,8 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _why(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
+    """What `read_json` found wrong, in words."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
