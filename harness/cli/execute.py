@@ -33,7 +33,7 @@ def execute_in(
         gpus=gpus_of(runtime, stages),
         preload=sorted({stage.kind.module for stage in stages}),
     )
-    guess = estimate(stages, everything, store, slots)
+    guess = estimate(stages, everything, store, executor.capacity().slots)
     try:
         with LiveView(store, guess) as live:
             return Runner(store, executor, live, how).run(stages, everything)

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from harness.corpus.document import Document
 from harness.corpus.near import Hashes, NearDuplicates
@@ -106,10 +105,8 @@ class Copies:
         self._near.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._near.__exit__(kind, error, traceback)
+    def __exit__(self, *_: object) -> None:
+        self._near.__exit__()
 
     def left(self, keys: Sequence[int], shingles: Sequence[Hashes]) -> list[int]:
         """Which of the next documents repeat none before them.

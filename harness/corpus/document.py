@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from harness.corpus.normalise import FunctionNode, parse_function, parse_quietly, print_function
-from harness.corpus.python_packages import functions_of
+from harness.corpus.normalise import FunctionNode, parse_function, print_function
+from harness.corpus.python_packages import Function, functions_of
 from harness.corpus.tally import Tally
 from harness.recipe.corpus import PYTHON
 
@@ -38,6 +38,21 @@ class Document:
     node: FunctionNode | None = field(default=None, compare=False, repr=False)
 
 
+def of_function(function: Function, *, licence: str = "") -> Document:
+    """A function just parsed, as a document."""
+    return Document(
+        cluster=function.package,
+        path=function.module,
+        name=function.qualified_name,
+        unit="function",
+        language=PYTHON,
+        licence=licence,
+        description=function.docstring,
+        text=function.source,
+        node=function.node,
+    )
+
+
 def unpack(
     document: Document, *, chunk_characters: int | None, counts: Tally, undocumented: bool = False
 ) -> Iterator[Document]:
@@ -53,7 +68,10 @@ def unpack(
         undocumented: of a file of functions those without a docstring too.
     """
     if document.language == PYTHON and not document.description:
-        yield from _functions(document, counts, undocumented)
+        for function in functions_of(
+            document.text, counts, package=document.cluster, module=document.path, undocumented=undocumented
+        ):
+            yield of_function(function, licence=document.licence)
         return
     if document.language == PYTHON:
         try:
@@ -81,25 +99,6 @@ def leading_description(text: str, language: str) -> tuple[str, str]:
     if found is None:
         return "", text
     return _COMMENT_SIGNS.sub("", found.group(1)).strip(), text[found.end() :].strip("\n")
-
-
-def _functions(document: Document, counts: Tally, undocumented: bool) -> Iterator[Document]:
-    if "def " not in document.text:
-        return
-    try:
-        tree = parse_quietly(document.text)
-    except SyntaxError:
-        counts.pass_over("unparsable_files", document.path)
-        return
-    for found in functions_of(tree, counts, undocumented=undocumented):
-        yield replace(
-            document,
-            unit="function",
-            name=found.name,
-            description=found.docstring,
-            text=found.source,
-            node=found.node,
-        )
 
 
 def _pieces(text: str, characters: int | None) -> Iterator[str]:

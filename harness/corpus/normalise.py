@@ -39,7 +39,7 @@ def parse_quietly(text: str | bytes) -> ast.Module:
         warnings.simplefilter("ignore")
         try:
             return ast.parse(text)
-        except (ValueError, RecursionError, MemoryError) as error:
+        except (ValueError, RecursionError, MemoryError, OverflowError) as error:
             raise SyntaxError(str(error)) from error
 
 

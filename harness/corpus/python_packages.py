@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
 import os
 import sysconfig
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.corpus.normalise import FunctionNode, parse_quietly, print_function, strip
@@ -32,6 +33,7 @@ class Function:
         qualified_name: "Class.method" or "function".
         docstring: cleaned; empty only where undocumented functions were asked for.
         source: normalised text (`harness.corpus.normalise`), without docstring and decorators.
+        node: what `source` was printed from, where it was parsed just now.
     """
 
     package: str
@@ -39,34 +41,13 @@ class Function:
     qualified_name: str
     docstring: str
     source: str
+    node: FunctionNode | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """A documented function as parsed: its qualified name, and `node`, from which `source` was printed."""
-
-    name: str
-    docstring: str
-    source: str
-    node: FunctionNode
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _File:
-    package: str
-    module: str
-    path: Path
-
-
-def read_functions(packages: Sequence[str], *, counts: Tally | None = None) -> Iterator[Function]:
-    """Every documented function of the packages, in order of package, path and line; see `read_parsed`."""
-    return (function for function, _ in read_parsed(packages, counts=counts))
-
-
-def read_parsed(
+def read_functions(
     packages: Sequence[str], *, counts: Tally | None = None, undocumented: bool = False
-) -> Iterator[tuple[Function, FunctionNode]]:
-    """Every documented function of the packages with what it was printed from.
+) -> Iterator[Function]:
+    """Every documented function of the packages, in order of package, path and line.
 
     Args:
         packages: names as `harness.sources.resolve.resolve_versions` takes them; a repeated name is read once.
@@ -77,40 +58,33 @@ def read_parsed(
         MissingRequirement: naming every package that is not installed.
     """
     tally = Tally() if counts is None else counts
-    for package in resolve_versions(packages):
-        for file in _files(package):
-            tally["files"] += 1
-            try:
-                text = file.path.read_bytes()
-            except OSError:
-                tally.pass_over("unreadable_files", file.module)
-                continue
-            if b"def " not in text:
-                continue
-            try:
-                tree = parse_quietly(text)
-            except SyntaxError:
-                tally.pass_over("unparsable_files", file.module)
-                continue
-            for found in functions_of(tree, tally, undocumented=undocumented):
-                function = Function(
-                    package=file.package,
-                    module=file.module,
-                    qualified_name=found.name,
-                    docstring=found.docstring,
-                    source=found.source,
-                )
-                yield function, found.node
+    for package, module, path in itertools.chain.from_iterable(map(_files, resolve_versions(packages))):
+        tally["files"] += 1
+        try:
+            text = path.read_bytes()
+        except OSError:
+            tally.pass_over("unreadable_files", module)
+            continue
+        yield from functions_of(text, tally, package=package, module=module, undocumented=undocumented)
 
 
-def functions_of(tree: ast.Module, tally: Tally, *, undocumented: bool = False) -> Iterator[Found]:
+def functions_of(
+    text: str | bytes, tally: Tally, *, package: str, module: str, undocumented: bool = False
+) -> Iterator[Function]:
     """Every documented function of a file, in order of line.
 
     Args:
-        tree: is changed by it: docstrings and decorators are taken out.
-        tally: "functions" and "unparsable_functions" are added to it.
+        tally: "functions", "unparsable_functions" and "unparsable_files" are added to it.
+        package, module: where the file is from.
         undocumented: functions without a docstring too; theirs is empty.
     """
+    if (text.find(b"def ") if isinstance(text, bytes) else text.find("def ")) < 0:  # most have none: not parsed
+        return
+    try:
+        tree = parse_quietly(text)
+    except SyntaxError:
+        tally.pass_over("unparsable_files", module)
+        return
     for prefix, node in _definitions(tree.body, ""):
         docstring = ast.get_docstring(node) or ""
         if not docstring and not undocumented:
@@ -122,7 +96,14 @@ def functions_of(tree: ast.Module, tally: Tally, *, undocumented: bool = False) 
             tally["unparsable_functions"] += 1
             continue
         tally["functions"] += 1
-        yield Found(name=prefix + node.name, docstring=docstring, source=source, node=node)
+        yield Function(
+            package=package,
+            module=module,
+            qualified_name=prefix + node.name,
+            docstring=docstring,
+            source=source,
+            node=node,
+        )
 
 
 def _definitions(body: Sequence[ast.stmt], prefix: str) -> Iterator[tuple[str, FunctionNode]]:
@@ -143,18 +124,19 @@ def _definitions(body: Sequence[ast.stmt], prefix: str) -> Iterator[tuple[str, F
         waiting.extend((prefix, line) for line in reversed(inner))
 
 
-def _files(package: str) -> Iterator[_File]:
+def _files(package: str) -> Iterator[tuple[str, str, Path]]:
+    """(what it is split by, dotted name of the module, path) of each of a package's files."""
     if is_standard_library(package):
         root = Path(sysconfig.get_path("stdlib"))
         for path in _python_files(root):
             module = _module_name(path, root)
             top = module.partition(".")[0]
             if package in (STANDARD_LIBRARY, top):
-                yield _File(package=top, module=module, path=path)
+                yield top, module, path
         return
     for name in import_names(package):
         for root, path in _installed_files(name):
-            yield _File(package=package, module=_module_name(path, root), path=path)
+            yield package, _module_name(path, root), path
 
 
 def _installed_files(name: str) -> Iterator[tuple[Path, Path]]:

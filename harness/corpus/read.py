@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from harness.corpus.document import Document, unpack
+from harness.corpus.document import Document, of_function, unpack
 from harness.corpus.files import read_files
 from harness.corpus.huggingface import read_huggingface
-from harness.corpus.python_packages import read_parsed
+from harness.corpus.python_packages import read_functions
 from harness.corpus.tables import documents_of_rows, read_json_lines, read_parquet
 from harness.corpus.tally import Tally
 from harness.pipeline.corpus import FilesPart, HubPart, PackagesPart, PartSpec, TablePart
-from harness.recipe.corpus import PYTHON
 from harness.sources.files import files_named
 
 
@@ -28,17 +27,7 @@ def read_documents(spec: PartSpec, counts: Tally) -> Iterator[Document]:
     """
     undocumented = spec.min_description_characters == 0
     if isinstance(spec, PackagesPart):
-        for function, node in read_parsed(spec.packages, counts=counts, undocumented=undocumented):
-            yield Document(
-                cluster=function.package,
-                path=function.module,
-                name=function.qualified_name,
-                unit="function",
-                language=PYTHON,
-                description=function.docstring,
-                text=function.source,
-                node=node,
-            )
+        yield from map(of_function, read_functions(spec.packages, counts=counts, undocumented=undocumented))
         return
     for document in _whole_documents(spec, counts):
         yield from unpack(document, chunk_characters=spec.chunk_characters, counts=counts, undocumented=undocumented)

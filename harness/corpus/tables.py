@@ -92,7 +92,8 @@ def read_parquet(
         try:
             metadata = pyarrow.parquet.read_metadata(file.path)
             # As dictionaries texts stay what they are in the file, however often each is repeated.
-            texts = [path for path, kind in _leaves(metadata.schema) if kind == "BYTE_ARRAY" and is_of(path, columns)]
+            leaves = [metadata.schema.column(index) for index in range(len(metadata.schema))]
+            texts = [one.path for one in leaves if one.physical_type == "BYTE_ARRAY" and is_of(one.path, columns)]
             with pyarrow.parquet.ParquetFile(file.path, metadata=metadata, read_dictionary=texts) as parquet:
                 first, stop = file.groups or (0, parquet.num_row_groups)
                 number = sum(metadata.row_group(group).num_rows for group in range(first))
@@ -122,13 +123,6 @@ def read_parquet(
                                 yield place, row
         except (pa.ArrowException, OSError) as error:
             raise _damaged(file, number, error) from error
-
-
-def _leaves(schema: pyarrow.parquet.ParquetSchema) -> Iterator[tuple[str, str]]:
-    """(path, physical type) of everything values are stored in."""
-    for index in range(len(schema)):
-        column = schema.column(index)
-        yield column.path, column.physical_type
 
 
 def row_of(batch: pa.RecordBatch, index: int, size: int, place: str, counts: Tally) -> dict[str, Any] | None:
@@ -191,25 +185,19 @@ def read_json_lines(files: Sequence[SourceFile], counts: Tally) -> Iterator[tupl
                 if line is None:
                     counts.pass_over("lines_too_long", place)
                 elif not line.isspace():
-                    row = _parsed(line, place, counts)
-                    if row is not None:
+                    try:
+                        row = parse_json(line)
+                    except RepeatedKeyError:
+                        counts.pass_over("lines_with_a_key_twice", place)
+                        continue
+                    except (ValueError, RecursionError):
+                        row = None
+                    if isinstance(row, dict):
                         yield place, row
+                    else:
+                        counts.pass_over("lines_unreadable", place)
         except UNREADABLE as error:
             raise _damaged(file, number, error) from error
-
-
-def _parsed(line: str, place: str, counts: Tally) -> dict[str, Any] | None:
-    try:
-        row = parse_json(line)
-    except RepeatedKeyError:
-        counts.pass_over("lines_with_a_key_twice", place)
-        return None
-    except (ValueError, RecursionError):
-        row = None
-    if not isinstance(row, dict):
-        counts.pass_over("lines_unreadable", place)
-        return None
-    return row
 
 
 def _damaged(file: SourceFile, number: int, error: Exception) -> DataError:

@@ -5,15 +5,12 @@ Holds values and protocols only. An engine's own library is imported by that eng
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-
-from harness.errors import RecipeError
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 """Of an engine's weights and products; sampling is always computed in fp32 or finer."""
@@ -28,22 +25,11 @@ class Sampling:
         top_p: draw among the fewest most probable tokens that together have at least this share (nucleus sampling,
             Holtzman et al. 2020, applied after the temperature); 1 draws among all.
         max_tokens: longest completion, in the engine's own tokens.
-
-    Raises:
-        RecipeError: a value out of its range.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 512
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise RecipeError("a sampling's `temperature` must be 0 or more", f"it is {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise RecipeError("a sampling's `top_p` must lie in (0, 1]", f"it is {self.top_p}")
-        if self.max_tokens < 1:
-            raise RecipeError("a sampling's `max_tokens` must be 1 or more", f"it is {self.max_tokens}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,6 @@ def solution_tables(
     accuracy: float,
     seed: int,
     spread: float = DIFFICULTY_SPREAD,
-    size: int = TABLE_SIZE,
 ) -> dict[str, tuple[TableEntry, ...]]:
     """Tables for `problems` by prompt digest.
 
@@ -69,7 +68,7 @@ def solution_tables(
     for problem in problems:
         rng = stream("simulated policy", seed, problem.id)
         chance = rng.betavariate(a, b)
-        tables[prompt_digest(problem.prompt)] = _table(task, problem, rng, chance, size)
+        tables[prompt_digest(problem.prompt)] = _table(task, problem, rng, chance)
     return tables
 
 
@@ -84,8 +83,8 @@ def _beta_parameters(mean: float, spread: float) -> tuple[float, float]:
     return mean * concentration, (1 - mean) * concentration
 
 
-def _table(task: Task, problem: Problem, rng: Random, chance: float, size: int) -> tuple[TableEntry, ...]:
-    solutions = task.solution_table(problem, rng, size)
+def _table(task: Task, problem: Problem, rng: Random, chance: float) -> tuple[TableEntry, ...]:
+    solutions = task.solution_table(problem, rng, TABLE_SIZE)
     kinds = sorted({solution.error_type for solution in solutions if not solution.correct})
     shares = {"": chance} | dict.fromkeys(kinds, (1 - chance) / len(kinds))
     texts_of = {kind: sum(solution.error_type == kind for solution in solutions) for kind in shares}

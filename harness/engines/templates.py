@@ -33,27 +33,21 @@ def require_reproducible(template: str) -> None:
     """
     from jinja2 import nodes
 
-    found = sorted(_names(template) & CHANCE)
+    tree = _parsed(template)
+    filters: list[Any] = list(tree.find_all(nodes.Filter))
+    used = {node.name for node in (*tree.find_all(nodes.Name), *filters)}
+    # names that are handed to other filters, as to `map`
+    used |= {argument.value for node in filters for argument in node.args if isinstance(argument, nodes.Const)}
+    found = sorted(CHANCE & used)
     if found:
         raise DataError("a chat template must not draw at random", f"it uses `{found[0]}`", "use `text: raw`")
-    if _parsed(template).find(nodes.Pow) is not None:  # one power may take hours, and no signal ends it
+    if tree.find(nodes.Pow) is not None:  # one power may take hours, and no signal ends it
         raise DataError("a chat template must not compute powers", "it uses `**`", "use `text: raw`")
 
 
 def chat_day(template: str) -> dict[str, str]:
     """For a record: `chat_day`, the day that a template is told, where it asks for one."""
     return {"chat_day": TODAY.date().isoformat()} if CLOCK in template else {}
-
-
-def _names(template: str) -> set[str]:
-    """Names and filters that a template uses, those that it hands to other filters by name too."""
-    from jinja2 import nodes
-
-    tree = _parsed(template)
-    named: Iterator[Any] = tree.find_all((nodes.Name, nodes.Filter))
-    filters: Iterator[Any] = tree.find_all(nodes.Filter)
-    handed = {argument.value for node in filters for argument in node.args if isinstance(argument, nodes.Const)}
-    return {node.name for node in named} | {value for value in handed if isinstance(value, str)}
 
 
 def _parsed(template: str) -> Any:

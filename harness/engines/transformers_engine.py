@@ -46,8 +46,7 @@ class TransformersGenerator:
     batch. A text ends with a token that the tokenizer, the model's or its generation configuration names as end.
 
     Args:
-        model: folder or hub id.
-        revision: hub commit.
+        model: folder.
         prompt_format: raw text, or the user's message in the model's chat template.
         dtype: of weights and products.
         context: tokens the model may see, prompt and completion together; None is all it can.
@@ -65,7 +64,6 @@ class TransformersGenerator:
         self,
         model: str,
         *,
-        revision: str | None = None,
         prompt_format: Format,
         dtype: Dtype,
         context: int | None = None,
@@ -73,8 +71,8 @@ class TransformersGenerator:
         batch: int = 32,
         trust_remote_code: bool = False,
     ) -> None:
-        self._tokenizer = load_tokenizer(model, revision, trust_remote_code=trust_remote_code)
-        loaded = load_causal_model(model, revision, trust_remote_code=trust_remote_code, dtype=TORCH_DTYPES[dtype])
+        self._tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
+        loaded = load_causal_model(model, trust_remote_code=trust_remote_code, dtype=TORCH_DTYPES[dtype])
         self._prompts = PromptReader(
             self._tokenizer, prompt_format=prompt_format, context=context_tokens(loaded.config, context)
         )
@@ -179,14 +177,8 @@ class TransformersScorer:
         return score_groups(self._model, _InMemory(groups), range(len(groups)), **self._how)
 
 
-class _InMemory:
+class _InMemory(list[Sequence[NDArray[np.integer[Any]]]]):
     """Groups given as they are, where scoring expects a numbered source."""
 
-    def __init__(self, groups: Sequence[Sequence[NDArray[np.integer[Any]]]]) -> None:
-        self._groups = groups
-
-    def __len__(self) -> int:
-        return len(self._groups)
-
     def group(self, index: int, /) -> list[NDArray[np.integer[Any]]]:
-        return list(self._groups[index])
+        return list(self[index])

@@ -14,48 +14,59 @@ from harness.engines.prompts import Format
 from harness.engines.vllm_process import VllmProcess, VllmRuntime
 
 
-class VllmGenerator:
+class _OnVllm:
+    """Its worker starts with the first request and lives until `close`, the end of a `with` block or this object's end.
+
+    Raises:
+        MissingRequirement: vLLM is not installed, or the model or its weights are not there.
+    """
+
+    def __init__(self, runtime: VllmRuntime | None, **settings: Any) -> None:
+        self.process = VllmProcess(settings, runtime or VllmRuntime())
+
+    def close(self) -> None:
+        """End the worker and free its memory; a later request starts another."""
+        self.process.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class VllmGenerator(_OnVllm):
     """A Generator on vLLM's GPU or CPU build. Prompts, truncation and end tokens are those of the transformers engine;
     prompts that begin alike are computed once (prefix caching). It does not tell logprobs: they would slow it down.
 
-    The worker starts with the first request and lives until `close`, the end of a `with` block or this object's end.
-
     Args:
-        model: folder or hub id.
-        revision: hub commit.
+        model: folder.
         prompt_format: raw text, or the user's message in the model's chat template.
         dtype: of weights and products.
         context: tokens the model may see, prompt and completion together; None is all it can. A shorter one needs less
             memory.
         trust_remote_code: run code shipped with the model.
         runtime: how to run.
-
-    Raises:
-        MissingRequirement: vLLM is not installed, or the model or its weights are not there.
     """
 
     def __init__(
         self,
         model: str,
         *,
-        revision: str | None = None,
         prompt_format: Format,
         dtype: Dtype,
         context: int | None = None,
         trust_remote_code: bool = False,
         runtime: VllmRuntime | None = None,
     ) -> None:
-        self.process = VllmProcess(
-            {
-                "serve": "texts",
-                "model": model,
-                "revision": revision,
-                "prompt_format": prompt_format,
-                "dtype": dtype,
-                "context": context,
-                "trust_remote_code": trust_remote_code,
-            },
-            runtime or VllmRuntime(),
+        super().__init__(
+            runtime,
+            serve="texts",
+            model=model,
+            prompt_format=prompt_format,
+            dtype=dtype,
+            context=context,
+            trust_remote_code=trust_remote_code,
         )
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -72,41 +83,18 @@ class VllmGenerator:
         answer = self.process.ask({"requests": [asdict(request) for request in requests]})
         return [Completion(**completion) for completion in answer["completions"]]
 
-    def close(self) -> None:
-        """End the worker and free its memory; a later request starts another."""
-        self.process.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class VllmScorer:
+class VllmScorer(_OnVllm):
     """A Scorer on vLLM's pooling runner.
 
     Args:
         model: folder of an ordinary sequence-classification checkpoint with one label, see `harness.models.export`.
         dtype: of weights and products.
         runtime: how to run.
-
-    Raises:
-        MissingRequirement: vLLM is not installed, or the model or its weights are not there.
     """
 
     def __init__(self, model: str, *, dtype: Dtype, runtime: VllmRuntime | None = None) -> None:
-        self.process = VllmProcess(
-            {
-                "serve": "rewards",
-                "model": model,
-                "revision": None,
-                "dtype": dtype,
-                "context": None,
-                "trust_remote_code": False,
-            },
-            runtime or VllmRuntime(),
-        )
+        super().__init__(runtime, serve="rewards", model=model, dtype=dtype, trust_remote_code=False)
 
     def score(self, groups: Sequence[Sequence[NDArray[np.integer[Any]]]]) -> list[NDArray[np.float64]]:
         """Score groups of token ids; see the protocol.
@@ -119,13 +107,3 @@ class VllmScorer:
         sequences = [np.concatenate([prompt, response]).tolist() for prompt, *rest in groups for response in rest]
         rewards = iter(self.process.ask({"sequences": sequences})["rewards"])
         return [np.array([next(rewards) for _ in group[1:]], dtype=np.float64) for group in groups]
-
-    def close(self) -> None:
-        """End the worker and free its memory; a later request starts another."""
-        self.process.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -41,22 +41,18 @@ class VllmRuntime:
         tensor_parallel: GPUs that share the model.
         gpu_memory: share of a GPU's memory to take.
         cache_gb: memory for keys and values where there is no GPU.
-        cores: to compute on where there is no GPU, e.g. "0-3"; "auto" takes all, "nobind" leaves it to the system.
-        log: file that the worker's output is appended to; None is a temporary one.
     """
 
     tensor_parallel: int = 1
     gpu_memory: float = 0.9
     cache_gb: int = 4
-    cores: str = "auto"
-    log: Path | None = None
 
 
 class VllmProcess:
     """One model in a process of its own, started at the first order.
 
     Args:
-        settings: JSON data that `vllm_worker` expects; `model` is a folder or hub id.
+        settings: JSON data that `vllm_worker` expects; `model` is a folder.
         runtime: how to run.
 
     Raises:
@@ -66,7 +62,7 @@ class VllmProcess:
     def __init__(self, settings: Mapping[str, Any], runtime: VllmRuntime) -> None:
         if importlib.util.find_spec("vllm") is None:
             raise MissingRequirement("the vllm engine needs vLLM", "it is not installed", INSTALL)
-        require_model(settings["model"])
+        require_model(Path(settings["model"]))
         self._settings = {
             **settings,
             "tensor_parallel": runtime.tensor_parallel,
@@ -91,7 +87,7 @@ class VllmProcess:
             try:
                 return self._loaded().ask(order)
             except _Died as death:
-                last_words = death.last_words
+                last_words = str(death)
                 self.close()
             except HarnessError:
                 raise
@@ -123,24 +119,26 @@ class VllmProcess:
 
 
 class _Died(Exception):
-    def __init__(self, last_words: str) -> None:
-        self.last_words = last_words
-        super().__init__(last_words)
+    """With its last words."""
 
 
 class _Worker:
     """One life of the process."""
 
     def __init__(self, runtime: VllmRuntime) -> None:
-        self._log: IO[bytes] = (
-            tempfile.TemporaryFile() if runtime.log is None else runtime.log.open("a+b")  # noqa: SIM115
-        )
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "harness.engines.vllm_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, **_library_settings(runtime)},
+            env={
+                **os.environ,  # and what vLLM reads of it
+                "VLLM_CPU_KVCACHE_SPACE": str(runtime.cache_gb),
+                "VLLM_CPU_OMP_THREADS_BIND": "auto",
+                "VLLM_NO_USAGE_STATS": "1",
+                "TOKENIZERS_PARALLELISM": "false",
+            },
             start_new_session=True,
         )
         self.pid = self._process.pid
@@ -171,21 +169,10 @@ class _Worker:
         return "\n".join([*cause, *lines[-LAST_WORDS:]])
 
 
-def _library_settings(runtime: VllmRuntime) -> dict[str, str]:
-    """What vLLM reads from its environment, in its own process only."""
-    return {
-        "VLLM_CPU_KVCACHE_SPACE": str(runtime.cache_gb),
-        "VLLM_CPU_OMP_THREADS_BIND": runtime.cores,
-        "VLLM_NO_USAGE_STATS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-
-
 def _problem(told: list[str]) -> HarnessError:
     """The error that a worker told as [class, rule, value, remedy]."""
-    kind, rule, value, remedy = told
-    found = getattr(errors, kind, StageError)
-    made: HarnessError = found(rule, value, remedy)
+    kind, *words = told
+    made: HarnessError = getattr(errors, kind, StageError)(*words)
     return made
 
 

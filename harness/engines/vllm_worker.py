@@ -14,11 +14,11 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from harness.engines.base import Completion, Request, Sampling
 from harness.engines.prompts import PromptReader
@@ -29,12 +29,6 @@ SEED = 0  # of the engine; every request brings its own
 TOKENS_A_STEP = 4096  # of prompts, where there is no GPU
 
 
-class Server(Protocol):
-    """What carries out orders."""
-
-    def serve(self, order: Mapping[str, Any]) -> dict[str, Any]: ...
-
-
 class Texts:
     """Serves `requests` with `completions`."""
 
@@ -43,13 +37,13 @@ class Texts:
 
         from harness.models.sources import context_tokens, end_tokens, load_tokenizer
 
-        model, revision, trust = settings["model"], settings["revision"], settings["trust_remote_code"]
-        tokenizer = load_tokenizer(model, revision, trust_remote_code=trust)
-        configuration = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust)
+        model, trust = settings["model"], settings["trust_remote_code"]
+        tokenizer = load_tokenizer(model, trust_remote_code=trust)
+        configuration = AutoConfig.from_pretrained(model, trust_remote_code=trust)
         context = context_tokens(configuration, settings["context"])
         self._prompts = PromptReader(tokenizer, prompt_format=settings["prompt_format"], context=context)
         try:
-            generation = GenerationConfig.from_pretrained(model, revision=revision)
+            generation = GenerationConfig.from_pretrained(model)
         except OSError:  # a model need not have one
             generation = None
         self._ends = sorted(end_tokens(tokenizer, configuration, generation))
@@ -109,7 +103,7 @@ class Rewards:
         return {"rewards": [float(output.outputs.data[0]) for output in outputs]}
 
 
-SERVERS: dict[str, Callable[[Mapping[str, Any]], Server]] = {"texts": Texts, "rewards": Rewards}
+SERVERS: Mapping[str, type[Texts | Rewards]] = {"texts": Texts, "rewards": Rewards}
 
 
 def _load(settings: Mapping[str, Any], **more: Any) -> Any:
@@ -119,7 +113,18 @@ def _load(settings: Mapping[str, Any], **more: Any) -> Any:
 
     on_gpu = not current_platform.is_cpu()
     with _without_head(settings["model"]) as model:
-        return _start(LLM, model, settings, on_gpu, more)
+        return LLM(
+            model,
+            trust_remote_code=settings["trust_remote_code"],
+            dtype=DTYPES[settings["dtype"]],
+            tensor_parallel_size=settings["tensor_parallel"],
+            enforce_eager=not on_gpu,
+            seed=SEED,
+            disable_log_stats=True,
+            load_format="safetensors",
+            **({"gpu_memory_utilization": settings["gpu_memory"]} if on_gpu else _whole_prompts(more)),
+            **more,
+        )
 
 
 @contextmanager
@@ -136,23 +141,6 @@ def _without_head(model: str) -> Iterator[str]:
             if path.name != HEAD_FILE:
                 (Path(view) / path.name).symlink_to(path)
         yield view
-
-
-def _start(llm: type[Any], model: str, settings: Mapping[str, Any], on_gpu: bool, more: Mapping[str, Any]) -> Any:
-    return llm(
-        model,
-        tokenizer_revision=settings["revision"],
-        revision=settings["revision"],
-        trust_remote_code=settings["trust_remote_code"],
-        dtype=DTYPES[settings["dtype"]],
-        tensor_parallel_size=settings["tensor_parallel"],
-        enforce_eager=not on_gpu,
-        seed=SEED,
-        disable_log_stats=True,
-        load_format="safetensors",
-        **({"gpu_memory_utilization": settings["gpu_memory"]} if on_gpu else _whole_prompts(more)),
-        **more,
-    )
 
 
 def _whole_prompts(more: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,7 +163,7 @@ def main() -> None:
     os.dup2(2, 1)  # libraries print to stdout; that goes to the log
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_lines, args=(lines,), daemon=True).start()
-    server: Server | None = None
+    server: Texts | Rewards | None = None
     while True:
         order = json.loads(lines.get())
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from harness.errors import StoreError
 from harness.execution.executor import Task, TaskInput
 from harness.store.identity import SHORT
-from harness.store.record import RUN, TASK, read_json, read_record, write_json
+from harness.store.record import RUN, TASK, read_json, read_record
 from harness.store.store import Store
 
 # Of a task, what says where or when it is done and not what.
@@ -41,29 +41,29 @@ class AskedTask:
         return {**task, "device": self.device, "threads": self.threads}
 
 
-def write_asked(asked: AskedTask, directory: Path) -> None:
-    """Keep what an attempt was asked while it is unfinished."""
-    write_json(directory / TASK, asked.in_full())
-
-
 def read_asked(store: Store, kind: str, fingerprint: str) -> AskedTask | None:
     """What a stage, finished or not, was asked; None where that was not kept.
 
     Args:
         fingerprint: in full, or as much of it as names its folder.
     """
-    finished, partial = store.directory(kind, fingerprint), store.partial(kind, fingerprint)
-    record = read_record(finished)
-    if record is not None:
-        task = store.run_facts(record).get("task")
-        return None if task is None else _asked_in(finished / RUN, lambda: {**task, "identity": record.identity}, store)
-    if not os.path.lexists(partial / TASK):
+    record = read_record(store.directory(kind, fingerprint))
+    path = store.partial(kind, fingerprint) / TASK if record is None else store.directory(kind, fingerprint) / RUN
+    if record is None and not os.path.lexists(path):
         return None
-    return _asked_in(partial / TASK, lambda: read_json(partial / TASK), store)
+    try:
+        if record is None:
+            return _asked(read_json(path), store)
+        task = store.run_facts(record).get("task")
+        return None if task is None else _asked({**task, "identity": record.identity}, store)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise StoreError(
+            "what a stage was asked must be whole", f"{path} is not", f"delete {path.parent} and run its recipe again"
+        ) from None
 
 
 def asked_from(path: Path, store: Store) -> AskedTask:
-    """What a file of `write_asked`'s form asks; its directory keeps it while a stage runs in several processes."""
+    """What a file with `AskedTask.in_full` asks; its directory keeps it while a stage runs in several processes."""
     return _asked(json.loads(path.read_bytes()), store)
 
 
@@ -73,15 +73,6 @@ def _asked(data: Mapping[str, Any], store: Store) -> AskedTask:
     return AskedTask(
         task=Task(**task, inputs=inputs, store=str(store.root)), device=data["device"], threads=data["threads"]
     )
-
-
-def _asked_in(path: Path, read: Callable[[], Mapping[str, Any]], store: Store) -> AskedTask:
-    try:
-        return _asked(read(), store)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise StoreError(
-            "what a stage was asked must be whole", f"{path} is not", f"delete {path.parent} and run its recipe again"
-        ) from None
 
 
 def unfinished(store: Store) -> Iterator[tuple[str, str]]:

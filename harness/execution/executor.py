@@ -67,8 +67,31 @@ class Outcome:
     worker: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """What an executor can hold at once.
+
+    Attributes:
+        slots: tasks on the CPU.
+        threads: of a task's numeric libraries.
+        gpus: for accelerated tasks, which without any are tasks on the CPU.
+    """
+
+    slots: int
+    threads: int
+    gpus: int = 0
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """Of accelerated tasks."""
+        return "cuda" if self.gpus else "cpu"
+
+
 class Executor(Protocol):
     """Runs tasks outside the driver; a task that crashes takes nothing else with it."""
+
+    def capacity(self) -> Capacity:
+        """What it can hold, on whatever machines it has; the same from its start to its end."""
 
     def has_room(self, task: Task) -> bool:
         """Whether `start` would begin this task at once; depends on nothing of a task but `accelerated` and

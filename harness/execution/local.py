@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StageError
-from harness.execution.executor import Outcome, Task
+from harness.execution.executor import Capacity, Outcome, Task
 from harness.store.record import LOG
 from harness.store.store import Store
 
@@ -51,14 +51,15 @@ class LocalExecutor:
     """
 
     def __init__(self, *, slots: int, threads: int, gpus: Sequence[int] = (), preload: Sequence[str] = ()) -> None:
-        self._slots = slots
-        self._threads = threads
+        self._capacity = Capacity(slots=slots, threads=threads, gpus=len(gpus))
         self._free_gpus = sorted(gpus)
-        self._has_gpus = bool(gpus)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["harness.execution.worker", *preload])
         self._workers: list[_Worker] = []
         self._stopping = False
+
+    def capacity(self) -> Capacity:
+        return self._capacity
 
     def has_room(self, task: Task) -> bool:
         self._bury()
@@ -66,10 +67,10 @@ class LocalExecutor:
             kept = sum(len(worker.gpus) for worker in self._idle())
             return self._warm(task) is not None or task.gpus <= len(self._free_gpus) + kept
         running = [worker for worker in self._workers if worker.task is not None and not worker.gpus]
-        return len(running) < self._slots
+        return len(running) < self._capacity.slots
 
     def _on_gpu(self, task: Task) -> bool:
-        return task.accelerated and self._has_gpus
+        return task.accelerated and self._capacity.device == "cuda"
 
     def _bury(self) -> None:
         """Forget workers that ended while idle; what they kept is free."""
@@ -104,7 +105,7 @@ class LocalExecutor:
             return self._spawn(tuple(gpus))
         on_cpu = [worker for worker in self._workers if not worker.gpus]
         loaded = [worker for worker in on_cpu if worker.loaded]
-        if task.accelerated and len(loaded) >= self._slots:
+        if task.accelerated and len(loaded) >= self._capacity.slots:
             self._retire(next(worker for worker in loaded if worker.task is None))
         idle = (worker for worker in self._idle() if worker in on_cpu and not worker.loaded)
         return next(idle, None) or self._spawn(())
@@ -112,7 +113,7 @@ class LocalExecutor:
     def _spawn(self, gpus: tuple[int, ...]) -> _Worker:
         _have_fork_server()
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, gpus, self._threads), daemon=True)
+        process = self._context.Process(target=_serve, args=(theirs, gpus, self._capacity.threads), daemon=True)
         try:
             process.start()
         except (EOFError, OSError) as error:

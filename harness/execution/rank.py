@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from torch import distributed
 from harness.errors import HarnessError
 from harness.events import EventLog
 from harness.execution.asked import asked_from
-from harness.execution.ranks import ANSWER, ASKED, RANKS, STOP
+from harness.execution.ranks import ANSWER, ASKED, RANKS, STOP, end_with_parent
 from harness.execution.worker import prepare_libraries, stage_context
 from harness.store.record import EVENTS, write_json
 from harness.store.store import Store
@@ -28,7 +27,7 @@ from harness.training.parallel import Parallel
 
 def main(arguments: Sequence[str]) -> None:
     """Run the stage; rank 0 leaves its result, or whoever fails its error, for the worker that waits for it."""
-    _leave_with_parent()
+    end_with_parent(signal.SIGKILL)
     root, folder = map(Path, arguments)
     is_main = os.environ["RANK"] == "0"
     ranks = folder / RANKS
@@ -36,9 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     asked = asked_from(ranks / ASKED, store)
     with tempfile.TemporaryDirectory() as nowhere:
         events = EventLog(folder / EVENTS if is_main else Path(nowhere) / EVENTS)
-        context = stage_context(
-            asked.task, store, folder, events, device=asked.device, held={}, should_stop=(ranks / STOP).exists
-        )
+        context = stage_context(asked, store, folder, events, held={}, should_stop=(ranks / STOP).exists)
         module = importlib.import_module(asked.task.module)
         prepare_libraries(asked.threads)
         Parallel.on(context.how.device, context.how.sharing)  # from here on they know of each other
@@ -53,18 +50,6 @@ def main(arguments: Sequence[str]) -> None:
         write_json(ranks / ANSWER, {"result": result})
     if distributed.is_initialized():
         distributed.destroy_process_group()
-
-
-def _leave_with_parent() -> None:
-    """End this process when torchrun's has ended without ending it."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 if __name__ == "__main__":

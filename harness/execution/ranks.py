@@ -62,7 +62,7 @@ def run_on_ranks(directory: Path, asked: AskedTask, *, should_stop: Callable[[],
         stdin=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         start_new_session=True,
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent,
     )
     try:
         while process.poll() is None:
@@ -97,9 +97,9 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _end_with_parent() -> None:
-    """Be sent SIGTERM when the worker ends, however it ends, so that nobody trains for nobody (Linux)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Be sent a signal when the parent ends, however it ends, so that nobody trains for nobody (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _answer(path: Path, exitcode: int) -> dict[str, Any]:

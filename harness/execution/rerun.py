@@ -53,7 +53,7 @@ def scratch(store: Store, asked: AskedTask) -> Path:
 def run_stage(asked: AskedTask, store: Store, directory: Path) -> None:
     """What a worker does with a task, without its lease, its log and its catching of errors."""
     events = EventLog(directory / EVENTS)
-    context = stage_context(asked.task, store, directory, events, device=asked.device, held={})
+    context = stage_context(asked, store, directory, events, held={})
     module = importlib.import_module(asked.task.module)
     prepare_libraries(asked.threads)
     module.run(context)

@@ -22,13 +22,13 @@ from typing import Any
 
 from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError, TrainingStopped, reason_of
 from harness.events import EventLog, Failed, Finished, Started, read_events
-from harness.execution.asked import AskedTask, write_asked
+from harness.execution.asked import AskedTask
 from harness.execution.executor import Outcome, Task
 from harness.execution.ranks import RANKS, processes_of, run_on_ranks
 from harness.stages.context import Given, HowToRun, StageContext
 from harness.store.artifacts import TrunkState
 from harness.store.identity import SHORT
-from harness.store.record import EVENTS, LOG, RESUME, TASK
+from harness.store.record import EVENTS, LOG, RESUME, TASK, remove, write_json
 from harness.store.store import Building, Store
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -84,7 +84,8 @@ def run_task(
                 shutil.rmtree(building.directory)
                 return _outcome(task, "done", begun)
             with _output_to(building.directory / LOG):
-                _build(task, store, building, begun, device=device, threads=threads, held=held, stop=should_stop)
+                asked = AskedTask(task=task, device=device, threads=threads)
+                _build(asked, store, building, begun, held=held, stop=should_stop)
         return _outcome(task, "done", begun)
     except LeaseLost:
         return _outcome(task, "busy", begun)
@@ -108,25 +109,23 @@ def _is_done(store: Store, task: Task) -> bool:
 
 
 def _build(
-    task: Task,
+    asked: AskedTask,
     store: Store,
     building: Building,
     begun: float,
     *,
-    device: str,
-    threads: int,
     held: dict[str, Any],
     stop: Callable[[], bool],
 ) -> None:
+    task = asked.task
     _clear_all_but_resume(building.directory)
     events_path = building.directory / EVENTS
     attempt = 1 + sum(isinstance(event, Started) for event in read_events(events_path))
     events = EventLog(events_path)
     events.emit(Started(attempt=attempt))
-    context = stage_context(task, store, building.directory, events, device=device, held=held, should_stop=stop)
-    asked = AskedTask(task=task, device=device, threads=threads)
+    context = stage_context(asked, store, building.directory, events, held=held, should_stop=stop)
     try:
-        write_asked(asked, building.directory)
+        write_json(building.directory / TASK, asked.in_full())
         if _is_spread(task):
             events.close()  # the processes write them meanwhile
             try:
@@ -135,7 +134,7 @@ def _build(
                 events = EventLog(events_path)
         else:
             module = importlib.import_module(task.module)
-            prepare_libraries(threads)  # after the import: libraries that are loaded now are told themselves
+            prepare_libraries(asked.threads)  # after the import: libraries that are loaded now are told themselves
             result = module.run(context)
         events.emit(Finished())
     except BaseException as error:
@@ -156,7 +155,7 @@ def _build(
         kind=task.kind,
         identity=task.identity,
         result=result,
-        environment=_environment(task, device, threads),
+        environment=_environment(asked),
         run={
             "label": task.label,
             "seconds": round(time.time() - begun, 3),
@@ -175,16 +174,16 @@ def _is_spread(task: Task) -> bool:
 
 
 def stage_context(
-    task: Task,
+    asked: AskedTask,
     store: Store,
     directory: Path,
     events: EventLog,
     *,
-    device: str,
     held: dict[str, Any],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> StageContext:
     """What a task's stage is given, to write into `directory`."""
+    task = asked.task
     return StageContext(
         spec=task.identity["spec"],
         inputs={
@@ -193,7 +192,7 @@ def stage_context(
         },
         directory=directory,
         events=events,
-        how=HowToRun(device=device, **task.how),
+        how=HowToRun(device=asked.device, **task.how),
         earlier_states=lambda: _earlier_states(store, task),
         should_stop=should_stop,
         held=held,
@@ -203,12 +202,8 @@ def stage_context(
 def _clear_all_but_resume(directory: Path) -> None:
     """Remove what an attempt that died before its record left: a stage writes into an empty folder."""
     for path in directory.iterdir():
-        if path.name in (RESUME, EVENTS, LOG):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        if path.name not in (RESUME, EVENTS, LOG):
+            remove(path)
 
 
 def _drop_resume(directory: Path) -> None:
@@ -255,11 +250,12 @@ def _earlier_states(store: Store, task: Task) -> list[tuple[int, TrunkState]]:
     return []
 
 
-def _environment(task: Task, device: str, threads: int) -> dict[str, Any]:
+def _environment(asked: AskedTask) -> dict[str, Any]:
+    task, device = asked.task, asked.device
     loaded = [name for name in RECORDED_LIBRARIES if name.replace("scikit-learn", "sklearn") in sys.modules]
     environment: dict[str, Any] = {
         "device": device,
-        "threads": threads,
+        "threads": asked.threads,
         **({"processes": processes_of(task.how)} if _is_spread(task) else {}),
         "python": platform.python_version(),
         "machine": platform.machine(),

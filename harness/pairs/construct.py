@@ -20,7 +20,8 @@ from harness.corpus.normalise import describe
 from harness.corpus.python_packages import Function
 from harness.errors import DataError
 from harness.pairs.answers import code_of, signature_of
-from harness.pairs.mutate import IDENTICAL, KINDS, TOO_FEW_SITES, Mutation, Rejection, mutate
+from harness.pairs.mutate import IDENTICAL, TOO_FEW_SITES, Mutation, Rejection, mutate
+from harness.pairs.sites import KINDS
 
 # A slot whose two sides cannot be had is tried again with other random draws this many times in all.
 ATTEMPTS = 4
@@ -52,8 +53,7 @@ class Side(Protocol):
     def text(self, function: Function, slot: int, attempt: int, rng: random.Random) -> Text | Rejection:
         """The text for a function and slot; everything random in it must come from `rng`.
 
-        Args:
-            attempt: from 0; asked again, a side may have another text.
+        `attempt` counts from 0; asked again, a side may have another text.
         """
         ...
 
@@ -90,7 +90,7 @@ class Mutated:
     """The function with a random number of small edits, fewer where it has no room for more.
 
     Attributes:
-        kinds: what an edit may do, a choice of `harness.pairs.mutate.KINDS`.
+        kinds: what an edit may do, a choice of `harness.pairs.sites.KINDS`.
         min_edits, max_edits: the number of edits is drawn evenly from min_edits to max_edits, both included.
     """
 
@@ -103,7 +103,7 @@ class Mutated:
         for edits in range(wanted, self.min_edits - 1, -1):
             result = mutate(function.source, edits=edits, kinds=self.kinds, rng=rng)
             if isinstance(result, Mutation):
-                return Text(text=result.source, edits=tuple(map(str, result.edits)))
+                return Text(text=result.source, edits=result.edits)
             if result.reason != TOO_FEW_SITES:
                 return result
         return Rejection(reason=TOO_FEW_SITES)
@@ -163,11 +163,7 @@ def construct(
     before any is used again, then with other random draws.
 
     Args:
-        functions: the corpus to draw from.
-        start, stop: the slots.
-        seed: of the permutation and all draws.
-        chosen: where the better text comes from.
-        rejected: where the worse one comes from.
+        chosen, rejected: where the better and the worse text come from.
         descriptions: what a slot's prompt says of its function.
         match_length: take of several rejected drafts the one closest in length to the chosen side.
 

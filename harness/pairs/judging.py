@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.engines.base import Generator, Request, Sampling, Scorer
-from harness.errors import DataError, RecipeError
+from harness.errors import DataError
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +23,6 @@ ANSWER = Sampling(temperature=0.0, max_tokens=8)
 """The most probable answer, a few tokens long: a letter stands at its beginning."""
 
 _FIELD = re.compile(r"\{(prompt|first|second)\}")
-_FIELDS = ("prompt", "first", "second")
 _LETTER_FIRST = re.compile(r"[\s\"'`*(\[]*(?:program\s+)?([AB])\b", re.IGNORECASE)
 _LETTER_LATER = re.compile(r"\b(?i:answer|better|program|is)\b[\s:*\"'`(]*([AB])\b")
 
@@ -114,13 +113,6 @@ class GeneratorJudge:
     generator: Generator
     template: str
     sampling: Sampling = ANSWER
-
-    def __post_init__(self) -> None:
-        missing = sorted(set(_FIELDS) - set(_FIELD.findall(self.template)))
-        if missing:
-            raise RecipeError(
-                "a judge's question must show {prompt}, {first} and {second}", f"{{{missing[0]}}} is missing", "add it"
-            )
 
     def first_is_better(self, questions: Sequence[Question]) -> Floats:
         requests = [

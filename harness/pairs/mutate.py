@@ -12,20 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.corpus.normalise import compiles, parse_function, print_function
-from harness.errors import RecipeError
 from harness.pairs.sites import KINDS, Site, find_sites
-
-__all__ = [
-    "IDENTICAL",
-    "KINDS",
-    "TOO_FEW_SITES",
-    "UNCOMPILABLE",
-    "UNPARSABLE",
-    "MadeEdit",
-    "Mutation",
-    "Rejection",
-    "mutate",
-]
 
 UNPARSABLE = "unparsable"
 TOO_FEW_SITES = "too_few_sites"
@@ -34,22 +21,11 @@ UNCOMPILABLE = "uncompilable"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MadeEdit:
-    """What was done, and the line of the original source (from 1) it was done on."""
-
-    kind: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.kind}@{self.line}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Mutation:
-    """A wrong function: its normalised source, and its edits in source order."""
+    """A wrong function: its normalised source, and its edits in source order, each "kind@line of the original"."""
 
     source: str
-    edits: tuple[MadeEdit, ...]
+    edits: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,16 +44,12 @@ def mutate(source: str, *, edits: int, kinds: Sequence[str], rng: random.Random)
     Args:
         source: one function, best already normalised.
         edits: how many, at least 1.
-        kinds: a choice of `KINDS`.
+        kinds: a choice of `harness.pairs.sites.KINDS`.
         rng: the only source of randomness.
 
     Returns:
         The mutation; or a rejection, `UNPARSABLE`, `TOO_FEW_SITES`, `UNCOMPILABLE` or `IDENTICAL`.
-
-    Raises:
-        RecipeError: for an unknown or missing kind, or fewer than one edit.
     """
-    _check(edits, kinds)
     try:
         function = parse_function(source)
         original = print_function(function)
@@ -96,7 +68,7 @@ def mutate(source: str, *, edits: int, kinds: Sequence[str], rng: random.Random)
     if not compiles(mutated):
         return Rejection(reason=UNCOMPILABLE)
     done = sorted((site.line, site.first, site.kind) for site in made)
-    return Mutation(source=mutated, edits=tuple(MadeEdit(kind=kind, line=line) for line, _, kind in done))
+    return Mutation(source=mutated, edits=tuple(f"{kind}@{line}" for line, _, kind in done))
 
 
 def _edit(free: list[list[Site]], edits: int, rng: random.Random) -> list[Site]:
@@ -113,15 +85,3 @@ def _edit(free: list[list[Site]], edits: int, rng: random.Random) -> list[Site]:
         else:
             free = [[site for site in sites if site is not chosen] for sites in free]
     return made
-
-
-def _check(edits: int, kinds: Sequence[str]) -> None:
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown or not kinds:
-        raise RecipeError(
-            "mutation kinds must be some of " + ", ".join(KINDS),
-            f"found {', '.join(unknown)}" if unknown else "there are none",
-            "name at least one of them",
-        )
-    if edits < 1:
-        raise RecipeError("a mutation must make at least one edit", f"asked for {edits}", "ask for 1 to 3")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-import warnings
 from typing import Literal
+
+from harness.corpus.normalise import compiles, parse_quietly
 
 MOST_CHARACTERS = 100_000
 """Longer texts are not parsed: a hundred times the longest function the default corpus keeps."""
@@ -21,9 +22,6 @@ MOST_BRACKETS_DEEP = 100
 State = Literal["compiles", "parses", "broken", "empty", "too_long", "too_deep"]
 
 PARSING: tuple[State, ...] = ("compiles", "parses")
-
-REFUSALS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
-"""What `ast.parse` and `compile` raise for texts they do not take."""
 
 _BRACKETS = re.compile(r"[\[({]|[\])}]")
 
@@ -39,13 +37,9 @@ def state_of(text: str) -> State:
     if refused is not None:
         return refused
     source = _dedented(text)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            compile(source, "<pair>", "exec", dont_inherit=True)
-        except REFUSALS:
-            return "broken" if _parse(source) is None else "parses"
-    return "compiles"
+    if compiles(source):
+        return "compiles"
+    return "broken" if _parse(source) is None else "parses"
 
 
 def _refused(text: str) -> State | None:
@@ -61,12 +55,10 @@ def _dedented(text: str) -> str:
 
 
 def _parse(source: str) -> ast.Module | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(source)
-        except REFUSALS:
-            return None
+    try:
+        return parse_quietly(source)
+    except SyntaxError:
+        return None
 
 
 def _deeper_than(text: str, most: int) -> bool:

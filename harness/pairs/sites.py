@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import ast
 import math
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from harness.corpus.normalise import FunctionNode
 from harness.pairs import edits
+
+Edit = Callable[[random.Random], bool]
 
 # Another operator · another comparison · and/or exchanged, `not` added or removed · another number, truth value or key
 # string · another variable already bound · a statement left out · two neighbouring arguments exchanged.
@@ -55,7 +59,7 @@ class Site:
     line: int
     first: int
     last: int
-    edit: edits.Edit
+    edit: Edit
 
     def overlaps(self, other: Site) -> bool:
         return self.first <= other.last and other.first <= self.last
@@ -89,7 +93,7 @@ class _Finder:
         self.negative = set[int]()
         self.fixed = set[int]()  # variables called or unpacked: another one would not even run
 
-    def add(self, kind: str, node: Any, edit: edits.Edit, first: int | None = None) -> None:
+    def add(self, kind: str, node: Any, edit: Edit, first: int | None = None) -> None:
         """Note a site that owns the node being visited or, given `first`, all from there to the latest node."""
         self.sites[kind].append(Site(kind, node.lineno, self.clock if first is None else first, self.clock, edit))
 
@@ -99,7 +103,7 @@ class _Finder:
             first = self.clock + 1
             self.walk(statement)
             if len(statements) > 1 and self.is_droppable(statement):
-                self.add("statement", statement, edits.drop(statements, statement), first)
+                self.add("statement", statement, partial(edits.drop, statements, statement), first)
 
     def walk(self, node: ast.AST) -> None:
         self.clock += 1
@@ -133,10 +137,10 @@ class _Finder:
         if isinstance(child, ast.UnaryOp) and isinstance(child.op, ast.Not):
             # `not (a or b)` beside another `and`/`or` would leave parentheses behind.
             if not (isinstance(child.operand, ast.BoolOp) and id(child) in self.inside_boolean):
-                self.add("boolean", child, edits.remove_not(container, place), first)
+                self.add("boolean", child, partial(edits.remove_not, container, place), first)
         # A comparison is negated by `comparison`, which looks natural; `not a == b` does not.
         elif place == "test" and not isinstance(child, ast.Compare | ast.Constant | ast.NamedExpr | ast.IfExp):
-            self.add("boolean", child, edits.negate(container, place), first)
+            self.add("boolean", child, partial(edits.negate, container, place), first)
 
     def arguments(self, call: ast.Call) -> None:
         """Walk a call's positional arguments and note which neighbours can be exchanged."""
@@ -146,7 +150,7 @@ class _Finder:
             start = self.clock + 1
             self.child(argument, call.args, index)
             if index > 0 and not fixed and _can_be_exchanged(call.args[index - 1], argument):
-                self.add("arguments", argument, edits.swap_arguments(call, index - 1), start_before)
+                self.add("arguments", argument, partial(edits.swap_arguments, call, index - 1), start_before)
             start_before = start
 
     def is_droppable(self, statement: ast.stmt) -> bool:
@@ -167,11 +171,11 @@ class _Finder:
     def binary(self, node: ast.BinOp | ast.AugAssign) -> None:
         operands = [node.left, node.right] if isinstance(node, ast.BinOp) else [node.value]
         if type(node.op) in edits.OPERATORS and not any(map(_is_sequence, operands)):
-            self.add("arithmetic", node, edits.other_operator(node))
+            self.add("arithmetic", node, partial(edits.other_operator, node))
 
     def compare(self, node: ast.Compare) -> None:
         for index in range(len(node.ops)):
-            self.add("comparison", node, edits.other_comparison(node, index))
+            self.add("comparison", node, partial(edits.other_comparison, node, index))
         for side in (node.left, *node.comparators):
             elements = side.elts if isinstance(side, ast.Tuple | ast.List | ast.Set) else [side]
             self.deciding.update(map(id, elements))
@@ -180,7 +184,7 @@ class _Finder:
         self.inside_boolean.update(map(id, node.values))
         # Beside another `and`/`or` the exchanged operator would leave, or need, parentheses nobody writes.
         if id(node) not in self.inside_boolean and not any(isinstance(value, ast.BoolOp) for value in node.values):
-            self.add("boolean", node, edits.exchange_and_or(node))
+            self.add("boolean", node, partial(edits.exchange_and_or, node))
 
     def unary(self, node: ast.UnaryOp) -> None:
         if isinstance(node.op, ast.USub):
@@ -202,7 +206,7 @@ class _Finder:
             if id(node) in self.deciding:
                 self.strings.append((node, self.clock))
         elif isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-            self.add("constant", node, edits.other_number(node, negated=id(node) in self.negative))
+            self.add("constant", node, partial(edits.other_number, node, negated=id(node) in self.negative))
 
     def name(self, node: ast.Name) -> None:
         if node.id in _RECEIVERS:
@@ -220,7 +224,7 @@ class _Finder:
             others = [value for value in values if value != text.value]
             if others:
                 self.sites["constant"].append(
-                    Site("constant", text.lineno, number, number, edits.other_string(text, others))
+                    Site("constant", text.lineno, number, number, partial(edits.other_of, others, text, "value"))
                 )
         names = sorted(name for name in self.bound if name not in _RECEIVERS)
         for variable, number, line in self.variables:
@@ -229,7 +233,7 @@ class _Finder:
             others = [name for name in names if self.bound[name] < line and name != variable.id]
             if others:
                 self.sites["variable"].append(
-                    Site("variable", variable.lineno, number, number, edits.other_variable(variable, others))
+                    Site("variable", variable.lineno, number, number, partial(edits.other_of, others, variable, "id"))
                 )
 
 

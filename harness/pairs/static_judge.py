@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.corpus.normalise import FunctionNode
 from harness.pairs.judging import Judgements
-from harness.pairs.reading import REFUSALS, parse
+from harness.pairs.reading import parse
 
 Floats = NDArray[np.float64]
 
@@ -41,10 +42,7 @@ _RETURNS = re.compile(r"\b(returns?|yields?)\b", re.IGNORECASE)
 _UNDEFINED_BUILTINS = frozenset({"__file__", "__path__", "__spec__", "__class__"})
 _KNOWN = frozenset(dir(builtins)) | _UNDEFINED_BUILTINS
 _ENDS = (ast.Return, ast.Raise, ast.Break, ast.Continue)
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DOING = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.Constant)
-
-FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def static_score(text: str, prompt: str) -> int | None:
@@ -78,7 +76,7 @@ def static_defects(text: str, prompt: str) -> dict[str, int] | None:
         return None
     description, asked = _read_prompt(prompt)
     nodes = list(ast.walk(tree))
-    functions = [node for node in nodes if isinstance(node, _FUNCTIONS)]
+    functions = [node for node in nodes if isinstance(node, FunctionNode)]
     loaded, stored, bound = _names(nodes)
     parameters = {name for function in functions for name in _parameters(function.args)}
     unused = {name for name in parameters - loaded - {"self", "cls"} if not name.startswith("_")}
@@ -113,7 +111,7 @@ def _read_prompt(prompt: str) -> tuple[str, FunctionNode | None]:
 def _parse_signature(line: str) -> FunctionNode | None:
     tree = parse(f"{line.rstrip().removesuffix(':')}: pass")
     found = tree.body[0] if tree is not None and tree.body else None
-    return found if isinstance(found, _FUNCTIONS) else None
+    return found if isinstance(found, FunctionNode) else None
 
 
 def _names(nodes: Sequence[ast.AST]) -> tuple[set[str], set[str], set[str]]:
@@ -125,7 +123,7 @@ def _names(nodes: Sequence[ast.AST]) -> tuple[set[str], set[str], set[str]]:
     for node in nodes:
         if isinstance(node, ast.Name):
             (loaded if isinstance(node.ctx, ast.Load) else stored).add(node.id)
-        elif isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+        elif isinstance(node, FunctionNode | ast.ClassDef):
             bound.add(node.name)
         elif isinstance(node, ast.alias):
             bound.add((node.asname or node.name).partition(".")[0])
@@ -172,11 +170,9 @@ def _compares_itself(node: ast.AST) -> bool:
 
 
 def _same(one: ast.expr, other: ast.expr) -> bool:
-    if type(one) is not type(other):
-        return False
     try:
-        return ast.dump(one) == ast.dump(other)
-    except REFUSALS:
+        return type(one) is type(other) and ast.dump(one) == ast.dump(other)
+    except (RecursionError, MemoryError):
         return False
 
 

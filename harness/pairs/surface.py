@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from harness.pairs.reading import PARSING, State, state_of
@@ -79,20 +78,20 @@ class SideCounts:
 
     def as_json(self) -> dict[str, Any]:
         texts = self.states.total()
+        known = self.finish.total() - self.finish["unknown"]
         return {
             "parse_rate": sum(self.states[state] for state in PARSING) / texts,
             "compile_rate": self.states["compiles"] / texts,
             "states": dict(sorted(self.states.items())),
             "mean_characters": self.characters / texts,
             "mean_tokens": self.tokens / self.tokens_known if self.tokens_known else None,
-            "truncated": self._truncated(),
+            "truncated": {  # by a limit, among those whose writer said how they ended
+                "known": known,
+                "cut": self.finish["length"],
+                "share": self.finish["length"] / known if known else None,
+            },
             "repeated": self.repeats.share,
         }
-
-    def _truncated(self) -> dict[str, Any]:
-        """Texts that a limit cut off, among those whose writer said how they ended."""
-        known = self.finish.total() - self.finish["unknown"]
-        return {"known": known, "cut": self.finish["length"], "share": self.finish["length"] / known if known else None}
 
 
 class Surface:
@@ -176,8 +175,6 @@ def distinct_ngrams(texts: Iterable[str]) -> dict[str, float]:
 
 
 def _ngrams(tokens: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    if size == 2:
-        return list(pairwise(tokens))
     return list(zip(*(tokens[start:] for start in range(size)), strict=False))
 
 

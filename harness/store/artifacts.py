@@ -81,12 +81,20 @@ class Judgements(Table):
     columns = ("row", "chosen_first", "rejected_first")
 
 
-class PairQuality(Artifact):
-    """What a pair set is worth: `numbers` as in the record, and `examples`, as JSON."""
+class JsonFile(Artifact):
+    """One file of JSON."""
+
+    file: ClassVar[str]
 
     @property
     def path(self) -> Path:
-        return self.directory / "quality.json"
+        return self.directory / self.file
+
+
+class PairQuality(JsonFile):
+    """What a pair set is worth: `numbers` as in the record, and `examples`."""
+
+    file = "quality.json"
 
 
 class Writings(Table):
@@ -137,32 +145,22 @@ class ProblemValues(Table):
     columns = ("metric", "problem", "cluster", "value")
 
 
-class Analysis(Artifact):
-    """Leaderboard rows and comparisons over many variants, as JSON."""
+class Analysis(JsonFile):
+    """Leaderboard rows and comparisons over many variants."""
 
-    file: ClassVar[str] = "analysis.json"
-
-    @property
-    def path(self) -> Path:
-        return self.directory / self.file
+    file = "analysis.json"
 
 
-class Comparison(Artifact):
-    """Two rows against one another on every task both were judged on, as JSON."""
+class Comparison(JsonFile):
+    """Two rows against one another on every task both were judged on."""
 
-    file: ClassVar[str] = "comparison.json"
-
-    @property
-    def path(self) -> Path:
-        return self.directory / self.file
+    file = "comparison.json"
 
 
-class Tokenizer(Artifact):
+class Tokenizer(JsonFile):
     """A tokenizer in the `tokenizers` library's own JSON, and its special tokens by role: `{"eos_token": "</s>"}`."""
 
-    @property
-    def path(self) -> Path:
-        return self.directory / "tokenizer.json"
+    file = "tokenizer.json"
 
     @property
     def special(self) -> Path:

@@ -12,7 +12,6 @@ from typing import Any
 from harness.errors import StoreError
 
 SHORT = 12  # characters of a fingerprint in folder names: 48 bits, checked in full when a record is read
-_BLOCK = 1 << 20
 
 
 def canonical_json(value: Any) -> str:
@@ -21,8 +20,11 @@ def canonical_json(value: Any) -> str:
     Raises:
         StoreError: something in it has no stable form (a function, a set, NaN, a key that is no text...).
     """
-    if not _is_stable(value):
-        raise _unstable(_first_unstable(value, "value"))
+    unstable = _unstable(value)
+    if unstable:
+        raise StoreError(
+            "identity is made of texts, finite numbers, lists and mappings", f"value{unstable}", "pass plain data"
+        )
     return _ENCODER.encode(value)
 
 
@@ -31,42 +33,24 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 _PLAIN = frozenset({str, int, bool, type(None)})  # exact types: a subclass has a form of its own
 
 
-def _is_stable(value: Any) -> bool:
+def _unstable(value: Any) -> str:
+    """Where the first thing without a stable form is and what it is, in words; "" if there is none."""
     kind = type(value)
-    if kind in _PLAIN:
-        return True
-    if kind is float:
-        return math.isfinite(value)
+    if kind in _PLAIN or (kind is float and math.isfinite(value)):
+        return ""
     if kind is dict or isinstance(value, Mapping):
         for key, item in value.items():
-            if type(key) is not str or not (type(item) in _PLAIN or _is_stable(item)):
-                return False
-        return True
-    if isinstance(value, (list, tuple)):
-        for item in value:  # noqa: SIM110  twice as fast as all()
-            if not (type(item) in _PLAIN or _is_stable(item)):
-                return False
-        return True
-    return False
-
-
-def _first_unstable(value: Any, path: str) -> str:
-    """Where the first thing without a stable form stands, in words."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
             if type(key) is not str:
-                return f"{path} has the key {key!r}"
-            if not _is_stable(item):
-                return _first_unstable(item, f"{path}.{key}")
-    elif isinstance(value, (list, tuple)):
+                return f" has the key {key!r}"
+            if type(item) not in _PLAIN and (found := _unstable(item)):
+                return f".{key}{found}"
+        return ""
+    if isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            if not _is_stable(item):
-                return _first_unstable(item, f"{path}.{index}")
-    return f"{path} is {value!r}"
-
-
-def _unstable(value: str) -> StoreError:
-    return StoreError("identity is made of texts, finite numbers, lists and mappings", value, "pass plain data")
+            if type(item) not in _PLAIN and (found := _unstable(item)):
+                return f".{index}{found}"
+        return ""
+    return f" is {value!r}"
 
 
 def fingerprint(value: Any) -> str:
@@ -76,8 +60,5 @@ def fingerprint(value: Any) -> str:
 
 def file_digest(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

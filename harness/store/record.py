@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,6 @@ LOG = "log.txt"
 TASK = "task.json"  # what an unfinished stage was asked; of a finished one it stands in its run.json
 RESUME = "resume"  # scratch of an unfinished stage; never part of a finished one
 NEW = ".new"  # of a file not yet whole
-_TEMPORARY = re.compile(rf"\.(?P<pid>[1-9]\d*)(-(?P<machine>[0-9a-f]{{8}}))?{re.escape(NEW)}")
 NOT_PAYLOAD = frozenset({RECORD, RUN, EVENTS, LOG, TASK, RECORD + NEW, RUN + NEW, TASK + NEW})
 
 
@@ -101,7 +99,7 @@ def read_record(directory: Path) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise damaged(directory, RECORD, _why(error)) from None
+        raise damaged(directory, RECORD, why_unreadable(error)) from None
     if not isinstance(data, dict) or "schema" not in data:
         raise damaged(directory, RECORD, "it is no record")
     if data["schema"] != SCHEMA:
@@ -195,7 +193,8 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _why(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
+    """What `read_json` found wrong, in words."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
@@ -245,17 +244,8 @@ def _machine() -> str:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove temporary files of `path` whose processes were killed before they could."""
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*{NEW}"):
-        named = _TEMPORARY.fullmatch(left.name.removeprefix(path.name))
-        if named and named["machine"] in (None, _machine()) and not _lives(int(named["pid"])):
+    ending = f"-{_machine()}{NEW}"
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*{ending}"):
+        pid = left.name.removeprefix(f"{path.name}.").removesuffix(ending)
+        if not Path("/proc", pid).exists():
             left.unlink(missing_ok=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # somebody else's
-        pass
-    return True

@@ -30,6 +30,7 @@ from harness.store.record import (
     read_json,
     read_record,
     remove,
+    why_unreadable,
     write_json,
     write_text,
 )
@@ -282,8 +283,7 @@ class Store:
         try:
             data = read_json(directory / RUN)
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            raise damaged(directory, RUN, why or type(error).__name__) from None
+            raise damaged(directory, RUN, why_unreadable(error)) from None
         if not isinstance(data, dict):
             raise damaged(directory, RUN, "it is no mapping")
         for name, kind in RUN_FACTS.items():

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import lru_cache
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -140,32 +140,13 @@ class TextTable(Table):
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows (each with exactly `columns`) as they come."""
-        with self.writer() as add:
-            for row in rows:
-                add(row)
-
-    @contextmanager
-    def writer(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-        """What takes one row after another; the file is complete when the block is left."""
         import pyarrow as pa
 
         schema = pa.schema([(name, pa.string()) for name in self.columns])
-        held: list[Mapping[str, Any]] = []
-        with self.adding(schema) as add_rows:
-
-            def flush() -> None:
-                columns = [[row[name] for row in held] for name in self.columns]
-                add_rows(pa.table(columns, schema=schema))
-                held.clear()
-
-            def add(row: Mapping[str, Any]) -> None:
-                held.append(row)
-                if len(held) == ROW_GROUP:
-                    flush()
-
-            yield add
-            if held:
-                flush()
+        coming = iter(rows)
+        with self.adding(schema) as add:
+            while held := list(islice(coming, ROW_GROUP)):
+                add(pa.table([[row[name] for row in held] for name in self.columns], schema=schema))
 
 
 class RowReader(Sequence[dict[str, Any]]):
@@ -181,7 +162,7 @@ class RowReader(Sequence[dict[str, Any]]):
         self._groups = [(file, number) for file in files for number in range(file.num_row_groups)]
         sizes = [file.metadata.row_group(number).num_rows for file, number in self._groups]
         self._starts = [0, *accumulate(sizes)]
-        self._held: OrderedDict[int, pa.Table] = OrderedDict()
+        self._group = lru_cache(self._HELD)(self._read_group)
 
     def __len__(self) -> int:
         rows: int = self._starts[-1]
@@ -195,12 +176,6 @@ class RowReader(Sequence[dict[str, Any]]):
         row: dict[str, Any] = self._group(group).slice(index - self._starts[group], 1).to_pylist()[0]
         return row
 
-    def _group(self, index: int) -> pa.Table:
-        if index in self._held:
-            self._held.move_to_end(index)
-        else:
-            file, number = self._groups[index]
-            self._held[index] = file.read_row_group(number, columns=self._columns, use_threads=False)
-            if len(self._held) > self._HELD:
-                self._held.popitem(last=False)
-        return self._held[index]
+    def _read_group(self, index: int) -> pa.Table:
+        file, number = self._groups[index]
+        return file.read_row_group(number, columns=self._columns, use_threads=False)

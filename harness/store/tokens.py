@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import itertools
 import mmap
+import shutil
+import struct
 import sys
+import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,20 +32,23 @@ def write_tokens(directory: Path, groups: Iterable[tuple[int, Sequence[Sequence[
     position = segment_count = 0
     with (
         (directory / "tokens.bin").open("wb") as file,
-        _GrowingArray(directory / "segments.npy") as boundaries,
-        _GrowingArray(directory / "first_segment.npy") as first_segment,
-        _GrowingArray(directory / "rows.npy") as rows,
+        _growing_array(directory / "segments.npy") as add_boundary,
+        _growing_array(directory / "first_segment.npy") as add_first_segment,
+        _growing_array(directory / "rows.npy") as add_row,
     ):
-        boundaries.append(0)
-        first_segment.append(0)
+        add_boundary(0)
+        add_first_segment(0)
         for row, segments in groups:
-            rows.append(row)
+            add_row(row)
             for segment in segments:
-                _little_endian(array(typecode, segment)).tofile(file)
+                ids = array(typecode, segment)
+                if sys.byteorder == "big":
+                    ids.byteswap()
+                ids.tofile(file)
                 position += len(segment)
-                boundaries.append(position)
+                add_boundary(position)
             segment_count += len(segments)
-            first_segment.append(segment_count)
+            add_first_segment(segment_count)
 
 
 def open_tokens(directory: Path, *, limit: int | None) -> TokenReader:
@@ -57,51 +63,18 @@ def open_tokens(directory: Path, *, limit: int | None) -> TokenReader:
     return TokenReader(ids=ids, **arrays, limit=limit)
 
 
-def _little_endian(values: array[int]) -> array[int]:
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values
+@contextmanager
+def _growing_array(path: Path) -> Iterator[Callable[[int], object]]:
+    """What takes one number of a `.npy` file of int64 after another; the file is there when the block is left."""
+    from numpy.lib import format as npy
 
-
-class _GrowingArray:
-    """A one-dimensional int64 `.npy` file written number by number: the bytes `numpy.save` would write."""
-
-    _HELD = 1 << 16
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._held = array("q")
-        self._length = 0
-
-    def __enter__(self) -> _GrowingArray:
-        self._file: BinaryIO = self._path.open("wb")
-        self._header()  # room for the real one, whose size does not depend on the length
-        return self
-
-    def append(self, value: int) -> None:
-        self._held.append(value)
-        self._length += 1
-        if len(self._held) == self._HELD:
-            self._flush()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        with self._file:
-            if kind is None:
-                self._flush()
-                self._file.seek(0)
-                self._header()
-
-    def _flush(self) -> None:
-        _little_endian(self._held).tofile(self._file)
-        del self._held[:]
-
-    def _header(self) -> None:
-        from numpy.lib import format as npy
-
-        description = {"descr": "<i8", "fortran_order": False, "shape": (self._length,)}
-        npy.write_array_header_1_0(self._file, description)  # type: ignore[no-untyped-call]
+    with tempfile.TemporaryFile(dir=path.parent) as raw:
+        yield lambda number: raw.write(struct.pack("<q", number))
+        description = {"descr": "<i8", "fortran_order": False, "shape": (raw.tell() // 8,)}
+        raw.seek(0)
+        with path.open("wb") as file:
+            npy.write_array_header_1_0(file, description)  # type: ignore[no-untyped-call]
+            shutil.copyfileobj(raw, file)
 
 
 class TokenReader:

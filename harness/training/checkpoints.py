@@ -20,7 +20,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -81,7 +81,7 @@ class TrainingState:
         if is_main():
             for path in (partial / OPTIMIZER_FOLDER).iterdir():
                 _sort_metadata(path)
-            content = {"step": self.step, "monitor": self.monitor.as_json()}
+            content = {"step": self.step, "monitor": asdict(self.monitor)}
             (partial / STATE_FILE).write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
             partial.rename(directory)
         wait_for_all()
@@ -100,10 +100,10 @@ class TrainingState:
                 optimizer=directory / OPTIMIZER_FOLDER,
                 monitor=Monitor(**content["monitor"]),
             )
+            if not (directory / OPTIMIZER_FOLDER).is_dir():
+                raise FileNotFoundError(f"it lacks its {OPTIMIZER_FOLDER}")
         except (FileNotFoundError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise CorruptArtifact("a training state must be complete", f"{directory} is not: {error}") from error
-        if not (directory / OPTIMIZER_FOLDER).is_dir():
-            raise CorruptArtifact("a training state must be complete", f"{directory} lacks its {OPTIMIZER_FOLDER}")
         return state
 
     def restore_optimizer(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -205,7 +205,3 @@ class ResumePoint:
     def _found(self) -> list[tuple[int, Path]]:
         folders = self.directory.iterdir() if self.directory.exists() else ()
         return [(int(match[1]), path) for path in folders if (match := re.fullmatch(r"step-(\d+)", path.name))]
-
-    def clear(self) -> None:
-        """Removes all of it: the training's results are kept elsewhere by now."""
-        shutil.rmtree(self.directory, ignore_errors=True)

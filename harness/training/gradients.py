@@ -71,7 +71,7 @@ def accumulate_gradients(
         DataError: a group has more than two responses, or the batch has nothing to learn from.
     """
     parallel = parallel or Parallel(torch.device("cpu"))
-    used = [group for group in map(_needed(loss), groups) if group is not None]
+    used = [needed for group in groups if (needed := _needed(group, loss)) is not None]
     pairs = sum(len(group) == 3 for group in used) if loss.rm else 0
     # what the LM losses are divided by: targets, or responses that have one
     counts = [lm_target_count(group) for group in used] if loss.lm else []
@@ -160,17 +160,13 @@ def loss_gradient_norms(
     return norms
 
 
-def _needed(loss: LossWeights) -> Callable[[Group], Group | None]:
-    """Cuts a group down to what the losses look at."""
-
-    def cut(group: Group) -> Group | None:
-        if len(group) > 3:
-            raise DataError("training groups have one or two responses", f"one has {len(group) - 1}")
-        if loss.rm == 0:
-            return group[:2]
-        return None if loss.lm == 0 and len(group) == 2 else group
-
-    return cut
+def _needed(group: Group, loss: LossWeights) -> Group | None:
+    """What the losses look at of a group."""
+    if len(group) > 3:
+        raise DataError("training groups have one or two responses", f"one has {len(group) - 1}")
+    if loss.rm == 0:
+        return group[:2]
+    return None if loss.lm == 0 and len(group) == 2 else group
 
 
 def _pair_rewards(rewards: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

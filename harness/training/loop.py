@@ -122,7 +122,6 @@ def train(
         sources: where groups are read.
         order: int (groups, 2): (source, index) of each group since step 0; or (groups,): indices into the only source.
             Step s uses the entries s · global_batch … (s + 1) · global_batch - 1.
-        settings, runtime: see there.
         stop_step: steps made when it returns, counted from the first.
         emit: takes metrics and progress.
         state: to go on from, e.g. a trunk's; None begins at step 0 with fresh moments.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from harness.errors import TrainingDiverged
 
@@ -77,15 +76,6 @@ class Monitor:
                     f"at step {step} it is {smoothed[name]:.4g}",
                     "lower the learning rate or lengthen the warm-up",
                 )
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "tokens": self.tokens,
-            "groups": self.groups,
-            "weighted": self.weighted,
-            "weights": self.weights,
-            "first": self.first,
-        }
 
 
 def dominance(values: Mapping[str, float]) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 FRACTION_DECIMALS = 6
 """A warm-up fraction times the steps is rounded here before it is rounded up: 0.07 · 100 must be 7 steps, not 8."""
@@ -25,7 +24,6 @@ class Wsd:
         decay_steps: its length.
     """
 
-    kind: ClassVar[str] = "wsd"
     peak: float
     warmup_steps: int
     decay_start: int | None = None
@@ -33,38 +31,34 @@ class Wsd:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cosine:
-    """Half a cosine from the peak to 0 after a warm-up of ceil(warmup · total_steps) steps."""
+class _Anneal:
+    """From the peak to 0 after a warm-up of ceil(warmup · total_steps) steps."""
 
-    kind: ClassVar[str] = "cosine"
     peak: float
     warmup: float
     total_steps: int
 
     @property
     def warmup_steps(self) -> int:
-        return _fraction_of(self.total_steps, self.warmup)
+        return math.ceil(round(self.warmup * self.total_steps, FRACTION_DECIMALS))
+
+    def done(self, step: int) -> float:
+        """How much of the way down lies before `step`, from 0 to 1."""
+        return _progress(step, self.warmup_steps, self.total_steps - self.warmup_steps)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Linear:
-    """A straight line from the peak to 0 after a warm-up of ceil(warmup · total_steps) steps."""
+class Cosine(_Anneal):
+    """Half a cosine."""
 
-    kind: ClassVar[str] = "linear"
-    peak: float
-    warmup: float
-    total_steps: int
 
-    @property
-    def warmup_steps(self) -> int:
-        return _fraction_of(self.total_steps, self.warmup)
+class Linear(_Anneal):
+    """A straight line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
     """The peak throughout, after the warm-up."""
 
-    kind: ClassVar[str] = "constant"
     peak: float
     warmup_steps: int = 0
 
@@ -76,17 +70,13 @@ def learning_rate(schedule: Schedule, step: int) -> float:
     """The rate of step `step`, from 0. A decay that begins inside the warm-up scales it: the factors multiply."""
     rate = schedule.peak * _warmup_factor(step, schedule.warmup_steps)
     match schedule:
-        case Wsd():
-            if schedule.decay_start is None:
-                return rate
-            return rate * (1.0 - _progress(step, schedule.decay_start, schedule.decay_steps))
+        case Wsd(decay_start=int(start)):
+            return rate * (1.0 - _progress(step, start, schedule.decay_steps))
         case Cosine():
-            done = _progress(step, schedule.warmup_steps, schedule.total_steps - schedule.warmup_steps)
-            return rate * 0.5 * (1.0 + math.cos(math.pi * done))
+            return rate * 0.5 * (1.0 + math.cos(math.pi * schedule.done(step)))
         case Linear():
-            return rate * (1.0 - _progress(step, schedule.warmup_steps, schedule.total_steps - schedule.warmup_steps))
-        case Constant():
-            return rate
+            return rate * (1.0 - schedule.done(step))
+    return rate
 
 
 def _warmup_factor(step: int, warmup_steps: int) -> float:
@@ -98,7 +88,3 @@ def _progress(step: int, start: int, steps: int) -> float:
     if step <= start:
         return 0.0
     return 1.0 if step >= start + steps else (step - start) / steps
-
-
-def _fraction_of(total_steps: int, fraction: float) -> int:
-    return math.ceil(round(fraction * total_steps, FRACTION_DECIMALS))

@@ -7,13 +7,14 @@ waste shows as a smaller share. This file must not know about losses' values, op
 from __future__ import annotations
 
 import functools
-import time
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import nn
+from torch.utils.benchmark import Timer
 
+from harness.models.attention import head_size
 from harness.models.packing import Group
 from harness.models.reward_model import Precision, RewardModel
 
@@ -68,11 +69,10 @@ class TrainingCost:
         layers = model.backbone.base_model
         looked_up = {id(module.weight) for module in layers.modules() if isinstance(module, nn.Embedding)}
         multiplied = [weight for weight in layers.parameters() if weight.ndim == 2 and id(weight) not in looked_up]
-        head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         return cls(
             per_token=2.0 * sum(weight.numel() for weight in multiplied),
             per_target=2.0 * model.backbone.get_output_embeddings().weight.numel(),
-            per_sight=4.0 * text.num_attention_heads * head_size * text.num_hidden_layers,
+            per_sight=4.0 * text.num_attention_heads * head_size(text) * text.num_hidden_layers,
             passes=1 if frozen_backbone else 1 + BACKWARD,
         )
 
@@ -86,21 +86,8 @@ def matmul_peak(device: str, precision: Precision) -> float:
     """FLOP/s of the best of a few square matrix products on the device, with the threads of this process."""
     size = PEAK_SIZE[device]
     left = torch.ones(size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, device=device)
-    seconds = [_seconds_of_product(left) for _ in range(PEAK_TRIALS)]
-    return 2 * size**3 / min(seconds)
-
-
-def _seconds_of_product(left: torch.Tensor) -> float:
-    _wait(left)
-    start = time.perf_counter()
-    torch.mm(left, left)
-    _wait(left)
-    return time.perf_counter() - start
-
-
-def _wait(tensor: torch.Tensor) -> None:
-    if tensor.is_cuda:
-        torch.cuda.synchronize(tensor.device)
+    timer = Timer("torch.mm(left, left)", globals={"torch": torch, "left": left}, num_threads=torch.get_num_threads())
+    return 2 * size**3 / min(timer.timeit(1).mean for _ in range(PEAK_TRIALS))
 
 
 def _triangle(length: int) -> int:

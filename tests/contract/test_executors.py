@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import pytest
 
 from harness.events import Started, read_events
-from harness.execution.executor import Executor, Outcome, Task, TaskInput
+from harness.execution.executor import Capacity, Executor, Outcome, Task, TaskInput
 from harness.store.identity import fingerprint
 from harness.store.record import EVENTS, LOG, Record
 from harness.store.store import Store
@@ -171,6 +171,22 @@ def test_room_ends_with_the_slots_and_comes_back_with_outcomes(make: Callable[..
     assert not executor.has_room(tasks[2])
     gather(executor, 1)
     assert executor.has_room(tasks[2])
+
+
+def test_an_executor_holds_what_it_says(make: Callable[..., Executor], store: Store) -> None:
+    """As many tasks as slots, each with its threads; tasks that want an accelerator run on its device."""
+    executor = make(slots=2, threads=3)
+    capacity = executor.capacity()
+    assert (capacity.slots, capacity.threads) == (2, 3)
+    tasks = [toy(store, "report", number=number, accelerated=number == 0) for number in range(capacity.slots + 1)]
+    for task in tasks[: capacity.slots]:
+        assert executor.has_room(task)
+        executor.start(task)
+    assert capacity.gpus or not executor.has_room(tasks[-1])
+    gather(executor, capacity.slots)
+    assert record_of(store, tasks[0]).result["device"] == capacity.device
+    assert [record_of(store, task).result["torch"] for task in tasks[: capacity.slots]] == [capacity.threads] * 2
+    assert executor.capacity() == capacity
 
 
 def test_waiting_without_tasks_returns_at_once(make: Callable[..., Executor]) -> None:
@@ -489,6 +505,7 @@ def test_a_worker_that_ends_while_idle_gives_its_gpu_back(store: Store) -> None:
 
 def test_every_gpu_serves_one_accelerated_task(store: Store) -> None:
     executor = local_executor(slots=1, gpus=(1, 0))
+    assert executor.capacity() == Capacity(slots=1, threads=1, gpus=2)
     tasks = [toy(store, "report", number=number, accelerated=True) for number in range(3)]
     try:
         for task in tasks[:2]:

@@ -14,11 +14,13 @@ from harness.cli.app import run_command
 from harness.engines.base import Request, Sampling
 from harness.engines.transformers_engine import TransformersGenerator
 from harness.errors import CorruptArtifact, MissingRequirement
-from harness.models.fetch import DEFAULT_MODEL, PACKAGED, Packaged, fetch_packaged
+from harness.models.fetch import PACKAGED, Packaged, fetch_packaged
 from harness.models.folder import SOURCE_FILE
 from harness.models.gguf import convert_gguf
 from harness.models.perplexity import fixed_text, perplexity
 from harness.models.sources import load_causal_model, load_tokenizer
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
 
 
 @pytest.fixture(scope="module")

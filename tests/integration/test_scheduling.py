@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.execution.executor import Outcome, Task
+from harness.execution.executor import Capacity, Outcome, Task
 from harness.execution.runner import Runner, Summary
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.kinds import KINDS
@@ -24,20 +24,22 @@ class Instant:
     """An executor whose tasks end as soon as they are waited for; those of `failing` stages fail."""
 
     def __init__(self, *, slots: int = 2, gpus: int = 0, failing: Sequence[Stage] = ()) -> None:
-        self._slots = slots
-        self._gpus = gpus
+        self._capacity = Capacity(slots=slots, threads=1, gpus=gpus)
         self._failing = {stage.fingerprint for stage in failing}
         self.running: list[Task] = []
         self.together: list[list[str]] = []
 
+    def capacity(self) -> Capacity:
+        return self._capacity
+
     def has_room(self, task: Task) -> bool:
         on_gpu = [one for one in self.running if self._on_gpu(one)]
         if self._on_gpu(task):
-            return len(on_gpu) < self._gpus
-        return len(self.running) - len(on_gpu) < self._slots
+            return len(on_gpu) < self._capacity.gpus
+        return len(self.running) - len(on_gpu) < self._capacity.slots
 
     def _on_gpu(self, task: Task) -> bool:
-        return task.accelerated and self._gpus > 0
+        return task.accelerated and self._capacity.gpus > 0
 
     def start(self, task: Task) -> None:
         assert self.has_room(task)

@@ -14,7 +14,8 @@ import pytest
 
 from harness.corpus.document import Document, unpack
 from harness.corpus.files import read_files
-from harness.corpus.python_packages import functions_of, parse_quietly
+from harness.corpus.normalise import parse_quietly
+from harness.corpus.python_packages import functions_of
 from harness.corpus.tables import documents_of_rows, read_json_lines, read_parquet
 from harness.corpus.tally import NAMED, Tally, named_of
 from harness.errors import DataError, MissingRequirement
@@ -93,11 +94,8 @@ def test_bottomless_python_is_parsed_or_counted(depth: int) -> None:
         CODE.replace("x + 1", " + ".join("x" for _ in range(depth))),
     ):
         counts = Tally()
-        try:
-            found = list(functions_of(parse_quietly(nested), counts))
-        except SyntaxError:
-            continue
-        assert len(found) + counts["unparsable_functions"] == 1
+        found = list(functions_of(nested, counts, package="p", module="p.m"))
+        assert len(found) + counts["unparsable_functions"] + counts["unparsable_files"] == 1
 
 
 # --------------------------------------------------------------------------------------------------- tables

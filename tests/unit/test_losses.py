@@ -9,11 +9,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from harness.errors import RecipeError
 from harness.models.losses import (
     POSITIONS_AT_ONCE,
     VOCABULARY_AT_ONCE,
-    LossWeights,
     bradley_terry_sum,
     lm_cross_entropy_sum,
     pair_statistics,
@@ -114,11 +112,3 @@ def test_pair_statistics_count_ties_half() -> None:
     assert values["margin"] == pytest.approx((1 + 0 - 1 + 2) / 4)
     assert values["reward_mean"] == pytest.approx(2 / 8)
     assert values["reward_std"] == pytest.approx(np.std([1, 0, 2, -1, 0, 0, 3, -3]))
-
-
-@pytest.mark.parametrize(
-    ("rm", "lm", "margin"), [(0, 0, 0), (-1, 1, 0), (1, -0.1, 0), (math.nan, 1, 0), (1, 1, math.inf)]
-)
-def test_impossible_loss_weights_are_refused(rm: float, lm: float, margin: float) -> None:
-    with pytest.raises(RecipeError):
-        LossWeights(rm=rm, lm=lm, margin=margin)

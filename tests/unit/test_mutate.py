@@ -10,8 +10,8 @@ import pytest
 
 from harness.corpus.normalise import compiles, normalise
 from harness.corpus.python_packages import read_functions
-from harness.errors import RecipeError
-from harness.pairs.mutate import KINDS, TOO_FEW_SITES, UNPARSABLE, Mutation, Rejection, mutate
+from harness.pairs.mutate import TOO_FEW_SITES, UNPARSABLE, Mutation, Rejection, mutate
+from harness.pairs.sites import KINDS
 
 
 def wrap(body: str, signature: str = "def f(self, a, b):") -> str:
@@ -112,7 +112,7 @@ def test_edits_are_named_with_the_line_they_were_made_on() -> None:
         for kind, line in [("comparison", 3), ("arguments", 4), ("arithmetic", 5)]:
             result = mutate(source, edits=1, kinds=[kind], rng=random.Random(seed))
             assert isinstance(result, Mutation)
-            assert [str(edit) for edit in result.edits] == [f"{kind}@{line}"]
+            assert result.edits == (f"{kind}@{line}",)
             before, after = source.split("\n"), result.source.split("\n")
             assert [i for i, pair in enumerate(zip(before, after, strict=True), 1) if pair[0] != pair[1]] == [line]
 
@@ -123,7 +123,7 @@ def test_kinds_are_drawn_evenly_however_many_sites_they_have() -> None:
     for seed in range(600):
         result = mutate(source, edits=1, kinds=["constant", "comparison"], rng=random.Random(seed))
         assert isinstance(result, Mutation)
-        kinds[result.edits[0].kind] += 1
+        kinds[result.edits[0].partition("@")[0]] += 1
     assert 240 < kinds["comparison"] < 360  # 600 fair draws leave this range once in a million
 
 
@@ -135,12 +135,6 @@ def test_rejections() -> None:
     assert mutate(wrap("return a + b"), edits=2, kinds=["arithmetic"], rng=rng) == Rejection(reason=TOO_FEW_SITES)
     # Two statements of two cannot both be left out.
     assert mutate(wrap("g()\nh()"), edits=2, kinds=["statement"], rng=rng) == Rejection(reason=TOO_FEW_SITES)
-
-
-@pytest.mark.parametrize(("edits", "kinds"), [(0, KINDS), (1, ()), (1, ("arithmetic", "nonsense"))])
-def test_a_senseless_request_raises(edits: int, kinds: tuple[str, ...]) -> None:
-    with pytest.raises(RecipeError):
-        mutate(wrap("return a + b"), edits=edits, kinds=kinds, rng=random.Random(0))
 
 
 def test_mutants_of_real_functions_are_normalised_compile_and_depend_on_the_generator_alone() -> None:

@@ -15,7 +15,7 @@ from tokenizers.pre_tokenizers import Split
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.engines.base import Completion, Generator, Request, Scorer
-from harness.errors import DataError, RecipeError
+from harness.errors import DataError
 from harness.pairs.judging import (
     GeneratorJudge,
     Question,
@@ -198,5 +198,3 @@ def test_the_question_shows_texts_as_they_are() -> None:
     answers = judge.first_is_better([Question(id="q", prompt="{second}", first="{first} {x}", second="\\1", seed=0)])
     assert asked == ["{second}|{first} {x}|\\1|"]
     assert np.isnan(answers).all()
-    with pytest.raises(RecipeError, match="second"):
-        GeneratorJudge(generator=Ear(), template="{prompt} {first}")

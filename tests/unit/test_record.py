@@ -160,8 +160,8 @@ def test_what_killed_processes_left_is_removed_by_the_next_write(tmp_path: Path)
     subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     (left,) = tmp_path.iterdir()
     ended = left.name.removeprefix(path.name).split("-")[0].strip(".")
-    (tmp_path / f"{path.name}.{ended}.new").write_text("of an earlier version")
-    kept = [f"{path.name}.{os.getpid()}.new", f"{path.name}.{ended}-00000000.new", "other.html.1.new", "x.new"]
+    living = left.name.replace(f".{ended}-", f".{os.getppid()}-")
+    kept = [living, f"{path.name}.{ended}-00000000.new", "other.html.1.new", "x.new"]
     for name in kept:
         (tmp_path / name).write_text("of a living process, another machine, another file")
     write_text(path, "whole")
