@@ -16,11 +16,11 @@ from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreE
 from harness.pipeline.graph import Stage
 from harness.pipeline.kinds import KINDS
 from harness.pipeline.models import PRETRAINED, Hub
-from harness.recipe.blocks import PoolTask
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
 from harness.recipe.schema import Recipe, models_of, plugin_kinds
+from harness.recipe.tasks import PoolTask
 from harness.sources.models import resolve_model
 from harness.sources.resolve import corpus_looks, plugin_digest
 from harness.store.store import Store

@@ -10,7 +10,7 @@ from typing import Any
 from harness.cli.console import output, print_json, table, visible
 from harness.cli.lock import unresolved
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
-from harness.pipeline.training import steps_of
+from harness.pipeline.optimization import steps_of
 from harness.plan.cost import Estimate, estimate
 from harness.plan.disk import Disk, disk_of, free_bytes
 from harness.plan.plan import PlannedSetting, Work

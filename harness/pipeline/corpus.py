@@ -18,7 +18,6 @@ from pydantic import ConfigDict, Field
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.kind import Basis, Kind, Known, Spec
 from harness.pipeline.tasks import TaskStages
-from harness.recipe.blocks import Task
 from harness.recipe.corpus import (
     Columns,
     CorpusSource,
@@ -29,6 +28,7 @@ from harness.recipe.corpus import (
     PythonPackages,
 )
 from harness.recipe.schema import Experiment, identity_of
+from harness.recipe.tasks import Task
 from harness.sources import resolve
 from harness.sources.files import SourceFile, file_bytes, named, row_group_bytes
 from harness.store.artifacts import Corpus, CorpusPart

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.errors import HarnessError, ProblemList, RecipeError
-from harness.recipe.blocks import AnyTask, PoolTask, Task
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe
+from harness.recipe.tasks import AnyTask, PoolTask, Task
 from harness.tasks.dealing import dealt
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task

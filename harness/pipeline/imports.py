@@ -9,11 +9,12 @@ from typing import Any
 
 from harness.errors import HarnessError, RecipeError, StoreError
 from harness.pipeline.kind import Kind, Spec
-from harness.recipe.blocks import ImportedRow, PoolTask
+from harness.recipe.blocks import ImportedRow
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.models import ImportedRewardModel
 from harness.recipe.pairs import ImportedPairs
 from harness.recipe.schema import Experiment
+from harness.recipe.tasks import PoolTask
 from harness.store.artifacts import Candidates, CandidateScores, ImportedCheckpoint, Pairs
 from harness.store.store import Store
 

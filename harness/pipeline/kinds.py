@@ -7,13 +7,25 @@ from types import MappingProxyType
 
 from pydantic import ConfigDict
 
-from harness.pipeline import comparing, corpus, imports, models, overlap, pairs, scores, tasks, tokens, training
+from harness.pipeline import (
+    comparing,
+    corpus,
+    imports,
+    judging,
+    models,
+    overlap,
+    pairs,
+    scores,
+    tasks,
+    tokens,
+    training,
+)
 from harness.pipeline.evaluations import MODULES
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Kind, Spec
 from harness.store.artifacts import Artifact
 
-CHAPTERS = (imports, models, tasks, corpus, tokens, pairs, training, scores, overlap, *MODULES, comparing)
+CHAPTERS = (imports, models, tasks, corpus, tokens, judging, pairs, training, scores, overlap, *MODULES, comparing)
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {kind.name: kind for chapter in CHAPTERS for kind in vars(chapter).values() if isinstance(kind, Kind)}

@@ -1,4 +1,4 @@
-"""Preference pairs: making them part by part, filtering, judging, their tokens and their order."""
+"""Preference pairs: making them part by part, filtering them, and what they are worth."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from harness.pipeline.corpus import CorpusSpec
-from harness.pipeline.graph import Input, Stage
+from harness.pipeline.graph import Stage
+from harness.pipeline.judging import JudgeStages, asked_how
 from harness.pipeline.kind import Basis, Kind, Known, NoSpec, S, Spec, absent
 from harness.pipeline.models import PromptedWriterSpec, Writing
-from harness.pipeline.tokens import EncodeSpec, Text, TokenStages
-from harness.recipe.models import DescriptionPrompt, Judge, ModelJudge, ModelSide, Writer
+from harness.recipe.models import DescriptionPrompt, ModelSide, Writer
 from harness.recipe.pairs import (
     STATIC,
     DocstringPrompt,
@@ -26,7 +26,7 @@ from harness.recipe.pairs import (
 )
 from harness.recipe.schema import Experiment
 from harness.sources import resolve
-from harness.store.artifacts import Artifact, Judgements, PairQuality, Pairs, Writings
+from harness.store.artifacts import Artifact, PairQuality, Pairs, Writings
 
 Split = Literal["train", "heldout"]
 TRAIN: Split = "train"
@@ -165,46 +165,6 @@ class WritingsPartKind(Writing[WritingsPartSpec]):
         return stage.spec.slots * stage.spec.drafts
 
 
-class ReadsSpec(Spec):
-    """How an imported reward model reads a text."""
-
-    text: Text
-    max_tokens: int
-
-
-class JudgementsSpec(Spec):
-    """A model asked in words has a `writer`, an imported reward model `reads`."""
-
-    writer: PromptedWriterSpec | None = absent(None)
-    reads: ReadsSpec | None = absent(None)
-    most_pairs: int | None
-    seed: int
-
-
-class JudgementsKind(Writing[JudgementsSpec]):
-    reads = 3.0  # the prompt and both sides
-
-    def texts(self, stage: Stage[JudgementsSpec], known: Known) -> int:
-        """Two a pair, one in either order."""
-        pairs, most = stage.inputs["pairs"].stage, stage.spec.most_pairs
-        slots = int(pairs.kind.groups(pairs, known))
-        return 2 * (slots if most is None else min(slots, most))
-
-
-class OrderSpec(Spec):
-    """In which order a run reads pairs.
-
-    Attributes:
-        rows: a permutation, or an order by difficulty, is of so many rows; None where neither needs it.
-        first: by difficulty; None by the seed.
-    """
-
-    seed: int
-    rows: int | None = absent(None)
-    epochs: int = absent(1)
-    first: Literal["hardest", "easiest"] | None = absent(None)
-
-
 class PairQualitySpec(Spec):
     static: bool
     min_consistency: float
@@ -220,7 +180,6 @@ CONSISTENT_PART: PairsKind[ConsistentPartSpec] = PairsKind(
 )
 DESCRIPTIONS_PART = DescriptionsPartKind("descriptions_part", 3, WritingSpec, Writings, accelerated=True, row_bytes=200)
 WRITINGS_PART = WritingsPartKind("writings_part", 3, WritingsPartSpec, Writings, accelerated=True, row_bytes=300)
-JUDGEMENTS = JudgementsKind("judgements", 2, JudgementsSpec, Judgements, accelerated=True, row_bytes=20)
 PAIR_QUALITY: Kind[PairQualitySpec] = Kind("pair_quality", 1, PairQualitySpec, PairQuality)
 PAIR_GATE: Kind[NoSpec] = Kind("pair_gate", 1, NoSpec, Artifact)
 
@@ -228,7 +187,7 @@ PAIR_GATE: Kind[NoSpec] = Kind("pair_gate", 1, NoSpec, Artifact)
 # ------------------------------------------------------------------------------------------------------ planning
 
 
-class PairStages(TokenStages):
+class PairStages(JudgeStages):
     """Adds pairs to the data. What makes labels less or more certain, flips and a filter, touches training pairs only:
     held-out pairs stay what every arm is judged on."""
 
@@ -333,11 +292,13 @@ class PairStages(TokenStages):
                 for name, writer in writers.items()
             }
         if split == TRAIN and block.filter is not None:
-            judges = {name: self._judge(block.judges[name]) for name in self._asked(block, block.filter.judges)}
+            judges = {
+                name: self.judge_model(block.judges[name]) for name in self.model_judges(block, block.filter.judges)
+            }
             told["filter"] = {
                 "spec": self._filter_spec(block).identity(),
                 "judges": {
-                    name: {**_asked_how(asked), "model": model.fingerprint} for name, (asked, model) in judges.items()
+                    name: {**asked_how(asked), "model": model.fingerprint} for name, (asked, model) in judges.items()
                 },
             }
         return told
@@ -359,7 +320,7 @@ class PairStages(TokenStages):
         """The training pairs whose judges agree with the label, where a filter is asked for; else all."""
         if split != TRAIN or block.filter is None:
             return pairs
-        judged = self._judgements(block, block.filter.judges, pairs, None, label)
+        judged = self.judgements(block, block.filter.judges, pairs, None, label)
         return self.graph.stage(
             CONSISTENT_PART, self._filter_spec(block), {"pairs": pairs, **judged}, label=f"consistent {label}"
         )
@@ -369,40 +330,11 @@ class PairStages(TokenStages):
         names = block.judges_of(block.filter.judges)
         return ConsistentPartSpec(static=STATIC in names, min_agreement=block.filter.min_agreement)
 
-    def _asked(self, block: PairProperties, names: tuple[str, ...] | None) -> list[str]:
-        """The judges that are models."""
-        return [name for name in block.judges_of(names) if name != STATIC]
-
-    def _judgements(
-        self, block: PairProperties, names: tuple[str, ...] | None, pairs: Stage, most: int | None, label: str
-    ) -> dict[str, Stage[JudgementsSpec]]:
-        """What each model judge says of `most` drawn pairs, or of all."""
-        found = {}
-        for name in self._asked(block, names):
-            asked, model = self._judge(block.judges[name])
-            writer = asked if isinstance(asked, PromptedWriterSpec) else None
-            reads = asked if isinstance(asked, ReadsSpec) else None
-            found[f"judgements-{name}"] = self.graph.stage(
-                JUDGEMENTS,
-                JudgementsSpec(writer=writer, reads=reads, most_pairs=most, seed=self.data_seed),
-                {"pairs": pairs, "checkpoint" if writer is None else "model": model},
-                label=f"judge {name} of {label}",
-                affinity=model.fingerprint if writer is None else writer.affinity(model),
-            )
-        return found
-
-    def _judge(self, judge: Judge) -> tuple[PromptedWriterSpec | ReadsSpec, Stage]:
-        """(how it is asked, the stage of its model)."""
-        if isinstance(judge, ModelJudge):
-            return PromptedWriterSpec.of(judge), self.pretrained(judge.model)
-        reads = ReadsSpec(text=judge.text, max_tokens=judge.max_tokens)
-        return reads, self.imported("checkpoint", judge.checkpoint)
-
     def pair_quality(self, experiment: Experiment) -> Stage[PairQualitySpec]:
         """What the training pairs are worth. Read by no training, so that looking changes nothing trained."""
         pairs = experiment.pairs
         block = pairs.quality
-        judges = [f"{name}={self._text(pairs.judges[name])}" for name in self._asked(pairs, block.judges)]
+        judges = [f"{name}={self._text(pairs.judges[name])}" for name in self.model_judges(pairs, block.judges)]
 
         def build() -> Stage[PairQualitySpec]:
             made = self.pairs(experiment, TRAIN, self.rows[self.pair_key(experiment)])
@@ -412,7 +344,7 @@ class PairStages(TokenStages):
                 most_pairs=block.most_pairs,
                 seed=self.data_seed,
             )
-            inputs = {"pairs": made, **self._judgements(pairs, block.judges, made, block.most_pairs, made.label)}
+            inputs = {"pairs": made, **self.judgements(pairs, block.judges, made, block.most_pairs, made.label)}
             return self.graph.stage(PAIR_QUALITY, spec, inputs, label="quality of pairs train")
 
         return self._remember(("pair_quality", self.pair_key(experiment), self._text(block), *judges), build)
@@ -429,62 +361,6 @@ class PairStages(TokenStages):
             return ()
         quality = self.pair_quality(experiment)
         return (quality, self.pair_gate(experiment)) if experiment.pairs.quality.on_fail == "stop" else (quality,)
-
-    # ------------------------------------------------------------------------------------------ tokens and order
-
-    def pair_tokens(self, experiment: Experiment) -> Stage[EncodeSpec]:
-        """The training pairs as tokens, as many as the recipe asks for most."""
-        count = self.rows[self.pair_key(experiment)]
-        return self._pair_tokens(experiment, TRAIN, count)
-
-    def heldout_pairs(self, experiment: Experiment) -> Stage:
-        return self.pairs(experiment, "heldout", self._code_pairs(experiment))
-
-    def heldout_tokens(self, experiment: Experiment) -> Stage[EncodeSpec]:
-        return self._pair_tokens(experiment, "heldout", self._code_pairs(experiment))
-
-    def _code_pairs(self, experiment: Experiment) -> int:
-        assert experiment.evaluate.code_pairs is not None
-        return experiment.evaluate.code_pairs.count
-
-    def _pair_tokens(self, experiment: Experiment, split: Split, count: int) -> Stage[EncodeSpec]:
-        return self.encode_with(
-            self.tokenizer(experiment),
-            self.pairs(experiment, split, count),
-            content="pairs",
-            max_tokens=experiment.pairs.max_tokens,
-            limit=count,
-            label=f"pairs {split}",
-            end_token=experiment.pairs.end_token,
-        )
-
-    def pair_order(
-        self, experiment: Experiment, seed: int, pairs: int, epochs: int
-    ) -> tuple[OrderSpec, dict[str, Input]]:
-        """(the order in which `pairs` pairs are read, what it is computed from)."""
-        block = experiment.pairs.order
-        rows = pairs if epochs > 1 else None  # more pairs an epoch are other second epochs
-        if block is None:
-            if (
-                seed and epochs == 1
-            ):  # seed 0 is row order, whose prefixes agree; others draw from the recipe's most rows
-                rows = self.rows[self.pair_key(experiment)]
-            return OrderSpec(seed=seed, rows=rows, epochs=epochs), {}
-        checkpoint = self.imported("checkpoint", block.checkpoint)
-        made = self.pairs(experiment, TRAIN, self.rows[self.pair_key(experiment)])
-        label = f"{block.checkpoint} on {made.label}"
-        tokens = self.encode_with(
-            checkpoint,
-            made,
-            content="pairs",
-            max_tokens=block.max_tokens,
-            limit=None,
-            label=f"{made.label} for {block.checkpoint}",
-            text=block.text,
-        )
-        scores = Input(stage=self.scored(experiment, checkpoint, tokens, label), rows=pairs)
-        # Sorting more pairs is another order of the first ones, so that each count has a trunk of its own.
-        return OrderSpec(seed=seed, rows=pairs, epochs=epochs, first=block.first), {"scores": scores}
 
 
 def _prompt(prompt: DocstringPrompt | DescriptionPrompt) -> PromptSpec:
@@ -503,7 +379,3 @@ def _side(side: Side) -> SideSpec:
         case PluginSide():
             source = resolve.plugin_digest(side.origin)
             return PluginSpec(origin=side.origin, options=side.options, source=source)
-
-
-def _asked_how(asked: PromptedWriterSpec | ReadsSpec) -> dict[str, Any]:
-    return {"writer" if isinstance(asked, PromptedWriterSpec) else "reads": asked.identity()}

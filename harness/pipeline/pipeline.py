@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from harness.pipeline.evaluation import Evaluation
 from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
+from harness.pipeline.optimization import steps_of
 from harness.pipeline.overlap import OverlapStages
 from harness.pipeline.scores import Scorer
 from harness.pipeline.tasks import Split
-from harness.pipeline.training import steps_of, trains_head
-from harness.recipe.blocks import WSD, ImportedRow, PoolTask
+from harness.pipeline.training import trains_head
+from harness.recipe.blocks import WSD, ImportedRow
 from harness.recipe.fields import CODE
 from harness.recipe.schema import Experiment
+from harness.recipe.tasks import PoolTask
 
 
 class Pipeline(OverlapStages):

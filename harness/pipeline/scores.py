@@ -7,8 +7,9 @@ from typing import Literal
 
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Kind, Known, Spec
+from harness.pipeline.optimization import steps_of
 from harness.pipeline.tokens import Content, ScoreSpec, responses_in
-from harness.pipeline.training import TrainingStages, steps_of
+from harness.pipeline.training import TrainingStages
 from harness.recipe.blocks import ImportedRow
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import Scores

@@ -9,10 +9,10 @@ from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Basis, Kind, Known, NoSpec, Spec, absent
 from harness.pipeline.models import WriterSpec, Writing
 from harness.pipeline.planner import Planner
-from harness.recipe.blocks import AnyTask, PoolTask, ProblemCounts, Task
 from harness.recipe.blocks import Candidates as CandidatesBlock
 from harness.recipe.fields import TASKS
 from harness.recipe.schema import Experiment
+from harness.recipe.tasks import AnyTask, PoolTask, ProblemCounts, Task
 from harness.sources import resolve
 from harness.store.artifacts import Artifact, Candidates, Pairs, Problems
 from harness.tasks.fixed import FixedTask

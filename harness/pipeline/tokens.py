@@ -10,8 +10,9 @@ from harness.pipeline.kind import Basis, Kind, Known, Spec, Work
 from harness.pipeline.models import ASSUMED_TOKENS_PER_RESPONSE, PRETRAINED
 from harness.pipeline.tasks import Split
 from harness.pipeline.weights import FORWARD, model_shape, weights_of
-from harness.recipe.blocks import Task, TinyModel
+from harness.recipe.blocks import TinyModel
 from harness.recipe.schema import Experiment
+from harness.recipe.tasks import Task
 from harness.store.artifacts import Scores, Tokenizer, Tokens, TrunkState
 
 Content = Literal["texts", "pairs", "candidates"]

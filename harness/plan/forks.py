@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from harness.errors import RecipeError, StoreError
-from harness.pipeline.training import TRUNK_STATE, steps_of, trunk_of
+from harness.pipeline.optimization import steps_of
+from harness.pipeline.training import TRUNK_STATE, trunk_of
 from harness.plan.plan import Plan
 from harness.recipe.blocks import WSD, Pretrain
 from harness.recipe.load import LoadedRecipe

@@ -14,8 +14,9 @@ from harness.pipeline.comparing import ANALYSIS, AnalysisSpec, OutcomeSpec
 from harness.pipeline.evaluations import evaluations_of
 from harness.pipeline.graph import Graph, Stage, sizes_alone
 from harness.pipeline.imports import NO_IMPORTS, Import, Imports, scored_tasks
+from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
-from harness.pipeline.training import TRUNK_STATE, steps_of, trains_head, trunk_of
+from harness.pipeline.training import TRUNK_STATE, trains_head, trunk_of
 from harness.recipe.blocks import ImportedRow
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
     StringConstraints,
-    Tag,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -25,7 +22,6 @@ from harness.recipe.fields import (
     MOST_SEEDS,
     MOST_TOKENS,
     PLUGIN_PATTERN,
-    POOL,
     Block,
     Count,
     Fraction,
@@ -158,82 +154,6 @@ class TinyModel(Block):
 
 
 Model = Annotated[TinyModel | PackagedModel | FolderModel | GgufModel | HubModel, Field(discriminator="source")]
-
-
-# ------------------------------------------------------------------------------------------------------ data
-
-
-ALL = "all"
-SplitCount = Annotated[
-    Annotated[int, Field(ge=0, le=MOST_PAIRS), Tag("number")] | Annotated[Literal["all"], Tag("all")],
-    Discriminator(lambda value: "all" if isinstance(value, str) else "number"),
-]
-
-
-class ProblemCounts(Block):
-    """Problems a split; splits share no problem, template or passage (the task's cluster key).
-
-    `all`: those that the other splits leave, for tasks with a fixed number of problems.
-    """
-
-    base: Annotated[int, Field(ge=0, le=MOST_PAIRS)] = Field(0, description="Texts for the base language model.")
-    finetune: SplitCount = 0
-    dev: SplitCount = 0
-    test: SplitCount = 0
-
-    @model_validator(mode="after")
-    def _some(self) -> ProblemCounts:
-        if not self.asked:
-            raise problem("`problems` must ask for some", "all counts are 0", "set one")
-        return self
-
-    @property
-    def asked(self) -> tuple[str, ...]:
-        """The splits with problems."""
-        return tuple(split for split in type(self).model_fields if getattr(self, split))
-
-    def of(self, split: str) -> int | None:
-        """Problems of a split; None for `all`."""
-        count = getattr(self, split)
-        return None if count == ALL else int(count)
-
-
-class Task(Block):
-    kind: Kind
-    problems: ProblemCounts
-    path: str | dict[str, str] | None = Field(
-        None,
-        description="For tasks of published data: a folder with a file a part, or the files by part. Default: the "
-        "data set on the hub, at the commit that the task's file names.",
-    )
-    options: Options = Field(default_factory=dict, description="The task's own settings, see its file.")
-    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 512
-
-
-class PoolTask(Block):
-    """A task whose problems and candidates are an imported pool, see `harness import pool`."""
-
-    kind: Literal["pool"]
-    imported: Name = Field(alias="import", description="Name of an imported pool.")
-    problems: ProblemCounts
-    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 512
-
-    @model_validator(mode="after")
-    def _from_a_pool(self) -> PoolTask:
-        if self.problems.base:
-            raise problem("a pool holds no texts for the base model", f"`base: {self.problems.base}`", "drop it")
-        for split in ("finetune", "dev"):
-            if getattr(self.problems, split) == ALL:
-                raise problem(f"`{split}` of a pool must be a number", "it is `all`", "only `test` takes what is left")
-        return self
-
-
-def _task_tag(value: Any) -> str:
-    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
-    return PoolTask.__name__ if kind == POOL else Task.__name__
-
-
-AnyTask = Annotated[Annotated[Task, Tag("Task")] | Annotated[PoolTask, Tag("PoolTask")], Discriminator(_task_tag)]
 
 
 # -------------------------------------------------------------------------------------------------- training

@@ -20,17 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from harness.recipe.blocks import (
-    WSD,
-    AnyTask,
-    Evaluate,
-    Finetune,
-    Model,
-    PoolTask,
-    Pretrain,
-    Seeds,
-    TinyModel,
-)
+from harness.recipe.blocks import WSD, Evaluate, Finetune, Model, Pretrain, Seeds, TinyModel
 from harness.recipe.corpus import CorpusSource
 from harness.recipe.fields import (
     CODE,
@@ -52,6 +42,7 @@ from harness.recipe.fields import (
 from harness.recipe.models import DescriptionPrompt, ModelJudge, ModelSide
 from harness.recipe.pairs import AnyPairs, MadePairs
 from harness.recipe.runtime import Runtime
+from harness.recipe.tasks import AnyTask, PoolTask
 
 
 class Experiment(Block):

@@ -10,8 +10,8 @@ import harness
 from harness.events import Warned, read_events
 from harness.pipeline.training import BASE
 from harness.plan.plan import Plan
-from harness.recipe.blocks import ALL, PoolTask
 from harness.recipe.schema import Recipe
+from harness.recipe.tasks import ALL, PoolTask
 from harness.report.answer import answer
 from harness.report.curves import Curve, training_curves
 from harness.report.data import (

@@ -8,7 +8,8 @@ from typing import Any
 
 from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
-from harness.pipeline.training import AVERAGE, BASE, steps_of
+from harness.pipeline.optimization import steps_of
+from harness.pipeline.training import AVERAGE, BASE
 from harness.plan.plan import Plan, PlannedSetting
 from harness.recipe.schema import EXPERIMENT_FIELDS, Experiment
 from harness.report.facts import Facts

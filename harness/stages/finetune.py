@@ -8,8 +8,9 @@ from typing import Any
 from harness.models.reward_model import RewardModel
 from harness.models.scoring import score_groups
 from harness.models.spread import is_main
+from harness.pipeline.optimization import AnnealSpec
 from harness.pipeline.tokens import Precision
-from harness.pipeline.training import FINETUNE, AnnealSpec, FinetuneSpec
+from harness.pipeline.training import FINETUNE, FinetuneSpec
 from harness.stages.context import StageContext
 from harness.stages.order import subset_order
 from harness.stages.train import anneal, facts, run_training, settings_of, whole_steps, wsd

@@ -11,7 +11,7 @@ import numpy as np
 from harness.engines.transformers_engine import TransformersScorer
 from harness.imports.chat import ChatTemplate
 from harness.pairs.judging import GeneratorJudge, Judge, ScorerJudge, ask_in_both_orders
-from harness.pipeline.pairs import JUDGEMENTS, JudgementsSpec, ReadsSpec
+from harness.pipeline.judging import JUDGEMENTS, JudgementsSpec, ReadsSpec
 from harness.stages.context import StageContext
 from harness.stages.drawn import drawn_rows
 from harness.stages.tokenise import chat, fit, open_tokenizer, raw

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.pipeline.pairs import OrderSpec
+from harness.pipeline.order import OrderSpec
 
 Order = NDArray[np.int64]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.pipeline.pairs import OrderSpec
+from harness.pipeline.order import OrderSpec
 from harness.stages.context import StageContext
 from harness.stages.order import Order, trunk_order
 from harness.store.artifacts import Scores

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from harness.models.reward_model import RewardModel
-from harness.pipeline.training import PRETRAIN, AnnealSpec
+from harness.pipeline.optimization import AnnealSpec
+from harness.pipeline.training import PRETRAIN
 from harness.stages.context import StageContext
 from harness.stages.pair_order import pair_order
 from harness.stages.train import anneal, beginning, facts, run_training, settings_of, wsd

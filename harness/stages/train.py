@@ -11,7 +11,7 @@ from typing import Any
 from harness.errors import DataError
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
-from harness.pipeline.training import AnnealSpec, LossSpec, OptimizationSpec
+from harness.pipeline.optimization import AnnealSpec, LossSpec, OptimizationSpec
 from harness.stages.context import StageContext
 from harness.stages.order import Order
 from harness.store.artifacts import Checkpoint, TokenReader, TrunkState

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from harness.models.sources import tiny_model
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.models import ASSUMED_TOKENS_PER_RESPONSE
+from harness.pipeline.optimization import steps_of
 from harness.pipeline.tokens import ASSUMED_CHARACTERS_PER_TOKEN
-from harness.pipeline.training import steps_of
 from harness.pipeline.weights import parameters
 from harness.plan.cost import (
     ASSUMED_FLOPS_PER_SECOND,

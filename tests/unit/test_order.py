@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.pipeline.pairs import OrderSpec
+from harness.pipeline.order import OrderSpec
 from harness.stages.order import trunk_order
 
 

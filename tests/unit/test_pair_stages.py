@@ -13,7 +13,7 @@ from harness.errors import DataError
 from harness.events import EventLog
 from harness.imports.files import content_digest
 from harness.pairs.properties import flipped
-from harness.pipeline.pairs import OrderSpec
+from harness.pipeline.order import OrderSpec
 from harness.recipe.models import JUDGE_PROMPT, FolderModel
 from harness.sources.models import resolve_model
 from harness.stages import consistent_part, encode, imported_checkpoint, judgements, pretrained, score, tokenizer

@@ -10,7 +10,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import Import
-from harness.pipeline.pairs import OrderSpec
+from harness.pipeline.order import OrderSpec
 from harness.plan.plan import Plan, make_plan
 from harness.recipe.pairs import CONSTRUCTIONS
 from tests.toys.small_models import save_small_model

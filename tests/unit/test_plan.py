@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from harness.pipeline.graph import Graph, Input, Stage, sizes_alone
 from harness.pipeline.kinds import KINDS
-from harness.pipeline.training import steps_of, trunk_of
+from harness.pipeline.optimization import steps_of
+from harness.pipeline.training import trunk_of
 from harness.plan.plan import (
     POOL,
     Plan,
