@@ -20,7 +20,7 @@ from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
 from harness.recipe.schema import Recipe, models_of, plugin_kinds
-from harness.recipe.tasks import PoolTask
+from harness.recipe.tasks import PoolTaskBlock
 from harness.sources.models import resolve_model
 from harness.sources.resolve import corpus_looks, plugin_digest
 from harness.store.store import Store
@@ -56,7 +56,7 @@ def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, Hashable]]:
     for key, look, what in corpus_looks(experiment.corpus):
         yield f"corpus.{key}", look, what
     for name, task in experiment.tasks.items():
-        if ":" not in task.kind and not isinstance(task, PoolTask):
+        if ":" not in task.kind and not isinstance(task, PoolTaskBlock):
             yield f"tasks.{name}.kind", _look_for_generator, task.kind
     for path, kind in plugin_kinds(experiment):
         yield path, plugin_digest, kind

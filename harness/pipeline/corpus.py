@@ -28,7 +28,7 @@ from harness.recipe.corpus import (
     PythonPackages,
 )
 from harness.recipe.schema import Experiment, identity_of
-from harness.recipe.tasks import Task
+from harness.recipe.tasks import TaskBlock
 from harness.sources import resolve
 from harness.sources.files import SourceFile, file_bytes, named, row_group_bytes
 from harness.store.artifacts import Corpus, CorpusPart
@@ -188,7 +188,7 @@ class CorpusStages(TaskStages):
     def _against(self, experiment: Experiment, name: str) -> tuple[str, Stage]:
         """(name of an input, a fixed set of problems), of a task's source or an imported pool."""
         task = experiment.tasks.get(name)
-        if isinstance(task, Task):
+        if isinstance(task, TaskBlock):
             return f"problems-{name}", self.fixed_problems(name, task)
         return f"pool-{name}", self.imported("pool", name if task is None else task.imported)
 

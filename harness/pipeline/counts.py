@@ -9,12 +9,12 @@ from dataclasses import replace
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe
-from harness.recipe.tasks import AnyTask, PoolTask, Task
+from harness.recipe.tasks import AnyTask, PoolTaskBlock, TaskBlock
 from harness.tasks.dealing import dealt
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task
 from harness.tasks.splits import share_problem, wrong_options
-from harness.tasks.task import Task as TaskCode
+from harness.tasks.task import Task
 
 SIMULATED = "simulated"
 
@@ -28,7 +28,7 @@ def task_problems(loaded: LoadedRecipe, *, plugins: bool = False) -> list[Harnes
     problems: dict[str, HarnessError] = {}
     for setting, experiment in _experiments(loaded):
         for name, task in experiment.tasks.items():
-            if isinstance(task, PoolTask) or (":" in task.kind) != plugins:
+            if isinstance(task, PoolTaskBlock) or (":" in task.kind) != plugins:
                 continue
             try:
                 wrong = list(_wrong(experiment, name, task, load_task(task.kind)))
@@ -46,7 +46,7 @@ def _experiments(loaded: LoadedRecipe) -> Iterator[tuple[Setting | None, Recipe]
         yield setting, setting.experiment
 
 
-def _wrong(experiment: Recipe, name: str, task: Task, made: TaskCode) -> Iterator[tuple[str, RecipeError]]:
+def _wrong(experiment: Recipe, name: str, task: TaskBlock, made: Task) -> Iterator[tuple[str, RecipeError]]:
     """(path in the recipe, what is wrong there)."""
     path = f"tasks.{name}"
     if made.rules:
@@ -90,7 +90,7 @@ def _wrong(experiment: Recipe, name: str, task: Task, made: TaskCode) -> Iterato
             yield key, RecipeError(rule, f"{task.kind!r} knows no wrong solutions", remedy)
 
 
-def _wrong_all(path: str, task: Task, made: TaskCode, split: str) -> Iterator[tuple[str, RecipeError]]:
+def _wrong_all(path: str, task: TaskBlock, made: Task, split: str) -> Iterator[tuple[str, RecipeError]]:
     sharing = made.sharing(split)
     if not sharing:
         value = f"task {task.kind!r} makes as many as are wanted"
@@ -149,11 +149,11 @@ class _Numbers:
 
     def of(self, task: AnyTask) -> AnyTask:
         if id(task) not in self._found:
-            self._found[id(task)] = (task, task if isinstance(task, PoolTask) else _counted(task, self._seed))
+            self._found[id(task)] = (task, task if isinstance(task, PoolTaskBlock) else _counted(task, self._seed))
         return self._found[id(task)][1]
 
 
-def _counted(task: Task, seed: int) -> Task:
+def _counted(task: TaskBlock, seed: int) -> TaskBlock:
     made = load_task(task.kind)
     if not isinstance(made, FixedTask):
         return task

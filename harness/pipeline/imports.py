@@ -14,7 +14,7 @@ from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.models import ImportedRewardModel
 from harness.recipe.pairs import ImportedPairs
 from harness.recipe.schema import Experiment
-from harness.recipe.tasks import PoolTask
+from harness.recipe.tasks import PoolTaskBlock
 from harness.store.artifacts import Candidates, CandidateScores, ImportedCheckpoint, Pairs
 from harness.store.store import Store
 
@@ -115,7 +115,7 @@ def _problems(experiment: Experiment, imports: Imports) -> Iterator[Problem]:
             of = f"is none of {known}" if known else f"is not there, nor any other {what}"
             yield path, f"`{path}` must name an import of the workdir", f"{name!r} {of}", command(what, name)
     for name, task in experiment.tasks.items():
-        if isinstance(task, PoolTask) and ("pool", task.imported) in imports:
+        if isinstance(task, PoolTaskBlock) and ("pool", task.imported) in imports:
             yield from _pool_problems(experiment, name, task, imports["pool", task.imported])
     pairs = experiment.pairs
     if isinstance(pairs, ImportedPairs) and ("pairs", pairs.imported) in imports:
@@ -158,7 +158,7 @@ def _names(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
     for path, model in _reward_models(experiment):
         yield f"{path}.checkpoint", "checkpoint", model.checkpoint
     for name, task in experiment.tasks.items():
-        if isinstance(task, PoolTask):
+        if isinstance(task, PoolTaskBlock):
             yield f"tasks.{name}.import", "pool", task.imported
     check = experiment.corpus.decontaminate
     for name in () if check is None else check.against:
@@ -171,7 +171,7 @@ def _names(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
             yield f"evaluate.imported.{name}.scores", "scores", row.scores
 
 
-def _pool_problems(experiment: Experiment, name: str, task: PoolTask, pool: Import) -> Iterator[Problem]:
+def _pool_problems(experiment: Experiment, name: str, task: PoolTaskBlock, pool: Import) -> Iterator[Problem]:
     counts = task.problems
     asked, held = sum(counts.of(split) or 1 for split in counts.asked), int(pool.result["problems"])
     if asked > held:

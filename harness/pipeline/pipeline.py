@@ -15,7 +15,7 @@ from harness.pipeline.training import trains_head
 from harness.recipe.blocks import WSD, ImportedRow
 from harness.recipe.fields import CODE
 from harness.recipe.schema import Experiment
-from harness.recipe.tasks import PoolTask
+from harness.recipe.tasks import PoolTaskBlock
 
 
 class Pipeline(OverlapStages):
@@ -83,7 +83,7 @@ class Pipeline(OverlapStages):
         source = evaluation.source(self, experiment, task, "test")
         pairs = {}
         if evaluation.content == "pairs":
-            if not isinstance(experiment.tasks[task], PoolTask):
+            if not isinstance(experiment.tasks[task], PoolTaskBlock):
                 return None
             pairs = {"pairs": source, "tokens": evaluation.tokens(self, experiment, task, "test")}
         scores = self.of_imported_scores(experiment, task, name, row, pairs)

@@ -9,10 +9,10 @@ from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Basis, Kind, Known, NoSpec, Spec, absent
 from harness.pipeline.models import WriterSpec, Writing
 from harness.pipeline.planner import Planner
-from harness.recipe.blocks import Candidates as CandidatesBlock
+from harness.recipe.blocks import CandidatesBlock
 from harness.recipe.fields import TASKS
 from harness.recipe.schema import Experiment
-from harness.recipe.tasks import AnyTask, PoolTask, ProblemCounts, Task
+from harness.recipe.tasks import AnyTask, PoolTaskBlock, ProblemCounts, TaskBlock
 from harness.sources import resolve
 from harness.store.artifacts import Artifact, Candidates, Pairs, Problems
 from harness.tasks.fixed import FixedTask
@@ -148,7 +148,7 @@ class TaskStages(Planner):
         source: Mapping[str, str] = {}
         sharing: Sequence[str] = SPLITS
         place = ""
-        if isinstance(task, PoolTask):
+        if isinstance(task, PoolTaskBlock):
             inputs["pool"] = self.imported("pool", task.imported)
         else:
             source, place = task_source(task, split)
@@ -175,7 +175,7 @@ class TaskStages(Planner):
         del stream["count"]
         return self.graph.stage(PROBLEMS, spec, inputs, stream=stream, label=label, source_path=place)
 
-    def fixed_problems(self, name: str, task: Task) -> Stage[ProblemsSpec]:
+    def fixed_problems(self, name: str, task: TaskBlock) -> Stage[ProblemsSpec]:
         """All test problems of a task with a fixed number of them, whatever a recipe takes."""
         source, place = task_source(task, "test")
         spec = ProblemsSpec(
@@ -201,7 +201,7 @@ class TaskStages(Planner):
 
     def _preferences(self, name: str, task: AnyTask, split: Split, count: int) -> Stage[PreferencesSpec]:
         inputs: dict[str, Stage] = {"problems": self.problems(name, task, split)}
-        if isinstance(task, PoolTask):
+        if isinstance(task, PoolTaskBlock):
             spec = PreferencesSpec(split=split, count=count, seed=self.data_seed)
             inputs["pool"] = self.imported("pool", task.imported)
         else:
@@ -210,7 +210,7 @@ class TaskStages(Planner):
 
     def candidates(self, experiment: Experiment, name: str, split: Split = "test") -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.best_of_n.candidates
-        if isinstance(task, PoolTask):
+        if isinstance(task, PoolTaskBlock):
             pool: dict[str, Stage] = {"problems": self.problems(name, task, split)}
             pool["pool"] = self.imported("pool", task.imported)
             return self.graph.stage(CANDIDATES, NoSpec(), pool, label=_label("candidates", name, split))
@@ -218,7 +218,7 @@ class TaskStages(Planner):
         key = ("candidates", self._text(task), self._text(block), split)
         return self._remember(key, lambda: self._candidates(name, task, block, split))
 
-    def _candidates(self, name: str, task: Task, block: CandidatesBlock, split: Split) -> Stage[NoSpec]:
+    def _candidates(self, name: str, task: TaskBlock, block: CandidatesBlock, split: Split) -> Stage[NoSpec]:
         problems = self.problems(name, task, split)
         affinity = f"{block.engine}:{problems.fingerprint}"
         chosen: dict[str, Any] = {"accuracy": block.accuracy}
@@ -259,7 +259,7 @@ def _label(what: str, name: str, split: str) -> str:
 # ------------------------------------------------------------------------------------ what a task's own file says
 
 
-def task_source(task: Task, split: Split) -> tuple[dict[str, str], str]:
+def task_source(task: TaskBlock, split: Split) -> tuple[dict[str, str], str]:
     """What decides a split's problems beside the settings of a recipe, and the file that they are read from.
 
     Raises:
@@ -277,7 +277,7 @@ def _others(counts: ProblemCounts, split: Split, sharing: Sequence[str]) -> dict
     return {"finetune": counts.of("finetune") or 0} if split == "dev" and "test" in sharing else {}
 
 
-def problems_there(task: Task, split: Split) -> int:
+def problems_there(task: TaskBlock, split: Split) -> int:
     """How many problems the part of a published data set holds that a split is taken from.
 
     Raises:

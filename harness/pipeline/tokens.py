@@ -12,7 +12,7 @@ from harness.pipeline.tasks import Split
 from harness.pipeline.weights import FORWARD, model_shape, weights_of
 from harness.recipe.blocks import TinyModel
 from harness.recipe.schema import Experiment
-from harness.recipe.tasks import Task
+from harness.recipe.tasks import TaskBlock
 from harness.store.artifacts import Scores, Tokenizer, Tokens, TrunkState
 
 Content = Literal["texts", "pairs", "candidates"]
@@ -134,7 +134,7 @@ class TokenStages(CorpusStages):
         def build() -> Stage[TokenizerSpec]:
             inputs: dict[str, Stage] = {"corpus": self.corpus(experiment)}
             for name, task in experiment.tasks.items():
-                if isinstance(task, Task) and task.problems.base:
+                if isinstance(task, TaskBlock) and task.problems.base:
                     inputs[f"problems-{name}"] = self.problems(name, task, "base")
             return self.graph.stage(TOKENIZER, spec, inputs, label="tokenizer")
 

@@ -26,7 +26,7 @@ from harness.pipeline.tokens import ENCODE
 from harness.pipeline.weights import BACKWARD_FACTOR, FORWARD, Weights, weights_of
 from harness.recipe.blocks import Averaging, Pretrain, Selection, TinyModel
 from harness.recipe.schema import Experiment
-from harness.recipe.tasks import Task
+from harness.recipe.tasks import TaskBlock
 from harness.store.artifacts import Checkpoint, TrunkState
 from harness.store.identity import fingerprint
 
@@ -235,7 +235,7 @@ class TrainingStages(OrderStages):
         corpus = self.encode(experiment, self.corpus(experiment), content="texts", max_tokens=length, label="base code")
         inputs: dict[str, Stage] = {"tokenizer": self.tokenizer(experiment), "tokens-corpus": corpus}
         for name, task in experiment.tasks.items():
-            if isinstance(task, Task) and task.problems.base:
+            if isinstance(task, TaskBlock) and task.problems.base:
                 problems = self.problems(name, task, "base")
                 inputs[f"tokens-{name}"] = self.encode(
                     experiment, problems, content="texts", max_tokens=task.max_tokens, label=f"base {name}"

@@ -25,7 +25,7 @@ from harness.recipe.fields import (
     Block,
     Count,
     Fraction,
-    Kind,
+    KindName,
     Name,
     Names,
     NotNegative,
@@ -84,7 +84,7 @@ class Loss(Block):
         "token", description="What counts alike in the language-model loss: every token, or every chosen response."
     )
     margin: NotNegative = Field(0.0, description="Subtracted from the reward difference inside the sigmoid.")
-    kind: Kind = "bradley_terry"
+    kind: KindName = "bradley_terry"
 
     @model_validator(mode="after")
     def _some_weight(self) -> Loss:
@@ -237,10 +237,10 @@ class Finetune(Optimization):
 # ------------------------------------------------------------------------------------------------ evaluation
 
 
-class Candidates(Block):
+class CandidatesBlock(Block):
     """A pool of solutions. `simulated` draws from the task's own table of right and mistaken ones."""
 
-    engine: Kind = Field(description="`simulated`, `model`, or `package.module:factory` of a Generator.")
+    engine: KindName = Field(description="`simulated`, `model`, or `package.module:factory` of a Generator.")
     writer: Writer | None = Field(None, description="Who writes the solutions, with `engine: model`.")
     options: Options = Field(default_factory=dict, description="Arguments of one's own engine's factory.")
     samples: Annotated[int, Field(ge=1, le=65_536)] = Field(description="Candidates a problem.")
@@ -250,7 +250,7 @@ class Candidates(Block):
     part_size: Count = Field(25, description="Problems a part.")
 
     @model_validator(mode="after")
-    def _options_are_read(self) -> Candidates:
+    def _options_are_read(self) -> CandidatesBlock:
         if self.options and ":" not in self.engine:
             raise problem("`options` are for an engine of one's own", f"`engine: {self.engine}` has none", "drop them")
         if (self.engine == "model") != (self.writer is not None):
@@ -267,7 +267,7 @@ class BestOfN(Block):
             "the BoN area: 2, 4, 8 ... up to a quarter of it, 64 at most."
         )
     )
-    candidates: Candidates | None = Field(None, description="Needed unless all tasks are imported pools.")
+    candidates: CandidatesBlock | None = Field(None, description="Needed unless all tasks are imported pools.")
 
     @model_validator(mode="after")
     def _sizes(self) -> BestOfN:
@@ -295,7 +295,7 @@ class Probes(Block):
     every_pairs: Count = Field(description="Between two looks, in whole steps; the first is after as many.")
 
 
-class Overlap(Block):
+class OverlapBlock(Block):
     """How problems that judge models are looked for in what models were trained on; those found judge nobody."""
 
     n: Annotated[int, Field(ge=3, le=100)] = Field(13, description="Words of an n-gram.")
@@ -348,7 +348,7 @@ class Evaluate(Block):
     best_of_n: BestOfN
     pair_accuracy: PairAccuracy | None = None
     code_pairs: CodePairs | None = None
-    overlap: Overlap | None = Field(Overlap(), description="null: not looked for.")
+    overlap: OverlapBlock | None = Field(OverlapBlock(), description="null: not looked for.")
     probes: Probes | None = Field(
         None, description="Pair accuracy on held-out code and dev preferences along every trunk of a WSD schedule."
     )

@@ -80,7 +80,7 @@ _WORD = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLUGIN = rf"{_WORD}(\.{_WORD})*:{_WORD}"
 PLUGIN_PATTERN = rf"^{_PLUGIN}$"
 PluginName = Annotated[str, StringConstraints(pattern=PLUGIN_PATTERN)]
-Kind = Annotated[
+KindName = Annotated[
     str,
     StringConstraints(pattern=rf"^([a-z0-9_]+|{_PLUGIN})$"),
     Field(description="A built-in name, or `package.module:name` from a package listed under `plugins`."),

@@ -42,7 +42,7 @@ from harness.recipe.fields import (
 from harness.recipe.models import DescriptionPrompt, ModelJudge, ModelSide
 from harness.recipe.pairs import AnyPairs, MadePairs
 from harness.recipe.runtime import Runtime
-from harness.recipe.tasks import AnyTask, PoolTask
+from harness.recipe.tasks import AnyTask, PoolTaskBlock
 
 
 class Experiment(Block):
@@ -144,7 +144,7 @@ class Experiment(Block):
 
     def _few_parts(self) -> Iterator[PydanticCustomError]:
         block = self.evaluate.best_of_n
-        made = [name for name in block.tasks if name in self.tasks and not isinstance(self.tasks[name], PoolTask)]
+        made = [name for name in block.tasks if name in self.tasks and not isinstance(self.tasks[name], PoolTaskBlock)]
         if block.candidates is None:
             if made:
                 yield problem(
@@ -307,7 +307,7 @@ def kinds_of(experiment: Experiment) -> list[tuple[str, str, tuple[str, ...]]]:
     kinds = [
         (f"tasks.{name}.kind", task.kind, TASKS)
         for name, task in experiment.tasks.items()
-        if not isinstance(task, PoolTask)
+        if not isinstance(task, PoolTaskBlock)
     ]
     candidates = experiment.evaluate.best_of_n.candidates
     if candidates is not None:

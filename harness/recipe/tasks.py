@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from harness.recipe.fields import MOST_PAIRS, MOST_TOKENS, POOL, Block, Kind, Name, Options, problem
+from harness.recipe.fields import MOST_PAIRS, MOST_TOKENS, POOL, Block, KindName, Name, Options, problem
 
 ALL = "all"
 SplitCount = Annotated[
@@ -44,8 +44,8 @@ class ProblemCounts(Block):
         return None if count == ALL else int(count)
 
 
-class Task(Block):
-    kind: Kind
+class TaskBlock(Block):
+    kind: KindName
     problems: ProblemCounts
     path: str | dict[str, str] | None = Field(
         None,
@@ -56,7 +56,7 @@ class Task(Block):
     max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 512
 
 
-class PoolTask(Block):
+class PoolTaskBlock(Block):
     """A task whose problems and candidates are an imported pool, see `harness import pool`."""
 
     kind: Literal["pool"]
@@ -65,7 +65,7 @@ class PoolTask(Block):
     max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 512
 
     @model_validator(mode="after")
-    def _from_a_pool(self) -> PoolTask:
+    def _from_a_pool(self) -> PoolTaskBlock:
         if self.problems.base:
             raise problem("a pool holds no texts for the base model", f"`base: {self.problems.base}`", "drop it")
         for split in ("finetune", "dev"):
@@ -76,7 +76,9 @@ class PoolTask(Block):
 
 def _task_tag(value: Any) -> str:
     kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
-    return PoolTask.__name__ if kind == POOL else Task.__name__
+    return PoolTaskBlock.__name__ if kind == POOL else TaskBlock.__name__
 
 
-AnyTask = Annotated[Annotated[Task, Tag("Task")] | Annotated[PoolTask, Tag("PoolTask")], Discriminator(_task_tag)]
+AnyTask = Annotated[
+    Annotated[TaskBlock, Tag("TaskBlock")] | Annotated[PoolTaskBlock, Tag("PoolTaskBlock")], Discriminator(_task_tag)
+]

@@ -11,7 +11,7 @@ from harness.events import Warned, read_events
 from harness.pipeline.training import BASE
 from harness.plan.plan import Plan
 from harness.recipe.schema import Recipe
-from harness.recipe.tasks import ALL, PoolTask
+from harness.recipe.tasks import ALL, PoolTaskBlock
 from harness.report.answer import answer
 from harness.report.curves import Curve, training_curves
 from harness.report.data import (
@@ -140,7 +140,9 @@ def _pools(recipe: Recipe) -> str:
     made = recipe.evaluate.best_of_n.candidates
     told = [] if made is None else [f"{made.engine}, {made.samples:,} candidates a problem"]
     tasks = {name: recipe.tasks[name] for name in recipe.evaluate.best_of_n.tasks}
-    told += [f"{name}: imported pool {task.imported}" for name, task in tasks.items() if isinstance(task, PoolTask)]
+    told += [
+        f"{name}: imported pool {task.imported}" for name, task in tasks.items() if isinstance(task, PoolTaskBlock)
+    ]
     return "; ".join(told)
 
 
