@@ -316,7 +316,7 @@ def test_a_generator_that_is_not_installed_is_told(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2, done.stderr
     assert re.fullmatch(
-        rf"{re.escape(str(TINY))}:[0-9]+: task 'circuit_logic' needs the package reasoning-gym, but it is not "
+        rf"{re.escape(str(TINY))}:[0-9]+: task 'circuit_logic' needs the package 'reasoning-gym', but it is not "
         r"installed; pip install reasoning-gym\n",
         done.stderr,
     )
