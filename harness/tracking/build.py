@@ -15,11 +15,11 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.training import AVERAGE, BASE
 from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant, baseline_of
 from harness.recipe.schema import EXPERIMENT_FIELDS, Recipe
+from harness.report.curves import CurveReader, Point
 from harness.store.identity import fingerprint
 from harness.store.store import Snapshot, Store
-from harness.tracking.curves import CurveReader
 from harness.tracking.stages import StageFacts
-from harness.tracking.view import File, Kind, Point, RunView, Status, View
+from harness.tracking.view import File, Kind, RunView, Status, View
 from harness.tracking.words import (
     DIFFERENCE,
     ESTIMATE,
@@ -140,7 +140,6 @@ class _Builder:
             kind="setting",
             key=setting_key,
             name=setting.name + _mark(doubt),
-            setting=setting.name,
             status=status,
             start=min(variant.start for variant in variants),
             end=max(variant.end for variant in variants),
@@ -187,7 +186,6 @@ class _Builder:
             key=self._key("variant", [variant]),
             parent=setting_key,
             name=f"{setting.name} {told}{_mark(doubt)}",
-            setting=setting.name,
             status=status,
             start=start,
             end=end,
@@ -199,15 +197,17 @@ class _Builder:
         )
 
     def _curves(self, variant: Variant, closure: Iterable[Stage]) -> Metrics:
-        found: Metrics = {}
-        for stage in closure:
-            if stage.kind is BASE:
-                found |= self.curves.curves(stage, "base")
-        if variant.pretrained is not None:
-            found |= self.curves.curves(variant.pretrained, "pretrain")
-        if variant.finetuned is not None:
-            found |= self.curves.curves(variant.finetuned, "finetune")
-        return {key(name): points for name, points in found.items()}
+        trainings = [
+            *(("base", stage) for stage in closure if stage.kind is BASE),
+            ("pretrain", variant.pretrained),
+            ("finetune", variant.finetuned),
+        ]
+        return {
+            key(f"{phase}/{name}"): points
+            for phase, stage in trainings
+            if stage is not None
+            for name, points in self.curves.points(stage).items()
+        }
 
     def _results(self, variant: Variant) -> Metrics:
         found: Metrics = {}
@@ -280,7 +280,6 @@ class _Builder:
             kind="reference",
             key=fingerprint({"variants": self._key("reference", variants[:1]), "row": row}),
             name=name + _mark(doubt),
-            setting=name,
             status=self._status(variants),
             start=start,
             end=end,

@@ -11,10 +11,11 @@ from typing import Any
 from harness.events import read_events
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
+from harness.report.curves import Point
 from harness.store.identity import SHORT
 from harness.store.record import EVENTS, Record
 from harness.store.store import Snapshot
-from harness.tracking.view import Dataset, Point
+from harness.tracking.view import Dataset
 
 COLUMNS = ("stage", "label", "state", "finished", "seconds", "peak_memory_mb", "code_version", "output_digest")
 
