@@ -14,8 +14,9 @@ from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
 from harness.pipeline.training import AVERAGE, BASE
 from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant, baseline_of
-from harness.recipe.schema import EXPERIMENT_FIELDS, Recipe
+from harness.recipe.schema import Recipe
 from harness.report.curves import CurveReader, Point
+from harness.report.settings import resolved
 from harness.store.identity import fingerprint
 from harness.store.store import Snapshot, Store
 from harness.tracking.stages import StageFacts
@@ -364,9 +365,8 @@ def _single(value: float, seconds: float) -> tuple[Point, ...]:
 
 def _params(setting: PlannedSetting) -> dict[str, str]:
     """Everything a setting is, its place on the axes first: a page that compares runs begins with those that differ."""
-    experiment = setting.setting.experiment
     axes = {f"axis.{key(axis)}": clipped(value, LONGEST_PARAM) for axis, value in setting.setting.values.items()}
-    return axes | parameters(experiment.model_dump(mode="json", by_alias=True, include=set(EXPERIMENT_FIELDS)))
+    return axes | parameters(resolved(setting.setting.experiment))
 
 
 def _yaml(recipe: Recipe) -> str:
