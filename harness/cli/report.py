@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.console import UNBOUNDED, output, print_table, table
+from harness.cli.console import UNBOUNDED, output, table
 from harness.cli.execute import execute
 from harness.cli.workspace import Workspace, discard_damaged, open_workspace, stands
 from harness.pipeline.code import is_stale
@@ -121,7 +121,7 @@ def print_report(report: Report) -> None:
         console.print(line)
     for damage in report.files.damaged:
         console.print(damage, style="yellow")
-    for path in (report.files.html, report.files.markdown, report.files.csv, report.files.json):
+    for path in report.files.paths:
         console.print(str(path))
 
 
@@ -137,7 +137,7 @@ def _print_board(console: Console, board: Board) -> None:
         columns.remove(column)
         left_out.append(_title(column))
         made = _table(board, columns)
-    print_table(made)
+    console.print(made, soft_wrap=False)
     if left_out:
         console.print(
             f"left out on {console.width} columns: {', '.join(left_out)}; the files below have all", style="dim"

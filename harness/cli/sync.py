@@ -80,12 +80,11 @@ class TrackingWorker:
 
     def sync(self, report: Report, seconds: float | None = None) -> dict[str, Any]:
         """Show everything; counts of runs by what was done. `seconds` and errors as in `ask`."""
-        files = report.files
         analysis = report.overview.analysis
         order = {
             "do": "sync",
             "analysis": None if analysis is None else analysis.fingerprint,
-            "report": [str(path) for path in (files.html, files.markdown, files.csv, files.json)],
+            "report": [str(path) for path in report.files.paths],
         }
         return self.ask(order, seconds)
 

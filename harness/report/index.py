@@ -157,17 +157,17 @@ def stages_of(indexes: Iterable[Index]) -> dict[str, Stage]:
 
 
 def _entries(plan: Plan) -> Iterator[OutcomeEntry]:
-    rows: list[tuple[Variant, str, tuple[str, ...], Mapping[str, str]]] = [
-        (variant, "setting", setting.names, setting.setting.values)
+    rows: list[tuple[Variant, str, str, tuple[str, ...], Mapping[str, str]]] = [
+        (variant, "setting", setting.name, setting.names, setting.setting.values)
         for setting in plan.settings
         for variant in setting.variants
     ]
     for kind, variants in (("imported", plan.imported), ("reference", plan.references)):
-        rows += [(variant, kind, (variant.setting,), {}) for variant in variants]
-    for variant, kind, names, axes in rows:
+        rows += [(variant, kind, variant.setting, (variant.setting,), {}) for variant in variants]
+    for variant, kind, row, names, axes in rows:
         for outcome in variant.outcomes:
             yield OutcomeEntry(
-                row=variant.setting,
+                row=row,
                 names=names,
                 kind=kind,
                 axes=dict(axes),

@@ -147,7 +147,7 @@ class _Builder:
             params=_params(setting),
             tags=tags,
             metrics=metrics,
-            datasets=self.stages.datasets(closure, self._training(setting.variants)),
+            datasets=self.stages.datasets(closure, [stage for one in setting.variants for stage in _trained(one)]),
             files=(
                 File(name="recipe.yaml", content=_yaml(setting.setting.experiment)),
                 File(name="stages.csv", content=self.stages.table(closure)),
@@ -180,7 +180,7 @@ class _Builder:
         tags = self._tags(setting) | self.stages.versions(closure) | {"harness.compared": "no"}
         doubt = self._doubt([variant])
         tags |= doubt
-        tags |= {f"stage.{stage.kind.name}": stage.name for stage in (variant.pretrained, variant.finetuned) if stage}
+        tags |= {f"stage.{stage.kind.name}": stage.name for stage in _trained(variant)}
         tags |= {key(f"stage.{outcome.metric}.{outcome.task}"): outcome.stage.name for outcome in variant.outcomes}
         return RunView(
             kind="variant",
@@ -193,7 +193,7 @@ class _Builder:
             params=params | {"seed.data": str(self.seeds.data)},
             tags=tags,
             metrics=metrics,
-            datasets=self.stages.datasets(closure, self._training([variant])),
+            datasets=self.stages.datasets(closure, _trained(variant)),
             files=(File(name="stages.csv", content=self.stages.table(closure)),),
         )
 
@@ -244,9 +244,6 @@ class _Builder:
         reasons = dict.fromkeys(self.retracted.get(stage.fingerprint, "") for stage in stages)
         told = "; ".join(filter(None, reasons))
         return {"harness.retracted": clipped(told, LONGEST_TAG)} if told else {}
-
-    def _training(self, variants: Iterable[Variant]) -> list[Stage]:
-        return [stage for variant in variants for stage in (variant.pretrained, variant.finetuned) if stage is not None]
 
     # -------------------------------------------------------------------------------- references and comparison
 
@@ -351,9 +348,13 @@ def _mark(doubt: Mapping[str, str]) -> str:
     return " (retracted)" if doubt else ""
 
 
+def _trained(variant: Variant) -> list[Stage]:
+    return [stage for stage in (variant.pretrained, variant.finetuned) if stage is not None]
+
+
 def _own(variant: Variant) -> list[Stage]:
     """What is done for a variant and not for every arm alike."""
-    stages = [stage for stage in (variant.pretrained, variant.finetuned) if stage is not None]
+    stages = _trained(variant)
     averaged = [item.stage for stage in stages if stage.kind is AVERAGE for item in stage.inputs.values()]
     trunks = [stage.inputs["trunk"].stage for stage in [*averaged, *stages] if "trunk" in stage.inputs]
     return [*trunks, *averaged, *stages, *(outcome.stage for outcome in variant.outcomes)]
