@@ -223,7 +223,7 @@ def gc(
 
 @app.command()
 def doctor() -> None:
-    """Look at this machine and its Python packages: what is there, what is incompatible, and how to fix it."""
+    """Show the GPUs and the builds of torch and vLLM, what of them is incompatible, and how to fix it."""
     from harness.cli.doctor import examine
 
     examine()
@@ -265,13 +265,13 @@ def run_command(arguments: Sequence[str]) -> int:
         return leaving.code if isinstance(leaving.code, int) else 0
     except HarnessError as error:
         for problem in error.problems if isinstance(error, ProblemList) else (error,):
-            errors().print(problem.one_line(), markup=False, highlight=False, soft_wrap=True)
+            errors().print(problem.one_line())
         return error.exit_code
     except OSError as error:
         told = _path_error(error)
         if told is None:
             raise
-        errors().print(told.one_line(), markup=False, highlight=False, soft_wrap=True)
+        errors().print(told.one_line())
         return told.exit_code
     return 0
 

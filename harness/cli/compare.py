@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -136,11 +137,11 @@ def _print(
 ) -> None:
     console = output()
     for letter, row, its in zip("AB", rows, doubts, strict=True):
-        console.print(Text.assemble((letter, "bold"), f"  {visible(row.name)}  ({row.index.recipe})"), soft_wrap=True)
+        console.print(Text.assemble((letter, "bold"), f"  {visible(row.name)}  ({row.index.recipe})"))
         for text in its:
-            console.print(Text(f"   {visible(text)}", style="yellow"), soft_wrap=True)
+            console.print(Text(f"   {visible(text)}", style="yellow"))
     if any(any(one["lacking"]) for one in compared):
-        console.print(FEW_SEEDS, style="yellow", markup=False)
+        console.print(FEW_SEEDS, style="yellow")
     for one in compared:
         console.print()
         _print_task(console, one, claims=not any(one["lacking"]) and not any(doubts))
@@ -148,7 +149,7 @@ def _print(
         console.print("\nnot compared", style="bold")
         for gap in mismatches:
             told = f"{gap.task}, {headline_label(gap.evaluation)}: {gap.why}"
-            console.print(visible(told), markup=False, soft_wrap=True)
+            console.print(visible(told))
 
 
 def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> None:
@@ -157,10 +158,10 @@ def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> No
     title = f"{one['task']}, {metric_label(one['metric'])}"
     counted = evaluation_named(one["evaluation"]).counted
     numbers = f"{plural(one['problems'], counted)} in {plural(gap['clusters'], 'cluster')}"
-    console.print(Text.assemble((title, "bold"), f"  {numbers}"), soft_wrap=True)
+    console.print(Text.assemble((title, "bold"), f"  {numbers}"))
     for letter, side in zip("AB", SIDES, strict=True):
         made = one[side]
-        console.print(f"  {letter}      {score(made['estimate'])}  {interval(made['low'], made['high'])}", markup=False)
+        console.print(f"  {letter}      {score(made['estimate'])}  {interval(made['low'], made['high'])}")
     level = f"{100 * gap['level']:g} %"
     limits = signed_interval(gap["low"], gap["high"])
     console.print(
@@ -169,15 +170,12 @@ def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> No
             (f"{signed(gap['estimate'])} {limits}", "bold" if apart else ""),
             f" {level}, over {gap['covers']}",
         ),
-        soft_wrap=True,
     )
     if gap["clusters"] < FEWEST_CLUSTERS:
-        console.print(f"  {FEW_CLUSTERS}", style="yellow", markup=False, soft_wrap=True)
-    console.print(f"  A won {one['won']:,}, lost {one['lost']:,}, tied {one['tied']:,}", markup=False)
+        console.print(f"  {FEW_CLUSTERS}", style="yellow")
+    console.print(f"  A won {one['won']:,}, lost {one['lost']:,}, tied {one['tied']:,}")
     if one["without_disagreements"]:
-        console.print(
-            f"  no disagreements to show: {one['without_disagreements']}", style="dim", markup=False, soft_wrap=True
-        )
+        console.print(f"  no disagreements to show: {one['without_disagreements']}", style="dim")
     for example in one["disagreements"]:
         _print_example(console, example)
 
@@ -186,7 +184,8 @@ def _print_example(console: Console, example: Mapping[str, Any]) -> None:
     letter = "A" if example["winner"] == "first" else "B"
     lines = [f"  {letter} right: {_clip(example['prompt'])}"]
     if "chosen" in example:
-        start = max(0, _common(example["chosen"], example["rejected"]) - BEFORE)
+        both = [example["chosen"], example["rejected"]]
+        start = max(0, len(os.path.commonprefix(both)) - BEFORE)  # noqa: RUF071  characters are meant, not folders
         lines += [f"    {name:8} {_clip(example[name], start)}" for name in ("chosen", "rejected")]
     else:
         for its_letter, side in zip("AB", SIDES, strict=True):
@@ -196,12 +195,7 @@ def _print_example(console: Console, example: Mapping[str, Any]) -> None:
                 f"    {its_letter} picks ({'right' if pick['correct'] else 'wrong'}{seeds}): {_clip(pick['text'])}"
             )
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
-
-
-def _common(one: str, other: str) -> int:
-    """How many characters two texts begin with alike."""
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+        console.print(line)
 
 
 def _clip(text: str, start: int = 0) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-# What stands for characters of our own where a terminal has none of them; of any other its code stands there.
+from harness.tracking.words import plain
+
+# What replaces our own characters where a terminal's encoding lacks them; any other is replaced by its code.
 PLAIN = {
     "\N{MINUS SIGN}": "-",
     "\N{EN DASH}": "-",
@@ -49,28 +51,25 @@ def errors() -> Console:
 
 
 def _console(*, stderr: bool) -> Console:
-    """A console; what goes to a file or a pipe is neither cropped nor folded."""
-    made = Console(stderr=stderr, highlight=False)
+    """A console that prints text as it is, without markup, emoji or folding; only a terminal's tables are folded."""
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not made.is_terminal:
         made.width = UNBOUNDED
     return made
 
 
 def visible(text: str) -> str:
-    """Text of unknown origin as it may be printed: whatever would steer a terminal is spelled out, lines are joined."""
-    marked = text.strip().replace("\r\n", "\n").replace("\n", " \N{RETURN SYMBOL} ")
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in marked)
+    """Text of unknown origin on one line; whatever would steer a terminal is spelled out."""
+    return plain(text.strip().replace("\r\n", "\n").replace("\n", " \N{RETURN SYMBOL} "))
 
 
 def clipped(text: str, most: int = 80) -> str:
-    """An argument as a message quotes it: on one line and not longer than one."""
+    """An argument as a message quotes it: on one line and shortened to fit."""
     return repr(text if len(text) <= most else f"{text[:most]}...")
 
 
 def print_json(data: Any) -> None:
-    Console(soft_wrap=True, highlight=False, markup=False, color_system=None).print(
-        json.dumps(data, indent=1, sort_keys=True), markup=False
-    )
+    output().print(json.dumps(data, indent=1, sort_keys=True))
 
 
 def printable(text: str) -> str:
@@ -89,3 +88,7 @@ def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
+
+
+def print_table(shown: Table) -> None:
+    output().print(shown, soft_wrap=False)

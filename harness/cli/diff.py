@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import output, table
+from harness.cli.console import output, print_table, table
 from harness.cli.workspace import open_store
 from harness.store.identity import SHORT
 from harness.store.record import Record
@@ -28,7 +28,7 @@ def diff_stages(first: str, second: str, workdir: Path) -> None:
             shown = table(title, "field", _name(left), _name(right))
             for path, a, b in rows:
                 shown.add_row(path, repr(a), repr(b))
-            output().print(shown)
+            print_table(shown)
     same = left.output_digest == right.output_digest
     output().print(f"outputs: {'equal, bit for bit' if same else 'different'}")
     if not any_difference:

@@ -56,7 +56,7 @@ def import_asset(what: str, path: Path, *, name: str, licence: str, source: str,
     stage = Graph().stage(IMPORTED[what], AssetSpec(digest=digest), label=f"imported {what} {name}")
     record = store.record(stage.kind.name, stage.fingerprint)
     if record is not None and store.has_payload(record) and _words(record) == words:
-        output().print(f"{what} {name} is there already: {stage.name}", markup=False, soft_wrap=True)
+        output().print(f"{what} {name} is there already: {stage.name}")
         return DONE
     earlier = imports_of(store).get((what, name))
     store.create()
@@ -99,15 +99,11 @@ def _words(record: Record) -> dict[str, Any]:
 def _tell(what: str, words: Mapping[str, str], made: Record, replaced: Record | None, earlier: str) -> None:
     console = output()
     facts = ", ".join(f"{key.replace('_', ' ')} {made.result[key]:,}" for key in FACTS[what])
-    console.print(f"{what} {words['name']}: {made.kind}/{made.fingerprint[:12]}, {facts}", markup=False, soft_wrap=True)
+    console.print(f"{what} {words['name']}: {made.kind}/{made.fingerprint[:12]}, {facts}")
     if replaced is not None and _words(replaced) != words:
         told = "; ".join(f"{key} was {value}" for key, value in _words(replaced).items() if value != words[key])
-        console.print(
-            f"the same content was imported before ({told}); these words count now", markup=False, soft_wrap=True
-        )
+        console.print(f"the same content was imported before ({told}); these words count now")
     if earlier and earlier != made.fingerprint:
         console.print(
-            f"{words['name']} was {made.kind}/{earlier[:12]} before; recipes that name it read this content now",
-            markup=False,
-            soft_wrap=True,
+            f"{words['name']} was {made.kind}/{earlier[:12]} before; recipes that name it read this content now"
         )

@@ -9,7 +9,6 @@ from types import TracebackType
 
 from rich.console import Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -85,6 +84,7 @@ class LiveView:
     def __init__(self, store: Store, estimate: Estimate) -> None:
         self._store = store
         self._console = errors()
+        self._console.soft_wrap = False  # a line that the terminal folds breaks the table that renews itself
         self._seconds = {cost.stage.fingerprint: cost.seconds for cost in estimate.costs}
         self._expected = estimate.seconds
         self._total = len(estimate.costs)
@@ -134,7 +134,6 @@ class LiveView:
             with contextlib.suppress(Exception):
                 self._console.print(
                     f"the run goes on and is no longer shown: {type(error).__name__}: {error}",
-                    markup=False,
                     soft_wrap=True,
                 )
 
@@ -155,18 +154,12 @@ class LiveView:
             self._work_done += self._seconds.get(outcome.task.fingerprint, 0.0)
         elif outcome.status in ("failed", "corrupt"):
             self._failed += 1
-            self._console.print(
-                f"failed: {outcome.task.label}: {outcome.reason}", markup=False, soft_wrap=True, style="red"
-            )
+            self._console.print(f"failed: {outcome.task.label}: {outcome.reason}", soft_wrap=True, style="red")
         elif outcome.status == "busy" and outcome.task.fingerprint not in self._waited_for:
             self._waited_for.add(outcome.task.fingerprint)
-            self._console.print(
-                f"waiting for {outcome.task.label}, which another command is computing", markup=False, soft_wrap=True
-            )
+            self._console.print(f"waiting for {outcome.task.label}, which another command is computing", soft_wrap=True)
         if self._live is None and outcome.status == "done":
-            self._console.print(
-                f"[{self._done}/{self._total}] {outcome.task.label} ({duration(outcome.seconds)})", markup=False
-            )
+            self._console.print(f"[{self._done}/{self._total}] {outcome.task.label} ({duration(outcome.seconds)})")
 
     def _look(self) -> None:
         now = time.time()
@@ -176,13 +169,13 @@ class LiveView:
         for running in self._running.values():
             fault = running.look()
             if fault:
-                self._console.print(f"{running.task.label}: {fault}", markup=False, soft_wrap=True, style="yellow")
+                self._console.print(f"{running.task.label}: {fault}", soft_wrap=True, style="yellow")
         if self._live is not None:
             self._live.update(self._picture(), refresh=True)
         else:
             for running in self._running.values():
                 if running.progress:
-                    self._console.print(f"  {running.task.label}: {running.told()}", markup=False)
+                    self._console.print(f"  {running.task.label}: {running.told()}")
 
     def _remaining(self) -> str:
         """Seconds left by the share of expected work that is done; the estimate itself until some is."""
@@ -197,7 +190,7 @@ class LiveView:
         for running in self._running.values():
             bar = ProgressBar(total=1.0, completed=running.share, width=16)
             spent = duration(time.time() - running.began)
-            table.add_row(escape(running.task.label), bar, escape(running.told()), spent)
+            table.add_row(running.task.label, bar, running.told(), spent)
         head = f"{self._done}/{self._total} stages  {duration(time.time() - self._began)}  {self._remaining()}"
         if self._failed:
             head += f"  {self._failed} failed"

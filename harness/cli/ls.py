@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
-from harness.cli.console import clipped, output, print_json, table
+from harness.cli.console import clipped, output, print_json, print_table, table
 from harness.cli.workspace import open_store
 from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
 from harness.pipeline.kinds import KINDS
@@ -53,8 +51,8 @@ def _print(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:
         remarks = [] if row["payload"] else ["payload dropped"]
         remarks += [f"retracted: {row['retracted']}"] if row["retracted"] else []
         cells = (row["stage"], row["label"], duration(row["seconds"]), quantity(row["bytes"]), "; ".join(remarks))
-        shown.add_row(*(Text(cell) for cell in cells))
-    output().print(shown)
+        shown.add_row(*cells)
+    print_table(shown)
     output().print(f"{plural(len(rows), 'stage')}, {quantity(sum(row['bytes'] for row in rows))} bytes")
 
 

@@ -37,11 +37,9 @@ def fetch(name: str, workdir: Path) -> None:
     from harness.models.fetch import fetch_model
 
     folder, facts = fetch_model(name, workdir / MODELS)
-    output().print(str(folder), markup=False, soft_wrap=True)
+    output().print(str(folder))
     output().print(
-        f"{facts['requirement']}, {facts['licence']}, perplexity {facts['perplexity']:.1f} on the fixed text",
-        markup=False,
-        soft_wrap=True,
+        f"{facts['requirement']}, {facts['licence']}, perplexity {facts['perplexity']:.1f} on the fixed text"
     )
 
 
@@ -64,20 +62,18 @@ def export(name: str, folder: Path, workdir: Path) -> None:
 
     trained = export_checkpoint(artifact.model, tokenizer, folder, special=special, chat_template=template, told=told)
     if "retracted" in told:
-        errors().print(f"retracted: {told['retracted']}", markup=False, style="yellow", soft_wrap=True)
+        errors().print(f"retracted: {told['retracted']}", style="yellow")
     if not trained:
-        errors().print("its reward head was never trained: its rewards mean nothing", style="yellow", soft_wrap=True)
+        errors().print("its reward head was never trained: its rewards mean nothing", style="yellow")
     if record.kind == IMPORTED_CHECKPOINT.name:
-        errors().print(
-            "its language model has no head of its own: a published reward model brings none", soft_wrap=True
-        )
+        errors().print("its language model has no head of its own: a published reward model brings none")
     for made, loader in (
         (REWARD_FOLDER, "AutoModelForSequenceClassification"),
         (LANGUAGE_FOLDER, "AutoModelForCausalLM"),
     ):
         place = folder / made
-        output().print(str(place), markup=False, soft_wrap=True)
-        output().print(f"  transformers.{loader}.from_pretrained({str(place)!r})", markup=False, soft_wrap=True)
+        output().print(str(place))
+        output().print(f"  transformers.{loader}.from_pretrained({str(place)!r})")
 
 
 def _name(record: Record) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import output, print_json, table, visible
+from harness.cli.console import output, print_json, print_table, table, visible
 from harness.cli.lock import unresolved
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
-from harness.pipeline.optimization import steps_of
 from harness.plan.cost import Estimate, estimate
 from harness.plan.disk import Disk, disk_of, free_bytes
-from harness.plan.plan import PlannedSetting, Work
+from harness.plan.plan import Work
+from harness.report.settings import pairs_trained
 from harness.report.words import duration, memory, plural, quantity
 
 MOST_SETTINGS_SHOWN = 40
@@ -61,7 +61,11 @@ def plan_data(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, fre
     return {
         "recipe": plan.loaded.recipe.name,
         "settings": [
-            {"names": list(setting.names), "values": dict(setting.setting.values), "pairs": _pairs(setting)}
+            {
+                "names": list(setting.names),
+                "values": dict(setting.setting.values),
+                "pairs": pairs_trained(setting.setting.experiment),
+            }
             for setting in plan.settings
         ],
         "variants": len(plan.variants),
@@ -88,12 +92,6 @@ def plan_data(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, fre
     }
 
 
-def _pairs(setting: PlannedSetting) -> int:
-    """Pairs really trained on: whole global batches."""
-    experiment = setting.setting.experiment
-    return 0 if experiment.pretrain is None else steps_of(experiment.pretrain, experiment.pairs.count).pairs
-
-
 def disk_warning(disk: Disk, free: int, workdir: Path) -> str | None:
     """What is to be told where the stages left to run do not fit on the workdir's disk."""
     if disk.needed <= free:
@@ -113,15 +111,14 @@ def _print_disk(workspace: Workspace, disk: Disk, free: int) -> None:
     if disk.running:
         parts.append(f"{memory(disk.running)} more while trainings run")
     peak = f": {memory(disk.peak)} at the peak" if disk.stages else ""
-    console.print(f"on disk {', '.join(parts)}{peak}, before gc; {memory(free)} free", soft_wrap=True)
+    console.print(f"on disk {', '.join(parts)}{peak}, before gc; {memory(free)} free")
     if disk.unknown:
         console.print(
-            f"{plural(disk.unknown, 'stage')} not counted on disk: nobody has looked into the model from outside yet",
-            soft_wrap=True,
+            f"{plural(disk.unknown, 'stage')} not counted on disk: nobody has looked into the model from outside yet"
         )
     warning = disk_warning(disk, free, workspace.workdir)
     if warning is not None:
-        console.print(visible(warning), style="bold red", markup=False, soft_wrap=True)
+        console.print(visible(warning), style="bold red")
 
 
 def _print(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, slots: int) -> None:
@@ -130,8 +127,8 @@ def _print(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, slots:
     numbers = ("pairs", "variants")
     settings = table(f"{plan.loaded.recipe.name}: settings", "setting", *numbers, right=numbers)
     for setting in plan.settings[:MOST_SETTINGS_SHOWN]:
-        settings.add_row(setting.name, f"{_pairs(setting):,}", str(len(setting.variants)))
-    console.print(settings)
+        settings.add_row(setting.name, f"{pairs_trained(setting.setting.experiment):,}", str(len(setting.variants)))
+    print_table(settings)
     if len(plan.settings) > MOST_SETTINGS_SHOWN:
         console.print(f"... and {len(plan.settings) - MOST_SETTINGS_SHOWN} more")
     kinds = table(
@@ -167,25 +164,20 @@ def _print(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, slots:
             ", ".join(bases),
             f"{quantity(sizes[kind.name])}B",
         )
-    console.print(kinds)
+    print_table(kinds)
     console.print(
         f"{len(plan.settings)} settings, {len(plan.variants)} variants; {plan.asked:,} stages asked for, "
         f"{len(plan.stages):,} after sharing; {len(work.done):,} done, {len(work.to_run):,} to run",
-        soft_wrap=True,
     )
     if work.to_run:
         console.print(
             f"about {duration(costs.seconds)} on {slots} slots (speed {costs.speed_basis}), "
             f"{quantity(costs.tokens)} tokens, {quantity(costs.flops)} FLOPs",
-            soft_wrap=True,
         )
     for (model, revision), where in unresolved(plan.loaded, plan.commits).items():
-        console.print(
-            f"{where}: {model}@{revision} is not resolved to a commit yet; `harness run` does it", soft_wrap=True
-        )
+        console.print(f"{where}: {model}@{revision} is not resolved to a commit yet; `harness run` does it")
     if work.stale:
         console.print(
             f"{len(work.stale)} finished stages were made by other code of the same version "
             "(runtime.stale_code: rerun makes them again)",
-            soft_wrap=True,
         )

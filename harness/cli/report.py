@@ -107,22 +107,22 @@ def print_report(report: Report) -> None:
             _print_board(console, board)
             for row in board.rows:
                 for reason in dict.fromkeys(row.retracted.values()):
-                    console.print(Text(f"{row.label}: {reason}", style="yellow"), soft_wrap=True)
+                    console.print(Text(f"{row.label}: {reason}", style="yellow"))
                 for gap in row.gap_lines:
-                    console.print(Text(f"{row.label}: {gap}", style="yellow" if row.asked else "dim"), soft_wrap=True)
+                    console.print(Text(f"{row.label}: {gap}", style="yellow" if row.asked else "dim"))
             console.print()
         else:
             why = f"not compared: {report.failure}" if report.failure else "nothing to compare yet"
-            console.print(f"{board.title}: {why}", markup=False, soft_wrap=True)
+            console.print(f"{board.title}: {why}")
     for caution in report.overview.cautions:
         line = Text(caution.title, style="yellow")
         if caution.items:
             line.append(f" ({'; '.join(caution.items)})")
-        console.print(line, soft_wrap=True)
+        console.print(line)
     for damage in report.files.damaged:
-        console.print(damage, style="yellow", markup=False, soft_wrap=True)
-    for path in (report.files.html, report.files.markdown, report.files.csv, report.files.json):
-        console.print(str(path), markup=False, soft_wrap=True)
+        console.print(damage, style="yellow")
+    for path in report.files.paths:
+        console.print(str(path))
 
 
 def _print_board(console: Console, board: Board) -> None:
@@ -137,7 +137,7 @@ def _print_board(console: Console, board: Board) -> None:
         columns.remove(column)
         left_out.append(_title(column))
         made = _table(board, columns)
-    console.print(made)
+    console.print(made, soft_wrap=False)
     if left_out:
         console.print(
             f"left out on {console.width} columns: {', '.join(left_out)}; the files below have all", style="dim"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.cli.console import errors, output, table
+from harness.cli.console import errors, output, print_table, table
 from harness.cli.report import report_on
 from harness.cli.sync import TrackingWorker
 from harness.cli.workspace import REPORTS, open_store, open_workspace
@@ -33,7 +33,7 @@ def retract_stage(name: str, reason: str, workdir: Path, *, undo: bool) -> None:
         retract(store.root, record.fingerprint, record.kind, reason)
     elif not reinstate(store.root, record.fingerprint):
         raise RecipeError("only what is retracted can be reinstated", f"{shown} is not", "see `harness ls`")
-    output().print(f"{shown} is {'trusted again' if undo else 'retracted'}", markup=False)
+    output().print(f"{shown} is {'trusted again' if undo else 'retracted'}")
     for index in read_indexes(workdir / REPORTS):
         if record.fingerprint in index.stages:
             _tell(index, record.fingerprint)
@@ -61,7 +61,7 @@ def _tell(index: Index, fingerprint: str) -> None:
     shown = table(f"{index.recipe}: {plural(len(touched), 'row')} made from it", "row", "tasks")
     for (_, row), tasks in touched.items():
         shown.add_row(row, ", ".join(tasks))
-    output().print(shown)
+    print_table(shown)
 
 
 def _renew(index: Index, workdir: Path) -> None:
@@ -70,7 +70,7 @@ def _renew(index: Index, workdir: Path) -> None:
     try:
         workspace = open_workspace(recipe, [], workdir, writes=True)
         report = report_on(workspace)
-        output().print(str(report.files.html), markup=False, soft_wrap=True)
+        output().print(str(report.files.html))
         database = place_of(None, workdir).database
         if not index.own_tracking:
             output().print(f"`harness sync` of {index.recipe} shows it in MLflow, whose address is not kept here")
@@ -79,4 +79,4 @@ def _renew(index: Index, workdir: Path) -> None:
                 worker.sync(report)
     except HarnessError as error:
         told = f"{index.recipe} is not shown anew: {error.one_line()}; `harness sync` of its recipe does it"
-        errors().print(told, markup=False, soft_wrap=True, style="yellow")
+        errors().print(told, style="yellow")

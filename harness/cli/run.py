@@ -49,7 +49,7 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
         raise ProblemList(problems)
     if dry_run:
         for stage in work.to_run:
-            output().print(f"{stage.name}  {stage.label}", markup=False, soft_wrap=True)
+            output().print(f"{stage.name}  {stage.label}")
         output().print(f"{len(work.to_run)} of {len(workspace.plan.stages)} stages to run")
         return DONE
     _warn_of_disk(workspace, work)
@@ -126,7 +126,7 @@ def _warn_of_disk(workspace: Workspace, work: Work) -> None:
     disk = disk_of(work.to_run, workspace.plan.stages, workspace.store, slots) if work.to_run else None
     warning = disk and disk_warning(disk, free_bytes(workspace.workdir), workspace.workdir)
     if warning:
-        errors().print(warning, markup=False, soft_wrap=True, style="red")
+        errors().print(warning, style="red")
 
 
 def _tell(workspace: Workspace, work: Work, summary: Summary) -> None:
@@ -134,9 +134,9 @@ def _tell(workspace: Workspace, work: Work, summary: Summary) -> None:
     total = len(workspace.plan.stages)
     console.print(f"{len(summary.computed)} stages computed, {len(work.done)} of {total} were done before")
     for outcome in summary.failed:
-        console.print(f"failed: {outcome.task.label}: {outcome.reason}", markup=False, soft_wrap=True, style="red")
+        console.print(f"failed: {outcome.task.label}: {outcome.reason}", style="red")
         if outcome.log:
-            console.print(f"  log: {workspace.store.root / outcome.log}", markup=False, soft_wrap=True)
+            console.print(f"  log: {workspace.store.root / outcome.log}")
     if summary.interrupted:
         console.print(f"{plural(len(summary.blocked), 'stage')} left; {GO_ON}")
     elif summary.blocked:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
-from harness.cli.console import clipped, output, print_json, printable, table, visible
+from harness.cli.console import clipped, output, print_json, print_table, printable, table, visible
 from harness.cli.workspace import REPORTS, open_store
 from harness.errors import StoreError
 from harness.execution.asked import AskedTask, missing_inputs, read_asked, unfinished
@@ -83,7 +82,7 @@ def show_command(name: str, workdir: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"stage": found.name, "command": words})
     else:
-        output().print(shlex.join(words), markup=False, soft_wrap=True)
+        output().print(shlex.join(words))
 
 
 # ------------------------------------------------------------------------------------------------- finding
@@ -151,11 +150,11 @@ def _show_unfinished(found: Found, status: StageStatus, store: Store, *, as_json
         )
         return
     console = output()
-    console.print(f"{found.kind}/{found.fingerprint}", markup=False)
+    console.print(f"{found.kind}/{found.fingerprint}")
     reason = f": {status.reason}" if status.reason else ""
-    console.print(visible(f"{status.stage.label}, {status.state}{reason}"), markup=False, soft_wrap=True)
+    console.print(visible(f"{status.stage.label}, {status.state}{reason}"))
     if log is not None:
-        console.print(f"in {partial}, log {log}", markup=False, soft_wrap=True)
+        console.print(f"in {partial}, log {log}")
     if asked is not None:
         _section("specification", asked.identity)
 
@@ -167,12 +166,12 @@ def _show_finished(record: Record, store: Store, *, as_json: bool) -> None:
         print_json({**asdict(record), "run": facts})
         return
     console = output()
-    console.print(f"{record.kind}/{record.fingerprint}", markup=False)
-    console.print(f"{facts['label']}, {duration(facts['seconds'])}, attempt {facts['attempts']}", markup=False)
+    console.print(f"{record.kind}/{record.fingerprint}")
+    console.print(f"{facts['label']}, {duration(facts['seconds'])}, attempt {facts['attempts']}")
     retraction = read_retractions(store.root).get(record.fingerprint)
     if retraction is not None:
-        console.print(f"retracted: {retraction.reason}", markup=False, style="yellow")
-    console.print(f"in {directory}, log {directory / LOG}", markup=False, soft_wrap=True)
+        console.print(f"retracted: {retraction.reason}", style="yellow")
+    console.print(f"in {directory}, log {directory / LOG}")
     _section("specification", record.identity)
     _section("result", record.result)
     _section("environment", record.environment)
@@ -181,17 +180,17 @@ def _show_finished(record: Record, store: Store, *, as_json: bool) -> None:
     files = table("\nfiles", "file", "bytes", "sha256", right=("bytes",))
     for path, (digest, size) in record.files.items():
         files.add_row(path, f"{size:,}", digest[:12])
-    console.print(files)
+    print_table(files)
     users = _readers(store, record)
     console.print(f"\nread by {len(users)} stages", style="bold")
     for user in users[:20]:
-        console.print(f"{user.kind}/{user.fingerprint[:SHORT]}  {_label(user, store)}", markup=False, soft_wrap=True)
+        console.print(f"{user.kind}/{user.fingerprint[:SHORT]}  {_label(user, store)}")
 
 
 def _section(title: str, content: Mapping[str, Any]) -> None:
     console = output()
     console.print(f"\n{title}", style="bold")
-    console.print(json.dumps(content, indent=1, sort_keys=True), markup=False)
+    console.print(json.dumps(content, indent=1, sort_keys=True))
 
 
 def _label(record: Record, store: Store) -> str:
@@ -221,15 +220,15 @@ def _print_quality(console: Console, store: Store, record: Record) -> None:
     columns = tuple(name or " " for name in facts.columns)
     shown = table(f"\n{facts.title}: {record.kind}/{record.fingerprint[:SHORT]}", *columns, right=columns[1:])
     for cells in facts.rows:
-        shown.add_row(*map(escape, map(printable, cells)))
-    console.print(shown)
-    console.print(printable(facts.note), markup=False)
+        shown.add_row(*map(printable, cells))
+    print_table(shown)
+    console.print(printable(facts.note))
     damage = store.damage(record)
     if damage:
         remedy = f"delete {store.directory(record.kind, record.fingerprint)} and run its recipe again"
-        console.print(f"{damage}; {remedy}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"{damage}; {remedy}", style="yellow")
     elif store.has_payload(record):
         for example in read_examples(store.directory(record.kind, record.fingerprint))[:MOST_EXAMPLES]:
-            console.print(f"\n{printable(example['id'])}: {example['why']}", style="bold", markup=False)
+            console.print(f"\n{printable(example['id'])}: {example['why']}", style="bold")
             for name in ("prompt", "chosen", "rejected", "detail"):
-                console.print(f"{name}:\n{printable(example[name])}", markup=False)
+                console.print(f"{name}:\n{printable(example[name])}")

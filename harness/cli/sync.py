@@ -45,9 +45,9 @@ def sync_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None) 
         return 0
     report = report_on(workspace)
     with TrackingWorker(workspace, recipe, assignments, live=False) as worker:
-        output().print(told(worker.sync(report), workspace), markup=False, soft_wrap=True)
+        output().print(told(worker.sync(report), workspace))
     if report.failure:
-        errors().print(f"not compared: {report.failure}", markup=False, soft_wrap=True, style="red")
+        errors().print(f"not compared: {report.failure}", style="red")
         return 1
     return 0
 
@@ -80,12 +80,11 @@ class TrackingWorker:
 
     def sync(self, report: Report, seconds: float | None = None) -> dict[str, Any]:
         """Show everything; counts of runs by what was done. `seconds` and errors as in `ask`."""
-        files = report.files
         analysis = report.overview.analysis
         order = {
             "do": "sync",
             "analysis": None if analysis is None else analysis.fingerprint,
-            "report": [str(path) for path in (files.html, files.markdown, files.csv, files.json)],
+            "report": [str(path) for path in report.files.paths],
         }
         return self.ask(order, seconds)
 
@@ -149,13 +148,13 @@ def finish(
 ) -> None:
     """Show a run's results. Where that fails the run is no worse for it: it says what completes MLflow later."""
     try:
-        errors().print(told(worker.sync(report, seconds), workspace), markup=False, soft_wrap=True)
+        errors().print(told(worker.sync(report, seconds), workspace))
     except KeyboardInterrupt:
-        errors().print(f"MLflow is not complete; `harness sync {recipe}` completes it", markup=False, soft_wrap=True)
+        errors().print(f"MLflow is not complete; `harness sync {recipe}` completes it")
     except HarnessError as error:
         what = f"{error.rule}, but {error.value}"
         remedy = f"results are safe in the workdir; `harness sync {recipe}` completes MLflow"
-        errors().print(f"{what}; {remedy}", markup=False, soft_wrap=True, style="yellow")
+        errors().print(f"{what}; {remedy}", style="yellow")
 
 
 def told(answer: Mapping[str, Any], workspace: Workspace) -> str:

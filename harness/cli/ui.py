@@ -58,7 +58,7 @@ def _print_addresses(workspace: Workspace, recipe: Path, assignments: Sequence[s
     }
     console = output()
     for name, title in titles.items():
-        console.print(f"{title}:\n  {found[name]}", markup=False, soft_wrap=True)
+        console.print(f"{title}:\n  {found[name]}")
 
 
 def _port(port: int | None) -> int:
@@ -92,7 +92,7 @@ def _serve(place: Place, port: int) -> None:
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             _await(server, port, log)
-            output().print(f"serving {place.shown}; Ctrl-C ends it", markup=False, soft_wrap=True)
+            output().print(f"serving {place.shown}; Ctrl-C ends it")
             server.wait()
         except KeyboardInterrupt:
             pass

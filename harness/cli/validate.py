@@ -16,5 +16,4 @@ def validate_recipe(recipe: Path, assignments: Sequence[str]) -> None:
     output().print(
         f"{loaded.recipe.name}: valid, {len(loaded.settings)} settings, "
         f"seeds {seeds.pretrain} pretrain x {seeds.finetune} finetune",
-        markup=False,
     )

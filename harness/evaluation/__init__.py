@@ -2,3 +2,8 @@
 
 Pure functions from arrays to numbers: nothing here loads a model, reads the store or decides what a report prints.
 """
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]

@@ -5,7 +5,7 @@ every curve point is the mean over all C(n, N) subsets drawn without replacement
 counts more for standing first. Ties are broken fairly, uniformly among the tied. Selecting by another quantity is the
 same function: the shortest solution is `best_of_n(-lengths, ...)`, the oracle `best_of_n(correct, ...)`.
 
-This file scores nothing and knows no task; intervals over problems are made in `statistics.py`.
+This file scores nothing and knows no task; `statistics.py` makes intervals over problems.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import toeplitz
 
 from harness.errors import DataError
+from harness.evaluation import Floats
 from harness.pipeline.evaluations.best_of_n import AREA_GRID, AREA_POOL_SHARE
 
-Floats = NDArray[np.float64]
 
-
-def best_of_n(scores: ArrayLike, correct: ArrayLike, sizes: Sequence[int]) -> Floats:
+def best_of_n(scores: ArrayLike, correct: ArrayLike, sizes: Sequence[int], where: str = "") -> Floats:
     """Expected accuracy of the top-scored candidate of a random N-subset.
 
     The candidate of ascending rank j is the best of a subset with probability C(j-1, N-1) / C(n, N); tied candidates
@@ -37,6 +36,7 @@ def best_of_n(scores: ArrayLike, correct: ArrayLike, sizes: Sequence[int]) -> Fl
         scores: (n,) higher is better; infinities are allowed, NaN is not.
         correct: (n,) true or 1 where the candidate solves the problem.
         sizes: the values of N, each between 1 and n.
+        where: what errors call the pool.
 
     Returns:
         (len(sizes),) float64.
@@ -44,8 +44,8 @@ def best_of_n(scores: ArrayLike, correct: ArrayLike, sizes: Sequence[int]) -> Fl
     Raises:
         DataError: a NaN score, unequal lengths, an empty pool, or an N larger than the pool.
     """
-    values, labels = checked_pool(scores, correct)
-    return _selection_weights(len(values), _checked_sizes(sizes, len(values))) @ _tie_means(values, labels)
+    values, labels = checked_pool(scores, correct, where)
+    return _selection_weights(len(values), _checked_sizes(sizes, len(values), where)) @ _tie_means(values, labels)
 
 
 def best_of_n_pools(
@@ -59,22 +59,9 @@ def best_of_n_pools(
     Raises:
         DataError: as `best_of_n`, naming the problem by its position.
     """
-    if len(scores_by_problem) != len(correct_by_problem):
-        raise DataError(
-            "every problem needs scores and labels",
-            f"there are {len(scores_by_problem)} score pools and {len(correct_by_problem)} label pools",
-            "pass both in the same problem order",
-        )
-    curves = np.empty((len(scores_by_problem), len(sizes)))
-    weights_by_length: dict[int, Floats] = {}
-    for problem, (scores, correct) in enumerate(zip(scores_by_problem, correct_by_problem, strict=True)):
-        values, labels = checked_pool(scores, correct, f"problem {problem}")
-        length = len(values)
-        if length not in weights_by_length:
-            checked = _checked_sizes(sizes, length, f"problem {problem}")
-            weights_by_length[length] = _selection_weights(length, checked)
-        curves[problem] = weights_by_length[length] @ _tie_means(values, labels)
-    return curves
+    pools = zip(scores_by_problem, correct_by_problem, strict=True)
+    curves = [best_of_n(scores, correct, sizes, f"problem {at}") for at, (scores, correct) in enumerate(pools)]
+    return np.array(curves).reshape(-1, len(sizes))
 
 
 def pass_at_n(correct: ArrayLike, sizes: Sequence[int]) -> Floats:
@@ -91,65 +78,6 @@ def pass_at_n(correct: ArrayLike, sizes: Sequence[int]) -> Floats:
     drawn = np.arange(checked.max())
     wrong_left = np.maximum(length - labels.sum() - drawn, 0.0)
     return 1.0 - np.cumprod(wrong_left / (length - drawn))[checked - 1]
-
-
-def mean_accuracy(correct: ArrayLike) -> float:
-    """Share of correct candidates: Best-of-1, and what a scorer that cannot tell them apart gets at any N."""
-    return float(_checked_labels(correct).mean())
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RestrictedAccuracy:
-    """Best-of-N over pools cut down to the right candidates and the wrong ones of one error class.
-
-    Attributes:
-        accuracy: (problems, sizes) float64.
-        contested: (problems,) bool, the problems with both a right candidate and a wrong one of the class.
-        clipped: (problems, sizes) bool, where the restricted pool held fewer than N and all of it was used.
-    """
-
-    accuracy: Floats
-    contested: NDArray[np.bool_]
-    clipped: NDArray[np.bool_]
-
-
-def restricted_best_of_n(
-    scores_by_problem: Sequence[ArrayLike],
-    correct_by_problem: Sequence[ArrayLike],
-    errors_by_problem: Sequence[ArrayLike],
-    sizes: Sequence[int],
-) -> RestrictedAccuracy:
-    """Best-of-N where the only wrong candidates are those of one error class, e.g. seen or unseen in pretraining.
-
-    Definition: a problem's restricted pool is its correct candidates plus the wrong ones its mask marks; unmarked wrong
-    ones are dropped. Every problem stays in the denominator: one without a correct candidate counts 0 (also when its
-    restricted pool is empty), one with correct candidates and no marked error counts 1. Where the restricted pool
-    holds fewer than N, all of it is the subset and `clipped` says so. Levels of two classes are comparable only as far
-    as their base rates are (N = 1 shows them); `pair_accuracy.right_over_wrong_pools` does not depend on base rates.
-
-    Args:
-        scores_by_problem, correct_by_problem: as `best_of_n_pools`.
-        errors_by_problem: (n,) bool a problem, true at wrong candidates of the class.
-        sizes: the values of N; not bounded by the pools.
-
-    Raises:
-        DataError: as `best_of_n_pools`, or a mask that marks a correct candidate.
-    """
-    problems = len(scores_by_problem)
-    wanted = _checked_sizes(sizes, None)
-    accuracy = np.zeros((problems, len(wanted)))
-    contested = np.zeros(problems, dtype=bool)
-    clipped = np.zeros((problems, len(wanted)), dtype=bool)
-    pools = zip(scores_by_problem, correct_by_problem, errors_by_problem, strict=True)
-    for problem, (scores, correct, errors) in enumerate(pools):
-        values, labels = checked_pool(scores, correct, f"problem {problem}")
-        kept = (labels > 0) | checked_errors(errors, labels, f"problem {problem}")
-        held = int(kept.sum())
-        clipped[problem] = wanted > held
-        contested[problem] = 0 < labels.sum() < held
-        if held:
-            accuracy[problem] = best_of_n(values[kept], labels[kept], np.minimum(wanted, held).tolist())
-    return RestrictedAccuracy(accuracy=accuracy, contested=contested, clipped=clipped)
 
 
 def area_sizes(smallest_pool: int) -> tuple[int, ...]:
@@ -361,11 +289,11 @@ def checked_pool(scores: ArrayLike, correct: ArrayLike, where: str = "") -> tupl
     return values, labels
 
 
-def _checked_sizes(sizes: Sequence[int], length: int | None, where: str = "") -> NDArray[np.int64]:
+def _checked_sizes(sizes: Sequence[int], length: int, where: str = "") -> NDArray[np.int64]:
     wanted = np.asarray(sizes)
     if wanted.ndim != 1 or not len(wanted) or not np.issubdtype(wanted.dtype, np.integer) or wanted.min() < 1:
         raise DataError("N must be positive whole numbers", f"it is {sizes!r}", "list at least one", where)
-    if length is not None and wanted.max() > length:
+    if wanted.max() > length:
         raise DataError(
             "N must not exceed the candidate pool",
             f"asked for the best of {wanted.max()} of {length} candidates",

@@ -1,9 +1,9 @@
 """How far a judge agrees with the labels of preference pairs, with intervals, a control and a decision.
 
 A judge's value on a pair is 1 where it agrees with the label, 0.5 on a tie and 0 where it does not. Two means are
-told: of all judged pairs with ties as half, and of those on which the judge has a preference. The decision rests on the
-latter: a judge that cannot tell two sides apart says nothing against their label, and where it can hardly ever tell,
-the interval is wide and nothing is decided. Where values come from is not known here.
+reported: of all judged pairs with ties as half, and of those on which the judge has a preference. The decision rests on
+the latter: a judge that cannot tell two sides apart says nothing against their label, and where it can hardly ever
+tell, the interval is wide and nothing is decided.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.evaluation.statistics import Interval, cluster_bootstrap_mean
+from harness.evaluation.statistics import cluster_bootstrap_mean
 
 Verdict = Literal["passes", "fails", "undecided"]
 
@@ -24,26 +24,19 @@ FEWEST_PREFERRING = 100
 """Pairs with a preference below which nothing is decided: so few may all agree by luck, and show no spread."""
 
 
-def interval_or_none(values: ArrayLike, clusters: ArrayLike, *, seed: int) -> Interval | None:
-    """Cluster-bootstrap interval of the mean over pairs; None where there are fewer than two clusters.
+def estimate(values: ArrayLike, clusters: ArrayLike, *, seed: int) -> dict[str, Any]:
+    """The mean over pairs with its cluster-bootstrap interval, as JSON data. NaN values are left out.
 
-    Values that are NaN are left out.
+    Returns:
+        `estimate`, `low` and `high`: None for all without pairs, for the limits with fewer than two clusters.
     """
     column, labels = np.asarray(values, dtype=np.float64), np.asarray(clusters)
     known = ~np.isnan(column)
-    if len(np.unique(labels[known])) < 2:
-        return None
-    return cluster_bootstrap_mean(column[known], labels[known], seed=seed, covers="pairs, by cluster")
-
-
-def estimate(values: ArrayLike, clusters: ArrayLike, *, seed: int) -> dict[str, Any]:
-    """`estimate`, `low` and `high` as JSON data: no limits with fewer than two clusters, nothing without pairs."""
-    column = np.asarray(values, dtype=np.float64)
-    if np.isnan(column).all():
+    if not known.any():
         return {"estimate": None, "low": None, "high": None}
-    interval = interval_or_none(column, clusters, seed=seed)
-    if interval is None:
+    if len(np.unique(labels[known])) < 2:
         return {"estimate": float(np.nanmean(column)), "low": None, "high": None}
+    interval = cluster_bootstrap_mean(column[known], labels[known], seed=seed, covers="pairs, by cluster")
     return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
 
 
@@ -60,9 +53,9 @@ def consistency(agreement: ArrayLike, clusters: ArrayLike, *, minimum: float, se
     """A judge's agreement with the labels, as JSON data.
 
     Args:
-        agreement: (pairs,) 1, 0.5 or 0; NaN where the judge has no say.
+        agreement: (pairs,) 1, 0.5 or 0; NaN where the judge gave no answer.
         clusters: (pairs,) what resampling keeps together.
-        minimum: agreement asked for.
+        minimum: the agreement required.
         seed: of the resampling and of the shuffled labels.
 
     Returns:

@@ -1,6 +1,6 @@
 """Many comparisons at once: corrected p-values, and which arms are in order and which are tied.
 
-What one comparison is worth is the business of `statistics.py` and `seeds.py`.
+`statistics.py` and `seeds.py` say what one comparison is worth.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.errors import DataError
-from harness.evaluation.statistics import Floats
+from harness.evaluation import Floats
 
 
 def holm(p_values: ArrayLike) -> Floats:
@@ -21,7 +21,9 @@ def holm(p_values: ArrayLike) -> Floats:
     Raises:
         DataError: a p-value outside [0, 1].
     """
-    raw = _checked_p_values(p_values)
+    raw = np.asarray(p_values, dtype=np.float64)
+    if raw.ndim != 1 or not ((raw >= 0) & (raw <= 1)).all():
+        raise DataError("p-values must be a list of numbers in [0, 1]", f"they are {raw.tolist()}", "check the tests")
     order = np.argsort(raw, kind="stable")
     steps = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
     adjusted = np.empty_like(raw)
@@ -34,7 +36,6 @@ class RankRange:
     """An arm's place: ranks `low` (best) to `high` cannot be told apart; 1 is the highest mean."""
 
     name: str
-    estimate: float
     low: int
     high: int
     tied_with: tuple[str, ...]
@@ -67,7 +68,6 @@ def rank_groups(
     return tuple(
         RankRange(
             name=arm,
-            estimate=means[arm],
             low=1 + sum((other, arm) in above for other in names),
             high=len(names) - sum((arm, other) in above for other in names),
             tied_with=tuple(
@@ -76,10 +76,3 @@ def rank_groups(
         )
         for arm in sorted(names, key=lambda name: -means[name])
     )
-
-
-def _checked_p_values(p_values: ArrayLike) -> Floats:
-    raw = np.asarray(p_values, dtype=np.float64)
-    if raw.ndim != 1 or not ((raw >= 0) & (raw <= 1)).all():
-        raise DataError("p-values must be a list of numbers in [0, 1]", f"they are {raw.tolist()}", "check the tests")
-    return raw

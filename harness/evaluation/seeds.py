@@ -7,7 +7,7 @@ hold for other seeds of every kind, so two are enough to enter it, at the price 
 than `FEWEST_SEEDS` of what differs claims nothing.
 
 The variance of a mean is the sum of the parts, problems and each kind of seed, less what two of them contain both
-(`statistics.problems_and_seeds_interval` has the formula and its simulated cover). Where two rows share their seeds the
+(`statistics.crossed_components` has the formula and its simulated cover). Where two rows share their seeds the
 difference is taken seed by seed; else each row's own spread is added.
 """
 
@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.errors import DataError
+from harness.evaluation import Floats
 from harness.evaluation.statistics import (
     NO_SEEDS,
     Components,
-    Floats,
     Interval,
     SeedVariance,
     cluster_bootstrap_mean,
@@ -100,11 +100,6 @@ def counted(number: int, axis: int) -> str:
     return f"{number} {KINDS[axis]} seed{'s' * (number != 1)}"
 
 
-def seeds_in_words(row: SeededValues) -> str:
-    """The seeds of a row, such as "3 PMP seeds × 2 fine-tuning seeds"; "" where it has none."""
-    return " × ".join(counted(len(seeds), axis) for axis, seeds in enumerate(row.seeds) if seeds)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contrast:
     """A row's mean, or the difference of two rows over the same problems.
@@ -164,7 +159,6 @@ class Contrast:
             clusters,
             seed=known[shared[0]] if shared else NO_SEEDS,
             more=[*apart, *(_mean_variance(self.paired, axis, known[axis]) for axis in shared[1:])],
-            is_pooled=bool(shared) and known[shared[0]] is not None,
         )
 
     def _of_several(self, axis: int, pooled: Pooled) -> SeedVariance | None:

@@ -21,11 +21,11 @@ from scipy import sparse, stats
 from sklearn.linear_model import LogisticRegression
 
 from harness.errors import DataError
+from harness.evaluation import Floats
 from harness.evaluation.pair_accuracy import pair_values
 from harness.evaluation.shallow import (
     INVERSE_PENALTY,
     ITERATIONS,
-    Floats,
     check_pairs,
     fit_differences,
     lengths,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from harness.errors import DataError
+from harness.evaluation import Floats
 from harness.evaluation.pair_accuracy import pair_values
 
 DIGITS = re.compile(r"\d+")
@@ -29,8 +29,6 @@ FEATURES = 2**18
 INVERSE_PENALTY = 10.0
 """Rows have unit length, so their differences are small and scikit-learn's default of 1 would underfit few pairs."""
 ITERATIONS = 1_000
-
-Floats = NDArray[np.float64]
 
 
 def mask_digits(text: str) -> str:

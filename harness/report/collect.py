@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,12 +26,12 @@ from harness.report.data import (
 from harness.report.facts import Facts
 from harness.report.methods import covers, levels, methods, model_words, sharing
 from harness.report.overview import Caution, Overview, caution
-from harness.report.provenance import Link, Origin, data_stages, origins
+from harness.report.provenance import Link, Origin, data_stages, environments, origins
 from harness.report.settings import SettingFacts, parameters, probe_table, setting_facts, training_table
 from harness.report.status import Statuses
 from harness.report.times import time_tables
 from harness.report.words import TIMES, listing, plural
-from harness.store.record import EVENTS
+from harness.store.record import EVENTS, Record
 from harness.store.store import Store
 
 
@@ -112,7 +112,7 @@ def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
 def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], ...]:
     recipe = plan.loaded.recipe
     statuses = seen.statuses
-    done = sum(statuses[stage.fingerprint].state == "done" for stage in plan.stages)
+    done = [record for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None]
     asked = {name: recipe.tasks[name].problems.test for name in recipe.evaluate.best_of_n.tasks}
     problems = listing([f"{name} {count if count == ALL else f'{count:,}'}" for name, count in asked.items()])
     seeds = recipe.seeds
@@ -126,10 +126,10 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
         ("Candidate pools", f"{_pools(recipe)}; problems: {problems}"),
         ("Seeds", f"{seeds.pretrain} {TIMES} {seeds.finetune} (PMP {TIMES} fine-tuning), data seed {seeds.data}"),
         ("Intervals", f"{levels(estimates)}, over {covers(estimates)}" if estimates else "none yet"),
-        ("Stages", f"{done:,} of {len(plan.stages):,} done; {plan.asked:,} before sharing"),
-        ("Computed with", _environments(plan, statuses)),
+        ("Stages", f"{len(done):,} of {len(plan.stages):,} done; {plan.asked:,} before sharing"),
+        ("Computed with", _computed_with(done)),
         ("Harness", f"codepmp-harness {harness.__version__}"),
-        ("Last stage finished", _last_finished(plan, statuses, store)),
+        ("Last stage finished", _last_finished(done, store)),
         *((name, value) for name, value in recipe.tags.items()),
     ]
     return tuple((name, value) for name, value in facts if value)
@@ -160,30 +160,14 @@ def _pairs(plan: Plan) -> str:
     return listing([f"{number:,}" for number in numbers])
 
 
-def _environments(plan: Plan, statuses: Statuses) -> str:
-    """Devices and library versions of the finished stages; several where stages differ."""
-    devices: dict[str, None] = {}
-    libraries: dict[str, dict[str, None]] = {}
-    for stage in plan.stages:
-        record = statuses[stage.fingerprint].record
-        if record is None:
-            continue
-        environment: Mapping[str, object] = record.environment
-        devices[str(environment.get("gpu") or environment.get("device", ""))] = None
-        versions = environment.get("libraries", {})
-        assert isinstance(versions, Mapping)
-        for name, version in {"Python": environment.get("python", ""), **versions}.items():
-            libraries.setdefault(name, {})[str(version)] = None
-    told = [*devices, *(f"{name} {' and '.join(versions)}" for name, versions in libraries.items())]
-    return ", ".join(filter(None, told))
+def _computed_with(records: Iterable[Record]) -> str:
+    """Devices and versions of Python and libraries."""
+    names = {"device": "", "python": "Python "}
+    return ", ".join(names.get(name, f"{name} ") + version for name, version in environments(records).items())
 
 
-def _last_finished(plan: Plan, statuses: Statuses, store: Store) -> str:
-    times = [
-        float(store.run_facts(record)["finished"])
-        for stage in plan.stages
-        if (record := statuses[stage.fingerprint].record) is not None
-    ]
+def _last_finished(records: Iterable[Record], store: Store) -> str:
+    times = [float(store.run_facts(record)["finished"]) for record in records]
     return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%d %H:%M UTC") if times else ""
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from harness.report.words import DASH, REFERENCES
 
 SETTING = "setting"
@@ -90,7 +92,7 @@ Key = tuple[str, str, str]  # task, kind of row, row
 
 
 class AnalysisIndex:
-    """The analysis, indexed: each method gives what is known of one row, by metric or evaluation."""
+    """The analysis, indexed: each method returns what is known of one row, by metric or evaluation."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self._estimates = _by_row(data.get("estimates", ()), "metric")
@@ -100,42 +102,33 @@ class AnalysisIndex:
         self._arms = Counter((one["task"], one["evaluation"]) for one in data.get("ranks", ()))
 
     def estimates(self, row: Key) -> dict[str, Estimate]:
-        return {
-            metric: Estimate(**{name: one[name] for name in _FIELDS}, by_seed=tuple(one["by_seed"]))
-            for metric, one in self._estimates.get(row, {}).items()
-        }
+        return {metric: _ESTIMATE.validate_python(one) for metric, one in self._estimates.get(row, {}).items()}
 
     def differences(self, row: Key) -> dict[str, Difference]:
-        return {
-            evaluation: _difference(one, one["against"], one["lacking"])
-            for evaluation, one in self._differences.get(row, {}).items()
-        }
+        return {name: _DIFFERENCE.validate_python(one) for name, one in self._differences.get(row, {}).items()}
 
     def above(self, row: Key) -> dict[str, AboveShallow]:
-        return {
-            evaluation: AboveShallow(
+        found = {}
+        for evaluation, one in self._above.get(row, {}).items():
+            best = reference_label(one["best_reference"])
+            found[evaluation] = AboveShallow(
                 above=one["above"],
-                reference=reference_label(one["best_reference"]),
+                reference=best,
                 reference_estimate=one["difference"]["reference_estimate"],
-                difference=_difference(one["difference"], reference_label(one["best_reference"]), one["lacking"]),
+                difference=_DIFFERENCE.validate_python({**one, **one["difference"], "against": best}),
                 references=tuple(map(reference_label, one["references"])),
             )
-            for evaluation, one in self._above.get(row, {}).items()
-        }
+        return found
 
     def places(self, row: Key) -> dict[str, Place]:
         return {
-            evaluation: Place(
-                low=one["low"],
-                high=one["high"],
-                of=self._arms[(one["task"], evaluation)],
-                tied_with=tuple(one["tied_with"]),
-            )
+            evaluation: _PLACE.validate_python({**one, "of": self._arms[(one["task"], evaluation)]})
             for evaluation, one in self._ranks.get(row, {}).items()
         }
 
 
-_FIELDS = [name for name in Estimate.__dataclass_fields__ if name != "by_seed"]
+# These read what they know of an entry and ignore the rest.
+_ESTIMATE, _DIFFERENCE, _PLACE = TypeAdapter(Estimate), TypeAdapter(Difference), TypeAdapter(Place)
 
 
 def _by_row(found: Iterable[Mapping[str, Any]], name: str) -> dict[Key, dict[str, Mapping[str, Any]]]:
@@ -144,17 +137,6 @@ def _by_row(found: Iterable[Mapping[str, Any]], name: str) -> dict[Key, dict[str
     for one in found:
         rows.setdefault((one["task"], one.get("kind", SETTING), one["row"]), {})[one[name]] = one
     return rows
-
-
-def _difference(one: Mapping[str, Any], against: str, lacking: str) -> Difference:
-    return Difference(
-        against=against,
-        estimate=one["estimate"],
-        low=one["low"],
-        high=one["high"],
-        covers=one["covers"],
-        lacking=lacking,
-    )
 
 
 def reference_label(name: str) -> str:

@@ -1,22 +1,38 @@
-"""Training curves from the stages' events, thinned for drawing. A PMP curve runs through its trunk into its branch."""
+"""Training curves from the events of the stages that made a training, thinned for drawing, for reports and trackers.
+
+A PMP curve runs through its trunk into its branch. Curves only grow while a training lasts: which steps are shown
+depends on how many are planned, so that a tracker adds points and removes none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.events import Metrics, read_events
 from harness.pipeline import training
 from harness.pipeline.graph import Stage
-from harness.pipeline.training import TRUNK_STATE, trunk_of
+from harness.pipeline.training import TRUNK_STATE, Training, trunk_of
 from harness.plan.plan import Plan, Variant
 from harness.report.status import Statuses
 from harness.store.record import EVENTS
-from harness.store.store import Store
+from harness.store.store import Snapshot, Store
 
 MOST_POINTS = 1_000
+"""Points of one metric of one training: enough for any screen, and one batch of MLflow's."""
+
 BASE, PMP, FINETUNE = "base", "pmp", "finetune"
 LOSSES = ("loss_rm", "loss_lm")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)  # a large recipe has millions
+class Point:
+    """A metric's value at a step; `time` is milliseconds since the epoch."""
+
+    step: int
+    value: float
+    time: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,59 +48,84 @@ class Curve:
     retracted: bool
 
 
-Points = dict[int, dict[str, float]]
+class CurveReader:
+    """Reads each training's events once, however many variants share it."""
+
+    def __init__(self, snapshot: Snapshot, stages: Iterable[Stage]) -> None:
+        self._snapshot = snapshot
+        self._planned = [stage for stage in stages if stage.kind is TRUNK_STATE]
+        self._points: dict[str, dict[str, tuple[Point, ...]]] = {}
+        self._states: dict[str, list[tuple[int, Path]]] | None = None
+
+    def points(self, stage: Stage) -> dict[str, tuple[Point, ...]]:
+        """{metric: points} of a training from step 0 up to its last event, finished or not."""
+        if not isinstance(stage.kind, Training):  # a mean of trainings
+            return {}
+        if stage.fingerprint not in self._points:
+            ended = self._snapshot.record(stage.kind.name, stage.fingerprint) is not None
+            self._points[stage.fingerprint] = _points(self._events(stage), stage.kind.steps(stage), ended=ended)
+        return self._points[stage.fingerprint]
+
+    def _events(self, stage: Stage) -> dict[int, Metrics]:
+        """{step: event}, ascending."""
+        folders = [self._folder(stage)]
+        if "trunk" in stage.inputs:
+            trunk = stage.inputs["trunk"].stage
+            states = self._trunk_states()[trunk_of(trunk.identity)]
+            folders = [*(folder for step, folder in states if step <= trunk.spec.step), *folders]
+        events = (event for folder in folders for event in read_events(folder / EVENTS))
+        return dict(sorted({event.step: event for event in events if isinstance(event, Metrics)}.items()))
+
+    def _folder(self, stage: Stage) -> Path:
+        """Where a stage's events are: with its record or, without one, where it is being built."""
+        store = self._snapshot.store
+        finished = self._snapshot.record(stage.kind.name, stage.fingerprint) is not None
+        return (store.directory if finished else store.partial)(stage.kind.name, stage.fingerprint)
+
+    def _trunk_states(self) -> dict[str, list[tuple[int, Path]]]:
+        """{trunk: (step, folder) of its states}: those in the store, as another recipe may have trained the first part
+        of this plan's trunks, and this plan's own, done or not."""
+        if self._states is None:
+            store = self._snapshot.store
+            found = {
+                (trunk_of(record.identity), int(record.identity["spec"]["step"])): store.directory(
+                    record.kind, record.fingerprint
+                )
+                for record in store.records(TRUNK_STATE.name)
+            }
+            for stage in self._planned:
+                found.setdefault((trunk_of(stage.identity), stage.spec.step), self._folder(stage))
+            self._states = {}
+            for (trunk, step), folder in sorted(found.items()):
+                self._states.setdefault(trunk, []).append((step, folder))
+        return self._states
 
 
 def training_curves(plan: Plan, statuses: Statuses, store: Store) -> tuple[Curve, ...]:
     """Losses of every finished training; a run that settings share stands under the first of them."""
-    reader = _Reader(plan, statuses, store)
-    found: list[Curve] = []
-    for stage in plan.stages:
-        if stage.kind is training.BASE:
-            found += _curves(BASE, "base", "", reader.points(stage), bool(statuses[stage.fingerprint].retracted))
-    seen: set[str] = set()
+    trainings = [(BASE, stage, "base", "") for stage in plan.stages if stage.kind is training.BASE]
     for setting in plan.settings:
         for variant in setting.variants:
-            for phase, trained in ((PMP, variant.pretrained), (FINETUNE, variant.finetuned)):
-                if trained is not None and trained.fingerprint not in seen:
-                    seen.add(trained.fingerprint)
-                    points = reader.whole_run(trained)
-                    retracted = bool(statuses[trained.fingerprint].retracted)
-                    found += _curves(phase, setting.name, _seed(variant, phase), points, retracted)
-    return tuple(found)
-
-
-class _Reader:
-    """Reads metrics of finished stages and knows which trunk states belong together."""
-
-    def __init__(self, plan: Plan, statuses: Statuses, store: Store) -> None:
-        self._statuses = statuses
-        self._store = store
-        self._trunks: dict[str, list[Stage]] = {}
-        for stage in plan.stages:
-            if stage.kind is TRUNK_STATE:
-                self._trunks.setdefault(trunk_of(stage.identity), []).append(stage)
-
-    def points(self, stage: Stage) -> Points:
-        """{step: metrics} of a finished stage; of an unfinished one nothing."""
-        if self._statuses[stage.fingerprint].record is None:
-            return {}
-        path = self._store.directory(stage.kind.name, stage.fingerprint) / EVENTS
-        return {event.step: dict(event.values) for event in read_events(path) if isinstance(event, Metrics)}
-
-    def whole_run(self, stage: Stage) -> Points:
-        """A training's metrics from step 0, those of the trunk states it was reached by included."""
-        if "trunk" not in stage.inputs:
-            return self.points(stage)
-        own = self.points(stage)
-        if not own:
-            return {}
-        trunk = stage.inputs["trunk"].stage
-        points: Points = {}
-        for state in self._trunks[trunk_of(trunk.identity)]:
-            if state.spec.step <= trunk.spec.step:
-                points |= self.points(state)
-        return dict(sorted((points | own).items()))
+            for phase, stage in ((PMP, variant.pretrained), (FINETUNE, variant.finetuned)):
+                if stage is not None:
+                    trainings.append((phase, stage, setting.name, _seed(variant, phase)))
+    reader = CurveReader(Snapshot(store), plan.stages)
+    found: dict[tuple[str, str], Curve] = {}
+    for phase, stage, name, seed in trainings:
+        status = statuses[stage.fingerprint]
+        points = {} if status.record is None else reader.points(stage)
+        for metric in LOSSES:
+            if metric in points and (stage.fingerprint, metric) not in found:
+                found[stage.fingerprint, metric] = Curve(
+                    phase=phase,
+                    setting=name,
+                    seed=seed,
+                    metric=metric,
+                    steps=tuple(point.step for point in points[metric]),
+                    values=tuple(point.value for point in points[metric]),
+                    retracted=bool(status.retracted),
+                )
+    return tuple(found.values())
 
 
 def _seed(variant: Variant, phase: str) -> str:
@@ -93,33 +134,34 @@ def _seed(variant: Variant, phase: str) -> str:
     return ", ".join(filter(None, (pmp, tuned)))
 
 
-def _curves(phase: str, setting: str, seed: str, points: Points, retracted: bool) -> list[Curve]:
-    found = []
-    for metric in LOSSES:
-        have = [(step, values[metric]) for step, values in points.items() if metric in values]
-        if have:
-            thin = thinned(have, MOST_POINTS)
-            steps, values = zip(*thin, strict=True)
-            found.append(
-                Curve(
-                    phase=phase,
-                    setting=setting,
-                    seed=seed,
-                    metric=metric,
-                    steps=tuple(steps),
-                    values=tuple(values),
-                    retracted=retracted,
-                )
-            )
-    return found
+def _points(events: dict[int, Metrics], planned: int, *, ended: bool) -> dict[str, tuple[Point, ...]]:
+    last = max(events, default=0)
+    shown = set(spread(events, stride_of(max(planned, last)))) | ({last} if ended else set())
+    names = sorted({name for event in events.values() for name in event.values})
+    return {
+        name: tuple(
+            Point(step=step, value=float(event.values[name]), time=round(event.time * 1000))
+            for step, event in events.items()
+            if step in shown and name in event.values
+        )
+        for name in names
+    }
 
 
-def thinned(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
-    """At most `most` points, evenly chosen, the first and the last among them."""
-    if len(points) <= most:
-        return list(points)
-    last = len(points) - 1
-    return [points[round(index * last / (most - 1))] for index in range(most)]
+def stride_of(steps: int) -> int:
+    """Steps for which one point is shown: the least power of two that leaves room for the last step's beside them."""
+    stride = 1
+    while -(-steps // stride) >= MOST_POINTS:
+        stride *= 2
+    return stride
+
+
+def spread(steps: Iterable[int], stride: int) -> list[int]:
+    """Of ascending steps the first of every `stride`: what is chosen stays chosen when more are added."""
+    firsts: dict[int, int] = {}
+    for step in steps:
+        firsts.setdefault((step - 1) // stride, step)
+    return list(firsts.values())
 
 
 def of_phase(curves: Iterable[Curve], phase: str, metric: str) -> list[Curve]:

@@ -157,30 +157,26 @@ def stages_of(indexes: Iterable[Index]) -> dict[str, Stage]:
 
 
 def _entries(plan: Plan) -> Iterator[OutcomeEntry]:
-    for setting in plan.settings:
-        for variant in setting.variants:
-            yield from _of_variant(variant, setting.name, setting.names, "setting", setting.setting.values)
-    for variant in plan.imported:
-        yield from _of_variant(variant, variant.setting, (variant.setting,), "imported", {})
-    for variant in plan.references:
-        yield from _of_variant(variant, variant.setting, (variant.setting,), "reference", {})
-
-
-def _of_variant(
-    variant: Variant, row: str, names: tuple[str, ...], kind: str, axes: Mapping[str, str]
-) -> Iterator[OutcomeEntry]:
-    for outcome in variant.outcomes:
-        yield OutcomeEntry(
-            row=row,
-            names=names,
-            kind=kind,
-            axes=dict(axes),
-            pretrain_seed=variant.pretrain_seed,
-            finetune_seed=variant.finetune_seed,
-            task=outcome.task,
-            evaluation=outcome.metric,
-            stage=outcome.stage.fingerprint,
-        )
+    rows: list[tuple[Variant, str, str, tuple[str, ...], Mapping[str, str]]] = [
+        (variant, "setting", setting.name, setting.names, setting.setting.values)
+        for setting in plan.settings
+        for variant in setting.variants
+    ]
+    for kind, variants in (("imported", plan.imported), ("reference", plan.references)):
+        rows += [(variant, kind, variant.setting, (variant.setting,), {}) for variant in variants]
+    for variant, kind, row, names, axes in rows:
+        for outcome in variant.outcomes:
+            yield OutcomeEntry(
+                row=row,
+                names=names,
+                kind=kind,
+                axes=dict(axes),
+                pretrain_seed=variant.pretrain_seed,
+                finetune_seed=variant.finetune_seed,
+                task=outcome.task,
+                evaluation=outcome.metric,
+                stage=outcome.stage.fingerprint,
+            )
 
 
 def _stage_entry(stage: Stage) -> StageEntry:

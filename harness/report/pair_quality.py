@@ -1,4 +1,4 @@
-"""The quality of a pair set as a table, and its examples: what the report and `harness show` have to tell of it."""
+"""The quality of a pair set as a table, and its examples: what the report and `harness show` print of it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def quality_table(record: Record) -> Facts:
         *_ratios(numbers["length_ratio"]),
         ("distinct trigrams", *(_percent(numbers["distinct_ngrams"][side]["3"]) for side in sides)),
         *((f"language: {name}", _percent(share), "") for name, share in numbers["languages"].items()),
-        ("chosen minus rejected: parses", *_signed(numbers["gap"]["parse_rate"])),
-        ("chosen minus rejected: static score", *_signed(numbers["gap"]["static_score"])),
+        _told("chosen minus rejected: parses", numbers["gap"]["parse_rate"], difference=True),
+        _told("chosen minus rejected: static score", numbers["gap"]["static_score"], difference=True),
         *_areas(numbers["separability"]),
         *(row for name, judge in numbers["judges"].items() for row in _judge(name, judge)),
     ]
@@ -89,19 +89,12 @@ def _ratios(ratios: Mapping[str, Any]) -> Iterator[Row]:
             yield (f"{unit}, rejected over chosen", f"{ratio:.3f}", "")
 
 
-def _limits(found: Mapping[str, Any]) -> str:
-    return "" if found["low"] is None else interval(found["low"], found["high"])
-
-
-def _signed(found: Mapping[str, Any]) -> tuple[str, str]:
+def _told(name: str, found: Mapping[str, Any], *, difference: bool = False) -> Row:
+    """An estimate and its interval, either of which may be unknown."""
+    write, limits = (signed, signed_interval) if difference else (score, interval)
     if found["estimate"] is None:
-        return "none", ""
-    limits = "" if found["low"] is None else signed_interval(found["low"], found["high"])
-    return signed(found["estimate"]), limits
-
-
-def _told(name: str, found: Mapping[str, Any]) -> Row:
-    return (name, "none" if found["estimate"] is None else score(found["estimate"]), _limits(found))
+        return (name, "none", "")
+    return (name, write(found["estimate"]), "" if found["low"] is None else limits(found["low"], found["high"]))
 
 
 def _areas(separable: Mapping[str, Any]) -> Iterator[Row]:
@@ -119,4 +112,4 @@ def _judge(name: str, judge: Mapping[str, Any]) -> Iterator[Row]:
     yield _told(f"{name} judge: agreement where it has a preference", judge["of_preferring"])
     yield _told(f"{name} judge: the same, labels shuffled", judge["shuffled"])
     if judge["position_bias"]["estimate"]:
-        yield (f"{name} judge: preference for the first place", *_signed(judge["position_bias"]))
+        yield _told(f"{name} judge: preference for the first place", judge["position_bias"], difference=True)

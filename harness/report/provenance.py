@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
 from harness.report.board import Board, Row
 from harness.report.status import Statuses
+from harness.store.record import Record
 
 # Inputs on the way from an evaluation to the weights it judges; an average has several, numbered. A base model comes
 # last: what was trained from it stands before it.
@@ -82,3 +84,15 @@ def _link(stage: Stage, statuses: Statuses) -> Link:
     status = statuses[stage.fingerprint]
     state = f"retracted: {status.retraction}" if status.retraction else status.state
     return Link(name=stage.name, label=stage.label, state=state)
+
+
+def environments(records: Iterable[Record]) -> dict[str, str]:
+    """{`device`, `python` or library: what stages were computed with}; several where they differ."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        known = record.environment
+        facts = {"device": known.get("gpu") or known.get("device"), "python": known.get("python")}
+        for name, version in {**facts, **known.get("libraries", {})}.items():
+            if version:
+                found.setdefault(name, {})[str(version)] = None
+    return {name: " and ".join(versions) for name, versions in found.items()}

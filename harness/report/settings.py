@@ -158,17 +158,8 @@ def _base_words(plan: Plan, statuses: Statuses) -> str:
 def _training_row(setting: PlannedSetting, statuses: Statuses) -> tuple[str, ...]:
     pretrained = _results(_runs(_distinct(variant.pretrained for variant in setting.variants)), statuses)
     finetuned = _results(_distinct(variant.finetuned for variant in setting.variants), statuses)
-    if setting.setting.experiment.pretrain is None:
-        pmp = ("none", DASH, DASH)
-    elif pretrained:
-        pmp = (_mean(pretrained, "groups_trained"), _mean(pretrained, "tokens_trained"), _losses(pretrained))
-    else:
-        pmp = ("not done", "", "")
-    if finetuned:
-        tuned = (_mean(finetuned, "groups_trained"), _mean(finetuned, "tokens_trained"), _losses(finetuned))
-    else:
-        tuned = ("not done", "", "")
-    return (_name(setting, statuses), *pmp, *tuned)
+    pmp = ("none", DASH, DASH) if setting.setting.experiment.pretrain is None else _trained(pretrained)
+    return (_name(setting, statuses), *pmp, *_trained(finetuned))
 
 
 def _name(setting: PlannedSetting, statuses: Statuses) -> str:
@@ -199,8 +190,14 @@ def _results(stages: list[Stage], statuses: Statuses) -> list[Mapping[str, Any]]
     return [record.result for record in records if record is not None]
 
 
-def _mean(results: list[Mapping[str, Any]], name: str) -> str:
-    return count(sum(result[name] for result in results) / len(results))
+def _trained(results: list[Mapping[str, Any]]) -> tuple[str, str, str]:
+    """Pairs, tokens and losses of a training, each the mean over its seeds."""
+    if not results:
+        return ("not done", "", "")
+    groups, tokens = (
+        count(sum(result[name] for result in results) / len(results)) for name in ("groups_trained", "tokens_trained")
+    )
+    return (groups, tokens, _losses(results))
 
 
 def _losses(results: list[Mapping[str, Any]]) -> str:

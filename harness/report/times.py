@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.plan.plan import Plan
 from harness.report.facts import Facts
 from harness.report.status import Statuses
-from harness.report.words import duration, memory, share
+from harness.report.words import count, duration, memory, share
 from harness.store.store import Store
 
 SLOWEST_SHOWN = 8
@@ -13,7 +13,7 @@ SLOWEST_SHOWN = 8
 
 def time_tables(plan: Plan, statuses: Statuses, store: Store) -> tuple[Facts, ...]:
     """By kind, and the slowest stages."""
-    spent: dict[str, list[tuple[float, float, str]]] = {}
+    spent: dict[str, list[tuple[float, float, str]]] = {}  # kind -> (seconds, bytes at the peak, label) of its stages
     for stage in plan.stages:
         record = statuses[stage.fingerprint].record
         if record is not None:
@@ -22,21 +22,13 @@ def time_tables(plan: Plan, statuses: Statuses, store: Store) -> tuple[Facts, ..
             spent.setdefault(stage.kind.name, []).append(entry)
     if not spent:
         return ()
-    total = sum(seconds for entries in spent.values() for seconds, _, _ in entries)
+    seconds = {kind: sum(entry[0] for entry in entries) for kind, entries in spent.items()}
+    total = sum(seconds.values())
     by_kind = []
-    for kind, entries in sorted(spent.items(), key=lambda item: -sum(seconds for seconds, _, _ in item[1])):
-        seconds = sum(entry[0] for entry in entries)
-        peak = max(entry[1] for entry in entries)
-        by_kind.append(
-            (
-                kind,
-                f"{len(entries):,}",
-                duration(seconds),
-                share(seconds, total),
-                duration(max(entry[0] for entry in entries)),
-                memory(peak) if peak else "",
-            )
-        )
+    for kind in sorted(spent, key=lambda kind: -seconds[kind]):
+        times, peaks, _ = zip(*spent[kind], strict=True)
+        longest, peak = duration(max(times)), memory(max(peaks)) if any(peaks) else ""
+        by_kind.append((kind, count(len(times)), duration(seconds[kind]), share(seconds[kind], total), longest, peak))
     slowest = sorted((entry for entries in spent.values() for entry in entries), key=lambda entry: -entry[0])
     return (
         Facts(

@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
@@ -17,9 +17,6 @@ from harness.report.overview import Overview, overview
 from harness.store.identity import fingerprint
 from harness.store.record import write_text
 from harness.store.store import Store
-
-if TYPE_CHECKING:
-    from harness.report.collect import ReportData
 
 STATE = "rendered.json"
 HTML, MARKDOWN, CSV, JSON = "report.html", "report.md", "leaderboard.csv", "report.json"
@@ -39,6 +36,10 @@ class ReportFiles:
     rendered: bool
     damaged: tuple[str, ...] = ()
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return (self.html, self.markdown, self.csv, self.json)
+
 
 def write_report(
     plan: Plan, store: Store, analysis: Stage | None, directory: Path, *, seen: Overview | None = None
@@ -51,36 +52,27 @@ def write_report(
     """
     seen = seen or overview(plan, store, analysis)
     digest = state_digest(plan, store, seen)
-    paths = {"html": HTML, "markdown": MARKDOWN, "csv": CSV, "json": JSON}
-    files = {name: directory / file for name, file in paths.items()}
-    stood = all(path.is_file() for path in files.values()) and _last_digest(directory) == digest
-    report = ReportFiles(
-        html=files["html"], markdown=files["markdown"], csv=files["csv"], json=files["json"], rendered=not stood
+    files = ReportFiles(
+        html=directory / HTML,
+        markdown=directory / MARKDOWN,
+        csv=directory / CSV,
+        json=directory / JSON,
+        rendered=False,
     )
-    if stood:
-        return report
+    if all(path.is_file() for path in files.paths) and _last_digest(directory) == digest:
+        return files
     from harness.report.collect import collect
-
-    data = collect(plan, store, seen)
-    contents = _render(data)
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in contents.items():
-        write_text(files[name], text)
-    write_text(directory / STATE, json.dumps({"digest": digest}) + "\n")
-    return replace(report, damaged=data.damaged)
-
-
-def _render(data: ReportData) -> dict[str, str]:
     from harness.report.html import render_html
     from harness.report.markdown import render_markdown
     from harness.report.tables import leaderboard, report_json
 
-    return {
-        "html": render_html(data),
-        "markdown": render_markdown(data),
-        "csv": leaderboard(data),
-        "json": report_json(data),
-    }
+    data = collect(plan, store, seen)
+    contents = (render_html(data), render_markdown(data), leaderboard(data), report_json(data))
+    directory.mkdir(parents=True, exist_ok=True)
+    for path, text in zip(files.paths, contents, strict=True):
+        write_text(path, text)
+    write_text(directory / STATE, json.dumps({"digest": digest}) + "\n")
+    return replace(files, rendered=True, damaged=data.damaged)
 
 
 def state_digest(plan: Plan, store: Store, seen: Overview) -> str:

@@ -14,12 +14,13 @@ from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
 from harness.pipeline.training import AVERAGE, BASE
 from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant, baseline_of
-from harness.recipe.schema import EXPERIMENT_FIELDS, Recipe
+from harness.recipe.schema import Recipe
+from harness.report.curves import CurveReader, Point
+from harness.report.settings import resolved
 from harness.store.identity import fingerprint
 from harness.store.store import Snapshot, Store
-from harness.tracking.curves import CurveReader
 from harness.tracking.stages import StageFacts
-from harness.tracking.view import File, Kind, Point, RunView, Status, View
+from harness.tracking.view import File, Kind, RunView, Status, View
 from harness.tracking.words import (
     DIFFERENCE,
     ESTIMATE,
@@ -140,14 +141,13 @@ class _Builder:
             kind="setting",
             key=setting_key,
             name=setting.name + _mark(doubt),
-            setting=setting.name,
             status=status,
             start=min(variant.start for variant in variants),
             end=max(variant.end for variant in variants),
             params=_params(setting),
             tags=tags,
             metrics=metrics,
-            datasets=self.stages.datasets(closure, self._training(setting.variants)),
+            datasets=self.stages.datasets(closure, [stage for one in setting.variants for stage in _trained(one)]),
             files=(
                 File(name="recipe.yaml", content=_yaml(setting.setting.experiment)),
                 File(name="stages.csv", content=self.stages.table(closure)),
@@ -180,34 +180,35 @@ class _Builder:
         tags = self._tags(setting) | self.stages.versions(closure) | {"harness.compared": "no"}
         doubt = self._doubt([variant])
         tags |= doubt
-        tags |= {f"stage.{stage.kind.name}": stage.name for stage in (variant.pretrained, variant.finetuned) if stage}
+        tags |= {f"stage.{stage.kind.name}": stage.name for stage in _trained(variant)}
         tags |= {key(f"stage.{outcome.metric}.{outcome.task}"): outcome.stage.name for outcome in variant.outcomes}
         return RunView(
             kind="variant",
             key=self._key("variant", [variant]),
             parent=setting_key,
             name=f"{setting.name} {told}{_mark(doubt)}",
-            setting=setting.name,
             status=status,
             start=start,
             end=end,
             params=params | {"seed.data": str(self.seeds.data)},
             tags=tags,
             metrics=metrics,
-            datasets=self.stages.datasets(closure, self._training([variant])),
+            datasets=self.stages.datasets(closure, _trained(variant)),
             files=(File(name="stages.csv", content=self.stages.table(closure)),),
         )
 
     def _curves(self, variant: Variant, closure: Iterable[Stage]) -> Metrics:
-        found: Metrics = {}
-        for stage in closure:
-            if stage.kind is BASE:
-                found |= self.curves.curves(stage, "base")
-        if variant.pretrained is not None:
-            found |= self.curves.curves(variant.pretrained, "pretrain")
-        if variant.finetuned is not None:
-            found |= self.curves.curves(variant.finetuned, "finetune")
-        return {key(name): points for name, points in found.items()}
+        trainings = [
+            *(("base", stage) for stage in closure if stage.kind is BASE),
+            ("pretrain", variant.pretrained),
+            ("finetune", variant.finetuned),
+        ]
+        return {
+            key(f"{phase}/{name}"): points
+            for phase, stage in trainings
+            if stage is not None
+            for name, points in self.curves.points(stage).items()
+        }
 
     def _results(self, variant: Variant) -> Metrics:
         found: Metrics = {}
@@ -244,9 +245,6 @@ class _Builder:
         told = "; ".join(filter(None, reasons))
         return {"harness.retracted": clipped(told, LONGEST_TAG)} if told else {}
 
-    def _training(self, variants: Iterable[Variant]) -> list[Stage]:
-        return [stage for variant in variants for stage in (variant.pretrained, variant.finetuned) if stage is not None]
-
     # -------------------------------------------------------------------------------- references and comparison
 
     def references(self) -> Iterable[RunView]:
@@ -280,7 +278,6 @@ class _Builder:
             kind="reference",
             key=fingerprint({"variants": self._key("reference", variants[:1]), "row": row}),
             name=name + _mark(doubt),
-            setting=name,
             status=self._status(variants),
             start=start,
             end=end,
@@ -351,9 +348,13 @@ def _mark(doubt: Mapping[str, str]) -> str:
     return " (retracted)" if doubt else ""
 
 
+def _trained(variant: Variant) -> list[Stage]:
+    return [stage for stage in (variant.pretrained, variant.finetuned) if stage is not None]
+
+
 def _own(variant: Variant) -> list[Stage]:
     """What is done for a variant and not for every arm alike."""
-    stages = [stage for stage in (variant.pretrained, variant.finetuned) if stage is not None]
+    stages = _trained(variant)
     averaged = [item.stage for stage in stages if stage.kind is AVERAGE for item in stage.inputs.values()]
     trunks = [stage.inputs["trunk"].stage for stage in [*averaged, *stages] if "trunk" in stage.inputs]
     return [*trunks, *averaged, *stages, *(outcome.stage for outcome in variant.outcomes)]
@@ -365,9 +366,8 @@ def _single(value: float, seconds: float) -> tuple[Point, ...]:
 
 def _params(setting: PlannedSetting) -> dict[str, str]:
     """Everything a setting is, its place on the axes first: a page that compares runs begins with those that differ."""
-    experiment = setting.setting.experiment
     axes = {f"axis.{key(axis)}": clipped(value, LONGEST_PARAM) for axis, value in setting.setting.values.items()}
-    return axes | parameters(experiment.model_dump(mode="json", by_alias=True, include=set(EXPERIMENT_FIELDS)))
+    return axes | parameters(resolved(setting.setting.experiment))
 
 
 def _yaml(recipe: Recipe) -> str:

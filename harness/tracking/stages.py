@@ -11,10 +11,12 @@ from typing import Any
 from harness.events import read_events
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
+from harness.report.curves import Point
+from harness.report.provenance import environments
 from harness.store.identity import SHORT
 from harness.store.record import EVENTS, Record
 from harness.store.store import Snapshot
-from harness.tracking.view import Dataset, Point
+from harness.tracking.view import Dataset
 
 COLUMNS = ("stage", "label", "state", "finished", "seconds", "peak_memory_mb", "code_version", "output_digest")
 
@@ -87,16 +89,9 @@ class StageFacts:
 
     def versions(self, stages: Iterable[Stage]) -> dict[str, str]:
         """Code version of each kind, and the libraries and devices of the finished stages."""
-        tags: dict[str, str] = {}
-        libraries: dict[str, dict[str, None]] = {}
-        for stage, record, _ in self._finished(stages):
-            tags[f"code.{stage.kind.name}"] = str(record.identity["code_version"])
-            environment = record.environment
-            known = {"python": environment.get("python"), "device": environment.get("gpu") or environment.get("device")}
-            for name, version in {**known, **environment.get("libraries", {})}.items():
-                if version:
-                    libraries.setdefault(name, {})[str(version)] = None
-        return tags | {f"environment.{name}": " and ".join(versions) for name, versions in libraries.items()}
+        records = [record for _, record, _ in self._finished(stages)]
+        tags = {f"code.{record.kind}": str(record.identity["code_version"]) for record in records}
+        return tags | {f"environment.{name}": value for name, value in environments(records).items()}
 
     def datasets(self, stages: Iterable[Stage], training: Sequence[Stage]) -> tuple[Dataset, ...]:
         """Corpus, pairs, preferences and pools; those that only judge are told from those that teach."""

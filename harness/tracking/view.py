@@ -11,22 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from harness.report.curves import Point
 from harness.store.identity import file_digest, fingerprint
-
-MOST_POINTS = 1_000
-"""Points of one metric in one run: enough for any screen, and one batch of MLflow's."""
 
 Kind = Literal["setting", "variant", "reference", "report"]
 Status = Literal["FINISHED", "FAILED", "RUNNING", "SCHEDULED"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)  # a large recipe has millions
-class Point:
-    """A metric's value at a step; `time` is milliseconds since the epoch."""
-
-    step: int
-    value: float
-    time: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +50,8 @@ class RunView:
     Attributes:
         key: names the run among those of its kind, whatever else changes; stable over processes and workdirs.
         parent: key of the setting a variant belongs to, else "".
-        setting: what people call the setting or reference.
         start, end: milliseconds since the epoch.
-        metrics: ascending steps, at most `MOST_POINTS`; a single number is one point at step 0.
+        metrics: ascending steps, at most `report.curves.MOST_POINTS`; a single number is one point at step 0.
     """
 
     kind: Kind
@@ -72,7 +60,6 @@ class RunView:
     status: Status
     start: int
     end: int
-    setting: str = ""
     parent: str = ""
     params: Mapping[str, str]
     tags: Mapping[str, str]

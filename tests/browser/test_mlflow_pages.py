@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.report.curves import Point
 from harness.tracking.mlflow_tracker import Addresses, MlflowTracker
-from harness.tracking.view import Point, RunView, View
+from harness.tracking.view import RunView, View
 from tests.toys.mlflow_servers import Server
 
 CHROMIUM = shutil.which("chromium") or ""

@@ -13,8 +13,9 @@ import pytest
 from mlflow import MlflowClient
 
 from harness.errors import MissingRequirement
+from harness.report.curves import MOST_POINTS, Point
 from harness.tracking.mlflow_tracker import MlflowTracker
-from harness.tracking.view import MOST_POINTS, Dataset, File, Point, RunView, View
+from harness.tracking.view import Dataset, File, RunView, View
 from harness.tracking.words import key
 from tests.toys.mlflow_servers import Server, held, name_of, put_database, runs_of
 

@@ -30,11 +30,11 @@ from harness.events import EventLog, Metrics, read_events
 from harness.pipeline.kinds import KINDS
 from harness.plan.plan import make_plan
 from harness.recipe.load import load_recipe
+from harness.report.curves import MOST_POINTS
 from harness.report.status import look
 from harness.store.record import EVENTS
 from harness.tracking.build import build_view
 from harness.tracking.places import place_of
-from harness.tracking.view import MOST_POINTS
 from tests.integration.pipelines import TINY, folder_of, harness, of_kind, only, record_of, tiny
 from tests.integration.told import shown_metrics, told_by_the_store
 from tests.toys.mlflow_servers import ENOUGH_SECONDS, Server, held, put_database, runs_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.app import app, run_command
-from harness.cli.console import output, print_anything, table
+from harness.cli.console import output, print_anything, print_table, table
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
@@ -17,7 +17,7 @@ def test_any_text_can_be_printed(encoding: str, monkeypatch: pytest.MonkeyPatch)
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
     print_anything()
-    output().print("1 \N{MULTIPLICATION SIGN} 2, \N{MINUS SIGN}3 \N{HORIZONTAL ELLIPSIS} 数 \udcff", markup=False)
+    output().print("1 \N{MULTIPLICATION SIGN} 2, \N{MINUS SIGN}3 \N{HORIZONTAL ELLIPSIS} 数 \udcff")
     sys.stdout.flush()
     shown = raw.getvalue().decode(encoding)
     if encoding == "ascii":
@@ -31,8 +31,17 @@ def test_what_goes_to_a_file_is_not_folded(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setenv("COLUMNS", "40")
     made = table("", "name", "number", right=("number",))
     made.add_row("a setting with a long name, " * 5, "0.123456")
-    output().print(made)
+    print_table(made)
     assert any("0.123456" in line and line.count("long name") == 5 for line in capsys.readouterr().out.splitlines())
+
+
+def test_text_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "[red]a[/i] :x:"
+    output().print(text)
+    made = table(text, text)
+    made.add_row(text)
+    print_table(made)
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [text] * 4
 
 
 def test_help_cuts_no_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.tracking.curves import spread, stride_of
-from harness.tracking.view import MOST_POINTS
+from harness.report.curves import MOST_POINTS, spread, stride_of
 
 
 @pytest.mark.parametrize("log_every", [1, 7, 10])

@@ -11,7 +11,6 @@ from harness.pipeline.graph import Graph
 from harness.report import board, words
 from harness.report.answer import answer
 from harness.report.comparison import Difference, Place
-from harness.report.curves import thinned
 from harness.report.data import Line, _pair_example, corpus_words
 from harness.report.html import json_for_script
 from harness.report.index import index_of
@@ -81,16 +80,6 @@ def test_areas_are_compared_over_equal_n_only() -> None:
     assert refused((), ()) == {"no area: the smallest pool holds fewer than 8 candidates": "best_of_n"}
     (why,) = refused((2, 4), None)
     assert why.startswith("an earlier version made the area")
-
-
-@pytest.mark.parametrize("length", [1, 2, 999, 1_000, 1_001, 5_000, 123_457])
-def test_thinned_curves_keep_both_ends_and_order(length: int) -> None:
-    points = [(step, float(step)) for step in range(length)]
-    thin = thinned(points, 1_000)
-    assert len(thin) == min(length, 1_000)
-    assert thin[0] == points[0]
-    assert thin[-1] == points[-1]
-    assert thin == sorted(set(thin))
 
 
 def test_settings_differ_in_words() -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from harness.errors import DataError
-from harness.evaluation.seeds import FEWEST_SEEDS, SeededValues, contrast, pool, seeds_in_words
+from harness.evaluation.seeds import FEWEST_SEEDS, SeededValues, contrast, pool
 from harness.report import words
 from tests.toys.equal_arms import Case, simulate
 
@@ -26,7 +26,6 @@ def test_runs_become_a_grid_whatever_their_order() -> None:
     grid = SeededValues.of_runs(values, runs)
     assert grid.seeds == ((0, 1), (0, 1))
     assert grid.values[:, :, 0].tolist() == [[2.0, 1.0], [0.0, 3.0]]
-    assert seeds_in_words(grid) == "2 PMP seeds × 2 fine-tuning seeds"
     with pytest.raises(DataError, match="every PMP seed with every fine-tuning seed"):
         SeededValues.of_runs(values[:3], runs[:3])
 
@@ -91,6 +90,22 @@ def test_differences_that_were_seen_to_change_sign_are_no_order() -> None:
     assert interval.estimate == pytest.approx(0.013)
     assert interval.low < 0 < interval.high
     assert contrast(one, other).p_value(np.arange(300)) > 0.3
+
+
+def test_pairing_removes_what_problems_share() -> None:
+    generator = np.random.default_rng(2)
+    easy = generator.random(200)
+    one, other = (
+        SeededValues.of_runs([easy + gain + 0.01 * generator.normal(size=200)], [(None, None)]) for gain in (0.05, 0.0)
+    )
+    difference = contrast(one, other).interval(np.arange(200), seed=0)
+    alone = contrast(one).interval(np.arange(200), seed=0)
+    assert 0.04 < difference.low < 0.05 < difference.high < 0.06
+    assert alone.high - alone.low > 10 * (difference.high - difference.low)
+    swapped = contrast(other, one).interval(np.arange(200), seed=0)
+    np.testing.assert_allclose([swapped.low, swapped.high], [-difference.high, -difference.low])
+    with pytest.raises(DataError, match="share their problems"):
+        contrast(one, row(0, 0))
 
 
 def test_pooling_counts_the_rows_that_are_independent() -> None:

@@ -20,9 +20,7 @@ from harness.evaluation.statistics import (
     SeedVariance,
     cluster_bootstrap_mean,
     cluster_bootstrap_means,
-    paired_difference,
-    pool_seed_variance,
-    problems_and_seeds_interval,
+    crossed_components,
     satterthwaite_degrees,
 )
 
@@ -137,18 +135,11 @@ def test_intervals_are_json() -> None:
     assert Interval(**json.loads(json.dumps(interval.as_json()))) == interval
 
 
-def test_pairing_removes_what_problems_share() -> None:
-    generator = np.random.default_rng(2)
-    easy = generator.random(200)
-    a, b = easy + 0.05 + 0.01 * generator.normal(size=200), easy + 0.01 * generator.normal(size=200)
-    difference = paired_difference(a, b, np.arange(200), resamples=1_000, seed=0)
-    single = cluster_bootstrap_mean(a, np.arange(200), resamples=1_000, seed=0)
-    assert 0.04 < difference.low < 0.05 < difference.high < 0.06
-    assert single.high - single.low > 10 * (difference.high - difference.low)
-    swapped = paired_difference(b, a, np.arange(200), resamples=1_000, seed=0)
-    np.testing.assert_allclose([swapped.low, swapped.high], [-difference.high, -difference.low])
-    with pytest.raises(DataError, match="same problems"):
-        paired_difference([1.0], [1.0, 2.0], [0, 1], seed=0)
+def over_seeds(
+    values: NDArray[np.float64], clusters: NDArray[np.int64], pooled: SeedVariance | None = None
+) -> Interval:
+    """Of the mean of (seeds, problems)."""
+    return crossed_components(values, clusters, seed=pooled).interval(0.95, "problems and seeds")
 
 
 def crossed(generator: np.random.Generator, seeds: int, problems: int, spread: float) -> NDArray[np.float64]:
@@ -162,8 +153,9 @@ def cover(seeds: int, spread: float, arms: int, trials: int = 400) -> float:
     hits = 0
     for _ in range(trials):
         runs = [crossed(generator, seeds, 120, spread) for _ in range(arms)]
-        pooled = pool_seed_variance(runs) if arms > 1 else None
-        interval = problems_and_seeds_interval(runs[0], np.arange(120), pooled=pooled)
+        variance = float(np.mean([run.mean(axis=1).var(ddof=1) for run in runs]))
+        pooled = SeedVariance(variance=variance, degrees_of_freedom=arms * (seeds - 1.0))
+        interval = over_seeds(runs[0], np.arange(120), pooled if arms > 1 else None)
         hits += interval.low <= 0 <= interval.high
     return hits / trials
 
@@ -191,14 +183,13 @@ def test_intervals_over_problems_alone_miss_the_seeds() -> None:
 def test_variance_components_reduce_to_their_limits() -> None:
     generator = np.random.default_rng(11)
     problems = generator.normal(size=50)
-    no_seed_effect = problems_and_seeds_interval(np.stack([problems] * 6), np.arange(50))
+    no_seed_effect = over_seeds(np.stack([problems] * 6), np.arange(50))
     expected = stats.t.interval(0.95, 49, problems.mean(), stats.sem(problems))
     np.testing.assert_allclose([no_seed_effect.low, no_seed_effect.high], expected)
     seeds = generator.normal(size=6)
-    no_problem_effect = problems_and_seeds_interval(np.repeat(seeds[:, None], 50, axis=1), np.arange(50))
+    no_problem_effect = over_seeds(np.repeat(seeds[:, None], 50, axis=1), np.arange(50))
     expected = stats.t.interval(0.95, 5, seeds.mean(), stats.sem(seeds))
     np.testing.assert_allclose([no_problem_effect.low, no_problem_effect.high], expected)
-    assert no_problem_effect.covers == "problems and fine-tuning seeds"
 
 
 def test_noise_of_single_runs_is_counted_once() -> None:
@@ -206,7 +197,7 @@ def test_noise_of_single_runs_is_counted_once() -> None:
     seeds, problems = 3, 3_000
     values = np.random.default_rng(3).normal(size=(seeds, problems))
     pooled = SeedVariance(variance=1 / problems, degrees_of_freedom=1e9)
-    interval = problems_and_seeds_interval(values, np.arange(problems) // 4, pooled=pooled)
+    interval = over_seeds(values, np.arange(problems) // 4, pooled)
     counted_once = 1.96 / np.sqrt(seeds * problems)
     assert 0.95 < (interval.high - interval.low) / 2 / counted_once < 1.15
 
@@ -214,12 +205,8 @@ def test_noise_of_single_runs_is_counted_once() -> None:
 def test_one_seed_needs_a_pooled_variance() -> None:
     values = np.random.default_rng(1).normal(size=(1, 30))
     with pytest.raises(DataError, match="pooled seed variance"):
-        problems_and_seeds_interval(values, np.arange(30))
-    with pytest.raises(DataError, match="two seeds"):
-        pool_seed_variance([values])
-    pooled = pool_seed_variance([np.array([[0.0, 2.0], [2.0, 4.0]]), np.array([[1.0, 1.0]] * 4), values])
-    assert pooled == SeedVariance(variance=0.5, degrees_of_freedom=4.0)
-    wide = problems_and_seeds_interval(values, np.arange(30), pooled=pooled)
+        over_seeds(values, np.arange(30))
+    wide = over_seeds(values, np.arange(30), SeedVariance(variance=0.5, degrees_of_freedom=4.0))
     narrow = cluster_bootstrap_mean(values[0], np.arange(30), resamples=500, seed=0)
     assert wide.high - wide.low > narrow.high - narrow.low
     assert "pooled, 4 degrees" in wide.method
