@@ -71,7 +71,6 @@ def rank_processes(folder: Path) -> list[int]:
     return found
 
 
-@pytest.mark.slow("every stage starts torchrun and its processes, which import torch")
 @pytest.mark.parametrize("how", ["processes", "nodes"])
 def test_two_processes_train_as_one_does(finished: Workspace, copy: Copy, how: str) -> None:
     workspace = copy(*spread(how))

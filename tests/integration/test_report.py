@@ -644,6 +644,7 @@ def test_damaged_examples_are_said_and_not_shown(tmp_path: Path, capsys: pytest.
     assert not store.has_payload(record)  # so that a run makes it again
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
 def test_a_failed_comparison_is_the_exit_code_of_report_run_and_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], migrated: Path
 ) -> None:
