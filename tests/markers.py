@@ -66,7 +66,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         chosen = (
             everything if metafunc.config.getoption("--exhaustive") else [one for one in everything if one in sample]
         )
-        metafunc.parametrize(name, chosen)
+        metafunc.parametrize(name, chosen, **marker.kwargs)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -80,13 +80,7 @@ class TrackingWorker:
 
     def sync(self, report: Report, seconds: float | None = None) -> dict[str, Any]:
         """Show everything; counts of runs by what was done. `seconds` and errors as in `ask`."""
-        analysis = report.overview.analysis
-        order = {
-            "do": "sync",
-            "analysis": None if analysis is None else analysis.fingerprint,
-            "report": [str(path) for path in report.files.paths],
-        }
-        return self.ask(order, seconds)
+        return self.ask(sync_order(report), seconds)
 
     def ask(self, order: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
         """Send an order and wait for its answer, at most so many seconds.
@@ -141,6 +135,16 @@ class TrackingWorker:
             self._process.wait()
         self._process.stdout.close()
         self._log.close()
+
+
+def sync_order(report: Report) -> dict[str, Any]:
+    """The order to show everything that is done, and this report of it."""
+    analysis = report.overview.analysis
+    return {
+        "do": "sync",
+        "analysis": None if analysis is None else analysis.fingerprint,
+        "report": [str(path) for path in report.files.paths],
+    }
 
 
 def finish(

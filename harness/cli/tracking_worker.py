@@ -79,8 +79,6 @@ class Worker:
         return asdict(tracker.addresses(self._workspace.plan.loaded.recipe.name, base))
 
     def _sync(self, finished: Finished | None) -> dict[str, Any]:
-        import harness.tracking.mlflow_tracker  # noqa: F401  # takes seconds, in which nobody need wait for us
-
         plan, store = self._workspace.plan, self._workspace.store
         try:
             # Two runs of a workdir must not create a database or a run each.
@@ -142,6 +140,8 @@ def main() -> None:
     with _answers() as answers, open(0, "rb", buffering=0, closefd=False) as orders:
         asked = json.loads(orders.readline())
         worker = Worker(open_workspace(Path(asked["recipe"]), asked["assignments"], Path(asked["workdir"])))
+        import harness.tracking.mlflow_tracker  # noqa: F401  # takes seconds, in which no order waits for us
+
         while True:
             ready, _, _ = select.select([orders], [], [], worker.pause if asked["live"] else None)
             if not ready:
@@ -156,3 +156,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # all is said; to take mlflow's modules down would take a second, in which a run waits for us

@@ -1,4 +1,7 @@
-"""What `docker/compose.yaml` puts together, without containers: a run, a real MLflow server, a real PostgreSQL."""
+"""What `docker/compose.yaml` puts together, without containers: a run, a real MLflow server, a real PostgreSQL.
+
+All but the evaluations of the runs was computed before: a database shows what it is given, whoever computed it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from harness.cli.workspace import open_workspace
-from tests.integration.pipelines import TINY, harness
+from harness.cli.workspace import Workspace, open_workspace
+from tests.integration.pipelines import TINY
+from tests.integration.shell import Shell
 from tests.integration.told import shown_metrics, told_by_the_store
 from tests.toys.mlflow_servers import ENOUGH_SECONDS, Server
 
@@ -32,7 +36,6 @@ def binaries() -> Path | None:
 BINARIES = binaries()
 pytestmark = [
     pytest.mark.skipif(BINARIES is None, reason="needs PostgreSQL: apt-get install -y postgresql"),
-    pytest.mark.slow("starts PostgreSQL, and what writes to it imports mlflow"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of mlflow's own use of its libraries
 ]
 
@@ -46,9 +49,9 @@ def as_its_user(program: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    """Address of a fresh PostgreSQL that asks for a password."""
+    """Address of a PostgreSQL that asks for a password, empty at first."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -78,32 +81,44 @@ def server(database: str, tmp_path: Path) -> Iterator[Server]:
     server.kill()
 
 
-def test_a_run_is_shown_in_full_by_a_server_on_postgresql(server: Server, tmp_path: Path) -> None:
-    recipe = tmp_path / "postgres.yaml"
-    runtime = {"tracking": "mlflow", "tracking_uri": server.uri}
-    recipe.write_text(yaml.safe_dump({"extends": str(TINY), "runtime": runtime}), encoding="utf-8")
-    process = harness("run", recipe, "--workdir", tmp_path / "workdir")
-    out, told = process.communicate(timeout=4 * ENOUGH_SECONDS)
-    assert process.returncode == 0, told
-    assert "MLflow (" in told
-    assert "completes MLflow" not in told
-    assert shown_metrics(server.uri, "tiny") == told_by_the_store(open_workspace(recipe, [], tmp_path / "workdir"))
-    again = harness("sync", recipe, "--workdir", tmp_path / "workdir")
-    out, told = again.communicate(timeout=2 * ENOUGH_SECONDS)
-    assert "10 unchanged" in out, told
+@pytest.fixture
+def workdir(finished: Workspace, tmp_path: Path) -> Path:
+    """A copy of the finished one, without its evaluations."""
+    shutil.copytree(finished.workdir, tmp_path / "workdir")
+    for kind in ("pair_accuracy", "best_of_n"):
+        shutil.rmtree(tmp_path / "workdir" / "store" / kind)
+    return tmp_path / "workdir"
 
 
-def test_a_database_is_used_without_a_server_and_its_password_is_never_shown(database: str, tmp_path: Path) -> None:
-    recipe = tmp_path / "postgres.yaml"
-    runtime = {"tracking": "mlflow", "tracking_uri": database}
-    recipe.write_text(yaml.safe_dump({"extends": str(TINY), "runtime": runtime}), encoding="utf-8")
-    process = harness("run", recipe, "--workdir", tmp_path / "workdir")
-    out, told = process.communicate(timeout=4 * ENOUGH_SECONDS)
-    assert process.returncode == 0, told
-    assert "MLflow (" in told
-    assert "completes MLflow" not in told
-    assert PASSWORD not in out + told
-    shown = shown_metrics(database, "tiny")
-    assert shown == told_by_the_store(open_workspace(recipe, [], tmp_path / "workdir"))
-    for path in (tmp_path / "workdir").rglob("*"):
+@pytest.fixture
+def run_tracked(workdir: Path, shell: Shell) -> Callable[[str, str], Path]:
+    """Runs the tiny recipe in that workdir under another name, tracked there; gives the recipe."""
+
+    def run(name: str, uri: str) -> Path:
+        recipe = workdir.parent / f"{name}.yaml"
+        changes = {"extends": str(TINY), "name": name, "runtime": {"tracking": "mlflow", "tracking_uri": uri}}
+        recipe.write_text(yaml.safe_dump(changes), encoding="utf-8")
+        assert shell("run", recipe, "--workdir", workdir) == 0, shell.err
+        assert "MLflow (" in shell.err
+        assert "completes MLflow" not in shell.err
+        assert shown_metrics(uri, name) == told_by_the_store(open_workspace(recipe, [], workdir))
+        return recipe
+
+    return run
+
+
+def test_a_database_is_used_without_a_server_and_its_password_is_never_shown(
+    database: str, run_tracked: Callable[[str, str], Path], workdir: Path, shell: Shell
+) -> None:
+    run_tracked("direct", database)
+    assert PASSWORD not in shell.out + shell.err
+    for path in workdir.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
+
+
+def test_a_run_is_shown_in_full_by_a_server_on_postgresql(
+    server: Server, run_tracked: Callable[[str, str], Path], workdir: Path, shell: Shell
+) -> None:
+    recipe = run_tracked("served", server.uri)
+    assert shell("sync", recipe, "--workdir", workdir) == 0
+    assert "10 unchanged" in shell.out

@@ -44,7 +44,7 @@ def require_that_two_processes_train_as_one(folder: Path, device: str) -> None:
         ran = python(*torchrun, TOYS / "small_training.py", target, "fsdp", device, *SHARED)
         assert ran.returncode == 0, ran.stderr[-6000:]
     for case in SHARED:
-        one, two = (folder / count / case for count in ("1", "2"))
+        one, two = (folder / count / "fsdp" / case for count in ("1", "2"))
         expected, found = (json.loads((where / "curve.json").read_text()) for where in (one, two))
         assert len(found) == len(expected) >= STEPS
         for step, (its, theirs) in enumerate(zip(expected, found, strict=True), start=1):

@@ -43,7 +43,9 @@ from tests.toys.executors import await_partial, has_ended, local_executor
 MOST_RUNS = 60
 MOST_DRIVERS = 5
 LAST_OPERATIONS = 10
-EARLY_CRASHES = 7
+EARLY_CRASHES = 4
+DRIVERS = (("corpus", True), ("problems", False), ("trunk_state", False), ("base", True))
+"""(a stage, whether its driver is killed with its whole process group) of the kills of drivers."""
 TRAINING = sorted(kind for kind in KINDS if KINDS[kind].trains)
 
 
@@ -153,7 +155,7 @@ def test_a_fine_tuning_that_selects_is_the_same_however_often_it_is_killed(
 
 
 @pytest.mark.slow("crashes a training at each of its last ten file operations and goes on")
-@pytest.mark.parametrize("kind", ["trunk_state", "finetune", "candidates_part"])
+@pytest.mark.sampled("kind", ("trunk_state", "finetune", "candidates_part"), ("finetune", "candidates_part"))
 def test_a_crash_at_any_file_operation_changes_no_result(copy: Callable[..., Workspace], kind: str) -> None:
     """Unlike kills at random times, this meets half-written, half-renamed and half-removed states one by one."""
     workspace = copy("finetune.select={every_steps: 1}")
@@ -190,9 +192,7 @@ def test_a_crash_at_any_file_operation_changes_no_result(copy: Callable[..., Wor
         executor.close()
 
 
-@pytest.mark.parametrize(
-    ("kind", "group"), [("corpus", True), ("problems", False), ("base", True), ("trunk_state", False)]
-)
+@pytest.mark.sampled(("kind", "group"), DRIVERS, DRIVERS[:3])
 def test_a_killed_driver_leaves_a_store_that_goes_on(
     finished: Workspace, copy: Callable[..., Workspace], kind: str, group: bool
 ) -> None:

@@ -22,7 +22,7 @@ import yaml
 
 from harness.cli.app import run_command
 from harness.cli.report import report_on
-from harness.cli.sync import TrackingWorker, finish
+from harness.cli.sync import TrackingWorker, finish, sync_order
 from harness.cli.tracking_worker import Worker
 from harness.cli.workspace import Workspace, open_workspace
 from harness.errors import MissingRequirement
@@ -35,7 +35,7 @@ from harness.report.status import look
 from harness.store.record import EVENTS
 from harness.tracking.build import build_view
 from harness.tracking.places import place_of
-from tests.integration.pipelines import TINY, folder_of, harness, of_kind, only, record_of, tiny
+from tests.integration.pipelines import TINY, everything, folder_of, harness, of_kind, only, record_of, run_up_to, tiny
 from tests.integration.told import shown_metrics, told_by_the_store
 from tests.toys.mlflow_servers import ENOUGH_SECONDS, Server, held, put_database, runs_of
 
@@ -88,12 +88,13 @@ def sync(recipe: Path, workspace: Workspace) -> int:
 
 
 @pytest.fixture(scope="module")
-def synced(compared: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def synced(compared: Workspace, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workdir with its database. Read only."""
     workdir = tmp_path_factory.mktemp("synced") / "workdir"
     shutil.copytree(compared.workdir, workdir)
+    put_database(migrated, workdir / "mlflow" / "mlflow.db")
     workspace = tiny(workdir)
-    assert sync(TINY, workspace) == 0
+    assert "runs" in Worker(workspace).answer(sync_order(report_on(workspace)))
     return workspace
 
 
@@ -304,7 +305,8 @@ def test_curves_of_a_running_training_are_shown_and_go_on(workspace: Workspace) 
             log.emit(replace(event, values={**event.values, "tokens_per_second": 1.0}))
         assert look_again() == ([1, 2, 3, 4], known)
         log.close()
-    assert run_command(["run", str(TINY), "--workdir", str(workspace.workdir), "--set", "runtime.tracking=mlflow"]) == 0
+    run_up_to(workspace, everything(workspace))
+    assert "runs" in worker.answer(sync_order(report_on(workspace)))
     assert shown_metrics(database(workspace), NAME) == told_by_the_store(workspace)
 
 

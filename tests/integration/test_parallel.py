@@ -22,16 +22,22 @@ PROGRAM = Path(__file__).parents[1] / "toys" / "small_training.py"
 RELATIVE = 1e-5
 
 
-@pytest.fixture(scope="module", params=["ddp", "fsdp"])
-def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """(what is shared, folder) of every case trained by two processes."""
-    folder = tmp_path_factory.mktemp(request.param)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every case trained by two processes, in a folder by what they share."""
+    folder = tmp_path_factory.mktemp("together")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROGRAM)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROGRAM.parents[2])}
-    command += [str(folder), request.param, "cpu"]
+    command += [str(folder), "ddp,fsdp", "cpu"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-6000:]
-    return request.param, folder
+    return folder
+
+
+@pytest.fixture(params=["ddp", "fsdp"])
+def together(request: pytest.FixtureRequest, trained: Path) -> tuple[str, Path]:
+    """(what is shared, folder) of every case trained by two processes."""
+    return request.param, trained / request.param
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,7 @@ from harness.store.record import EVENTS
 from harness.store.store import Store
 from tests import report_store
 from tests.report_store import HOSTILE, QUICKSTART, analyse, fail, fill, first, publish, quickstart, with_axes
+from tests.toys.mlflow_servers import put_database
 
 FORBIDDEN = ("torch", "transformers", "scipy", "sklearn", "tokenizers", "reasoning_gym")
 
@@ -643,8 +644,9 @@ def test_damaged_examples_are_said_and_not_shown(tmp_path: Path, capsys: pytest.
     assert not store.has_payload(record)  # so that a run makes it again
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlflow's own use of its libraries
 def test_a_failed_comparison_is_the_exit_code_of_report_run_and_sync(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], migrated: Path
 ) -> None:
     def no_numbers(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
         rows = [{"metric": "pair_accuracy", "problem": name, "cluster": name, "value": float("nan")} for name in "ab"]
@@ -652,8 +654,9 @@ def test_a_failed_comparison_is_the_exit_code_of_report_run_and_sync(
         return {"pairs": 2, "means": {"pair_accuracy": 0.5}, "margin": 0.4}
 
     monkeypatch.setattr(report_store, "_MAKERS", {**report_store._MAKERS, "pair_accuracy": no_numbers})
-    settings = ["evaluate.code_pairs=null", "runtime.tracking=none"]
+    settings = ["evaluate.code_pairs=null", "runtime.tracking=none", "seeds.finetune=1"]
     fill(quickstart(*settings), Store(tmp_path / "store"))
+    put_database(migrated, tmp_path / "mlflow" / "mlflow.db")
     for command in ("report", "run", "sync"):
         arguments = [part for one in settings for part in ("--set", one)]
         assert run_command([command, str(QUICKSTART), *arguments, "--workdir", str(tmp_path)]) == 1, command

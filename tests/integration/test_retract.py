@@ -14,6 +14,8 @@ import pytest
 
 from harness.cli.app import run_command
 from harness.cli.report import report_on
+from harness.cli.sync import sync_order
+from harness.cli.tracking_worker import Worker
 from harness.cli.workspace import Workspace
 from harness.pipeline.graph import Stage
 from harness.report.index import INDEX
@@ -145,7 +147,7 @@ def test_a_later_run_and_report_keep_it(
 def test_mlflow_names_it(reported: Workspace, pretrained: Stage, migrated: Path) -> None:
     put_database(migrated, reported.workdir / "mlflow" / "mlflow.db")
     (doubtful,) = made_from(reported, pretrained)
-    assert run_command(["sync", str(TINY), "--workdir", str(reported.workdir)]) == 0
+    assert "runs" in Worker(reported).answer(sync_order(report_on(reported)))
     uri = f"sqlite:///{reported.workdir.resolve()}/mlflow/mlflow.db"
     before = held(uri, "tiny")
     assert retract(reported, pretrained.name, WHY) == 0

@@ -1,18 +1,19 @@
 """A training of seconds that several test processes can do alike; as a program, one of several processes that do it.
 
-`torchrun --nproc-per-node 2 small_training.py FOLDER SHARING DEVICE [CASE ...]` trains cases of `CASES`, all of them
-where none is named, and writes `FOLDER/<case>/`: curve.json, what `TrainingState.save` writes as `state`, and as
-`resume` what a second call goes on from.
+`torchrun --nproc-per-node 2 small_training.py FOLDER SHARING[,SHARING] DEVICE [CASE ...]` trains cases of `CASES`, all
+of them where none is named, and writes `FOLDER/<sharing>/<case>/`: curve.json, what `TrainingState.save` writes as
+`state`, and as `resume` what a second call goes on from.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from harness.models.spread import is_main
 from harness.training.checkpoints import ResumePoint
 from harness.training.loop import TrainingResult, TrainingRuntime, TrainingSettings, train
 from harness.training.optimizer import AdamWSettings
-from harness.training.parallel import Parallel
+from harness.training.parallel import Parallel, Sharing
 from harness.training.schedules import Wsd
 
 VOCABULARY = 61
@@ -125,13 +126,13 @@ def curve_of(events: list[Event]) -> list[dict[str, float]]:
     ]
 
 
-def main(folder: Path, sharing: Literal["ddp", "fsdp"], device: str, cases: Iterable[str]) -> None:
-    Parallel.on(device, sharing)
-    for case in cases:
+def main(folder: Path, sharings: Iterable[Sharing], device: str, cases: Sequence[str]) -> None:
+    for sharing, case in itertools.product(sharings, cases):
+        Parallel.on(device, sharing)
         model, events = build(case), []
-        target = folder / case
+        target = folder / sharing / case
         if is_main():
-            target.mkdir()
+            target.mkdir(parents=True)
         # in two calls, the first saved on its way, as fine-tuning with selection does it
         resume = ResumePoint(directory=target / "resume", every_seconds=0)
         half = train_case(case, model, device=device, sharing=sharing, stop=HALF, emit=events.append, resume=resume)
@@ -142,4 +143,4 @@ def main(folder: Path, sharing: Literal["ddp", "fsdp"], device: str, cases: Iter
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:] or CASES)  # type: ignore[arg-type]
+    main(Path(sys.argv[1]), sys.argv[2].split(","), sys.argv[3], sys.argv[4:] or list(CASES))  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ def test_shuffled_labels_are_a_coin_within_the_interval() -> None:
 
 def test_intervals_cover_the_truth_by_cluster() -> None:
     held = naive = 0
-    sets = 200
+    sets = 100
     for seed in range(sets):
         values = np.repeat(agreeing(0.75, 60, seed), 5)
         found = estimate(values, np.repeat(np.arange(60), 5), seed=seed)

@@ -453,10 +453,9 @@ print(result["cleaning"]["kept"], resource.getrusage(resource.RUSAGE_SELF).ru_ma
 """
 
 
-@pytest.mark.slow("measures the memory of corpora of several sizes")
 def test_memory_grows_by_what_finds_copies_and_not_by_the_text(tmp_path: Path) -> None:
     """Of 2.6 kB of text with 330 shingles a document, some hundred bytes of keys stay in memory."""
-    few, many = 6_000, 20_000
+    few, many = 4_000, 12_000
     peaks = []
     for count in (few, many):
         folder = tmp_path / str(count)

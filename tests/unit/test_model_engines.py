@@ -21,7 +21,8 @@ from harness.engines.sampling import draw
 from harness.engines.transformers_engine import TransformersGenerator, TransformersScorer
 from harness.engines.vllm_engine import VllmGenerator
 from harness.engines.vllm_process import VllmRuntime
-from harness.errors import CorruptArtifact, DataError, HarnessError, MissingRequirement, RecipeError, StageError
+from harness.engines.vllm_worker import Texts
+from harness.errors import CorruptArtifact, DataError, MissingRequirement, RecipeError, StageError
 from harness.models.reward_model import RewardModel
 from harness.models.sources import load_causal_model, load_tokenizer
 from tests.toys.small_models import CONTEXT, END, save_small_model, small_tokenizer
@@ -262,8 +263,6 @@ def test_problems_of_the_worker_are_told_as_they_are(tmp_path: Path) -> None:
         pytest.raises(RecipeError, match="chat template"),
     ):
         engine.generate([ask("x")])
-    with (
-        VllmGenerator(str(model), prompt_format="raw", dtype="fp32", context=CONTEXT + 1) as engine,
-        pytest.raises(HarnessError, match="context"),
-    ):
-        engine.generate([ask("x")])
+    settings = {"model": str(model), "revision": None, "trust_remote_code": False, "prompt_format": "raw"}
+    with pytest.raises(RecipeError, match="context"):  # in this process: the worker's errors arrive, as shown above
+        Texts({**settings, "context": CONTEXT + 1})

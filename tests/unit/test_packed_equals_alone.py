@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from contextlib import nullcontext
 from functools import cache
@@ -65,8 +66,9 @@ def batches(draw: st.DrawFn) -> Groups:
     return [[rng.integers(0, VOCABULARY, length) for length in (prompt, *responses)] for prompt, responses in lengths]
 
 
-@pytest.mark.parametrize("double", [False, True], ids=["fp32", "fp64"])
-@pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])
+@pytest.mark.sampled(
+    ("tie", "double"), list(itertools.product((False, True), repeat=2)), [(False, True), (True, False)]
+)
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=8, deadline=None)
 @given(groups=batches(), loss=st.sampled_from(LOSSES))
