@@ -17,7 +17,8 @@ from harness.execution.runner import make_task
 from harness.execution.worker import run_task
 from harness.pipeline.code import source_digest
 from harness.pipeline.graph import Stage
-from harness.plan.plan import Plan, analysis_stage, make_plan
+from harness.plan.analysis import analysis_stage
+from harness.plan.plan import Plan, make_plan
 from harness.recipe.load import load_recipe
 from harness.stages.encode import RESULT
 from harness.store.artifacts import Candidates, PairQuality, Pairs, ProblemValues

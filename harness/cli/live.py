@@ -16,7 +16,7 @@ from rich.text import Text
 from harness.cli.console import errors
 from harness.errors import StoreError
 from harness.events import Event, EventFollower, Metrics, Progress, Started
-from harness.execution.executor import Outcome, Task
+from harness.execution.executor import Outcome, StageTask
 from harness.plan.cost import Estimate
 from harness.report.words import duration, plural, quantity
 from harness.store.record import EVENTS
@@ -30,7 +30,7 @@ PLAIN_LINE_SECONDS = 15.0
 class _Running:
     """A task under way: what its events file says so far, read on from where the last look ended."""
 
-    def __init__(self, task: Task, store: Store) -> None:
+    def __init__(self, task: StageTask, store: Store) -> None:
         self.task = task
         self.began = time.time()
         self.progress: Progress | None = None
@@ -110,7 +110,7 @@ class LiveView:
         for running in self._running.values():
             running.close()
 
-    def started(self, task: Task) -> None:
+    def started(self, task: StageTask) -> None:
         self._running[task.fingerprint] = _Running(task, self._store)
 
     def finished(self, outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ from harness.cli.lock import unresolved
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.plan.cost import Estimate, estimate
 from harness.plan.disk import Disk, disk_of, free_bytes
-from harness.plan.plan import Work
+from harness.plan.work import Work
 from harness.report.settings import pairs_trained
 from harness.report.words import duration, memory, plural, quantity
 

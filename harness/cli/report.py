@@ -17,7 +17,7 @@ from harness.cli.workspace import Workspace, discard_damaged, open_workspace, st
 from harness.pipeline.code import is_stale
 from harness.pipeline.evaluations import metric_label
 from harness.pipeline.graph import Stage
-from harness.plan.plan import analysis_stage
+from harness.plan.analysis import analysis_stage
 from harness.report import write
 from harness.report.board import Board, Row
 from harness.report.index import write_index

@@ -18,7 +18,7 @@ from harness.execution.runner import Summary
 from harness.pipeline.imports import IMPORTED
 from harness.plan.cost import estimate
 from harness.plan.disk import disk_of, free_bytes
-from harness.plan.plan import Work
+from harness.plan.work import Work
 from harness.report.index import write_index
 from harness.report.words import duration, plural
 

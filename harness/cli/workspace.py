@@ -15,7 +15,8 @@ from harness.pipeline.counts import task_problems, with_counts
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import NO_IMPORTS, import_problems, survey_imports
 from harness.plan.forks import NO_FORKS, base_problems, forks_of
-from harness.plan.plan import Plan, Work, make_plan, work_left
+from harness.plan.plan import Plan, make_plan
+from harness.plan.work import Work, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.recipe.lock import read_lock
 from harness.recipe.runtime import Runtime

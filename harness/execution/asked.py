@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StoreError
-from harness.execution.executor import Task, TaskInput
+from harness.execution.executor import StageTask, TaskInput
 from harness.store.identity import SHORT
 from harness.store.record import RUN, TASK, read_json, read_record
 from harness.store.store import Store
@@ -27,7 +27,7 @@ PARTIAL = ".partial"
 class AskedTask:
     """A task with the device and the threads of its last attempt."""
 
-    task: Task
+    task: StageTask
     device: str
     threads: int
 
@@ -71,7 +71,7 @@ def _asked(data: Mapping[str, Any], store: Store) -> AskedTask:
     task = {name: value for name, value in data.items() if name not in ("device", "threads", "inputs")}
     inputs = {name: TaskInput(**given) for name, given in data["inputs"].items()}
     return AskedTask(
-        task=Task(**task, inputs=inputs, store=str(store.root)), device=data["device"], threads=data["threads"]
+        task=StageTask(**task, inputs=inputs, store=str(store.root)), device=data["device"], threads=data["threads"]
     )
 
 

@@ -20,7 +20,7 @@ class TaskInput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class StageTask:
     """One stage to compute, as plain data: any process that sees the store can do it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Outcome:
         log: path of the log relative to the store, "" if there is none.
     """
 
-    task: Task
+    task: StageTask
     status: Status
     reason: str = ""
     culprit: str = ""
@@ -93,11 +93,11 @@ class Executor(Protocol):
     def capacity(self) -> Capacity:
         """What it can hold, on whatever machines it has; the same from its start to its end."""
 
-    def has_room(self, task: Task) -> bool:
+    def has_room(self, task: StageTask) -> bool:
         """Whether `start` would begin this task at once; depends on nothing of a task but `accelerated` and
         `gpus`, and of those that have to wait the first holds back the others."""
 
-    def start(self, task: Task) -> None:
+    def start(self, task: StageTask) -> None:
         """Begin a task. Only called when `has_room` says so."""
 
     def wait(self, seconds: float) -> list[Outcome]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StageError
-from harness.execution.executor import Capacity, Outcome, Task
+from harness.execution.executor import Capacity, Outcome, StageTask
 from harness.store.record import LOG
 from harness.store.store import Store
 
@@ -34,7 +34,7 @@ class _Worker:
     process: ForkServerProcess
     connection: Connection
     gpus: tuple[int, ...] = ()  # indices; none for a worker on the CPU
-    task: Task | None = None
+    task: StageTask | None = None
     affinity: str | None = None
     loaded: bool = False  # it keeps something large for its affinity
     started: float = field(default_factory=time.time)
@@ -61,7 +61,7 @@ class LocalExecutor:
     def capacity(self) -> Capacity:
         return self._capacity
 
-    def has_room(self, task: Task) -> bool:
+    def has_room(self, task: StageTask) -> bool:
         self._bury()
         if self._on_gpu(task):
             kept = sum(len(worker.gpus) for worker in self._idle())
@@ -69,7 +69,7 @@ class LocalExecutor:
         running = [worker for worker in self._workers if worker.task is not None and not worker.gpus]
         return len(running) < self._capacity.slots
 
-    def _on_gpu(self, task: Task) -> bool:
+    def _on_gpu(self, task: StageTask) -> bool:
         return task.accelerated and self._capacity.device == "cuda"
 
     def _bury(self) -> None:
@@ -78,7 +78,7 @@ class LocalExecutor:
             if worker.task is None and not _is_there(worker):
                 self._retire(worker)
 
-    def start(self, task: Task) -> None:
+    def start(self, task: StageTask) -> None:
         worker = self._warm(task) or self._fresh(task)
         worker.task = task
         worker.affinity = task.affinity
@@ -90,13 +90,13 @@ class LocalExecutor:
     def _idle(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.task is None and _is_there(worker)]
 
-    def _warm(self, task: Task) -> _Worker | None:
+    def _warm(self, task: StageTask) -> _Worker | None:
         """An idle worker that holds what tasks of this affinity share."""
         same = (worker for worker in self._idle() if worker.affinity == task.affinity is not None)
         wanted = task.gpus if self._on_gpu(task) else 0
         return next((worker for worker in same if len(worker.gpus) == wanted), None)
 
-    def _fresh(self, task: Task) -> _Worker:
+    def _fresh(self, task: StageTask) -> _Worker:
         """A worker that holds nothing large; what idle ones keep for other affinities makes room for this task's."""
         if self._on_gpu(task):
             while len(self._free_gpus) < task.gpus:
@@ -154,7 +154,7 @@ class LocalExecutor:
             self._retire(worker)
         return outcome
 
-    def _ended(self, worker: _Worker, task: Task) -> Outcome:
+    def _ended(self, worker: _Worker, task: StageTask) -> Outcome:
         """The outcome of a task whose worker is no more: a failure, unless it was to end."""
         store = Store(Path(task.store))
         return Outcome(
@@ -256,7 +256,7 @@ def _serve(connection: Connection, gpus: tuple[int, ...], threads: int) -> None:
     affinity: str | None = None
     while True:
         try:
-            task: Task = connection.recv()
+            task: StageTask = connection.recv()
         except (EOFError, ConnectionResetError):
             return
         if task.affinity is None or task.affinity != affinity:

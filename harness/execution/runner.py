@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from harness.execution.executor import Executor, Outcome, Task, TaskInput
+from harness.execution.executor import Executor, Outcome, StageTask, TaskInput
 from harness.execution.frontier import Frontier
 from harness.pipeline.code import source_digest
 from harness.pipeline.graph import Stage
@@ -23,7 +23,7 @@ MOST_REPAIRS = 2  # a stage whose input is corrupt is tried again after the inpu
 class Listener(Protocol):
     """Told how a run goes; the live view is one."""
 
-    def started(self, task: Task) -> None: ...
+    def started(self, task: StageTask) -> None: ...
 
     def finished(self, outcome: Outcome) -> None: ...
 
@@ -40,10 +40,10 @@ class Summary:
     interrupted: bool = False
 
 
-def make_task(stage: Stage, store: Store, how: Mapping[str, Any], *, this_code: bool = False) -> Task:
+def make_task(stage: Stage, store: Store, how: Mapping[str, Any], *, this_code: bool = False) -> StageTask:
     """A stage as plain data for a worker. With `this_code`, a result of other code of the same version is redone."""
     kind = stage.kind
-    return Task(
+    return StageTask(
         kind=kind.name,
         module=kind.module,
         fingerprint=stage.fingerprint,

@@ -23,7 +23,7 @@ from typing import Any
 from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError, TrainingStopped, reason_of
 from harness.events import EventLog, Failed, Finished, Started, read_events
 from harness.execution.asked import AskedTask
-from harness.execution.executor import Outcome, Task
+from harness.execution.executor import Outcome, StageTask
 from harness.execution.ranks import RANKS, processes_of, run_on_ranks
 from harness.stages.context import Given, HowToRun, StageContext
 from harness.store.artifacts import TrunkState
@@ -61,7 +61,7 @@ def prepare_libraries(threads: int) -> None:
 
 
 def run_task(
-    task: Task,
+    task: StageTask,
     *,
     device: str,
     threads: int,
@@ -101,7 +101,7 @@ def run_task(
         return _outcome(task, "failed", begun, reason=_reason(error, store), log=log)
 
 
-def _is_done(store: Store, task: Task) -> bool:
+def _is_done(store: Store, task: StageTask) -> bool:
     record = store.record(task.kind, task.fingerprint)
     if record is None or not store.has_payload(record):
         return False
@@ -168,7 +168,7 @@ def _build(
     )
 
 
-def _is_spread(task: Task) -> bool:
+def _is_spread(task: StageTask) -> bool:
     """Whether several processes compute it: trainings, if they are to."""
     return task.resumable and processes_of(task.how) > 1
 
@@ -225,7 +225,7 @@ def _verify(store: Store, kind: str, fingerprint: str) -> None:
         raise CorruptArtifact(error.rule, error.value, error.remedy, culprit) from None
 
 
-def _earlier_states(store: Store, task: Task) -> list[tuple[int, TrunkState]]:
+def _earlier_states(store: Store, task: StageTask) -> list[tuple[int, TrunkState]]:
     """The nearest earlier state of the task's trunk that is whole, as (step, state); empty where there is none.
 
     It is no input (any state, or none, leads to the same result), so its bytes are checked here.
@@ -290,7 +290,7 @@ def _is_for_want_of_space(error: Exception, store: Store) -> bool:
     return error.errno in NO_SPACE or (error.errno is None and not os.statvfs(store.root).f_bavail)
 
 
-def _outcome(task: Task, status: Any, begun: float, **facts: str) -> Outcome:
+def _outcome(task: StageTask, status: Any, begun: float, **facts: str) -> Outcome:
     return Outcome(task=task, status=status, seconds=time.time() - begun, worker=os.getpid(), **facts)
 
 

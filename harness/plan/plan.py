@@ -1,4 +1,4 @@
-"""From a loaded recipe to a plan: variants, the deduplicated stages they need, and which of those are left to do."""
+"""From a loaded recipe to a plan: variants, and the deduplicated stages they need."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 
-from harness.pipeline.code import is_stale
-from harness.pipeline.comparing import ANALYSIS, AnalysisSpec, OutcomeSpec
 from harness.pipeline.evaluations import evaluations_of
 from harness.pipeline.graph import Graph, Stage, sizes_alone
 from harness.pipeline.imports import NO_IMPORTS, Import, Imports, scored_tasks
@@ -18,13 +16,10 @@ from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.training import TRUNK_STATE, trains_head, trunk_of
 from harness.recipe.blocks import ImportedRow
-from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits
-from harness.recipe.runtime import Runtime
 from harness.recipe.schema import Experiment
 from harness.store.record import Record
-from harness.store.store import Snapshot, Store
 
 POOL = "pool"  # the row of what a pool gives without a scorer
 IMPORTED = "imported"  # the kind of a row from outside
@@ -303,122 +298,3 @@ def _order_trunks(graph: Graph) -> None:
         states.sort(key=lambda state: int(state.spec.step))
         for before, state in pairwise(states):
             state.after.append(before)
-
-
-# ---------------------------------------------------------------------------------------------- what is left
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """What a store leaves to do: `done` have records, `to_run` must run (in order), `stale` are done by other code."""
-
-    done: frozenset[str]
-    to_run: tuple[Stage, ...]
-    stale: tuple[Stage, ...]
-
-
-def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
-    """Walk from the targets back: a finished stage needs nothing, an unfinished one needs its inputs' payloads.
-
-    With `stale_code: rerun`, stages made by other code and all that was made from them are to run although they have
-    records; whoever runs them discards those records first, so that an interrupted run cannot mix old and new.
-    """
-    snapshot = Snapshot(store)
-    records = {stage.fingerprint: snapshot.record(stage.kind.name, stage.fingerprint) for stage in plan.stages}
-    stale = [
-        stage
-        for stage in plan.stages
-        if (record := records[stage.fingerprint]) is not None and is_stale(stage.kind, record)
-    ]
-    if runtime.stale_code == "rerun":
-        outdated = {stage.fingerprint for stage in stale}
-        for stage in plan.stages:  # inputs first: what was made from something outdated is outdated as well
-            inputs = {item.stage.fingerprint for item in stage.inputs.values()}
-            if stage.fingerprint in outdated or inputs & outdated:
-                outdated.add(stage.fingerprint)
-                records[stage.fingerprint] = None
-    targets = {stage.fingerprint for stage in plan.targets}
-    needs_payload = set(targets)
-    run: set[str] = set()
-    for stage in reversed(plan.stages):
-        record = records[stage.fingerprint]
-        wanted = stage.fingerprint in needs_payload
-        missing = record is None and (wanted or stage.fingerprint in targets)
-        dropped = record is not None and wanted and not store.has_payload(record)
-        if missing or dropped:
-            run.add(stage.fingerprint)
-            needs_payload.update(item.stage.fingerprint for item in stage.inputs.values())
-    done = frozenset(key for key, record in records.items() if record is not None and key not in run)
-    return Work(
-        done=done,
-        to_run=tuple(stage for stage in plan.stages if stage.fingerprint in run),
-        stale=() if runtime.stale_code == "rerun" else tuple(stale),
-    )
-
-
-# ------------------------------------------------------------------------------------------------- analysis
-
-
-def baseline_of(plan: Plan) -> str:
-    """The setting others are compared with: the first without PMP, else the first."""
-    for setting in plan.settings:
-        if setting.setting.experiment.pretrain is None:
-            return setting.name
-    return plan.settings[0].name
-
-
-def _judged_on(outcome: Stage) -> str:
-    """The data an outcome is about: only outcomes on the same can be compared."""
-    return outcome.inputs["pairs" if "pairs" in outcome.inputs else "candidates"].stage.fingerprint
-
-
-def analysis_stage(plan: Plan, finished: frozenset[str], retracted: frozenset[str] = frozenset()) -> Stage | None:
-    """The stage that compares all finished outcomes; None where no setting has one yet.
-
-    A setting counts on a task only with all its seeds, so that a half-finished grid compares like with like. What is
-    made from something `retracted` is estimated, and neither compared nor ranked.
-    """
-    rows: list[OutcomeSpec] = []
-    inputs: dict[str, Stage] = {}
-
-    def add(name: str, kind: str, variants: tuple[Variant, ...]) -> None:
-        by_task: dict[tuple[str, str], list[tuple[Variant, Stage]]] = {}
-        for variant in variants:
-            for outcome in variant.outcomes:
-                by_task.setdefault((outcome.task, outcome.metric), []).append((variant, outcome.stage))
-        for (task, metric), found in by_task.items():
-            if any(stage.fingerprint not in finished for _, stage in found):
-                continue
-            seen: set[str] = set()
-            for variant, stage in found:
-                if stage.fingerprint in seen:  # one probe of a checkpoint, shared by its fine-tuning seeds
-                    continue
-                seen.add(stage.fingerprint)
-                key = f"outcome-{len(inputs):05d}"
-                inputs[key] = stage
-                rows.append(
-                    OutcomeSpec(
-                        input=key,
-                        row=name,
-                        kind=kind,
-                        task=task,
-                        evaluation=metric,
-                        pretrain_seed=variant.pretrain_seed,
-                        finetune_seed=None if task == CODE else variant.finetune_seed,
-                        data=_judged_on(stage),
-                        retracted=stage.fingerprint in retracted,
-                    )
-                )
-
-    for setting in plan.settings:
-        add(setting.name, "setting", setting.variants)
-    if not rows:
-        return None
-    scorers = dict.fromkeys(variant.setting for variant in plan.references)
-    for scorer in scorers:
-        variants = tuple(variant for variant in plan.references if variant.setting == scorer)
-        add(scorer, "pool" if scorer == POOL else "shallow", variants)
-    for row in plan.imported:
-        add(row.setting, IMPORTED, (row,))
-    spec = AnalysisSpec(rows=tuple(rows), baseline=baseline_of(plan), seed=plan.loaded.recipe.seeds.data)
-    return plan.graph.stage(ANALYSIS, spec, inputs, label="analysis")

@@ -27,7 +27,8 @@ from harness.pipeline.evaluations.best_of_n import (
 )
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import Import
-from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant, baseline_of
+from harness.plan.analysis import baseline_of
+from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant
 from harness.recipe.fields import CODE
 from harness.report.comparison import SETTING, AboveShallow, AnalysisIndex, Difference, Estimate, Place
 from harness.report.status import Statuses, in_words

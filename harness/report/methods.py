@@ -9,7 +9,8 @@ from pathlib import Path
 from harness.pipeline.evaluations import headline_label
 from harness.pipeline.evaluations.best_of_n import AREA_GRID
 from harness.pipeline.training import PRETRAIN, TRUNK_STATE
-from harness.plan.plan import Plan, baseline_of
+from harness.plan.analysis import baseline_of
+from harness.plan.plan import Plan
 from harness.recipe.blocks import Model, TinyModel
 from harness.recipe.models import HubModel, PackagedModel
 from harness.recipe.pairs import MadePairs

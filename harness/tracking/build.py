@@ -13,7 +13,8 @@ from harness.pipeline.evaluations import evaluations_of
 from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
 from harness.pipeline.training import AVERAGE, BASE
-from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant, baseline_of
+from harness.plan.analysis import baseline_of
+from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant
 from harness.recipe.schema import Recipe
 from harness.report.curves import CurveReader, Point
 from harness.report.settings import resolved

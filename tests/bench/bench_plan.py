@@ -16,7 +16,8 @@ import yaml
 
 from harness.plan.cost import estimate
 from harness.plan.disk import disk_of
-from harness.plan.plan import make_plan, work_left
+from harness.plan.plan import make_plan
+from harness.plan.work import work_left
 from harness.recipe.load import load_recipe
 from harness.store.store import Store
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import pytest
 
 from harness.events import Started, read_events
-from harness.execution.executor import Capacity, Executor, Outcome, Task, TaskInput
+from harness.execution.executor import Capacity, Executor, Outcome, StageTask, TaskInput
 from harness.store.identity import fingerprint
 from harness.store.record import EVENTS, LOG, Record
 from harness.store.store import Store
@@ -65,7 +65,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def toy(store: Store, does: str, *, number: int = 0, inputs: Sequence[Record] = (), **how: Any) -> Task:
+def toy(store: Store, does: str, *, number: int = 0, inputs: Sequence[Record] = (), **how: Any) -> StageTask:
     """A task of the toy stage; `number` tells otherwise equal tasks apart, `spec` adds to what it does."""
     spec = {"does": does, "number": number, **how.pop("spec", {})}
     given = {f"input-{index}": record for index, record in enumerate(inputs)}
@@ -75,7 +75,7 @@ def toy(store: Store, does: str, *, number: int = 0, inputs: Sequence[Record] = 
         "spec": spec,
         "inputs": {name: record.fingerprint for name, record in given.items()},
     }
-    return Task(
+    return StageTask(
         kind=KIND,
         module=how.pop("module", "tests.toys.stage"),
         fingerprint=fingerprint(identity),
@@ -97,7 +97,7 @@ def gather(executor: Executor, count: int) -> list[Outcome]:
     return outcomes
 
 
-def run_all(executor: Executor, tasks: Sequence[Task]) -> list[Outcome]:
+def run_all(executor: Executor, tasks: Sequence[StageTask]) -> list[Outcome]:
     """Run tasks as room permits."""
     outcomes: list[Outcome] = []
     for task in tasks:
@@ -107,12 +107,12 @@ def run_all(executor: Executor, tasks: Sequence[Task]) -> list[Outcome]:
     return outcomes + gather(executor, len(tasks) - len(outcomes))
 
 
-def run_one(executor: Executor, task: Task) -> Outcome:
+def run_one(executor: Executor, task: StageTask) -> Outcome:
     (outcome,) = run_all(executor, [task])
     return outcome
 
 
-def record_of(store: Store, task: Task) -> Record:
+def record_of(store: Store, task: StageTask) -> Record:
     record = store.record(task.kind, task.fingerprint)
     assert record is not None
     return record

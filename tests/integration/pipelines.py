@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.workspace import Workspace, open_workspace
-from harness.execution.executor import Outcome, Task
+from harness.execution.executor import Outcome, StageTask
 from harness.execution.runner import Runner, Summary, how_of
 from harness.pipeline.graph import Stage
-from harness.plan.plan import Plan, analysis_stage
+from harness.plan.analysis import analysis_stage
+from harness.plan.plan import Plan
 from harness.report.index import index_of
 from harness.report.rows import find_row
 from harness.report.versus import comparison_stage, match
@@ -32,10 +33,10 @@ TINY = ROOT / "tests" / "recipes" / "tiny.yaml"
 class Watcher:
     """A listener that keeps what it was told."""
 
-    begun: list[Task] = field(default_factory=list)
+    begun: list[StageTask] = field(default_factory=list)
     ended: list[Outcome] = field(default_factory=list)
 
-    def started(self, task: Task) -> None:
+    def started(self, task: StageTask) -> None:
         self.begun.append(task)
 
     def finished(self, outcome: Outcome) -> None:

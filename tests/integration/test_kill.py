@@ -16,7 +16,7 @@ import pytest
 
 from harness.cli.workspace import Workspace
 from harness.events import Event, Metrics, Started, read_events
-from harness.execution.executor import Outcome, Task
+from harness.execution.executor import Outcome, StageTask
 from harness.execution.runner import how_of, make_task
 from harness.pipeline.graph import Stage
 from harness.pipeline.kinds import KINDS
@@ -165,7 +165,7 @@ def test_a_crash_at_any_file_operation_changes_no_result(copy: Callable[..., Wor
     task = replace(make_task(stage, store, how_of(workspace.runtime)), accelerated=True)  # which retires its worker
     executor = local_executor(slots=1)
 
-    def run_one(one: Task) -> Outcome:
+    def run_one(one: StageTask) -> Outcome:
         executor.start(one)
         (outcome,) = executor.wait(120.0)
         return outcome

@@ -14,7 +14,7 @@ import pytest
 from harness.cli.workspace import Workspace
 from harness.corpus.normalise import normalise
 from harness.events import Metrics, read_events
-from harness.execution.executor import Task
+from harness.execution.executor import StageTask
 from harness.execution.runner import how_of, make_task
 from harness.pipeline.graph import Stage
 from harness.pipeline.kinds import KINDS
@@ -230,7 +230,7 @@ def test_a_branch_equals_a_run_trained_alone(finished: Workspace, copy: Callable
     assert through_trunk.result == single.result
 
 
-def run_tasks(tasks: list[Task]) -> None:
+def run_tasks(tasks: list[StageTask]) -> None:
     """Run tasks in a worker process, one after the other."""
     executor = local_executor(slots=1)
     try:
@@ -259,7 +259,7 @@ def test_a_perfect_scorer_reaches_pass_at_n_and_a_constant_one_the_mean(
     }
     task = make_task(measured, store, how_of(workspace.runtime))
     inputs = {**task.inputs, "scores": type(task.inputs["scores"])(kind="score", fingerprint=scores)}
-    by_hand = Task(
+    by_hand = StageTask(
         **{**vars(task), "identity": identity, "fingerprint": fingerprint(identity), "inputs": inputs, "label": scorer}
     )
     run_tasks([by_hand])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.execution.executor import Capacity, Outcome, Task
+from harness.execution.executor import Capacity, Outcome, StageTask
 from harness.execution.runner import Runner, Summary
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.kinds import KINDS
@@ -26,22 +26,22 @@ class Instant:
     def __init__(self, *, slots: int = 2, gpus: int = 0, failing: Sequence[Stage] = ()) -> None:
         self._capacity = Capacity(slots=slots, threads=1, gpus=gpus)
         self._failing = {stage.fingerprint for stage in failing}
-        self.running: list[Task] = []
+        self.running: list[StageTask] = []
         self.together: list[list[str]] = []
 
     def capacity(self) -> Capacity:
         return self._capacity
 
-    def has_room(self, task: Task) -> bool:
+    def has_room(self, task: StageTask) -> bool:
         on_gpu = [one for one in self.running if self._on_gpu(one)]
         if self._on_gpu(task):
             return len(on_gpu) < self._capacity.gpus
         return len(self.running) - len(on_gpu) < self._capacity.slots
 
-    def _on_gpu(self, task: Task) -> bool:
+    def _on_gpu(self, task: StageTask) -> bool:
         return task.accelerated and self._capacity.gpus > 0
 
-    def start(self, task: Task) -> None:
+    def start(self, task: StageTask) -> None:
         assert self.has_room(task)
         self.running.append(task)
 

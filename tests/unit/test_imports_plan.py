@@ -10,7 +10,8 @@ import pytest
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.imports import IMPORTED, AssetSpec, Import, Imports, import_problems, imports_of
 from harness.pipeline.kinds import KINDS
-from harness.plan.plan import Plan, analysis_stage, make_plan
+from harness.plan.analysis import analysis_stage
+from harness.plan.plan import Plan, make_plan
 from harness.report.board import boards
 from harness.report.status import look
 from harness.store.identity import fingerprint

@@ -10,7 +10,7 @@ import pytest
 from harness.cli import live
 from harness.cli.live import LiveView
 from harness.events import EventLog, Metrics, Progress, Started
-from harness.execution.executor import Outcome, Task
+from harness.execution.executor import Outcome, StageTask
 from harness.plan.cost import Estimate
 from harness.store.record import EVENTS
 from harness.store.store import Store
@@ -19,8 +19,8 @@ KEY = "ab" * 32
 
 
 @pytest.fixture
-def task(store: Store) -> Task:
-    return Task(
+def task(store: Store) -> StageTask:
+    return StageTask(
         kind="base", module="", fingerprint=KEY, identity={}, inputs={}, store=str(store.root), label="base of tests"
     )
 
@@ -43,7 +43,7 @@ def progress(done: int) -> Progress:
 
 
 def test_a_resumed_training_is_shown_on(
-    view: LiveView, task: Task, events: Path, capsys: pytest.CaptureFixture[str]
+    view: LiveView, task: StageTask, events: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = EventLog(events)
     log.emit(Started())
@@ -63,7 +63,7 @@ def test_a_resumed_training_is_shown_on(
 
 
 def test_damaged_events_are_said_once_and_the_run_goes_on(
-    view: LiveView, task: Task, events: Path, capsys: pytest.CaptureFixture[str]
+    view: LiveView, task: StageTask, events: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events.write_text("no event\n")
     with view:
@@ -79,7 +79,7 @@ def test_damaged_events_are_said_once_and_the_run_goes_on(
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), ValueError("a fault of ours")])
 def test_a_view_that_fails_ends_no_run(
-    view: LiveView, task: Task, events: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+    view: LiveView, task: StageTask, events: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
 
@@ -97,7 +97,7 @@ def test_a_view_that_fails_ends_no_run(
 
 
 def test_waiting_for_another_command_is_said_once(
-    view: LiveView, task: Task, capsys: pytest.CaptureFixture[str]
+    view: LiveView, task: StageTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with view:
         for _ in range(2):

@@ -20,16 +20,9 @@ from harness.pipeline.graph import Graph, Input, Stage, sizes_alone
 from harness.pipeline.kinds import KINDS
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.training import trunk_of
-from harness.plan.plan import (
-    POOL,
-    Plan,
-    Variant,
-    Work,
-    analysis_stage,
-    baseline_of,
-    make_plan,
-    work_left,
-)
+from harness.plan.analysis import analysis_stage, baseline_of
+from harness.plan.plan import POOL, Plan, Variant, make_plan
+from harness.plan.work import Work, work_left
 from harness.recipe.blocks import Pretrain
 from harness.recipe.fields import CODE
 from harness.recipe.runtime import Runtime

@@ -1,0 +1,73 @@
+"""The stage that compares what a plan has finished."""
+
+from __future__ import annotations
+
+from harness.pipeline.comparing import ANALYSIS, AnalysisSpec, OutcomeSpec
+from harness.pipeline.graph import Stage
+from harness.plan.plan import IMPORTED, POOL, Plan, Variant
+from harness.recipe.fields import CODE
+
+
+def baseline_of(plan: Plan) -> str:
+    """The setting others are compared with: the first without PMP, else the first."""
+    for setting in plan.settings:
+        if setting.setting.experiment.pretrain is None:
+            return setting.name
+    return plan.settings[0].name
+
+
+def _judged_on(outcome: Stage) -> str:
+    """The data an outcome is about: only outcomes on the same can be compared."""
+    return outcome.inputs["pairs" if "pairs" in outcome.inputs else "candidates"].stage.fingerprint
+
+
+def analysis_stage(plan: Plan, finished: frozenset[str], retracted: frozenset[str] = frozenset()) -> Stage | None:
+    """The stage that compares all finished outcomes; None where no setting has one yet.
+
+    A setting counts on a task only with all its seeds, so that a half-finished grid compares like with like. What is
+    made from something `retracted` is estimated, and neither compared nor ranked.
+    """
+    rows: list[OutcomeSpec] = []
+    inputs: dict[str, Stage] = {}
+
+    def add(name: str, kind: str, variants: tuple[Variant, ...]) -> None:
+        by_task: dict[tuple[str, str], list[tuple[Variant, Stage]]] = {}
+        for variant in variants:
+            for outcome in variant.outcomes:
+                by_task.setdefault((outcome.task, outcome.metric), []).append((variant, outcome.stage))
+        for (task, metric), found in by_task.items():
+            if any(stage.fingerprint not in finished for _, stage in found):
+                continue
+            seen: set[str] = set()
+            for variant, stage in found:
+                if stage.fingerprint in seen:  # one probe of a checkpoint, shared by its fine-tuning seeds
+                    continue
+                seen.add(stage.fingerprint)
+                key = f"outcome-{len(inputs):05d}"
+                inputs[key] = stage
+                rows.append(
+                    OutcomeSpec(
+                        input=key,
+                        row=name,
+                        kind=kind,
+                        task=task,
+                        evaluation=metric,
+                        pretrain_seed=variant.pretrain_seed,
+                        finetune_seed=None if task == CODE else variant.finetune_seed,
+                        data=_judged_on(stage),
+                        retracted=stage.fingerprint in retracted,
+                    )
+                )
+
+    for setting in plan.settings:
+        add(setting.name, "setting", setting.variants)
+    if not rows:
+        return None
+    scorers = dict.fromkeys(variant.setting for variant in plan.references)
+    for scorer in scorers:
+        variants = tuple(variant for variant in plan.references if variant.setting == scorer)
+        add(scorer, "pool" if scorer == POOL else "shallow", variants)
+    for row in plan.imported:
+        add(row.setting, IMPORTED, (row,))
+    spec = AnalysisSpec(rows=tuple(rows), baseline=baseline_of(plan), seed=plan.loaded.recipe.seeds.data)
+    return plan.graph.stage(ANALYSIS, spec, inputs, label="analysis")
