@@ -85,6 +85,20 @@ class Fields:
             return str(value)
         return self.text(name, may_be_empty=True).strip() or None
 
+    def part(self, name: str) -> Fields:
+        """A mapping."""
+        value = self._data.get(name)
+        if not isinstance(value, Mapping):
+            raise self.wrong(name, "be a mapping", value)
+        return Fields(value, self.place, name)
+
+    def texts(self, name: str) -> list[str]:
+        """A list of texts, with at least one."""
+        value = self._data.get(name)
+        if not isinstance(value, list) or not value or not all(isinstance(one, str) and one for one in value):
+            raise self.wrong(name, "be a list of texts", value)
+        return value
+
     def parts(self, name: str, most: int) -> list[Fields]:
         """A list of mappings, with at least one."""
         value = self._data.get(name)

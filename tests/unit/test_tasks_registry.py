@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_built_in(name: str) -> None:
 def test_near_name_is_suggested() -> None:
     with pytest.raises(RecipeError, match="did you mean 'gsm_symbolic'"):
         load_task("gsm_symbolik")
-    with pytest.raises(RecipeError, match="use one of circuit_logic, gsm8k, gsm_symbolic"):
+    with pytest.raises(RecipeError, match="use one of circuit_logic, commonsense_qa, gsm8k, gsm_symbolic, math500"):
         load_task("zzz")
 
 
@@ -94,3 +95,10 @@ def test_loading_a_task_imports_no_library() -> None:
     root = __file__.rsplit("/tests/", 1)[0]
     done = subprocess.run([sys.executable, "-c", source, root], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"[] {len(BUILT_IN)}"
+
+
+def test_every_task_is_in_the_list() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|.*\| ([\w.+-]+) \|[^|]*\|$", text, re.MULTILINE)
+    known = {name: load_task(name).licence for name in BUILT_IN}
+    assert dict(listed) == known

@@ -1,0 +1,68 @@
+"""Multiple-choice tasks: a question with labelled options, of which one is right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import ClassVar
+
+from harness.errors import DataError
+from harness.tasks.fixed import FixedTask
+from harness.tasks.task import Problem
+
+WRONG_OPTION = "wrong_option"
+_LABELS = "ABCDEFGHIJ"
+_STATED = re.compile(
+    r"(?:\b(?i:answer(?:\s+is)?)[\s:=*]*\(?|\\boxed\{\(?|^\s*\(?)([A-J])\b(?=[).:}*]|\s*$)", re.MULTILINE
+)
+
+
+class ChoiceTask(FixedTask):
+    """What tasks with options have in common: the right option over the wrong ones is a preference.
+
+    A solution is an option with its label, `(B) library`. What a model writes counts by the last label it states.
+    """
+
+    seen_errors: ClassVar[tuple[str, ...]] = (WRONG_OPTION,)
+
+    def choice(
+        self, name: str, *, question: str, options: Sequence[str], right: int, place: str, cluster: str = ""
+    ) -> Problem:
+        """The problem called `name`; `right` counts from 0.
+
+        Raises:
+            DataError: fewer than two options or more than ten, two alike, or no right one among them.
+        """
+        texts = [option.strip() for option in options]
+        if not 2 <= len(texts) <= len(_LABELS) or len(set(texts)) < len(texts) or not 0 <= right < len(texts):
+            rule = f"a question must have 2 to {len(_LABELS)} different options, one of them right"
+            value = f"it has {len(texts)}, {len(set(texts))} of them different, and number {right + 1} is right"
+            raise DataError(rule, value, "correct the file", place)
+        listed = [_option(number, text) for number, text in enumerate(texts)]
+        return Problem(
+            id=name,
+            cluster=cluster,
+            split="",
+            prompt="\n".join([question.strip(), *listed, "Answer: "]),
+            answer=_LABELS[right],
+            solution=listed[right],
+            metadata={"options": texts},
+        )
+
+    def extract(self, text: str) -> str | None:
+        stated = _STATED.findall(text)
+        return stated[-1] if stated else None
+
+    def grade(self, problem: Problem, text: str) -> bool:
+        return self.extract(text) == problem.answer
+
+    def propose_mistakes(self, problem: Problem, rng: Random, kind: str) -> Iterator[str]:
+        options = [_option(number, text) for number, text in enumerate(problem.metadata["options"])]
+        wrong = [option for option in options if option != problem.solution]
+        rng.shuffle(wrong)
+        yield from wrong
+
+
+def _option(number: int, text: str) -> str:
+    return f"({_LABELS[number]}) {text}"
