@@ -29,14 +29,14 @@ class ChoiceTask(FixedTask):
     def choice(
         self, name: str, *, question: str, options: Sequence[str], right: int, place: str, cluster: str = ""
     ) -> Problem:
-        """The problem called `name`; `right` counts from 0.
+        """The problem called `name`; `right` counts from 0. Options may be alike, as they are in published data.
 
         Raises:
-            DataError: fewer than two options or more than ten, two alike, or no right one among them.
+            DataError: fewer than two different options, more than ten, or no right one among them.
         """
         texts = [option.strip() for option in options]
-        if not 2 <= len(texts) <= len(_LABELS) or len(set(texts)) < len(texts) or not 0 <= right < len(texts):
-            rule = f"a question must have 2 to {len(_LABELS)} different options, one of them right"
+        if len(set(texts)) < 2 or len(texts) > len(_LABELS) or not 0 <= right < len(texts):
+            rule = f"a question must have 2 to {len(_LABELS)} options, one of them right"
             value = f"it has {len(texts)}, {len(set(texts))} of them different, and number {right + 1} is right"
             raise DataError(rule, value, "correct the file", place)
         listed = [_option(number, text) for number, text in enumerate(texts)]
@@ -55,13 +55,19 @@ class ChoiceTask(FixedTask):
         return stated[-1] if stated else None
 
     def grade(self, problem: Problem, text: str) -> bool:
-        return self.extract(text) == problem.answer
+        """Whether the option is the right one, or says the same."""
+        stated = self.extract(text)
+        options = problem.metadata["options"]
+        number = -1 if stated is None else _LABELS.index(stated)
+        return 0 <= number < len(options) and options[number] == options[_LABELS.index(problem.answer)]
 
     def propose_mistakes(self, problem: Problem, rng: Random, kind: str) -> Iterator[str]:
-        options = [_option(number, text) for number, text in enumerate(problem.metadata["options"])]
-        wrong = [option for option in options if option != problem.solution]
+        options = problem.metadata["options"]
+        numbers = {text: number for number, text in reversed(list(enumerate(options)))}  # the first of those alike
+        del numbers[options[_LABELS.index(problem.answer)]]
+        wrong = list(numbers.values())
         rng.shuffle(wrong)
-        yield from wrong
+        yield from (_option(number, options[number]) for number in wrong)
 
 
 def _option(number: int, text: str) -> str:

@@ -179,14 +179,15 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
     code = f"""
     import sys
     from pathlib import Path
-    import harness.plan.plan as plan
+    from harness.plan.plan import make_plan
+    from harness.plan.work import work_left
     from harness.plan.cost import estimate
     from harness.recipe.load import load_recipe
     from harness.store.store import Store
     loaded = load_recipe(Path("recipes/quickstart.yaml"))
-    made = plan.make_plan(loaded)
+    made = make_plan(loaded)
     store = Store(Path({str(tmp_path)!r}))
-    work = plan.work_left(made, store, loaded.recipe.runtime)
+    work = work_left(made, store, loaded.recipe.runtime)
     estimate(work.to_run, made.stages, store, 2)
     assert len(work.to_run) == len(made.stages) > 50
     print(sorted({{name.split(".")[0] for name in sys.modules}} & set({HEAVY!r})))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pytest
 from harness.errors import DataError, HarnessError, MissingRequirement, ProblemList, RecipeError
 from harness.pipeline.counts import task_problems, with_counts
 from harness.plan.plan import make_plan
+from harness.tasks.choices import WRONG_OPTION, ChoiceTask
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import BUILT_IN, load_task
 from tests.conftest import Load, Plan
@@ -89,7 +91,7 @@ SAMPLES = {
                 {
                     "id": "v1",
                     "question": "Wet?",
-                    "choices": {"label": ["A", "B"], "text": ["fire", "rain"]},
+                    "choices": {"label": ["A", "B", "C"], "text": ["rain", "rain", "fire"]},
                     "answerKey": "B",
                 },
             ],
@@ -223,6 +225,15 @@ def test_a_place_that_does_not_go_with_the_parts_is_told(name: str, task: FixedT
             task.file(part, str(folder / f"{part}.jsonl"))
     else:
         assert task.file(part, str(folder / f"{part}.jsonl")) == folder / f"{part}.jsonl"
+
+
+def test_options_alike_are_equally_right() -> None:
+    task = load_task("commonsense_qa")
+    assert isinstance(task, ChoiceTask)
+    problem = task.choice("q", question="Wet?", options=["rain", "fire", "rain", "fire"], right=2, place="line 1")
+    graded = [task.grade(problem, f"({label})") for label in "ABCDE"]
+    assert (problem.answer, graded) == ("C", [True, False, True, False, False])
+    assert list(task.propose_mistakes(problem, Random(0), WRONG_OPTION)) == ["(B) fire"]
 
 
 def test_what_trains_prefers_the_right_solution(name: str, task: FixedTask, folder: Path) -> None:
