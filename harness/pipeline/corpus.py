@@ -194,6 +194,9 @@ class CorpusStages(TaskStages):
 
     def _corpus_key(self, experiment: Experiment) -> str:
         """What decides a setting's corpus."""
+        return self._once("corpus", experiment, lambda: self._corpus_text(experiment))
+
+    def _corpus_text(self, experiment: Experiment) -> str:
         check = experiment.corpus.decontaminate
         tasks = () if check is None else (experiment.tasks[name] for name in check.against if name in experiment.tasks)
         return "|".join([self._text(experiment.corpus), *map(self._text, tasks)])

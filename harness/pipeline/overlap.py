@@ -33,17 +33,20 @@ class OverlapStages(ScoreStages):
     def overlap(self, experiment: Experiment, task: str) -> Stage[OverlapSpec] | None:
         """A task's problems in the corpus, and the imported pairs, of a setting; None where it trains on neither."""
         block = experiment.evaluate.overlap
-        trained = self._trained_on(experiment)
+        trained = self._once("trained on", experiment, lambda: self._trained_text(experiment))
         if block is None or not trained:
             return None
-        key = ("overlap", *(stage.fingerprint for stage in trained.values()), self._text(experiment.tasks[task]))
 
         def build() -> Stage[OverlapSpec]:
             spec = OverlapSpec(n=block.n, threshold=block.threshold)
-            inputs = {**trained, **self._judged_by(experiment, task)}
+            inputs = {**self._trained_on(experiment), **self._judged_by(experiment, task)}
             return self.graph.stage(OVERLAP, spec, inputs, label=f"{task} in the training data")
 
-        return self._remember((*key, block.n, block.threshold), build)
+        key = ("overlap", trained, self._text(experiment.tasks[task]), block.n, block.threshold)
+        return self._remember(key, build)
+
+    def _trained_text(self, experiment: Experiment) -> str:
+        return " ".join(stage.fingerprint for stage in self._trained_on(experiment).values())
 
     def _trained_on(self, experiment: Experiment) -> dict[str, Stage]:
         pairs = experiment.pairs

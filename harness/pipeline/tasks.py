@@ -190,10 +190,13 @@ class TaskStages(Planner):
 
     def problem_splits(self, name: str, task: AnyTask) -> Stage[NoSpec]:
         """Fails where a problem or a cluster is in two splits; trainings wait for it without reading it."""
-        inputs = {
-            f"problems-{split}": self.problems(name, task, split) for split in SPLITS if split in task.problems.asked
-        }
-        return self.graph.stage(PROBLEM_SPLITS, NoSpec(), inputs, label=f"splits {name}")
+
+        def build() -> Stage[NoSpec]:
+            asked = [split for split in SPLITS if split in task.problems.asked]
+            inputs = {f"problems-{split}": self.problems(name, task, split) for split in asked}
+            return self.graph.stage(PROBLEM_SPLITS, NoSpec(), inputs, label=f"splits {name}")
+
+        return self._remember(("splits", self._text(task)), build)
 
     def preferences(self, name: str, task: AnyTask, split: Split, count: int) -> Stage[PreferencesSpec]:
         key = ("preferences", self._text(task), split, count)
