@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.pipeline.graph import Stage
+from harness.pipeline.training import Training
 from harness.store.record import RESUME
 from harness.store.store import Store
 
@@ -68,9 +69,15 @@ def frozen(store: Store, stage: Stage) -> Iterator[int | None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def has_saved(store: Store, stage: Stage) -> bool:
-    """Whether a training under way has a step to go on from."""
-    return bool(list(store.partial(stage.kind.name, stage.fingerprint).glob(f"{RESUME}/step-*[0-9]")))
+def last_saved(store: Store, stage: Stage) -> int:
+    """The last step that a training under way has saved; 0 before any."""
+    saved = store.partial(stage.kind.name, stage.fingerprint).glob(f"{RESUME}/step-*[0-9]")
+    return max((int(folder.name.removeprefix("step-")) for folder in saved), default=0)
+
+
+def is_amid(store: Store, stage: Stage) -> bool:
+    """Whether a stage under way has work to go on with; a training, a saved step and steps still to come."""
+    return not isinstance(stage.kind, Training) or 0 < last_saved(store, stage) < stage.kind.steps(stage)
 
 
 def await_work(store: Store, stage: Stage, random_source: random.Random, seconds: float) -> None:
@@ -78,13 +85,13 @@ def await_work(store: Store, stage: Stage, random_source: random.Random, seconds
     if stage.kind.trains:
         partial = store.partial(stage.kind.name, stage.fingerprint)
         deadline = time.monotonic() + SAVED_SECONDS
-        while not has_saved(store, stage) and partial.exists() and time.monotonic() < deadline:
+        while not last_saved(store, stage) and partial.exists() and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
     time.sleep(random_source.uniform(0.0, seconds))
 
 
 class Killer:
-    """Kills the worker of one stage of each `wanted` kind while a run goes on in the main thread.
+    """Kills the worker of one stage of each `wanted` kind, amid its work, while a run goes on in the main thread.
 
     Args:
         wanted: kinds still to be hit; those that were are taken out.
@@ -123,7 +130,7 @@ class Killer:
     def _attack(self, stage: Stage, source: random.Random) -> None:
         await_work(self._store, stage, source, self._seconds[stage.fingerprint])
         with self._lock, frozen(self._store, stage) as pid:
-            if pid is not None and stage.kind.name in self._wanted:
+            if pid is not None and stage.kind.name in self._wanted and is_amid(self._store, stage):
                 os.kill(pid, signal.SIGKILL)
                 self._wanted.discard(stage.kind.name)
                 self.kills.append(stage)

@@ -32,7 +32,7 @@ OUTSIDE = frozenset(
     }
 )
 # One kind of each way in which a stage writes: a table, tokens, a training, scores, JSON, and parts put together.
-SAMPLE = ("pairs_part", "encode", "pretrain", "score", "analysis", "corpus")
+SAMPLE = ("pairs_part", "encode", "finetune", "score", "analysis", "corpus")
 HOSTILE = "</script><script>alert(1)</script>"
 WORDS = ("--licence", "MIT", "--source", "example.org/a b")
 IMPORTED_PAIRS = {

@@ -250,10 +250,11 @@ def test_what_trains_prefers_the_right_solution(name: str, task: FixedTask, fold
         assert not task.grade(known[pair.problem_id], pair.rejected)
 
 
+@pytest.mark.published
+@pytest.mark.skipif(not REAL.is_dir(), reason="the published data is not here")
+@pytest.mark.parametrize("name", sorted(name for name, sample in SAMPLES.items() if sample.real), indirect=True)
 def test_the_real_files_hold_what_is_said(name: str, task: FixedTask) -> None:
     sample = SAMPLES[name]
-    if not sample.real or not (REAL / sample.real).is_dir():
-        pytest.skip("the data is not here")
     for part, size in sample.sizes.items():
         problems = task.read(task.file(part, str(REAL / sample.real)), part)
         assert len(problems) == size
