@@ -125,7 +125,9 @@ def _long(terminalreporter: Any) -> list[str]:
     return [
         f"{report.nodeid}: {report.duration:.0f} s"
         for report in reports
-        if isinstance(report, pytest.TestReport) and report.duration > LONG_SECONDS and "slow" not in report.keywords
+        if isinstance(report, pytest.TestReport)
+        and report.duration > LONG_SECONDS
+        and not {"slow", "exhaustive"} & set(report.keywords)
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.errors import HarnessError, ProblemList, RecipeError
+from harness.pipeline.evaluations import EVALUATIONS
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe
 from harness.recipe.tasks import AnyTask, PoolTaskBlock, TaskBlock
@@ -73,15 +74,20 @@ def _wrong(experiment: Recipe, name: str, task: TaskBlock, made: Task) -> Iterat
             "corpus.decontaminate.against",
             RecipeError(rule, value, "leave it out; `evaluate.overlap` looks for them"),
         )
+    for evaluation in EVALUATIONS.values():
+        if evaluation.needs_choices and not made.has_choices and name in evaluation.tasks(experiment):
+            key = f"evaluate.{evaluation.name}.tasks"
+            rule = f"tasks of `{key}` must have problems with responses to choose from"
+            yield key, RecipeError(rule, f"those of {task.kind!r} have none", "ask `best_of_n`, or import a pool")
     if made.makes_mistakes:
         return
     asked = {
         "finetune.tasks": name in experiment.finetune.tasks,
         "evaluate.pair_accuracy.tasks": name in getattr(experiment.evaluate.pair_accuracy, "tasks", ()),
     }
-    candidates = experiment.evaluate.best_of_n.candidates
+    candidates = experiment.evaluate.candidates
     if candidates is not None and candidates.engine == SIMULATED:
-        asked["evaluate.best_of_n.candidates.engine"] = name in experiment.evaluate.best_of_n.tasks
+        asked["evaluate.best_of_n.candidates.engine"] = name in experiment.evaluate.asked.get("best_of_n", ())
     for key, is_asked in asked.items():
         if is_asked:
             what = "be simulated" if key.endswith("engine") else "give preferences"

@@ -40,7 +40,9 @@ class Evaluation(ABC):
         picks: of candidates, the one with the highest reward is what a row answers with.
         chance: the level of the headline that a coin reaches; None where it depends on the problems.
         baselined: the kind of the stage that `baselines` is of; None where a source gives nothing without a scorer.
-        random_pick: the baseline that picks at random; "" where there is none.
+        references: what `baselines` gives, as rows of a board.
+        random_pick: that of them which picks at random; "" where there is none.
+        needs_choices: its tasks are those whose problems bring responses, and imported pools.
     """
 
     name: ClassVar[str]
@@ -53,12 +55,13 @@ class Evaluation(ABC):
     picks: ClassVar[bool] = False
     chance: ClassVar[float | None] = None
     baselined: ClassVar[Kind | None] = None
+    references: ClassVar[tuple[str, ...]] = ()
     random_pick: ClassVar[str] = ""
+    needs_choices: ClassVar[bool] = False
 
     def tasks(self, experiment: Experiment) -> tuple[str, ...]:
         """The tasks that a recipe asks it about."""
-        block = experiment.evaluate.block(self.name)
-        return () if block is None else tuple(block.tasks)
+        return experiment.evaluate.asked.get(self.name, ())
 
     def of_pretraining(self, experiment: Experiment) -> tuple[str, ...]:
         """What PMP checkpoints are judged on before fine-tuning, in the place of tasks."""

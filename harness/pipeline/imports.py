@@ -179,7 +179,7 @@ def _pool_problems(experiment: Experiment, name: str, task: PoolTaskBlock, pool:
         value = f"asked for {asked:,} of {held:,}"
         yield path, f"`{path}` must not exceed the problems of pool {pool.name!r}", value, "lower a count"
     block, largest = experiment.evaluate.best_of_n, int(pool.result["largest_pool"])
-    if name in block.tasks and min(block.n) > largest:
+    if block is not None and name in block.tasks and min(block.n) > largest:
         path = "evaluate.best_of_n.n"
         rule = f"`{path}` must have an N within the pools of {pool.name!r}"
         yield (
@@ -191,8 +191,11 @@ def _pool_problems(experiment: Experiment, name: str, task: PoolTaskBlock, pool:
 
 
 def scored_tasks(experiment: Experiment, row: ImportedRow, scores: Import) -> tuple[str, ...]:
-    """The Best-of-N tasks that imported scores are of: as the row says, else their file, else the only one there is."""
-    judged = experiment.evaluate.best_of_n.tasks
+    """The tasks that imported scores are of: as the row says, else their file, else the only one there is."""
+    asked = experiment.evaluate.asked.items()
+    judged = tuple(
+        dict.fromkeys(name for evaluation, tasks in asked if evaluation != "pair_accuracy" for name in tasks)
+    )
     named = row.tasks or scores.result["tasks"] or (judged if len(judged) == 1 else ())
     return tuple(name for name in judged if name in named)
 
@@ -205,5 +208,5 @@ def _score_problems(experiment: Experiment, path: str, row: ImportedRow, scores:
         yield f"{path}.tasks", f"`{path}.tasks` must name tasks of scores {scores.name!r}", value, "correct the name"
     elif not scored_tasks(experiment, row, scores):
         of = f"they are of {', '.join(held)}" if held else "their file names no task, and there are several"
-        rule = f"`{path}` must have scores of a task of `evaluate.best_of_n.tasks`"
+        rule = f"`{path}` must have scores of an evaluated task"
         yield f"{path}.scores", rule, of, f"name them as `{path}.tasks`"

@@ -81,12 +81,13 @@ class Pipeline(OverlapStages):
     ) -> Stage | None:
         """Imported scores; None where what is judged is no candidate of the task's pool, which they are of."""
         source = evaluation.source(self, experiment, task, "test")
-        pairs = {}
+        candidates, pairs = source, {}
         if evaluation.content == "pairs":
             if not isinstance(experiment.tasks[task], PoolTaskBlock):
                 return None
+            candidates = self.candidates(experiment, task)
             pairs = {"pairs": source, "tokens": evaluation.tokens(self, experiment, task, "test")}
-        scores = self.of_imported_scores(experiment, task, name, row, pairs)
+        scores = self.of_imported_scores(task, name, row, candidates, pairs)
         return self.judge(evaluation, experiment, task, source, scores, f"{name} on {task}")
 
     def probes(self, experiment: Experiment, seed: int) -> list[tuple[int, str, Stage]]:

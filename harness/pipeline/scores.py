@@ -111,7 +111,7 @@ class ScoreStages(TrainingStages):
         return self.scored(experiment, checkpoint, tokens, f"{name} on {task} {content}")
 
     def of_imported_scores(
-        self, experiment: Experiment, task: str, name: str, row: ImportedRow, pairs: Mapping[str, Stage]
+        self, task: str, name: str, row: ImportedRow, candidates: Stage, pairs: Mapping[str, Stage]
     ) -> Stage[AlignedScoresSpec]:
         """Scores that somebody else made of a task's candidates, in our order.
 
@@ -122,7 +122,7 @@ class ScoreStages(TrainingStages):
         assert row.scores is not None
         inputs = {
             "scores": self.imported("scores", row.scores),
-            "candidates": self.candidates(experiment, task),
+            "candidates": candidates,
             **pairs,
         }
         named = self.imports["scores", row.scores].result["tasks"]  # rows of all tasks where the file names none

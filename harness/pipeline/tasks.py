@@ -212,7 +212,7 @@ class TaskStages(Planner):
         return self.graph.stage(PREFERENCES, spec, inputs, label=f"preferences {name} {split}")
 
     def candidates(self, experiment: Experiment, name: str, split: Split = "test") -> Stage:
-        task, block = experiment.tasks[name], experiment.evaluate.best_of_n.candidates
+        task, block = experiment.tasks[name], experiment.evaluate.candidates
         if isinstance(task, PoolTaskBlock):
             pool: dict[str, Stage] = {"problems": self.problems(name, task, split)}
             pool["pool"] = self.imported("pool", task.imported)

@@ -345,7 +345,7 @@ class Evaluate(Block):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[Annotated[str, AfterValidator(_is_evaluation)], OtherEvaluation | None]
 
-    best_of_n: BestOfN
+    best_of_n: BestOfN | None = None
     pair_accuracy: PairAccuracy | None = None
     code_pairs: CodePairs | None = None
     overlap: OverlapBlock | None = Field(OverlapBlock(), description="null: not looked for.")
@@ -365,7 +365,19 @@ class Evaluate(Block):
         """Evaluations that are not listed, by name."""
         return {name: block for name, block in (self.model_extra or {}).items() if block is not None}
 
-    def block(self, evaluation: str) -> BestOfN | PairAccuracy | OtherEvaluation | None:
-        """What the recipe asks of an evaluation."""
-        listed = {"best_of_n": self.best_of_n, "pair_accuracy": self.pair_accuracy}
-        return listed[evaluation] if evaluation in listed else self.others.get(evaluation)
+    @property
+    def asked(self) -> dict[str, tuple[str, ...]]:
+        """Evaluation -> the tasks that it is asked about."""
+        blocks = {"best_of_n": self.best_of_n, "pair_accuracy": self.pair_accuracy, **self.others}
+        return {name: block.tasks for name, block in blocks.items() if block is not None}
+
+    @property
+    def candidates(self) -> CandidatesBlock | None:
+        """Who writes candidates for Best-of-N."""
+        return None if self.best_of_n is None else self.best_of_n.candidates
+
+    @model_validator(mode="after")
+    def _something(self) -> Evaluate:
+        if not self.asked:
+            raise problem("`evaluate` must ask for an evaluation", "it asks for none", "add `best_of_n`")
+        return self

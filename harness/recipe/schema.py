@@ -89,10 +89,8 @@ class Experiment(Block):
     def _tasks_exist(self) -> Iterator[PydanticCustomError]:
         if CODE in self.tasks:
             yield problem(f"`tasks.{CODE}` must be called otherwise", "it is the name of the code pairs", "rename it")
-        asked = {"finetune.tasks": self.finetune.tasks, "evaluate.best_of_n.tasks": self.evaluate.best_of_n.tasks}
-        if self.evaluate.pair_accuracy:
-            asked["evaluate.pair_accuracy.tasks"] = self.evaluate.pair_accuracy.tasks
-        asked |= {f"evaluate.{name}.tasks": block.tasks for name, block in self.evaluate.others.items()}
+        asked = {"finetune.tasks": self.finetune.tasks}
+        asked |= {f"evaluate.{name}.tasks": tasks for name, tasks in self.evaluate.asked.items()}
         for row, block in self.evaluate.imported.items():
             asked[f"evaluate.imported.{row}.tasks"] = block.tasks or ()
         for path, names in asked.items():
@@ -133,8 +131,7 @@ class Experiment(Block):
 
     def _few_fits(self) -> Iterator[PydanticCustomError]:
         fitted = len(self.finetune.tasks)
-        accuracy = self.evaluate.pair_accuracy
-        judged = max(len(self.evaluate.best_of_n.tasks), 0 if accuracy is None else len(accuracy.tasks))
+        judged = max(map(len, self.evaluate.asked.values()))
         if self.evaluate.reference_scorers and fitted * judged > MOST_FITS:
             yield problem(
                 f"`finetune.tasks` times evaluated tasks must not exceed {MOST_FITS:,} with reference scorers",
@@ -144,6 +141,8 @@ class Experiment(Block):
 
     def _few_parts(self) -> Iterator[PydanticCustomError]:
         block = self.evaluate.best_of_n
+        if block is None:
+            return
         made = [name for name in block.tasks if name in self.tasks and not isinstance(self.tasks[name], PoolTaskBlock)]
         if block.candidates is None:
             if made:
@@ -309,7 +308,7 @@ def kinds_of(experiment: Experiment) -> list[tuple[str, str, tuple[str, ...]]]:
         for name, task in experiment.tasks.items()
         if not isinstance(task, PoolTaskBlock)
     ]
-    candidates = experiment.evaluate.best_of_n.candidates
+    candidates = experiment.evaluate.candidates
     if candidates is not None:
         kinds.append(("evaluate.best_of_n.candidates.engine", candidates.engine, ENGINES))
     kinds += [(f"evaluate.{name}", name, EVALUATIONS) for name in experiment.evaluate.others]
@@ -323,7 +322,7 @@ def models_of(experiment: Experiment) -> Iterator[tuple[str, Any]]:
     """(path, model) of every model from outside that an experiment names."""
     if not isinstance(experiment.model, TinyModel):
         yield "model", experiment.model
-    pairs, pool = experiment.pairs, experiment.evaluate.best_of_n.candidates
+    pairs, pool = experiment.pairs, experiment.evaluate.candidates
     if isinstance(pairs, MadePairs):
         if isinstance(pairs.prompt, DescriptionPrompt):
             yield "pairs.prompt.describer.model", pairs.prompt.describer.model

@@ -218,6 +218,8 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
     ) -> Row:
         """`missing`: why an evaluation of this task has no outcome of this row; where it is "" that is no gap."""
         outcomes = _outcomes(variants, task)
+        if kind == POOL:
+            outcomes = [one for one in outcomes if name in evaluation_of(one.metric).references]
         estimates = found.estimates((task, kind, name))
         gaps = {}
         for evaluation in evaluations:
@@ -254,9 +256,10 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
         rows.append(row(IMPORTED, variant.setting, [variant], note=_of_import(asset), missing=missing))
     for (kind, name), (label, note) in REFERENCES.items():
         variants = [one for one in plan.references if one.setting == (POOL if kind == POOL else name)]
-        if _outcomes(variants, task):
-            seeds = "" if kind == POOL else _seeds(variants, task)
-            rows.append(row(kind, name, variants, label=label, note=note, seeds=seeds))
+        seeds = "" if kind == POOL else _seeds(variants, task)
+        reference = row(kind, name, variants, label=label, note=note, seeds=seeds)
+        if reference.outcomes:
+            rows.append(reference)
     sizes = sorted({size for one in rows for metric in one.estimates if (size := size_of(metric)) is not None})
     pool = _pool_size(rows, statuses)
     inside = [size for size in sizes if 1 < size <= pool // AREA_POOL_SHARE]

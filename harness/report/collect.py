@@ -113,7 +113,7 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
     recipe = plan.loaded.recipe
     statuses = seen.statuses
     done = [record for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None]
-    asked = {name: recipe.tasks[name].problems.test for name in recipe.evaluate.best_of_n.tasks}
+    asked = {name: recipe.tasks[name].problems.test for name in _judged(recipe)}
     problems = listing([f"{name} {count if count == ALL else f'{count:,}'}" for name, count in asked.items()])
     seeds = recipe.seeds
     estimates = [one for board in seen.boards for row in board.rows for one in row.estimates.values()]
@@ -123,7 +123,8 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
         ("PMP pairs trained", _pairs(plan)),
         ("Fine-tuning", f"{recipe.finetune.samples:,} pairs of {listing(recipe.finetune.tasks)}"),
         ("Tasks", listing([f"{name} ({task.kind})" for name, task in recipe.tasks.items()])),
-        ("Candidate pools", f"{_pools(recipe)}; problems: {problems}"),
+        ("Candidate pools", _pools(recipe)),
+        ("Test problems", problems),
         ("Seeds", f"{seeds.pretrain} {TIMES} {seeds.finetune} (PMP {TIMES} fine-tuning), data seed {seeds.data}"),
         ("Intervals", f"{levels(estimates)}, over {covers(estimates)}" if estimates else "none yet"),
         ("Stages", f"{len(done):,} of {len(plan.stages):,} done; {plan.asked:,} before sharing"),
@@ -135,11 +136,16 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
     return tuple((name, value) for name, value in facts if value)
 
 
+def _judged(recipe: Recipe) -> dict[str, None]:
+    """The tasks that models are judged on."""
+    return dict.fromkeys(name for tasks in recipe.evaluate.asked.values() for name in tasks)
+
+
 def _pools(recipe: Recipe) -> str:
     """Where the candidates of all tasks come from."""
-    made = recipe.evaluate.best_of_n.candidates
+    made = recipe.evaluate.candidates
     told = [] if made is None else [f"{made.engine}, {made.samples:,} candidates a problem"]
-    tasks = {name: recipe.tasks[name] for name in recipe.evaluate.best_of_n.tasks}
+    tasks = {name: recipe.tasks[name] for name in _judged(recipe)}
     told += [
         f"{name}: imported pool {task.imported}" for name, task in tasks.items() if isinstance(task, PoolTaskBlock)
     ]

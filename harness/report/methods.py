@@ -23,7 +23,7 @@ from harness.report.words import NO_SPREAD, REFERENCES, listing, plural
 def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
     """The paragraphs of the methods section."""
     recipe = plan.loaded.recipe
-    pairs, made = recipe.pairs, recipe.evaluate.best_of_n.candidates
+    pairs, made = recipe.pairs, recipe.evaluate.candidates
     estimates = [one for board in boards for row in board.rows for one in row.estimates.values()]
     shallow = {
         evaluation: above.references

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from harness.errors import DataError
 from harness.tasks.fixed import FixedTask
-from harness.tasks.task import Problem
+from harness.tasks.task import Choice, Problem
 
 WRONG_OPTION = "wrong_option"
 _LABELS = "ABCDEFGHIJ"
@@ -25,6 +25,7 @@ class ChoiceTask(FixedTask):
     """
 
     seen_errors: ClassVar[tuple[str, ...]] = (WRONG_OPTION,)
+    has_choices: ClassVar[bool] = True
 
     def choice(
         self, name: str, *, question: str, options: Sequence[str], right: int, place: str, cluster: str = ""
@@ -60,6 +61,11 @@ class ChoiceTask(FixedTask):
         options = problem.metadata["options"]
         number = -1 if stated is None else _LABELS.index(stated)
         return 0 <= number < len(options) and options[number] == options[_LABELS.index(problem.answer)]
+
+    def choices(self, problem: Problem) -> list[Choice]:
+        """The options. Those that say the same as the right one are right."""
+        texts, right = problem.metadata["options"], _LABELS.index(problem.answer)
+        return [Choice(text=_option(number, text), correct=text == texts[right]) for number, text in enumerate(texts)]
 
     def propose_mistakes(self, problem: Problem, rng: Random, kind: str) -> Iterator[str]:
         options = problem.metadata["options"]

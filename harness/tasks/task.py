@@ -64,6 +64,15 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A response that comes with a problem. `source` says where it is from, where responses of one problem differ."""
+
+    text: str
+    correct: bool
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mistake:
     """A wrong solution in the task's plain wording; its final answer is graded wrong."""
 
@@ -109,6 +118,7 @@ class Task(ABC):
         name: the built-in name, or a plugin's own.
         seen_errors: mistakes that fine-tuning pairs may show.
         unseen_errors: mistakes kept for the candidate pools, so that generalisation can be told from recognition.
+        has_choices: its problems bring responses to choose from, see `choices`.
         licence: terms of the problems.
         source: where they come from, a project or a URL.
         distribution: the installed package that makes or holds them, "" if the harness itself does.
@@ -118,6 +128,7 @@ class Task(ABC):
     name: ClassVar[str]
     seen_errors: ClassVar[tuple[str, ...]] = ()
     unseen_errors: ClassVar[tuple[str, ...]] = ()
+    has_choices: ClassVar[bool] = False
     licence: ClassVar[str]
     source: ClassVar[str]
     distribution: ClassVar[str] = ""
@@ -194,6 +205,10 @@ class Task(ABC):
     def propose_mistakes(self, problem: Problem, rng: Random, kind: str) -> Iterator[str]:
         """Solutions with one mistake of `kind`, in plain wording, likeliest first; may be graded right by chance."""
         return iter(())
+
+    def choices(self, problem: Problem) -> Sequence[Choice]:
+        """The responses that a problem brings, two or more, at least one right: its options, or given completions."""
+        return ()
 
     def restyle(self, solution: str, rng: Random) -> str:
         """A solution in plain wording (right or mistaken) in a style drawn from `rng`."""

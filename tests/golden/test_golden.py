@@ -31,7 +31,14 @@ from harness.pipeline.kinds import KINDS
 from tests.golden.summaries import Summary, condense, digest, summarise
 from tests.integration.pipelines import every_kind, folder_of, record_of, run
 from tests.toys import published
-from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_classifier, write_lines
+from tests.toys.published import (
+    rows_of_choices,
+    rows_of_pairs,
+    rows_of_pool,
+    rows_of_scores,
+    write_classifier,
+    write_lines,
+)
 from tests.toys.small_models import save_small_model
 
 HERE = Path(__file__).parent
@@ -63,9 +70,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 
 
 def golden_recipe(folder: Path) -> Path:
-    """The golden recipe, with a tiny model where it names one."""
+    """The golden recipe, with a tiny model and a file of questions where it names them."""
     model = save_small_model(folder / "small")
-    text = (HERE / "golden.yaml").read_text(encoding="utf-8").replace("MODEL", str(model))
+    choices = write_lines(folder / "choices.jsonl", rows_of_choices(6))
+    text = (
+        (HERE / "golden.yaml").read_text(encoding="utf-8").replace("MODEL", str(model)).replace("CHOICES", str(choices))
+    )
     recipe = folder / "golden.yaml"
     recipe.write_text(text, encoding="utf-8")
     return recipe

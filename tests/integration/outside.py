@@ -11,7 +11,14 @@ import yaml
 from harness.cli.app import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from tests.integration.pipelines import TINY
-from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_classifier, write_lines
+from tests.toys.published import (
+    rows_of_choices,
+    rows_of_pairs,
+    rows_of_pool,
+    rows_of_scores,
+    write_classifier,
+    write_lines,
+)
 from tests.toys.small_models import save_small_model
 
 # Kinds of stages that only a recipe with imports has; all others are in the tiny one.
@@ -29,6 +36,9 @@ OUTSIDE = frozenset(
         "judgements",
         "consistent_part",
         "average",
+        "options",
+        "choices",
+        "choice_baselines",
     }
 )
 # One kind of each way in which a stage writes: a table, tokens, a training, scores, JSON, and parts put together.
@@ -58,6 +68,7 @@ RECIPE: dict[str, Any] = {
     "evaluate": {
         "best_of_n": {"tasks": ["logic", "pot"]},
         "pair_accuracy": {"tasks": ["pot"], "samples": 12},
+        "choices": {"tasks": ["pot", "everyday"]},
         "imported": {
             "my-rm": {"checkpoint": "a-checkpoint", "text": "chat", "max_tokens": 512},
             "published": {"scores": "a-scores"},
@@ -94,6 +105,8 @@ def recipe_of(folder: Path) -> dict[str, Any]:
     """The recipe, with a setting whose pairs a tiny model writes and one that starts from that model."""
     model = save_small_model(folder / "small")
     recipe = copy.deepcopy(RECIPE)
+    place = {"validation": str(write_lines(folder / "choices.jsonl", rows_of_choices(8)))}
+    recipe["tasks"]["everyday"] = {"kind": "commonsense_qa", "path": place, "problems": {"test": "all"}}
     recipe["ablations"]["axes"]["pairs"]["written"] = written_by(model)
     recipe["ablations"]["include"] = [
         {"name": "pretrained", "set": {"model": {"source": "folder", "path": str(model)}}}

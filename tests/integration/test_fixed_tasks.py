@@ -1,4 +1,4 @@
-"""A task of published data from a recipe to its Best-of-N, with an engine of the recipe's own."""
+"""Tasks of published data from a recipe to its board: candidates of one's own engine, and given options."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from harness.cli.app import run_command
 from harness.cli.workspace import Workspace
-from harness.store.artifacts import Candidates, Problems
+from harness.store.artifacts import Candidates, Problems, ProblemValues, Scores
 from tests.integration.pipelines import TINY, of_kind
+from tests.toys.published import rows_of_choices, write_lines
 
 ENGINE = """\
 from harness.engines.base import Completion
@@ -75,3 +76,38 @@ def test_it_is_dealt_answered_graded_and_judged_and_trains_nothing_anew(
     told = capfd.readouterr().err
     assert f"{tmp_path / 'data' / 'test.jsonl'}, line 1: `answer` must end in `#### N`" in told
     assert "Traceback" not in told
+
+
+def test_options_are_scored_together_and_no_best_of_n_is_needed(
+    copy: Callable[..., Workspace], capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows = rows_of_choices(6)
+    for row in rows[::2]:
+        row["choices"]["text"][2] = row["choices"]["text"][0]  # said twice, and right twice
+    path = write_lines(tmp_path / "validation.jsonl", rows)
+    task = {"kind": "commonsense_qa", "path": {"validation": str(path)}, "problems": {"test": "all"}}
+    asking = [f"tasks.everyday={json.dumps(task)}", "evaluate.best_of_n=null", "evaluate.pair_accuracy=null"]
+    workspace = copy(*asking, "evaluate.choices={tasks: [everyday]}")
+    arguments = [part for one in (*asking, "evaluate.choices={tasks: [everyday]}") for part in ("--set", one)]
+    assert run_command(["run", str(TINY), "--workdir", str(workspace.workdir), *arguments]) == 0, capfd.readouterr().err
+    store = workspace.store
+    stage = of_kind(workspace, "choices")[0]
+    (source, scores) = (stage.inputs[name].stage for name in ("candidates", "scores"))
+    candidates = Candidates(store.directory("options", source.fingerprint)).rows()
+    rewards = Scores(store.directory(scores.kind.name, scores.fingerprint)).rows()
+    of: dict[str, list[tuple[float, bool]]] = {}
+    for row, reward in zip(candidates, rewards, strict=True):
+        assert row["correct"] == (row["text"][4:] == str(int(row["problem"][1:]) + 1))
+        of.setdefault(row["problem"], []).append((reward["score"], row["correct"]))
+    expected = {}
+    for problem, scored in of.items():
+        among = [correct for score, correct in scored if score == max(scored)[0]]
+        expected[problem] = sum(among) / len(among)
+    values = ProblemValues(store.directory("choices", stage.fingerprint)).rows()
+    assert {row["problem"]: row["value"] for row in values} == expected
+    board = json.loads((workspace.reports / "report.json").read_text())["boards"][0]
+    (pick,) = [row for row in board["rows"] if row["label"] == "random pick"]
+    assert pick["estimates"]["choice_accuracy"]["estimate"] == pytest.approx((3 * 1 / 3 + 3 * 2 / 3) / 6)
+    bad = [*arguments, "--set", "evaluate.choices={tasks: [logic]}"]
+    assert run_command(["plan", str(TINY), "--workdir", str(workspace.workdir), *bad]) == 2
+    assert "must have problems with responses to choose from, but those of 'circuit_logic'" in capfd.readouterr().err

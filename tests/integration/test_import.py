@@ -347,6 +347,7 @@ def published(name: str) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
+@pytest.mark.slow("imports and judges real pools, with --exhaustive a thousand problems of each")
 @pytest.mark.published
 @needs_shared
 @pytest.mark.parametrize(

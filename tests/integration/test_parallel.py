@@ -55,6 +55,7 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()}
 
 
+@pytest.mark.slow("trains in two processes and alone")
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_give_the_curve_of_one(together: tuple[str, Path], alone: Path, case: str) -> None:
     expected = json.loads((alone / case / "curve.json").read_text())

@@ -157,6 +157,7 @@ def test_a_server_that_is_killed_and_comes_back_shows_everything_after_the_run(
     assert amid.shown() == amid.told()
 
 
+@pytest.mark.slow("starts a server of MLflow three times")
 def test_a_server_that_stays_away_harms_no_run_and_sync_fills_an_empty_one(
     amid: Amid, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,19 @@ def is_right(number: int, index: int) -> bool:
     return number % 8 == 0 or (number * 5 + index * 3) % 8 < 1 + number % 6
 
 
+def rows_of_choices(count: int) -> list[dict[str, Any]]:
+    """Questions with three options as CommonsenseQA has them."""
+    return [
+        {
+            "id": f"q{number}",
+            "question": f"What is {number} plus 1?",
+            "choices": {"label": ["A", "B", "C"], "text": [str(number + 1), "0", f"{number} and 1"]},
+            "answerKey": "A",
+        }
+        for number in range(count)
+    ]
+
+
 def rows_of_pairs(count: int = 60) -> list[dict[str, Any]]:
     """Preference pairs, a few of each prompt."""
     return [

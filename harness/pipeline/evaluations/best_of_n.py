@@ -72,17 +72,18 @@ class BestOfN(Evaluation):
     }
     picks = True
     baselined = POOL_BASELINES
+    references = ("mean", "majority", "oracle")
     random_pick = "mean"
 
     def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
         return stages.candidates(experiment, task, split)
 
     def spec(self, experiment: Experiment) -> BestOfNSpec:
-        return BestOfNSpec(n=experiment.evaluate.best_of_n.n)
+        return BestOfNSpec(n=_sizes(experiment))
 
     def baselines(self, experiment: Experiment) -> PoolBaselinesSpec:
         """Random pick, majority vote and oracle of a pool."""
-        return PoolBaselinesSpec(n=experiment.evaluate.best_of_n.n, grading=resolve.resolve_versions(GRADING))
+        return PoolBaselinesSpec(n=_sizes(experiment), grading=resolve.resolve_versions(GRADING))
 
     def label(self, metric: str) -> str:
         """`bon@16` is BoN@16."""
@@ -97,3 +98,8 @@ class BestOfN(Evaluation):
         first, *others = super().in_order([self.headline, *metrics])
         sizes = sorted((metric for metric in metrics if size_of(metric) is not None), key=lambda one: size_of(one) or 0)
         return [*([first] if first in metrics else []), *sizes, *others]
+
+
+def _sizes(experiment: Experiment) -> tuple[int, ...]:
+    assert experiment.evaluate.best_of_n is not None
+    return experiment.evaluate.best_of_n.n
