@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +18,9 @@ import pytest
 
 from harness.errors import DataError, HarnessError, MissingRequirement, ProblemList, RecipeError
 from harness.pipeline.counts import task_problems, with_counts
+from harness.pipeline.tasks import PROBLEMS
 from harness.plan.plan import make_plan
+from harness.store.identity import canonical_json
 from harness.tasks.choices import WRONG_OPTION, ChoiceTask
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import BUILT_IN, load_task
@@ -110,6 +115,157 @@ SAMPLES = {
         real="csqa",
         sizes={"train": 9741, "validation": 1221},
     ),
+    "reclor": Sample(
+        rows={
+            "train": [
+                {
+                    "context": f"Every one of the {n // 2} ships that sank was old.",
+                    "question": f"Which of the following follows, {n}?",
+                    "answers": ["It was old.", "It was new.", "It floats.", f"It has {n} masts."],
+                    "label": n % 2,
+                    "id_string": f"train_{n}",
+                }
+                for n in range(30)
+            ],
+            "validation": [
+                {
+                    "context": "No fish sings. Whales sing.",
+                    "question": "Which follows?",
+                    "answers": ["Fish sing.", "Whales are no fish.", "Whales fly.", "Nothing sings."],
+                    "label": 1,
+                    "id_string": "val_0",
+                }
+            ],
+        },
+        answers=["B"],
+        right=["(B) Whales are no fish.", "option B", "B)", "(b)", "B.", r"So \boxed{B}."],
+        wrong=["(A) Fish sing.", "Whales are no fish.", "(E)", "Answer: A, although (B) was tempting."],
+        spoilt={"context": "?", "question": "?", "answers": ["a", "b", "c", "d"], "label": 4, "id_string": "x"},
+        sizes={},
+    ),
+    "logiqa2": Sample(
+        rows={
+            part: [
+                {
+                    "id": n,
+                    "answer": n % 4,
+                    "text": f"{part} {n // 2}: all who came stayed.",
+                    "question": f"Which of these {n} must be true?",
+                    "options": ["Some left.", "None left.", "None came.", "All left."],
+                    "type": {"Categorical Reasoning": True},
+                }
+                for n in range(size)
+            ]
+            for part, size in (("train", 30), ("dev", 4), ("test", 2))
+        },
+        answers=["A", "B"],
+        right=["(A) Some left.", "The answer is A because some did."],
+        wrong=["(B) None left.", "A way out"],
+        spoilt={"id": 1, "answer": 1, "text": "?", "question": "?", "options": ["same", "same"]},
+        sizes={},
+    ),
+    "folio": Sample(
+        rows={
+            "train": [
+                {
+                    "story_id": n // 3,
+                    "example_id": n,
+                    "premises": ["All pens write.", "", f"Thing {n // 3} is a pen. "],
+                    "conclusion": f"Thing {n // 3} is {n % 3}.",
+                    "label": ("True", "False", "Unknown")[n % 3],
+                }
+                for n in range(30)
+            ],
+            "validation": [
+                {"premises": "All cats purr.\nTom may be a cat.", "conclusion": "Tom purrs.", "label": "Uncertain"},
+                {"premises": ["All cats purr.", "Tom is a cat."], "conclusion": "Tom purrs.", "label": "True"},
+            ],
+        },
+        answers=["C", "A"],
+        right=["(C) Unknown", "Unknown", "The answer is Uncertain.", r"\boxed{\text{unknown}}", "uncertain"],
+        wrong=["True", "(A) True", "The answer is unknowable", "It is Unknown, I think"],
+        spoilt={"premises": ["All cats purr."], "conclusion": "Tom purrs.", "label": "Perhaps"},
+        real="folio",
+        sizes={"train": 1004, "validation": 204},
+    ),
+    "strategyqa": Sample(
+        rows={
+            "train": [
+                {"qid": f"t{n}", "term": "ship", "question": f"Can {n} ships fly?", "answer": False, "facts": ["No."]}
+                for n in range(30)
+            ],
+            "dev": [
+                {"id": 916, "question": "Is ice cold?", "answer": True, "facts": ["Ice is frozen."]},
+                {"id": 917, "question": "Can 7  ships fly?", "answer": False, "facts": ["Ships are heavy."]},
+            ],
+        },
+        answers=["A", "B"],
+        right=["(A) yes", "Yes.", "Yes, it is frozen.", "Ice is frozen. So the answer is yes.", r"\boxed{YES}", "A"],
+        wrong=["No.", "The answer is yes. No: the answer is no.", "Yesterday", "The answer is no longer known", ""],
+        spoilt={"id": 1, "question": "Is ice cold?", "answer": True, "explanation": "Yes. Ice is frozen."},
+        real="strategyqa",
+        sizes={"train": 1290, "dev": 500},
+    ),
+    "balanced_copa": Sample(
+        rows={
+            part: [
+                {
+                    "id": (first + n // 2) + 1000 * (n % 2),
+                    "premise": f"The pen number {n} leaked.",
+                    "question": ("cause", "effect")[n % 2],
+                    "choice1": "It fell.",
+                    "choice2": "The paper is wet.",
+                    "label": n % 2,
+                }
+                for n in range(size)
+            ]
+            for part, first, size in (("train", 1, 30), ("test", 501, 2))
+        },
+        answers=["A", "B"],
+        right=["(A) It fell.", "I choose option A"],
+        wrong=["(B) The paper is wet.", "It fell."],
+        spoilt={"id": 1, "premise": "?", "question": "why", "choice1": "a", "choice2": "b", "label": 0},
+        real="bcopa",
+        sizes={"train": 1000},
+    ),
+    "qasc": Sample(
+        rows={
+            "train": [
+                {
+                    "id": f"t{n}",
+                    "question": f"What do {n} plants need?",
+                    "choices": {"label": list("ABCDEFGH"), "text": ["light", *(f"thing {n + i}" for i in range(7))]},
+                    "answerKey": "A",
+                    "fact1": f"Fact {n // 2}.",
+                    "fact2": "Light is energy.",
+                }
+                for n in range(30)
+            ],
+            "validation": [
+                {
+                    "id": "v0",
+                    "question": {
+                        "stem": "What melts?",
+                        "choices": [{"label": label, "text": f"rock {label}"} for label in "ABCDEFG"]
+                        + [{"label": "H", "text": "ice"}],
+                    },
+                    "answerKey": "H",
+                    "fact1": "Ice melts.",
+                }
+            ],
+        },
+        answers=["H"],
+        right=["(H) ice", "Answer: (H)"],
+        wrong=["(A) rock A", "ice"],
+        spoilt={
+            "id": "x",
+            "question": "?",
+            "choices": {"label": ["A", "B"], "text": ["a", "b"]},
+            "answerKey": "",
+            "fact1": "?",
+        },
+        sizes={},
+    ),
     "math500": Sample(
         rows={
             "test": [
@@ -141,7 +297,10 @@ SAMPLES = {
 
 
 def test_every_task_of_published_data_is_here() -> None:
-    assert set(SAMPLES) == {name for name in BUILT_IN if isinstance(load_task(name), FixedTask)}
+    fixed = {name: task for name in BUILT_IN if isinstance(task := load_task(name), FixedTask)}
+    assert set(SAMPLES) == set(fixed)
+    branches = {name for name, task in fixed.items() if not re.fullmatch("[0-9a-f]{40}", task.hub.revision)}
+    assert branches == {"folio", "logiqa2"}  # of which no commit is published
 
 
 @pytest.fixture(params=sorted(SAMPLES))
@@ -236,6 +395,163 @@ def test_options_alike_are_equally_right() -> None:
     assert list(task.propose_mistakes(problem, Random(0), WRONG_OPTION)) == ["(B) fire"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "stated"),
+    [
+        ("commonsense_qa", "A)", "A"),
+        ("commonsense_qa", "**Answer:** (a)", "A"),
+        ("commonsense_qa", "answer: b", "B"),
+        ("commonsense_qa", "The correct option is D.", "D"),
+        ("commonsense_qa", r"\boxed{\text{(C)}}", "C"),
+        ("commonsense_qa", r"\boxed{B) book}", "B"),
+        ("commonsense_qa", "Answer: B.\n(A) was tempting.", "B"),
+        ("commonsense_qa", "(A) no.\nOption C.", "C"),
+        ("commonsense_qa", "The answer is a dog.", None),
+        ("commonsense_qa", "A dog", None),
+        ("commonsense_qa", "e.g. this", None),
+        ("commonsense_qa", "A.M. is the morning", None),
+        ("commonsense_qa", "yes", None),
+        ("strategyqa", "ye\u017f", "A"),
+        ("strategyqa", "(B) no", "B"),
+        ("strategyqa", "The answer is (no).", "B"),
+        ("folio", "The answer is FALSE since it is not.", "B"),
+        ("folio", "uncerta\u0131n", None),
+        ("folio", "\ud800", None),
+    ],
+)
+def test_what_a_text_states(name: str, text: str, stated: str | None) -> None:
+    assert load_task(name).extract(text) == stated
+
+
+def test_a_long_text_is_read_in_no_time() -> None:
+    task = load_task("folio")
+    started = time.perf_counter()
+    for text in ("answer" + " " * 200_000, "\n" * 200_000, "answer is A" + " " * 200_000 + "x", "(  " * 70_000):
+        assert task.extract(text) is None
+    assert time.perf_counter() - started < 2
+
+
+def test_every_wrong_option_becomes_one_pair() -> None:
+    task = load_task("commonsense_qa")
+    assert isinstance(task, ChoiceTask)
+    problems = [
+        task.choice(f"q{n}", question=f"{n}?", options=[f"o{i}" for i in range(n)], right=0, place="line 1")
+        for n in range(2, 10)
+    ]
+    wrong = sum(n - 1 for n in range(2, 10))
+    pairs = task.preferences(problems, count=wrong, seed=3)
+    assert len({(pair.prompt, pair.rejected) for pair in pairs}) == wrong
+    for size in range(wrong):  # nobody serves again while another with wrong options left has served less
+        served = Counter(pair.prompt for pair in pairs[:size])
+        assert all(
+            served[one.prompt] >= min(int(one.prompt[0]) - 1, max(served.values(), default=0) - 1) for one in problems
+        )
+    assert task.preferences(problems, count=11, seed=3) == pairs[:11]
+    assert task.preferences(problems, count=11, seed=4) != pairs[:11]
+    twice = [*problems, replace(problems[-1], id="again")]
+    assert len(task.preferences(twice, count=wrong, seed=3)) == wrong
+    with pytest.raises(DataError, match=f"give {wrong} of {wrong + 1}"):
+        task.preferences(twice, count=wrong + 1, seed=3)
+
+
+@pytest.mark.parametrize("column", ["label", "answer", "answerKey"])
+def test_rows_without_published_answers_are_told(tmp_path: Path, column: str) -> None:
+    for name, sample in SAMPLES.items():
+        task = load_task(name)
+        part, rows = next(iter(sample.rows.items()))
+        if isinstance(task, ChoiceTask) and column in rows[0]:
+            path = write(tmp_path / f"{name}.jsonl", [{**rows[0], column: None}])
+            with pytest.raises(DataError, match=f"`{column}` must give the right answer, .* name a file with answers"):
+                task.read(path, part)
+
+
+def test_what_belongs_together_is_one_cluster(name: str, task: FixedTask, folder: Path) -> None:
+    sizes = {"reclor": 2, "logiqa2": 2, "folio": 3, "balanced_copa": 2, "qasc": 2}
+    part = task.parts["test"] if "finetune" not in task.parts else task.parts["finetune"]
+    clusters = Counter(problem.cluster for problem in task.read(task.file(part, str(folder)), part))
+    assert set(clusters.values()) == {sizes.get(name, 1)}
+
+
+def test_what_a_test_part_holds_is_left_out_of_training(folder: Path, name: str, task: FixedTask) -> None:
+    left_out = task.left_out("finetune", str(folder))
+    if name != "strategyqa":
+        assert left_out == ()
+        return
+    (shared,) = {one.cluster for one in task.read(folder / "dev.jsonl", "dev")} & set(left_out)
+    train = task.read(folder / "train.jsonl", "train")
+    assert [one.id for one in train if one.cluster == shared] == ["t7"]
+    assert task.left_out("test", str(folder)) == ()
+
+
+COPA = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE copa-corpus SYSTEM "copa.dtd">
+<copa-corpus version="1.0">
+  <item id="3" asks-for="cause" most-plausible-alternative="2">
+    <p>The women met &amp; talked.</p>
+    <a1>The cafe reopened.</a1>
+    <a2>They wanted to.</a2>
+  </item>
+  <item id="1003" asks-for="effect" most-plausible-alternative="1">
+    <p>It rained.</p><a1>The road is wet.</a1><a2>The sun is out.</a2>
+  </item>
+</copa-corpus>
+"""
+
+
+def test_copa_is_read_as_it_was_published(tmp_path: Path) -> None:
+    task = load_task("balanced_copa")
+    assert isinstance(task, FixedTask)
+    (tmp_path / "balanced-copa-dev-all.xml").write_text(COPA, encoding="utf-8")
+    path = task.file("train", str(tmp_path))
+    first, mirrored = task.read(path, "train")
+    assert first.prompt.startswith("The women met & talked.\nWhat was the cause of this?\n(A) The cafe reopened.\n")
+    assert (first.answer, mirrored.answer, first.cluster) == ("B", "A", mirrored.cluster)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (' SYSTEM "copa.dtd"', ' [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]', "must declare nothing itself"),
+        (' SYSTEM "copa.dtd"', ' [<!ENTITY a SYSTEM "file:///etc/passwd">]', "must declare nothing itself"),
+        ("&amp;", "&other;", "line 5: .* names the entity 'other'"),
+        ("</item>", "", "must be XML|must stand on its own"),
+        ("<a1>The cafe reopened.</a1>", "", "line 4: `a1` must"),
+        ("<a1>The cafe reopened.</a1>", "<a1>x</a1><a1>y</a1>", "line 6: a thing must be said once"),
+        ('most-plausible-alternative="2"', 'most-plausible-alternative="3"', "line 4: .* number 3 is right"),
+        ('most-plausible-alternative="2"', "", "line 4: .* name a file with answers"),
+        ('encoding="UTF-8"', 'encoding="nonsense"', "must be XML"),
+    ],
+)
+def test_no_xml_declares_or_lacks_anything(tmp_path: Path, old: str, new: str, says: str) -> None:
+    task = load_task("balanced_copa")
+    assert isinstance(task, FixedTask)
+    path = tmp_path / "train.xml"
+    path.write_text(COPA.replace(old, new), encoding="utf-8")
+    with pytest.raises(DataError) as told:
+        task.read(path, "train")
+    assert re.search(says, told.value.one_line())
+    assert str(path) in told.value.one_line()
+
+
+def test_logiqa_is_read_as_it_was_published(tmp_path: Path) -> None:
+    task = load_task("logiqa2")
+    assert isinstance(task, FixedTask)
+    lines = write(tmp_path / "test.jsonl", SAMPLES["logiqa2"].rows["test"])
+    expected = task.read(lines, "test")
+    assert task.read(task.file("test", {"test": str(lines.rename(tmp_path / "test.txt"))}), "test") == expected
+
+
+@pytest.mark.published
+@pytest.mark.skipif(not REAL.is_dir(), reason="the published data is not here")
+def test_the_real_strategyqa_shares_one_question_and_its_other_test_file_is_refused() -> None:
+    task = load_task("strategyqa")
+    assert isinstance(task, FixedTask)
+    assert len(task.left_out("finetune", str(REAL / "strategyqa"))) == 1
+    assert load_task("folio").left_out("finetune", str(REAL / "folio")) == ()  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match="BIG-bench"):
+        task.read(REAL / "strategyqa" / "test.jsonl", "dev")
+
+
 def test_what_trains_prefers_the_right_solution(name: str, task: FixedTask, folder: Path) -> None:
     if not task.makes_mistakes:
         assert "finetune" not in task.parts or name == "gsm8k"
@@ -309,6 +625,19 @@ def test_all_becomes_a_number_and_identity_is_the_content(asking: dict[str, Any]
         (tmp_path / f"{part}.jsonl").rename(moved / f"{part}.jsonl")
     asking["tasks"]["words"]["path"] = str(moved)
     assert {one.fingerprint for one in made(asking).values()} == {one.fingerprint for one in first.values()}
+
+
+def test_what_two_published_parts_share_trains_nobody(asking: dict[str, Any], load: Load, tmp_path: Path) -> None:
+    for part, rows in SAMPLES["strategyqa"].rows.items():
+        write(tmp_path / f"{part}.jsonl", rows)
+    asking["tasks"]["words"] |= {"kind": "strategyqa", "problems": {"finetune": "all", "dev": 4, "test": "all"}}
+    made = {stage.label: stage for stage in plan_of(load, asking).stages if "words" in stage.label}
+    specs = {split: made[f"problems words {split}"].spec for split in ("dev", "test")}
+    assert (specs["dev"].count, specs["test"].count, specs["test"].left_out) == (4, 2, ())
+    assert len(specs["dev"].left_out) == 1
+    assert PROBLEMS.read(json.loads(canonical_json(specs["dev"].identity()))) == specs["dev"]
+    loaded = with_counts(load(asking))
+    assert loaded.recipe.tasks["words"].problems.finetune == 30 - 1 - 4
 
 
 def test_what_is_fixed_can_be_kept_out_of_a_corpus_whatever_is_taken_of_it(asking: dict[str, Any], load: Load) -> None:
