@@ -11,7 +11,7 @@ from harness.pipeline.evaluations import EVALUATIONS
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe
 from harness.recipe.tasks import AnyTask, PoolTaskBlock, TaskBlock
-from harness.tasks.dealing import dealt
+from harness.tasks.dealing import dealt, without
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task
 from harness.tasks.splits import share_problem, wrong_options
@@ -168,7 +168,7 @@ def _counted(task: TaskBlock, seed: int) -> TaskBlock:
     for split in counts:
         sharing = made.sharing(split)
         part = made.parts[split]
-        problems = made.read(made.file(part, task.path), part)
+        problems = without(made.read(made.file(part, task.path), part), made.left_out(split, task.path))
         # Dealt together, so that what is too much is known before anything is trained.
         together = {other: counts[other] for other in sharing if other in counts}
         numbers[split] = len(dealt(problems, together, seed=seed, sharing=sharing)[split])

@@ -35,7 +35,8 @@ class ProblemsSpec(Spec):
 
     `source` says what decides them beside all that: the generator's version, digests of files, the plugin's source; of
     an imported pool it is an input. `others` are counts of splits that this one's problems do depend on: dev problems
-    are those next to fine-tuning's where test shares them, and `count` null is all that the others leave.
+    are those next to fine-tuning's where test shares them, and `count` null is all that the others leave. `left_out`
+    are clusters that stand in the published part of a later split as well.
     """
 
     task: str
@@ -45,6 +46,7 @@ class ProblemsSpec(Spec):
     seed: int
     source: Mapping[str, str]
     others: Mapping[str, int] = absent({})
+    left_out: tuple[str, ...] = absent(())
 
 
 class ProblemsKind(Kind[ProblemsSpec]):
@@ -148,11 +150,14 @@ class TaskStages(Planner):
         source: Mapping[str, str] = {}
         sharing: Sequence[str] = SPLITS
         place = ""
+        left_out: tuple[str, ...] = ()
         if isinstance(task, PoolTaskBlock):
             inputs["pool"] = self.imported("pool", task.imported)
         else:
             source, place = task_source(task, split)
-            options, sharing = task.options, load_task(task.kind).sharing(split)
+            made = load_task(task.kind)
+            options, sharing = task.options, made.sharing(split)
+            left_out = made.left_out(split, task.path) if isinstance(made, FixedTask) else ()
         return self._problems_stage(
             f"problems {name} {split}",
             ProblemsSpec(
@@ -163,6 +168,7 @@ class TaskStages(Planner):
                 seed=self.data_seed,
                 source=source,
                 others=_others(task.problems, split, sharing),
+                left_out=left_out,
             ),
             inputs,
             place,

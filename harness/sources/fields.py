@@ -32,7 +32,7 @@ class Fields:
         if not isinstance(value, str) or len(value) > longest or not (value or may_be_empty):
             size = "0" if may_be_empty else "1"
             raise self.wrong(name, f"be a text of {size} to {longest:,} characters", value)
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if _has_surrogates(value):
             raise self.wrong(name, "be a text without lone surrogates", value)
         return value
 
@@ -97,7 +97,20 @@ class Fields:
         value = self._data.get(name)
         if not isinstance(value, list) or not value or not all(isinstance(one, str) and one for one in value):
             raise self.wrong(name, "be a list of texts", value)
+        if any(map(_has_surrogates, value)):
+            raise self.wrong(name, "be a list of texts without lone surrogates", value)
         return value
+
+    def lines(self, name: str) -> list[str]:
+        """What is not blank of a list of texts, or of a text's lines; at least one."""
+        value = self._data.get(name)
+        lines = value.split("\n") if isinstance(value, str) else value
+        if not isinstance(lines, list) or not all(isinstance(one, str) for one in lines):
+            raise self.wrong(name, "be a list of texts, or a text", value)
+        found = [line.strip() for line in lines if line.strip()]
+        if not found or any(map(_has_surrogates, found)):
+            raise self.wrong(name, "hold a text, without lone surrogates", value)
+        return found
 
     def parts(self, name: str, most: int) -> list[Fields]:
         """A list of mappings, with at least one."""
@@ -111,3 +124,7 @@ class Fields:
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         path = f"{self._path}.{name}" if self._path and self._path != name else name
         return DataError(f"`{path}` must {should}", f"it is {shown}", "correct the file", self.place)
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)

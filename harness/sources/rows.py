@@ -33,17 +33,18 @@ def ending_of(path: Path) -> str:
     return next((ending for ending in _READERS if path.name.lower().endswith(ending)), "")
 
 
-def read_rows(path: Path, columns: Set[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_rows(path: Path, columns: Set[str], ending: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(place in the file, row) of a table, in order.
 
     Args:
         columns: others are not read where the format allows.
+        ending: of `ENDINGS`, the format where the file's name does not tell it.
 
     Raises:
         DataError: the file cannot be read, a row is no mapping, or a bound is passed.
     """
     number = 0
-    for place, row in _READERS[ending_of(path)](path, columns):
+    for place, row in _READERS[ending or ending_of(path)](path, columns):
         number += 1
         if number > MOST_ROWS:
             raise DataError(f"a file may hold {MOST_ROWS:,} rows", "it holds more", "split it")

@@ -11,7 +11,7 @@ from harness.errors import DataError
 from harness.pipeline.tasks import PROBLEMS, SPLITS, ProblemsSpec
 from harness.stages.context import StageContext
 from harness.store.artifacts import Candidates, Problems
-from harness.tasks.dealing import dealt
+from harness.tasks.dealing import dealt, without
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task
 from harness.tasks.task import Problem, stream
@@ -63,7 +63,7 @@ def _of_file(task: FixedTask, path: Path, spec: ProblemsSpec) -> list[Problem]:
         raise DataError(
             "a task's file must stay as it was when planned", f"{path} changed", "run again, which plans anew"
         )
-    return _dealt(task.read(path, part), spec, task.sharing(spec.split))
+    return _dealt(without(task.read(path, part), spec.left_out), spec, task.sharing(spec.split))
 
 
 def _of_pool(pool: Candidates, spec: ProblemsSpec) -> list[Problem]:

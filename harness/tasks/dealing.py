@@ -53,3 +53,9 @@ def dealt(
         if count is None:
             found[split] = [problem for cluster in left for problem in members[cluster]]
     return {split: [replace(problem, split=split) for problem in chosen] for split, chosen in found.items()}
+
+
+def without(problems: Iterable[Problem], clusters: Iterable[str]) -> list[Problem]:
+    """The problems of all other clusters."""
+    known = frozenset(clusters)
+    return [problem for problem in problems if problem.cluster not in known]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
@@ -13,9 +14,9 @@ from typing import Any, ClassVar
 from harness.errors import DataError, MissingRequirement, RecipeError, reason_of
 from harness.sources.datasets import hub_file
 from harness.sources.fields import Fields
-from harness.sources.rows import ENDINGS, ending_of, read_rows
-from harness.store.identity import file_digest
-from harness.tasks.dealing import dealt
+from harness.sources.rows import ENDINGS, read_rows
+from harness.store.identity import SHORT, file_digest
+from harness.tasks.dealing import ORDER, dealt, without
 from harness.tasks.task import Place, Problem, Task
 
 
@@ -39,12 +40,17 @@ class FixedTask(Task):
         hub: the data set.
         names: part -> what its file may be called in a folder, without the ending; by default as the part.
         columns: those that are read.
+        endings: of files that a recipe may name; with others than those of tables, `rows` is overwritten.
+        apart: whether a cluster is called the same in every part, since the published parts share some. A split then
+            leaves out what stands in the part of a later one, of fine-tuning, dev and test.
     """
 
     parts: ClassVar[Mapping[str, str]]
     hub: ClassVar[HubDataset]
     names: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     columns: ClassVar[Set[str]]
+    endings: ClassVar[tuple[str, ...]] = ENDINGS
+    apart: ClassVar[bool] = False
 
     @abstractmethod
     def problem(self, row: Fields, number: int, part: str) -> Problem:
@@ -69,7 +75,7 @@ class FixedTask(Task):
         if place is None:
             return hub_file(self.hub.id, self.hub.revision, self.hub.files[part])
         if isinstance(place, Mapping):
-            return _there(self._named(part, place))
+            return self._there(self._named(part, place))
         path = Path(place)
         if path.is_dir():
             return self._in_folder(part, path)
@@ -79,7 +85,7 @@ class FixedTask(Task):
                 f"{place} is one file or none",
                 f"name them: {{{', '.join(f'{one}: ...' for one in dict.fromkeys(self.parts.values()))}}}",
             )
-        return _there(path)
+        return self._there(path)
 
     def _named(self, part: str, place: Mapping[str, str]) -> Path:
         known = dict.fromkeys(self.parts.values())
@@ -93,15 +99,23 @@ class FixedTask(Task):
     def _in_folder(self, part: str, folder: Path) -> Path:
         names = self.names.get(part, (part,))
         for name in names:
-            for ending in ENDINGS:
+            for ending in self.endings:
                 path = folder / f"{name}{ending}"
                 if path.is_file():
                     return path
         raise MissingRequirement(
             f"the folder of task {self.name!r} must hold a file of its part {part!r}",
-            f"{folder} holds no {' or '.join(names)} with one of {', '.join(ENDINGS)}",
+            f"{folder} holds no {' or '.join(names)} with one of {', '.join(self.endings)}",
             f"name it as `path: {{{part}: ...}}`",
         )
+
+    def _there(self, path: Path) -> Path:
+        if not path.is_file():
+            raise MissingRequirement("a task's file must be there", f"there is no file {path}", "correct `path`")
+        if not path.name.lower().endswith(self.endings):
+            rule = f"a task's file must end in {', '.join(self.endings)}"
+            raise MissingRequirement(rule, f"it is {path.name}", "convert it")
+        return path
 
     def read(self, path: Path, part: str) -> tuple[Problem, ...]:
         """A part's problems, in the order of the file; read once for as long as the file stays as it is.
@@ -138,6 +152,19 @@ class FixedTask(Task):
         except OSError as error:
             raise _unreadable(path, reason_of(error)) from None
 
+    def left_out(self, split: str, place: Place) -> tuple[str, ...]:
+        """Clusters of a split's part that also stand in the part of a later split, so that neither trains for a test.
+
+        Raises:
+            HarnessError: as `file` and `read`; the files of those parts must be there whatever a recipe takes of them.
+        """
+        if not self.apart:
+            return ()
+        later = {self.parts[one] for one in ORDER[ORDER.index(split) + 1 :] if one in self.parts} - {self.parts[split]}
+        there = {one.cluster for part in later for one in self.read(self.file(part, place), part)}
+        own = self.read(self.file(self.parts[split], place), self.parts[split])
+        return tuple(sorted({one.cluster for one in own} & there))
+
     def problems(
         self, count_by_split: Mapping[str, int], *, seed: int, options: Mapping[str, Any] | None = None
     ) -> list[Problem]:
@@ -145,13 +172,18 @@ class FixedTask(Task):
         found: list[Problem] = []
         for split, count in count_by_split.items():
             part = self.parts[split]
-            everything = self.read(self.file(part, None), part)
+            everything = without(self.read(self.file(part, None), part), self.left_out(split, None))
             found += dealt(everything, {split: count}, seed=seed, sharing=self.sharing(split))[split]
         return found
 
     def sharing(self, split: str) -> tuple[str, ...]:
         """The splits that are dealt out of the same part."""
         return tuple(one for one, part in self.parts.items() if part == self.parts[split])
+
+
+def content_key(text: str) -> str:
+    """A cluster's key that equal texts share in every part, whatever their case and spacing."""
+    return hashlib.sha256(" ".join(text.casefold().split()).encode("utf-8")).hexdigest()[:SHORT]
 
 
 @functools.lru_cache(maxsize=64)
@@ -180,14 +212,6 @@ def _read(task: type[FixedTask], path: Path, part: str, size: int, changed: int)
 @functools.lru_cache(maxsize=1_024)
 def _digest(path: Path, size: int, changed: int) -> str:
     return file_digest(path)
-
-
-def _there(path: Path) -> Path:
-    if not path.is_file():
-        raise MissingRequirement("a task's file must be there", f"there is no file {path}", "correct `path`")
-    if not ending_of(path):
-        raise MissingRequirement(f"a task's file must end in {', '.join(ENDINGS)}", f"it is {path.name}", "convert it")
-    return path
 
 
 def _unreadable(path: Path, why: str) -> MissingRequirement:

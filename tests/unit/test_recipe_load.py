@@ -16,6 +16,7 @@ import yaml
 from harness.errors import MissingRequirement, ProblemList, RecipeError
 from harness.pairs.sites import KINDS
 from harness.plan.plan import Plan, make_plan
+from harness.recipe.fields import TASKS
 from harness.recipe.load import MOST_PARENTS, LoadedRecipe, load_recipe
 from harness.recipe.pairs import MUTATION_KINDS
 
@@ -199,7 +200,7 @@ SLIPS = {
     ]),
     "a built-in task that is none": ("kind: gsm_symbolic", "kind: gsm_symbolik", [
         "recipe.yaml:19: `tasks.sums.kind` must be built in or `package.module:name`, but 'gsm_symbolik' is none of "
-        "circuit_logic, commonsense_qa, gsm8k, gsm_symbolic, math500; correct the name",
+        f"{', '.join(TASKS)}; correct the name",
     ]),
     "an engine that is none": ("engine: simulated", "engine: simulation", [
         "recipe.yaml:36: `evaluate.best_of_n.candidates.engine` must be built in or `package.module:name`, but "

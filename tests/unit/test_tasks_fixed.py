@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -15,8 +16,9 @@ import pytest
 
 from harness.errors import DataError, HarnessError, MissingRequirement, ProblemList, RecipeError
 from harness.pipeline.counts import task_problems, with_counts
+from harness.pipeline.tasks import PROBLEMS
 from harness.plan.plan import make_plan
-from harness.tasks.choices import WRONG_OPTION, ChoiceTask
+from harness.store.identity import canonical_json
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import BUILT_IN, load_task
 from tests.conftest import Load, Plan
@@ -110,6 +112,157 @@ SAMPLES = {
         real="csqa",
         sizes={"train": 9741, "validation": 1221},
     ),
+    "reclor": Sample(
+        rows={
+            "train": [
+                {
+                    "context": f"Every one of the {n // 2} ships that sank was old.",
+                    "question": f"Which of the following follows, {n}?",
+                    "answers": ["It was old.", "It was new.", "It floats.", f"It has {n} masts."],
+                    "label": n % 2,
+                    "id_string": f"train_{n}",
+                }
+                for n in range(30)
+            ],
+            "validation": [
+                {
+                    "context": "No fish sings. Whales sing.",
+                    "question": "Which follows?",
+                    "answers": ["Fish sing.", "Whales are no fish.", "Whales fly.", "Nothing sings."],
+                    "label": 1,
+                    "id_string": "val_0",
+                }
+            ],
+        },
+        answers=["B"],
+        right=["(B) Whales are no fish.", "option B", "B)", "(b)", "B.", r"So \boxed{B}."],
+        wrong=["(A) Fish sing.", "Whales are no fish.", "(E)", "Answer: A, although (B) was tempting."],
+        spoilt={"context": "?", "question": "?", "answers": ["a", "b", "c", "d"], "label": 4, "id_string": "x"},
+        sizes={},
+    ),
+    "logiqa2": Sample(
+        rows={
+            part: [
+                {
+                    "id": n,
+                    "answer": n % 4,
+                    "text": f"{part} {n // 2}: all who came stayed.",
+                    "question": f"Which of these {n} must be true?",
+                    "options": ["Some left.", "None left.", "None came.", "All left."],
+                    "type": {"Categorical Reasoning": True},
+                }
+                for n in range(size)
+            ]
+            for part, size in (("train", 30), ("dev", 4), ("test", 2))
+        },
+        answers=["A", "B"],
+        right=["(A) Some left.", "The answer is A because some did."],
+        wrong=["(B) None left.", "A way out"],
+        spoilt={"id": 1, "answer": 1, "text": "?", "question": "?", "options": ["same", "same"]},
+        sizes={},
+    ),
+    "folio": Sample(
+        rows={
+            "train": [
+                {
+                    "story_id": n // 3,
+                    "example_id": n,
+                    "premises": ["All pens write.", "", f"Thing {n // 3} is a pen. "],
+                    "conclusion": f"Thing {n // 3} is {n % 3}.",
+                    "label": ("True", "False", "Unknown")[n % 3],
+                }
+                for n in range(30)
+            ],
+            "validation": [
+                {"premises": "All cats purr.\nTom may be a cat.", "conclusion": "Tom purrs.", "label": "Uncertain"},
+                {"premises": ["All cats purr.", "Tom is a cat."], "conclusion": "Tom purrs.", "label": "True"},
+            ],
+        },
+        answers=["C", "A"],
+        right=["(C) Unknown", "Unknown", "The answer is Uncertain.", r"\boxed{\text{unknown}}", "uncertain"],
+        wrong=["True", "(A) True", "The answer is unknowable", "It is Unknown, I think"],
+        spoilt={"premises": ["All cats purr."], "conclusion": "Tom purrs.", "label": "Perhaps"},
+        real="folio",
+        sizes={"train": 1004, "validation": 204},
+    ),
+    "strategyqa": Sample(
+        rows={
+            "train": [
+                {"qid": f"t{n}", "term": "ship", "question": f"Can {n} ships fly?", "answer": False, "facts": ["No."]}
+                for n in range(30)
+            ],
+            "dev": [
+                {"id": 916, "question": "Is ice cold?", "answer": True, "facts": ["Ice is frozen."]},
+                {"id": 917, "question": "Can 7  ships fly?", "answer": False, "facts": ["Ships are heavy."]},
+            ],
+        },
+        answers=["A", "B"],
+        right=["(A) yes", "Yes.", "Yes, it is frozen.", "Ice is frozen. So the answer is yes.", r"\boxed{YES}", "A"],
+        wrong=["No.", "The answer is yes. No: the answer is no.", "Yesterday", "The answer is no longer known", ""],
+        spoilt={"id": 1, "question": "Is ice cold?", "answer": True, "explanation": "Yes. Ice is frozen."},
+        real="strategyqa",
+        sizes={"train": 1290, "dev": 500},
+    ),
+    "balanced_copa": Sample(
+        rows={
+            part: [
+                {
+                    "id": (first + n // 2) + 1000 * (n % 2),
+                    "premise": f"The pen number {n} leaked.",
+                    "question": ("cause", "effect")[n % 2],
+                    "choice1": "It fell.",
+                    "choice2": "The paper is wet.",
+                    "label": n % 2,
+                }
+                for n in range(size)
+            ]
+            for part, first, size in (("train", 1, 30), ("test", 501, 2))
+        },
+        answers=["A", "B"],
+        right=["(A) It fell.", "I choose option A"],
+        wrong=["(B) The paper is wet.", "It fell."],
+        spoilt={"id": 1, "premise": "?", "question": "why", "choice1": "a", "choice2": "b", "label": 0},
+        real="bcopa",
+        sizes={"train": 1000},
+    ),
+    "qasc": Sample(
+        rows={
+            "train": [
+                {
+                    "id": f"t{n}",
+                    "question": f"What do {n} plants need?",
+                    "choices": {"label": list("ABCDEFGH"), "text": ["light", *(f"thing {n + i}" for i in range(7))]},
+                    "answerKey": "A",
+                    "fact1": f"Fact {n // 2}.",
+                    "fact2": "Light is energy.",
+                }
+                for n in range(30)
+            ],
+            "validation": [
+                {
+                    "id": "v0",
+                    "question": {
+                        "stem": "What melts?",
+                        "choices": [{"label": label, "text": f"rock {label}"} for label in "ABCDEFG"]
+                        + [{"label": "H", "text": "ice"}],
+                    },
+                    "answerKey": "H",
+                    "fact1": "Ice melts.",
+                }
+            ],
+        },
+        answers=["H"],
+        right=["(H) ice", "Answer: (H)"],
+        wrong=["(A) rock A", "ice"],
+        spoilt={
+            "id": "x",
+            "question": "?",
+            "choices": {"label": ["A", "B"], "text": ["a", "b"]},
+            "answerKey": "",
+            "fact1": "?",
+        },
+        sizes={},
+    ),
     "math500": Sample(
         rows={
             "test": [
@@ -141,7 +294,10 @@ SAMPLES = {
 
 
 def test_every_task_of_published_data_is_here() -> None:
-    assert set(SAMPLES) == {name for name in BUILT_IN if isinstance(load_task(name), FixedTask)}
+    fixed = {name: task for name in BUILT_IN if isinstance(task := load_task(name), FixedTask)}
+    assert set(SAMPLES) == set(fixed)
+    branches = {name for name, task in fixed.items() if not re.fullmatch("[0-9a-f]{40}", task.hub.revision)}
+    assert branches == {"folio", "logiqa2"}  # of which no commit is published
 
 
 @pytest.fixture(params=sorted(SAMPLES))
@@ -227,13 +383,22 @@ def test_a_place_that_does_not_go_with_the_parts_is_told(name: str, task: FixedT
         assert task.file(part, str(folder / f"{part}.jsonl")) == folder / f"{part}.jsonl"
 
 
-def test_options_alike_are_equally_right() -> None:
-    task = load_task("commonsense_qa")
-    assert isinstance(task, ChoiceTask)
-    problem = task.choice("q", question="Wet?", options=["rain", "fire", "rain", "fire"], right=2, place="line 1")
-    graded = [task.grade(problem, f"({label})") for label in "ABCDE"]
-    assert (problem.answer, graded) == ("C", [True, False, True, False, False])
-    assert list(task.propose_mistakes(problem, Random(0), WRONG_OPTION)) == ["(B) fire"]
+def test_what_belongs_together_is_one_cluster(name: str, task: FixedTask, folder: Path) -> None:
+    sizes = {"reclor": 2, "logiqa2": 2, "folio": 3, "balanced_copa": 2, "qasc": 2}
+    part = task.parts["test"] if "finetune" not in task.parts else task.parts["finetune"]
+    clusters = Counter(problem.cluster for problem in task.read(task.file(part, str(folder)), part))
+    assert set(clusters.values()) == {sizes.get(name, 1)}
+
+
+def test_what_a_test_part_holds_is_left_out_of_training(folder: Path, name: str, task: FixedTask) -> None:
+    left_out = task.left_out("finetune", str(folder))
+    if name != "strategyqa":
+        assert left_out == ()
+        return
+    (shared,) = {one.cluster for one in task.read(folder / "dev.jsonl", "dev")} & set(left_out)
+    train = task.read(folder / "train.jsonl", "train")
+    assert [one.id for one in train if one.cluster == shared] == ["t7"]
+    assert task.left_out("test", str(folder)) == ()
 
 
 def test_what_trains_prefers_the_right_solution(name: str, task: FixedTask, folder: Path) -> None:
@@ -309,6 +474,19 @@ def test_all_becomes_a_number_and_identity_is_the_content(asking: dict[str, Any]
         (tmp_path / f"{part}.jsonl").rename(moved / f"{part}.jsonl")
     asking["tasks"]["words"]["path"] = str(moved)
     assert {one.fingerprint for one in made(asking).values()} == {one.fingerprint for one in first.values()}
+
+
+def test_what_two_published_parts_share_trains_nobody(asking: dict[str, Any], load: Load, tmp_path: Path) -> None:
+    for part, rows in SAMPLES["strategyqa"].rows.items():
+        write(tmp_path / f"{part}.jsonl", rows)
+    asking["tasks"]["words"] |= {"kind": "strategyqa", "problems": {"finetune": "all", "dev": 4, "test": "all"}}
+    made = {stage.label: stage for stage in plan_of(load, asking).stages if "words" in stage.label}
+    specs = {split: made[f"problems words {split}"].spec for split in ("dev", "test")}
+    assert (specs["dev"].count, specs["test"].count, specs["test"].left_out) == (4, 2, ())
+    assert len(specs["dev"].left_out) == 1
+    assert PROBLEMS.read(json.loads(canonical_json(specs["dev"].identity()))) == specs["dev"]
+    loaded = with_counts(load(asking))
+    assert loaded.recipe.tasks["words"].problems.finetune == 30 - 1 - 4
 
 
 def test_what_is_fixed_can_be_kept_out_of_a_corpus_whatever_is_taken_of_it(asking: dict[str, Any], load: Load) -> None:

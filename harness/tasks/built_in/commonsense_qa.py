@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from harness.errors import DataError
 from harness.sources.fields import Fields
-from harness.tasks.choices import ChoiceTask
+from harness.tasks.choices import ChoiceTask, labelled_options
 from harness.tasks.fixed import HubDataset
 from harness.tasks.task import Problem
 
@@ -34,15 +33,5 @@ class CommonsenseQa(ChoiceTask):
     columns = frozenset({"id", "question", "choices", "answerKey"})
 
     def problem(self, row: Fields, number: int, part: str) -> Problem:
-        if row.has("choices"):  # as on the hub: columns of labels and texts
-            question, choices = row.text("question"), row.part("choices")
-            labels, texts = choices.texts("label"), choices.texts("text")
-        else:  # as it was published
-            asked = row.part("question")
-            question, listed = asked.text("stem"), asked.parts("choices", 10)
-            labels, texts = [one.text("label") for one in listed], [one.text("text") for one in listed]
-        key = row.text("answerKey")
-        if key not in labels:
-            value = f"{key!r} is none of {', '.join(labels)}"
-            raise DataError("`answerKey` must be a label", value, "correct the file", row.place)
-        return self.choice(row.name("id"), question=question, options=texts, right=labels.index(key), place=row.place)
+        question, options, right = labelled_options(row)
+        return self.choice(row.name("id"), question=question, options=options, right=right, place=row.place)
