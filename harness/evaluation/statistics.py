@@ -92,7 +92,7 @@ def cluster_bootstrap_means(
     seed: int,
     covers: str = "problems",
 ) -> tuple[Interval, ...]:
-    """Cluster-bootstrap interval of each column's mean; all columns share their resamples.
+    """A cluster-bootstrap interval of each column's mean; all columns share their resamples.
 
     Clusters are drawn with replacement and the mean is a ratio of sums, so clusters may differ in size. Plain
     percentile limits cover too little with few clusters (89-93 % at 15), so they are taken further out (the expanded
@@ -111,9 +111,6 @@ def cluster_bootstrap_means(
         level: nominal coverage.
         seed: of the draws.
         covers: what the interval covers, printed with it.
-
-    Returns:
-        One interval a column.
 
     Raises:
         DataError: fewer than two clusters, values that are not finite, or shapes that do not fit.

@@ -28,6 +28,9 @@ def task_problems(loaded: LoadedRecipe, *, plugins: bool = False) -> list[Harnes
     """
     problems: dict[str, HarnessError] = {}
     for setting, experiment in _experiments(loaded):
+        for path, error in () if plugins else _wrong_kinds(experiment):
+            told = RecipeError(error.rule, error.value, error.remedy, loaded.where(path, setting))
+            problems.setdefault(told.one_line(), told)
         for name, task in experiment.tasks.items():
             if isinstance(task, PoolTaskBlock) or (":" in task.kind) != plugins:
                 continue
@@ -45,6 +48,17 @@ def _experiments(loaded: LoadedRecipe) -> Iterator[tuple[Setting | None, Recipe]
     yield None, loaded.recipe
     for setting in loaded.settings:
         yield setting, setting.experiment
+
+
+def _wrong_kinds(experiment: Recipe) -> Iterator[tuple[str, RecipeError]]:
+    """Tasks that an evaluation is not for."""
+    for evaluation in EVALUATIONS.values():
+        path = f"evaluate.{evaluation.name}.tasks"
+        for name in evaluation.tasks(experiment) if evaluation.kinds else ():
+            kind = experiment.tasks[name].kind
+            if kind not in evaluation.kinds:
+                rule = f"tasks of `{path}` must be of kind {' or '.join(evaluation.kinds)}"
+                yield path, RecipeError(rule, f"`{name}` is of kind {kind!r}", "correct it, or ask `choices`")
 
 
 def _wrong(experiment: Recipe, name: str, task: TaskBlock, made: Task) -> Iterator[tuple[str, RecipeError]]:
@@ -79,6 +93,9 @@ def _wrong(experiment: Recipe, name: str, task: TaskBlock, made: Task) -> Iterat
             key = f"evaluate.{evaluation.name}.tasks"
             rule = f"tasks of `{key}` must have problems with responses to choose from"
             yield key, RecipeError(rule, f"those of {task.kind!r} have none", "ask `best_of_n`, or import a pool")
+    if not made.grades and name in experiment.evaluate.asked.get("best_of_n", ()):
+        rule = "tasks of `evaluate.best_of_n.tasks` must be able to grade what a model writes"
+        yield "evaluate.best_of_n.tasks", RecipeError(rule, f"{task.kind!r} knows its own responses", "ask `choices`")
     if made.makes_mistakes:
         return
     asked = {

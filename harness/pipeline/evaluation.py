@@ -27,7 +27,7 @@ RANGE = (0.0, 1.0)
 class Evaluation(ABC):
     """Scores of a task's candidates or pairs become values by problem.
 
-    Its stage writes `ProblemValues`: one value a problem and metric, each between 0 and 1.
+    Its stage writes `ProblemValues`: one value a problem and metric, whose mean lies between 0 and 1.
 
     Attributes:
         name: also of its block in a recipe, `evaluate.<name>`.
@@ -43,6 +43,7 @@ class Evaluation(ABC):
         references: what `baselines` gives, as rows of a board.
         random_pick: that of them which picks at random; "" where there is none.
         needs_choices: its tasks are those whose problems bring responses, and imported pools.
+        kinds: of the tasks that it can be asked about; () for any.
     """
 
     name: ClassVar[str]
@@ -58,6 +59,7 @@ class Evaluation(ABC):
     references: ClassVar[tuple[str, ...]] = ()
     random_pick: ClassVar[str] = ""
     needs_choices: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = ()
 
     def tasks(self, experiment: Experiment) -> tuple[str, ...]:
         """The tasks that a recipe asks it about."""

@@ -95,6 +95,10 @@ class Values:
     def left_out(self) -> int:
         return len(self._left_out)
 
+    def keeps(self, problem: str) -> bool:
+        """Whether a problem's values are kept; for what weighs problems by how many there are."""
+        return problem not in self._trained_on
+
     def add(self, metric: str, problems: Sequence[str], clusters: Sequence[str], values: NDArray[Any]) -> None:
         for problem, cluster, value in zip(problems, clusters, values.tolist(), strict=True):
             of = problem if problem in self._trained_on else problem.rpartition("#")[0]  # of a pair, before its number

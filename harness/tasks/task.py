@@ -118,6 +118,7 @@ class Task(ABC):
         name: the built-in name, or a plugin's own.
         seen_errors: mistakes that fine-tuning pairs may show.
         unseen_errors: mistakes kept for the candidate pools, so that generalisation can be told from recognition.
+        grades: it can tell whether any text is right, and not only those that come with its problems.
         has_choices: its problems bring responses to choose from, see `choices`.
         licence: terms of the problems.
         source: where they come from, a project or a URL.
@@ -128,6 +129,7 @@ class Task(ABC):
     name: ClassVar[str]
     seen_errors: ClassVar[tuple[str, ...]] = ()
     unseen_errors: ClassVar[tuple[str, ...]] = ()
+    grades: ClassVar[bool] = True
     has_choices: ClassVar[bool] = False
     licence: ClassVar[str]
     source: ClassVar[str]

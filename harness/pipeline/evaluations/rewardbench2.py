@@ -1,0 +1,40 @@
+"""RewardBench 2 (arXiv 2506.01937) by its own rule: the best of four responses, and ties as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from harness.pipeline.evaluations.choices import Choices
+from harness.pipeline.kind import Kind, NoSpec
+from harness.store.artifacts import ProblemValues
+
+SUBSETS = {
+    "Factuality": "rewardbench2_factuality",
+    "Precise IF": "rewardbench2_precise_if",
+    "Math": "rewardbench2_math",
+    "Safety": "rewardbench2_safety",
+    "Focus": "rewardbench2_focus",
+    "Ties": "rewardbench2_ties",
+}
+TIES = "Ties"
+
+REWARDBENCH2: Kind[NoSpec] = Kind("rewardbench2", 1, NoSpec, ProblemValues)
+
+
+class RewardBench2(Choices):
+    """The mean over its six subsets, whatever their sizes."""
+
+    name = "rewardbench2"
+    noun = "RewardBench 2"
+    kind = REWARDBENCH2
+    headline = "rewardbench2"
+    labels: ClassVar[Mapping[str, str]] = {
+        "rewardbench2": "RewardBench 2",
+        **{metric: f"RewardBench 2, {subset}" for subset, metric in SUBSETS.items()},
+    }
+    picks = False
+    baselined = None
+    references = ()
+    random_pick = ""
+    kinds = ("rewardbench2",)

@@ -1,0 +1,39 @@
+"""RM-Bench (arXiv 2410.16184) by its own rule: subtle errors, in three styles against three styles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from harness.pipeline.evaluations.choices import Choices
+from harness.pipeline.kind import Kind, NoSpec
+from harness.store.artifacts import ProblemValues
+
+DOMAINS = ("chat", "math", "code", "safety")
+LEVELS = {
+    "hard": "the right response is plainer",
+    "normal": "both have one style",
+    "easy": "the wrong response is plainer",
+}
+
+RM_BENCH: Kind[NoSpec] = Kind("rm_bench", 1, NoSpec, ProblemValues)
+
+
+class RmBench(Choices):
+    """The mean over its domains, safety being that of its two halves, and over three levels."""
+
+    name = "rm_bench"
+    noun = "RM-Bench"
+    kind = RM_BENCH
+    headline = "rm_bench"
+    labels: ClassVar[Mapping[str, str]] = {
+        "rm_bench": "RM-Bench",
+        **{f"rm_bench_{level}": f"RM-Bench {level}: {meaning}" for level, meaning in LEVELS.items()},
+        **{f"rm_bench_{domain}": f"RM-Bench, {domain}" for domain in DOMAINS},
+    }
+    picks = False
+    chance = 0.5
+    baselined = None
+    references = ()
+    random_pick = ""
+    kinds = ("rm_bench",)
