@@ -1,8 +1,8 @@
 """The published rules of reward benchmarks, as values whose plain mean over problems is the published number.
 
 RewardBench 2 (arXiv 2506.01937, `process_single_model` in its repository) and RM-Bench (arXiv 2410.16184) average over
-subsets or domains, whatever their sizes. Here each problem's value carries its subset's weight, so that means, differences and intervals by
-problem are those of the published number; a single value may therefore lie outside 0 to 1.
+subsets or domains, whatever their sizes. Here each problem's value carries its subset's weight, so that means,
+differences and intervals by problem are those of the published number; a single value may lie outside 0 to 1.
 """
 
 from __future__ import annotations

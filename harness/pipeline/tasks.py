@@ -121,11 +121,38 @@ class CandidatesKind(Kind[NoSpec]):
         return super().size(stage, known) if "pool" in stage.inputs else (0.0, "measured")
 
 
+ASSUMED_OPTIONS = 4.0
+"""Of a problem, until they were counted."""
+
+
+class OptionsSpec(Spec):
+    """The task says what responses its problems bring."""
+
+    task: str
+    split: str
+
+
+class OptionsKind(Kind[OptionsSpec]):
+    def modules(self, spec: Mapping[str, Any]) -> tuple[str, ...]:
+        return (*super().modules(spec), *task_modules(spec.get("task")))
+
+    def groups(self, stage: Stage[OptionsSpec], known: Known) -> float:
+        return PROBLEMS.groups(stage.inputs["problems"].stage, known)
+
+    def responses(self, stage: Stage[OptionsSpec], known: Known) -> float:
+        record = known.record(stage)
+        return ASSUMED_OPTIONS if record is None else record.result["candidates"] / record.result["groups"]
+
+    def rows(self, stage: Stage[OptionsSpec], known: Known) -> float:
+        return self.groups(stage, known) * self.responses(stage, known)
+
+
 PROBLEMS = ProblemsKind("problems", 2, ProblemsSpec, Problems, row_bytes=250)
 PROBLEM_SPLITS: Kind[NoSpec] = Kind("problem_splits", 1, NoSpec, Artifact)
 PREFERENCES = PreferencesKind("preferences", 1, PreferencesSpec, Pairs, row_bytes=250, dataset=True)
 CANDIDATES_PART = CandidatesPartKind("candidates_part", 2, CandidatesPartSpec, Candidates, row_bytes=200)
 CANDIDATES = CandidatesKind("candidates", 2, NoSpec, Candidates, row_bytes=200, dataset=True)
+OPTIONS = OptionsKind("options", 1, OptionsSpec, Candidates, row_bytes=200, dataset=True)
 
 
 # ------------------------------------------------------------------------------------------------------ planning
@@ -226,6 +253,15 @@ class TaskStages(Planner):
         assert block is not None
         key = ("candidates", self._text(task), self._text(block), split)
         return self._remember(key, lambda: self._candidates(name, task, block, split))
+
+    def options(self, experiment: Experiment, name: str, split: Split) -> Stage:
+        """The responses that a task's problems bring, or all candidates of an imported pool."""
+        task = experiment.tasks[name]
+        if isinstance(task, PoolTaskBlock):
+            return self.candidates(experiment, name, split)
+        inputs = {"problems": self.problems(name, task, split)}
+        spec = OptionsSpec(task=task.kind, split=split)
+        return self.graph.stage(OPTIONS, spec, inputs, label=_label("options", name, split))
 
     def _candidates(self, name: str, task: TaskBlock, block: CandidatesBlock, split: Split) -> Stage[NoSpec]:
         problems = self.problems(name, task, split)

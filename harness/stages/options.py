@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.errors import DataError
-from harness.pipeline.evaluations.choices import OPTIONS
+from harness.pipeline.tasks import OPTIONS
 from harness.stages.context import StageContext
 from harness.stages.task_problems import read_problems
 from harness.store.artifacts import UNKNOWN_ERROR, Candidates, Problems

@@ -35,6 +35,8 @@ from tests.toys.published import (
     rows_of_choices,
     rows_of_pairs,
     rows_of_pool,
+    rows_of_rewardbench2,
+    rows_of_rm_bench,
     rows_of_scores,
     write_classifier,
     write_lines,
@@ -70,12 +72,17 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 
 
 def golden_recipe(folder: Path) -> Path:
-    """The golden recipe, with a tiny model and a file of questions where it names them."""
+    """The golden recipe, with a tiny model and files of data where it names them."""
     model = save_small_model(folder / "small")
-    choices = write_lines(folder / "choices.jsonl", rows_of_choices(6))
-    text = (
-        (HERE / "golden.yaml").read_text(encoding="utf-8").replace("MODEL", str(model)).replace("CHOICES", str(choices))
-    )
+    named = {
+        "MODEL": model,
+        "CHOICES": write_lines(folder / "choices.jsonl", rows_of_choices(6)),
+        "BENCH2": write_lines(folder / "bench2.jsonl", rows_of_rewardbench2()),
+        "STYLES": write_lines(folder / "styles.jsonl", rows_of_rm_bench()),
+    }
+    text = (HERE / "golden.yaml").read_text(encoding="utf-8")
+    for word, path in named.items():
+        text = text.replace(word, str(path))
     recipe = folder / "golden.yaml"
     recipe.write_text(text, encoding="utf-8")
     return recipe

@@ -15,6 +15,8 @@ from tests.toys.published import (
     rows_of_choices,
     rows_of_pairs,
     rows_of_pool,
+    rows_of_rewardbench2,
+    rows_of_rm_bench,
     rows_of_scores,
     write_classifier,
     write_lines,
@@ -39,6 +41,8 @@ OUTSIDE = frozenset(
         "options",
         "choices",
         "choice_baselines",
+        "rewardbench2",
+        "rm_bench",
     }
 )
 # One kind of each way in which a stage writes: a table, tokens, a training, scores, JSON, and parts put together.
@@ -69,6 +73,8 @@ RECIPE: dict[str, Any] = {
         "best_of_n": {"tasks": ["logic", "pot"]},
         "pair_accuracy": {"tasks": ["pot"], "samples": 12},
         "choices": {"tasks": ["pot", "everyday"]},
+        "rewardbench2": {"tasks": ["best_of_four"]},
+        "rm_bench": {"tasks": ["styles"]},
         "imported": {
             "my-rm": {"checkpoint": "a-checkpoint", "text": "chat", "max_tokens": 512},
             "published": {"scores": "a-scores"},
@@ -105,8 +111,13 @@ def recipe_of(folder: Path) -> dict[str, Any]:
     """The recipe, with a setting whose pairs a tiny model writes and one that starts from that model."""
     model = save_small_model(folder / "small")
     recipe = copy.deepcopy(RECIPE)
-    place = {"validation": str(write_lines(folder / "choices.jsonl", rows_of_choices(8)))}
-    recipe["tasks"]["everyday"] = {"kind": "commonsense_qa", "path": place, "problems": {"test": "all"}}
+    for task, kind, part, rows in (
+        ("everyday", "commonsense_qa", "validation", rows_of_choices(8)),
+        ("best_of_four", "rewardbench2", "test", rows_of_rewardbench2()),
+        ("styles", "rm_bench", "test", rows_of_rm_bench()),
+    ):
+        place = {part: str(write_lines(folder / f"{task}.jsonl", rows))}
+        recipe["tasks"][task] = {"kind": kind, "path": place, "problems": {"test": "all"}}
     recipe["ablations"]["axes"]["pairs"]["written"] = written_by(model)
     recipe["ablations"]["include"] = [
         {"name": "pretrained", "set": {"model": {"source": "folder", "path": str(model)}}}

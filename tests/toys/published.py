@@ -60,6 +60,48 @@ def rows_of_choices(count: int) -> list[dict[str, Any]]:
     ]
 
 
+def rows_of_rewardbench2() -> list[dict[str, Any]]:
+    """Prompts as RewardBench 2 has them: two of each of two subsets, and two ties."""
+    rows = [
+        {
+            "id": f"{subset}{n}",
+            "subset": subset,
+            "prompt": f"Say {n}.",
+            "chosen": [str(n)],
+            "rejected": ["x", "yy", "z"],
+        }
+        for subset in ("Math", "Focus")
+        for n in range(2)
+    ]
+    for n in range(2):
+        colours = {"ref": ["red"], "tied": ["red", "blue", "green"]}
+        rows += [
+            {
+                "id": f"{kind}:{n}",
+                "subset": "Ties",
+                "prompt": f"{kind}: a colour ({n})?",
+                "chosen": right,
+                "rejected": ["two", "five"],
+            }
+            for kind, right in colours.items()
+        ]
+    return rows
+
+
+def rows_of_rm_bench() -> list[dict[str, Any]]:
+    """Prompts as RM-Bench has them: one of each domain."""
+    return [
+        {
+            "id": number,
+            "domain": domain,
+            "prompt": f"What is {number} plus 1?",
+            "chosen": [str(number + 1), f"It is {number + 1}, of course.", f"**{number + 1}**, _of course_"],
+            "rejected": ["0", "It is 0, of course.", "**0**, _of course_"],
+        }
+        for number, domain in enumerate(("chat", "math", "code", "safety-refuse", "safety-response"))
+    ]
+
+
 def rows_of_pairs(count: int = 60) -> list[dict[str, Any]]:
     """Preference pairs, a few of each prompt."""
     return [

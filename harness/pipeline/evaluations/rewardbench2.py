@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from harness.pipeline.evaluations.choices import Choices
+from harness.pipeline.evaluation import Evaluation
+from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Kind, NoSpec
+from harness.pipeline.tasks import Split
+from harness.pipeline.training import TrainingStages
+from harness.recipe.schema import Experiment
 from harness.store.artifacts import ProblemValues
 
 SUBSETS = {
@@ -22,19 +26,22 @@ TIES = "Ties"
 REWARDBENCH2: Kind[NoSpec] = Kind("rewardbench2", 1, NoSpec, ProblemValues)
 
 
-class RewardBench2(Choices):
+class RewardBench2(Evaluation):
     """The mean over its six subsets, whatever their sizes."""
 
     name = "rewardbench2"
     noun = "RewardBench 2"
     kind = REWARDBENCH2
+    content = "candidates"
     headline = "rewardbench2"
     labels: ClassVar[Mapping[str, str]] = {
         "rewardbench2": "RewardBench 2",
         **{metric: f"RewardBench 2, {subset}" for subset, metric in SUBSETS.items()},
     }
-    picks = False
-    baselined = None
-    references = ()
-    random_pick = ""
     kinds = ("rewardbench2",)
+
+    def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
+        return stages.options(experiment, task, split)
+
+    def spec(self, experiment: Experiment) -> NoSpec:
+        return NoSpec()

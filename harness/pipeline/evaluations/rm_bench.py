@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from harness.pipeline.evaluations.choices import Choices
+from harness.pipeline.evaluation import Evaluation
+from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Kind, NoSpec
+from harness.pipeline.tasks import Split
+from harness.pipeline.training import TrainingStages
+from harness.recipe.schema import Experiment
 from harness.store.artifacts import ProblemValues
 
 DOMAINS = ("chat", "math", "code", "safety")
@@ -19,21 +23,24 @@ LEVELS = {
 RM_BENCH: Kind[NoSpec] = Kind("rm_bench", 1, NoSpec, ProblemValues)
 
 
-class RmBench(Choices):
+class RmBench(Evaluation):
     """The mean over its domains, safety being that of its two halves, and over three levels."""
 
     name = "rm_bench"
     noun = "RM-Bench"
     kind = RM_BENCH
+    content = "candidates"
     headline = "rm_bench"
     labels: ClassVar[Mapping[str, str]] = {
         "rm_bench": "RM-Bench",
         **{f"rm_bench_{level}": f"RM-Bench {level}: {meaning}" for level, meaning in LEVELS.items()},
         **{f"rm_bench_{domain}": f"RM-Bench, {domain}" for domain in DOMAINS},
     }
-    picks = False
     chance = 0.5
-    baselined = None
-    references = ()
-    random_pick = ""
     kinds = ("rm_bench",)
+
+    def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
+        return stages.options(experiment, task, split)
+
+    def spec(self, experiment: Experiment) -> NoSpec:
+        return NoSpec()
