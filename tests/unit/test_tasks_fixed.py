@@ -30,6 +30,7 @@ class Sample:
 
     `answers` are those of the test part; `right` and `wrong` are texts that answer its first problem; `spoilt` is a row
     without what the task needs. `real` is where the whole data may lie, with the number of problems by part.
+    `rows_a_problem` where a problem's solutions are rows of their own.
     """
 
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
@@ -39,6 +40,7 @@ class Sample:
     spoilt: Mapping[str, Any]
     real: str = ""
     sizes: Mapping[str, int]
+    rows_a_problem: int = 1
 
 
 OPTIONS = [
@@ -140,6 +142,88 @@ SAMPLES = {
 }
 
 
+def competition(problem: str, box: str, level: str = "Level 2") -> dict[str, str]:
+    return {"problem": problem, "level": level, "type": "Algebra", "solution": f"It follows that it is ${box}$."}
+
+
+def labelled(question: str, *steps: str) -> dict[str, str]:
+    """A row of Math-Shepherd: each step ends in its label."""
+    return {
+        "input": f"{question} " + "\n".join(f"{step[:-1]} ки" for step in steps),
+        "label": f"{question} " + "\n".join(f"{step[:-1]} {step[-1]}" for step in steps),
+        "task": "GSM8K",
+    }
+
+
+SAMPLES |= {
+    "svamp": Sample(
+        rows={
+            "problems": [
+                {
+                    "ID": "chal-1",
+                    "Body": "Ann had 7 pens. She gave 2 to Bob",
+                    "Question": "How many has she?",
+                    "Equation": "( 7.0 - 2.0 )",
+                    "Answer": 5.0,
+                    "Type": "Subtraction",
+                },
+                {
+                    "ID": "chal-2",
+                    "Body": "A shelf holds 4 rows of 6 books.",
+                    "Question": "How many books are that?",
+                    "Equation": "( 4.0 * 6.0 )",
+                    "Answer": 24.0,
+                    "Type": "Multiplication",
+                },
+            ]
+        },
+        answers=["5", "24"],
+        right=["7 - 2 = 5\n#### 5", "The answer is 5.0", r"\boxed{5}"],
+        wrong=["#### 2", "5", ""],
+        spoilt={"ID": "x", "Body": "?", "Question": "?", "Equation": "?", "Answer": "five"},
+        real="svamp_official",
+        sizes={"problems": 1000},
+    ),
+    "hendrycks_math": Sample(
+        rows={
+            "train": [competition(f"Find ${number}x$ for $x = 2$.", rf"\boxed{{{2 * number}}}") for number in range(9)],
+            "test": [
+                competition("Find half of one.", r"\boxed{\frac{1}{2}}", "Level 5"),
+                competition("Count.", r"\boxed 2", "Level ?"),
+                competition("Count on.", r"\fbox{3}"),
+            ],
+        },
+        answers=[r"\frac{1}{2}", "2", "3"],
+        right=[r"\boxed{\frac{1}{2}}", r"$\boxed{0.5}$", r"\boxed 2 or rather \boxed{.5}", "The answer is: 1/2"],
+        wrong=[r"\boxed{2}", "", r"\boxed 2", "half"],
+        spoilt={"problem": "?", "level": "hard", "type": "?", "solution": r"\boxed{1}"},
+        sizes={},
+    ),
+    "math_shepherd": Sample(
+        rows={
+            "train": [
+                row
+                for at, thing in enumerate(("pens", "hats", "old books", "red cars by the sea"))
+                for row in (
+                    labelled(
+                        f"How many {thing} are {at}+2?",
+                        f"Step 1: {at}+2=<<{at}+2={at + 2}>>{at + 2}. +",
+                        f"Step 2: So it is {at + 2}. The answer is: {at + 2} +",
+                    ),
+                    labelled(f"How many {thing} are {at}+2?", f"Step 1: It is {at + 3}. The answer is: {at + 3} -"),
+                )
+            ]
+        },
+        answers=["2", "3", "4", "5"],
+        right=["Step 1: 2. The answer is: 2", "The answer is: $2", r"\boxed{2}"],
+        wrong=["Step 1: 3. The answer is: 3", "", "2"],
+        spoilt={"input": "One? Step 1: It is. ки", "label": "One? Step 1: It is.", "task": "GSM8K"},
+        sizes={},
+        rows_a_problem=2,
+    ),
+}
+
+
 def test_every_task_of_published_data_is_here() -> None:
     assert set(SAMPLES) == {name for name in BUILT_IN if isinstance(load_task(name), FixedTask)}
 
@@ -176,15 +260,16 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 def test_rows_become_problems_that_are_graded(name: str, task: FixedTask, folder: Path) -> None:
     sample = SAMPLES[name]
     for part, rows in sample.rows.items():
-        problems = task.read(task.file(part, str(folder)), part)
-        assert len(problems) == len(rows) == len({problem.id for problem in problems})
+        problems = task.read(task.files(part, str(folder)), part)
+        assert len(problems) * sample.rows_a_problem == len(rows)
+        assert len(problems) == len({problem.id for problem in problems})
         for problem in problems:
             assert problem.prompt.strip()
             assert task.grade(problem, problem.solution)
             assert (problem.split, bool(problem.cluster)) == (part, True)
             json.dumps(dict(problem.metadata))
     part = task.parts["test"]
-    test = task.read(task.file(part, str(folder)), part)
+    test = task.read(task.files(part, str(folder)), part)
     assert [problem.answer for problem in test] == list(sample.answers)
     assert [text for text in sample.right if not task.grade(test[0], text)] == []
     assert [text for text in sample.wrong if task.grade(test[0], text)] == []
@@ -194,7 +279,7 @@ def test_rows_become_problems_that_are_graded(name: str, task: FixedTask, folder
 def test_the_format_decides_nothing(name: str, task: FixedTask, folder: Path, ending: str) -> None:
     part = next(iter(SAMPLES[name].rows))
     other = write(folder / f"other.{ending}", SAMPLES[name].rows[part])
-    assert task.read(other, part) == task.read(folder / f"{part}.jsonl", part)
+    assert task.read((other,), part) == task.read((folder / f"{part}.jsonl",), part)
 
 
 def test_what_is_wrong_with_a_file_is_told_with_its_place(name: str, task: FixedTask, folder: Path) -> None:
@@ -202,29 +287,29 @@ def test_what_is_wrong_with_a_file_is_told_with_its_place(name: str, task: Fixed
     for column in task.columns & rows[0].keys():
         path = write(folder / f"{column}.jsonl", [rows[0], {key: rows[1][key] for key in rows[1] if key != column}])
         with pytest.raises(DataError) as told:
-            task.read(path, part)
+            task.read((path,), part)
         assert told.value.where == f"{path}, line 2"
         assert "`" in told.value.rule
     with pytest.raises(DataError, match=r"spoilt\.jsonl, line 1: "):
-        task.read(write(folder / "spoilt.jsonl", [SAMPLES[name].spoilt]), part)
+        task.read((write(folder / "spoilt.jsonl", [SAMPLES[name].spoilt]),), part)
     with pytest.raises(DataError, match="holds none"):
-        task.read(write(folder / "none.jsonl", []), part)
+        task.read((write(folder / "none.jsonl", []),), part)
     with pytest.raises(MissingRequirement, match="must be there"):
-        task.file(part, {one: str(folder / "nowhere.jsonl") for one in set(task.parts.values())})
+        task.files(part, {one: str(folder / "nowhere.jsonl") for one in set(task.parts.values())})
     (folder / "empty").mkdir()
     with pytest.raises(MissingRequirement, match=rf"path: \{{{part}: \.\.\.\}}"):
-        task.file(part, str(folder / "empty"))
+        task.files(part, str(folder / "empty"))
 
 
 def test_a_place_that_does_not_go_with_the_parts_is_told(name: str, task: FixedTask, folder: Path) -> None:
     part = task.parts["test"]
     with pytest.raises(RecipeError, match="'nonsense' is none"):
-        task.file(part, {"nonsense": "a.jsonl"})
+        task.files(part, {"nonsense": "a.jsonl"})
     if len(set(task.parts.values())) > 1:
         with pytest.raises(RecipeError, match="a file for each of its parts"):
-            task.file(part, str(folder / f"{part}.jsonl"))
+            task.files(part, str(folder / f"{part}.jsonl"))
     else:
-        assert task.file(part, str(folder / f"{part}.jsonl")) == folder / f"{part}.jsonl"
+        assert task.files(part, str(folder / f"{part}.jsonl")) == (folder / f"{part}.jsonl",)
 
 
 def test_options_alike_are_equally_right() -> None:
@@ -238,10 +323,10 @@ def test_options_alike_are_equally_right() -> None:
 
 def test_what_trains_prefers_the_right_solution(name: str, task: FixedTask, folder: Path) -> None:
     if not task.makes_mistakes:
-        assert "finetune" not in task.parts or name == "gsm8k"
+        assert "finetune" not in task.parts or name in ("gsm8k", "svamp", "hendrycks_math")
         return
     part = task.parts["finetune"]
-    problems = task.read(task.file(part, str(folder)), part)
+    problems = task.read(task.files(part, str(folder)), part)
     known = {problem.id: problem for problem in problems}
     pairs = task.preferences(problems, count=len(problems), seed=0)
     assert len({(pair.problem_id, pair.rejected) for pair in pairs}) == len(pairs)
@@ -256,7 +341,7 @@ def test_what_trains_prefers_the_right_solution(name: str, task: FixedTask, fold
 def test_the_real_files_hold_what_is_said(name: str, task: FixedTask) -> None:
     sample = SAMPLES[name]
     for part, size in sample.sizes.items():
-        problems = task.read(task.file(part, str(REAL / sample.real)), part)
+        problems = task.read(task.files(part, str(REAL / sample.real)), part)
         assert len(problems) == size
         assert all(task.grade(problem, problem.solution) for problem in problems)
 
@@ -380,7 +465,7 @@ def test_a_hub_that_is_away_is_told(task: FixedTask, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(HarnessError) as told:
-        task.file(task.parts["test"], None)
+        task.files(task.parts["test"], None)
     assert told.value.exit_code == 2
     assert f"the data set {task.hub.id}" in told.value.rule
     assert "name a copy as `path`" in told.value.remedy
