@@ -270,7 +270,7 @@ class Task(ABC):
             problem_id=problem.id,
             cluster=problem.cluster,
             prompt=problem.prompt,
-            chosen=self.rewrite(problem, Random(style)),
+            chosen=self.restyle(problem.solution, Random(style)),
             rejected=self.restyle(mistake.solution, Random(style)),
             error_type=mistake.error_type,
         )

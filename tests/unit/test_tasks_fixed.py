@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -321,6 +322,76 @@ def test_options_alike_are_equally_right() -> None:
     assert list(task.propose_mistakes(problem, Random(0), WRONG_OPTION)) == ["(B) fire"]
 
 
+def test_a_part_of_several_files_is_one_wherever_they_lie(tmp_path: Path) -> None:
+    task = load_task("svamp")
+    assert isinstance(task, FixedTask)
+    rows = SAMPLES["svamp"].rows["problems"]
+    (tmp_path / "data").mkdir()
+    for name, row in zip(task.hub.of("problems"), rows, strict=True):  # as on the hub, where answers are texts
+        write(tmp_path / name, [{**row, "Answer": str(row["Answer"])}])
+    files = task.files("problems", str(tmp_path))
+    assert len(files) == 2
+    whole = (write(tmp_path / "SVAMP.json", rows),)
+    assert task.read(files, "problems") == task.read(whole, "problems")
+    assert len({task.digest(one) for one in (files, files[:1], files[1:], files[::-1], whole)}) == 5
+    assert task.files("problems", str(tmp_path)) == whole
+    write(files[1], [rows[0]])
+    with pytest.raises(DataError, match=r"test-00000-of-00001\.parquet, row 1: .*'chal-1' comes back"):
+        task.read(files, "problems")
+
+
+def test_variations_of_a_story_never_cross_the_splits_of_svamp(tmp_path: Path) -> None:
+    task = load_task("svamp")
+    assert isinstance(task, FixedTask)
+    row = SAMPLES["svamp"].rows["problems"][0]
+    things = ("red pens", "old hats", "big boats at sea", "fish", "toys for dogs and cats")
+    rows = [
+        {**row, "ID": f"{thing}-{n}", "Body": f"{name} had {n + 7} {thing} and lost {n} on a {thing} trip"}
+        for thing in things
+        for n, name in enumerate(("Ann", "Bob", "Cem"))
+    ]
+    problems = task.read((write(tmp_path / "SVAMP.json", rows),), "problems")
+    assert [problem.cluster for problem in problems] == [f"{thing}-0" for thing in things for _ in range(3)]
+    assert {task.parts[split] for split in task.splits} == {"problems"}
+
+
+def test_math_shepherd_reads_trls_format_and_keeps_what_is_clearly_right_or_wrong(tmp_path: Path) -> None:
+    task = load_task("math_shepherd")
+    assert isinstance(task, FixedTask)
+    question, right = "How many are 1+2?", ("Step 1: 1+2=3. +", "Step 2: Three. The answer is: 3 +")
+    wrong = [("Step 1: 1+2=3. +", f"Step 2: So {n}. The answer is: {n} -") for n in range(4, 20)]
+    lucky = ("Step 1: 1+2=5. -", "Step 2: No. The answer is: 3 +")
+    mislabelled = ("Step 1: The answer is: 3.0 -",)
+    rows = [labelled(question, *steps) for steps in (right, lucky, mislabelled, right, *wrong)]
+    rows.append({"input": "No step ки", "label": "No step -"})
+    rows.append({"input": f"An early ки mark? {right[0][:-1]}ки", "label": f"An early + mark? {right[0]}"})
+    (problem,) = task.read((write(tmp_path / "math-shepherd.jsonl", rows),), "train")
+    text = "Step 1: 1+2=3.\nStep 2: Three. The answer is: 3"
+    assert (problem.prompt, problem.answer) == (f"Question: {question}\nAnswer:\n", "3")
+    assert problem.metadata["right"] == [text]
+    assert len(problem.metadata["wrong"]) == 8
+    refused: Counter[str] = Counter()
+    pairs = task.preferences([problem], count=7, seed=0, refused=refused)
+    assert len({pair.rejected for pair in pairs}) == 7
+    assert {pair.chosen for pair in pairs} == {text}
+    assert not any("3.0" in pair.rejected for pair in pairs)  # right, whatever its label says
+    assert refused == {"wrong_solution": 1}
+    with pytest.raises(DataError, match="give 7 of 8"):
+        task.preferences([problem], count=8, seed=0)
+    trl = [
+        {
+            "prompt": question,
+            "completions": [step[:-2] for step in steps],
+            "labels": [step[-1] == "+" for step in steps],
+        }
+        for steps in (right, lucky, mislabelled, right, *wrong)
+    ]
+    assert task.read((write(tmp_path / "trl.parquet", trl),), "train") == (problem,)
+    trl[1]["labels"] = [True]
+    with pytest.raises(DataError, match=r"line 2: `labels` must have one for each"):
+        task.read((write(tmp_path / "trl.jsonl", trl),), "train")
+
+
 def test_what_trains_prefers_the_right_solution(name: str, task: FixedTask, folder: Path) -> None:
     if not task.makes_mistakes:
         assert "finetune" not in task.parts or name in ("gsm8k", "svamp", "hendrycks_math")
@@ -429,6 +500,28 @@ def test_what_a_task_cannot_give_is_told_with_its_line(
     asking["tasks"]["words"] |= changes
     lines = wrongs(load, asking)
     assert any(says in line and ".yaml:" in line for line in lines), lines
+
+
+def test_levels_are_an_option_that_counts_know(asking: dict[str, Any], load: Load, tmp_path: Path) -> None:
+    rows = [{**SAMPLES["math500"].rows["test"][0], "level": n % 5 + 1, "unique_id": f"{n}"} for n in range(12)]
+    hard = {"kind": "math500", "path": str(write(tmp_path / "m.jsonl", rows)), "problems": {"test": "all"}}
+    asking["tasks"]["hard"] = hard
+    asking["evaluate"]["best_of_n"]["tasks"] = ["hard"]
+
+    def made() -> dict[str, Any]:
+        return {stage.label: stage for stage in plan_of(load, asking).stages}
+
+    assert made()["problems hard test"].spec.count == 12
+    hard["options"] = {"levels": [5, 1]}
+    assert made()["problems hard test"].spec.count == 5
+    hard["problems"] = {"test": 6}
+    with pytest.raises(ProblemList, match="5 of 6 are left for test"):
+        with_counts(load(asking))
+    for wrong in ([6], [True], [5, 5], [], 5, ["5"]):
+        hard["options"] = {"levels": wrong}
+        assert any("`levels` of task 'math500' must list levels" in line for line in wrongs(load, asking))
+    asking["tasks"]["words"]["options"] = {"levels": [5]}
+    assert any("an option of task 'gsm8k' must be known" in line for line in wrongs(load, asking))
 
 
 def test_a_task_without_mistakes_neither_trains_nor_is_simulated(asking: dict[str, Any], load: Load) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+from harness.errors import DataError
 from harness.sources.fields import Fields
 from harness.tasks.built_in.math500 import Math500
+from harness.tasks.dealing import couples
 from harness.tasks.fixed import HubDataset
 from harness.tasks.stories import stories
-from harness.tasks.task import OptionRule, Problem
+from harness.tasks.task import OptionRule, Preference, Problem, stream
 
 PART = "train"
 WRONG = "wrong_solution"
@@ -21,7 +24,7 @@ MOST_SOLUTIONS = 8
 """Right and as many wrong ones of a problem that are kept, the first of the file: 64 pairs a problem."""
 
 _MARK = "ки"  # in `input` behind every step, where `label` has + or -
-_FIRST_STEP = re.compile(r"\bstep 1:", re.IGNORECASE)
+_FIRST_STEP = re.compile(r"\b[Ss]tep 1:")
 _CALCULATIONS = re.compile(r"<<[^<>]*>>")
 
 
@@ -56,12 +59,12 @@ class MathShepherd(Math500):
         kept: dict[str, tuple[str, dict[bool, dict[str, None]]]] = {}
         for place, row in super().rows(path):
             question, steps, labels = _read(Fields(row, place))
-            if not steps or (any(labels) != all(labels) and labels[-1]):
+            if not steps or (labels[-1] and not all(labels)):
                 continue
-            _, solutions = kept.setdefault(question, (place, {True: {}, False: {}}))
+            _, solutions = kept.setdefault(question.strip(), (place, {True: {}, False: {}}))
             known = solutions[labels[-1]]
             if len(known) < MOST_SOLUTIONS:
-                known.setdefault("\n".join(steps))
+                known.setdefault("\n".join(_CALCULATIONS.sub("", step).strip() for step in steps))
         for question, (place, solutions) in kept.items():
             right = [text for text in solutions[True] if self.extract(text)]
             if right and solutions[False]:
@@ -89,9 +92,58 @@ class MathShepherd(Math500):
 
     def rewrite(self, problem: Problem, rng: Random) -> str:
         """One of its right solutions."""
-        right = problem.metadata["right"]
+        right: list[str] = problem.metadata["right"]
         drawn = rng.sample(right, len(right))
         return next(text for text in drawn if self.grade(problem, text))
+
+    def preferences(
+        self, problems: Sequence[Problem], *, count: int, seed: int, refused: Counter[str] | None = None
+    ) -> list[Preference]:
+        """Every couple of a right and a wrong solution once, one a problem before any problem serves again.
+
+        Args:
+            refused: counts wrong solutions that grading holds right, and right ones that it does not.
+
+        Raises:
+            DataError: there are not as many.
+        """
+        order = list(problems)
+        stream("preference order", seed).shuffle(order)
+        sides = [(self._shuffled(one, seed, "right"), self._shuffled(one, seed, "wrong")) for one in order]
+        grades: dict[tuple[int, str], bool] = {}
+        pairs: list[Preference] = []
+        for place, chosen, rejected in couples(sides):
+            problem = order[place]
+            as_labelled = True
+            for text, is_right in ((chosen, True), (rejected, False)):
+                if (place, text) not in grades:
+                    grades[place, text] = self.grade(problem, text)
+                    if refused is not None and grades[place, text] != is_right:
+                        refused["right_solution" if is_right else WRONG] += 1
+                as_labelled &= grades[place, text] == is_right
+            if as_labelled:
+                pairs.append(
+                    Preference(
+                        problem_id=problem.id,
+                        cluster=problem.cluster,
+                        prompt=problem.prompt,
+                        chosen=chosen,
+                        rejected=rejected,
+                        error_type=WRONG,
+                    )
+                )
+            if len(pairs) == count:
+                return pairs
+        raise DataError(
+            f"task {self.name!r} must have as many preferences as asked for",
+            f"{len(order):,} problems give {len(pairs):,} of {count:,}",
+            "ask for fewer, or for more problems",
+        )
+
+    def _shuffled(self, problem: Problem, seed: int, kind: str) -> list[str]:
+        texts: list[str] = list(problem.metadata[kind])
+        stream("preference", seed, problem.id, kind).shuffle(texts)
+        return texts
 
     def propose_mistakes(self, problem: Problem, rng: Random, kind: str) -> Iterator[str]:
         wrong = problem.metadata["wrong"]
@@ -100,15 +152,12 @@ class MathShepherd(Math500):
 
 def _read(row: Fields) -> tuple[str, list[str], list[bool]]:
     """(question, steps, whether each is right) of a row as published, or as TRL's library has it."""
-    if row.has("completions"):
-        question = row.text("prompt")
-        steps, labels = row.texts("completions"), row.booleans("labels")
-        if len(steps) != len(labels):
-            raise row.wrong("labels", "have one for each of `completions`", labels)
-    else:
-        question, steps, labels = _marked(row)
-    texts = [_CALCULATIONS.sub("", step).strip() for step in steps]
-    return question.strip(), texts, labels
+    if not row.has("completions"):
+        return _marked(row)
+    steps, labels = row.texts("completions"), row.booleans("labels")
+    if len(steps) != len(labels):
+        raise row.wrong("labels", "have one for each of `completions`", labels)
+    return row.text("prompt"), steps, labels
 
 
 def _marked(row: Fields) -> tuple[str, list[str], list[bool]]:
