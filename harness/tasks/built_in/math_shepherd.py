@@ -41,7 +41,7 @@ class MathShepherd(Math500):
 
     name: ClassVar[str] = "math_shepherd"
     seen_errors: ClassVar[tuple[str, ...]] = (WRONG,)
-    licence: ClassVar[str] = "none stated; its questions MIT"
+    licence: ClassVar[str] = "unknown"  # its card states none; the questions are MIT
     source: ClassVar[str] = "https://huggingface.co/datasets/peiyi9979/Math-Shepherd"
     parts: ClassVar[Mapping[str, str]] = {"finetune": PART, "dev": PART, "test": PART}
     names: ClassVar[Mapping[str, tuple[str, ...]]] = {PART: (PART, "math-shepherd")}
