@@ -28,7 +28,7 @@ LONGEST_WORDS = 300
 
 # What to say of an import, of the facts its record holds.
 FACTS = {
-    "pool": ("problems", "candidates", "smallest_pool", "largest_pool"),
+    "pool": ("problems", "clusters", "candidates", "smallest_pool", "largest_pool"),
     "pairs": ("groups", "clusters"),
     "scores": ("scores", "problems"),
     "checkpoint": ("parameters", "vocabulary"),

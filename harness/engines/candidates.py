@@ -6,13 +6,27 @@ completion's metadata) is believed where the task agrees, and needed by none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from harness.engines.base import Completion, Generator, Request, Sampling
 from harness.errors import DataError
 from harness.store.artifacts import UNKNOWN_ERROR
 from harness.tasks.task import Problem, Task, stream
+
+MOST_SECONDS = 10.0
+"""Of processor time for grading one text. Built-in tasks bound their work by counts and stay far below; it ends what a
+task of one's own does without a bound, and does not depend on what else a machine does."""
+
+ENDED = "grading_ended"
+
+
+class _TooLong(BaseException):
+    """Raised in the midst of a grader, which must not take it for an error of its own."""
 
 
 def candidates(
@@ -24,12 +38,17 @@ def candidates(
     seed: int,
     sampling: Sampling,
     source: str,
+    tally: Counter[str],
 ) -> list[dict[str, Any]]:
     """Candidate rows of the problems, `samples` each.
 
     A request's seed depends on its problem, its index and `seed` alone: parts put together equal the whole, and fewer
     samples are the first of more. Columns as in `harness.store.artifacts.Candidates`; `answer` is None where none is
     stated, `source` what the generator is called.
+
+    Args:
+        tally: counts under `ENDED` the texts whose grading took longer than `MOST_SECONDS`; these are wrong and state
+            no answer.
 
     Raises:
         DataError: the task grades a text otherwise than its generator knows.
@@ -46,13 +65,18 @@ def candidates(
     ]
     completions = generator.generate(requests)
     return [
-        {**_row(task, problem, index, completion), "source": source}
+        {**_row(task, problem, index, completion, tally), "source": source}
         for (problem, index), completion in zip(asked, completions, strict=True)
     ]
 
 
-def _row(task: Task, problem: Problem, index: int, completion: Completion) -> dict[str, Any]:
-    correct = task.grade(problem, completion.text)
+def _row(task: Task, problem: Problem, index: int, completion: Completion, tally: Counter[str]) -> dict[str, Any]:
+    try:
+        with _bounded():
+            correct, answer = task.grade(problem, completion.text), task.extract(completion.text)
+    except _TooLong:
+        correct, answer = False, None
+        tally[ENDED] += 1
     if correct != completion.metadata.get("correct", correct):
         raise DataError(
             f"task {task.name!r} must grade a solution as its generator knows it",
@@ -65,8 +89,27 @@ def _row(task: Task, problem: Problem, index: int, completion: Completion) -> di
         "prompt": problem.prompt,
         "index": index,
         "text": completion.text,
-        "answer": task.extract(completion.text),
+        "answer": answer,
         "correct": correct,
         "error_type": "" if correct else completion.metadata.get("error_type", UNKNOWN_ERROR),
         "seen": bool(completion.metadata.get("seen", False)),
     }
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Only a process's main thread can be ended so, and stages run in it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)

@@ -6,10 +6,11 @@ Everything depends on the data seed and the rows alone; asking for more adds to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import count
+from itertools import islice
 from typing import Any
 
 from harness.errors import DataError
+from harness.tasks.dealing import couples
 from harness.tasks.task import stream
 
 
@@ -28,35 +29,25 @@ def pool_preferences(pools: Mapping[str, Sequence[Mapping[str, Any]]], wanted: i
     """
     order = sorted(pools)
     stream("pool preference order", seed).shuffle(order)
-    sides = {problem: _sides(problem, pools[problem], seed) for problem in order}
-    pairs: list[dict[str, Any]] = []
-    for turn in count():
-        before = len(pairs)
-        for problem in order:
-            right, wrong = sides[problem]
-            if turn >= len(right) * len(wrong):
-                continue
-            place, again = turn % len(right), turn // len(right)
-            chosen, rejected = right[place], wrong[(place + again) % len(wrong)]  # each couple once
-            pairs.append(
-                {
-                    "id": f"{problem}#{len(pairs)}",
-                    "cluster": chosen["cluster"],
-                    "prompt": chosen["prompt"],
-                    "chosen": chosen["text"],
-                    "rejected": rejected["text"],
-                    "detail": rejected["error_type"],
-                }
-            )
-            if len(pairs) == wanted:
-                return pairs
-        if len(pairs) == before:
-            raise DataError(
-                "a pool must hold as many preferences as asked for",
-                f"its {len(order):,} problems give {len(pairs):,} of {wanted:,}",
-                "ask for fewer, or for more problems",
-            )
-    raise AssertionError
+    sides = [_sides(problem, pools[problem], seed) for problem in order]
+    pairs = [
+        {
+            "id": f"{order[place]}#{index}",
+            "cluster": chosen["cluster"],
+            "prompt": chosen["prompt"],
+            "chosen": chosen["text"],
+            "rejected": rejected["text"],
+            "detail": rejected["error_type"],
+        }
+        for index, (place, chosen, rejected) in enumerate(islice(couples(sides), wanted))
+    ]
+    if len(pairs) < wanted:
+        raise DataError(
+            "a pool must hold as many preferences as asked for",
+            f"its {len(order):,} problems give {len(pairs):,} of {wanted:,}",
+            "ask for fewer, or for more problems",
+        )
+    return pairs
 
 
 def _sides(

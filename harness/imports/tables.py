@@ -11,6 +11,7 @@ from harness.errors import DataError
 from harness.sources.fields import Fields
 from harness.store.artifacts import UNKNOWN_ERROR
 from harness.tasks.grading import canonical
+from harness.tasks.stories import stories
 
 MOST_CANDIDATES = 65_536  # a problem; what `candidates.samples` of a recipe may be, too
 MOST_SOURCES = 1_000
@@ -22,15 +23,15 @@ Rows = Iterable[tuple[str, Mapping[str, Any]]]
 def read_pool(rows: Rows) -> list[dict[str, Any]]:
     """Candidate rows, problem after problem, `index` from 0.
 
-    A row is a problem with its `candidates`, or one candidate in our own columns. Problems with equal questions are one
-    cluster unless the file says otherwise.
+    A row is a problem with its `candidates`, or one candidate in our own columns. Problems whose questions tell one
+    story (`tasks.stories`) are one cluster unless the file names clusters.
 
     Raises:
         DataError: a wrong field, a problem twice, labels that contradict one another.
     """
     found: list[dict[str, Any]] = []
     seen: set[str] = set()
-    clusters: dict[str, str] = {}
+    without: list[list[dict[str, Any]]] = []  # candidates of problems without a cluster
     for place, problem, candidates in _problems(rows):
         if problem in seen:
             raise DataError("a problem must stand once, its candidates together", f"{problem!r} comes back", "", place)
@@ -39,9 +40,13 @@ def read_pool(rows: Rows) -> list[dict[str, Any]]:
             raise DataError(f"a problem may have {MOST_CANDIDATES:,} candidates", "it has more", "take fewer", place)
         for index, row in enumerate(candidates):
             row["index"] = index
-            row["cluster"] = row["cluster"] or clusters.setdefault(row["prompt"], problem)
         _check_answers(candidates, place)
+        if not candidates[0]["cluster"]:
+            without.append(candidates)
         found += candidates
+    for candidates, first in zip(without, stories([pool[0]["prompt"] for pool in without]), strict=True):
+        for row in candidates:
+            row["cluster"] = without[first][0]["problem"]
     _check_all_or_none(found)
     return found
 
@@ -137,12 +142,14 @@ def pool_facts(rows: list[dict[str, Any]]) -> dict[str, Any]:
         DataError: more sources than a pool can have.
     """
     sizes = Counter(row["problem"] for row in rows)
+    clusters = Counter({row["problem"]: row["cluster"] for row in rows}.values())
     sources = sorted({row["source"] for row in rows})
     if len(sources) > MOST_SOURCES:
         raise DataError(f"a pool may have {MOST_SOURCES:,} sources", f"it has {len(sources):,}", "join some")
     return {
         "problems": len(sizes),
-        "clusters": len({row["cluster"] for row in rows}),
+        "clusters": len(clusters),
+        "largest_cluster": max(clusters.values()),
         "candidates": len(rows),
         "correct": sum(row["correct"] for row in rows),
         "smallest_pool": min(sizes.values()),

@@ -64,7 +64,7 @@ def _wrong_kinds(experiment: Recipe) -> Iterator[tuple[str, RecipeError]]:
 def _wrong(experiment: Recipe, name: str, task: TaskBlock, made: Task) -> Iterator[tuple[str, RecipeError]]:
     """(path in the recipe, what is wrong there)."""
     path = f"tasks.{name}"
-    if made.rules:
+    if made.rules or isinstance(made, FixedTask):
         wrong = wrong_options(task.kind, task.options, made.defaults, made.rules)
         if "shares" in task.options and "shares" not in wrong:
             error = share_problem(task.kind, task.problems.asked, task.options["shares"])
@@ -185,7 +185,8 @@ def _counted(task: TaskBlock, seed: int) -> TaskBlock:
     for split in counts:
         sharing = made.sharing(split)
         part = made.parts[split]
-        problems = without(made.read(made.file(part, task.path), part), made.left_out(split, task.path))
+        everything = made.available(made.files(part, task.path), part, task.options)
+        problems = without(everything, made.left_out(split, task.path))
         # Dealt together, so that what is too much is known before anything is trained.
         together = {other: counts[other] for other in sharing if other in counts}
         numbers[split] = len(dealt(problems, together, seed=seed, sharing=sharing)[split])

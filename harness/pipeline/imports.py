@@ -27,7 +27,7 @@ class AssetSpec(Spec):
 
 IMPORTED_CHECKPOINT = Kind("imported_checkpoint", 1, AssetSpec, ImportedCheckpoint)
 IMPORTED_PAIRS = Kind("imported_pairs", 1, AssetSpec, Pairs)
-IMPORTED_POOL = Kind("imported_pool", 2, AssetSpec, Candidates)
+IMPORTED_POOL = Kind("imported_pool", 3, AssetSpec, Candidates)
 IMPORTED_SCORES = Kind("imported_scores", 2, AssetSpec, CandidateScores)
 
 IMPORTED: Mapping[str, Kind[AssetSpec]] = MappingProxyType(
@@ -178,6 +178,11 @@ def _pool_problems(experiment: Experiment, name: str, task: PoolTaskBlock, pool:
         path = f"tasks.{name}.problems"
         value = f"asked for {asked:,} of {held:,}"
         yield path, f"`{path}` must not exceed the problems of pool {pool.name!r}", value, "lower a count"
+    elif len(counts.asked) > int(pool.result["clusters"]):
+        path = f"tasks.{name}.problems"
+        rule = f"each split of `{path}` needs a cluster of pool {pool.name!r}"
+        value = f"it has {pool.result['clusters']:,}, since near-equal questions are one"
+        yield path, rule, value, "ask for fewer splits, or import it with `cluster` keys of your own"
     block, largest = experiment.evaluate.best_of_n, int(pool.result["largest_pool"])
     if block is not None and name in block.tasks and min(block.n) > largest:
         path = "evaluate.best_of_n.n"

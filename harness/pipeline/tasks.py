@@ -323,7 +323,7 @@ def _others(counts: ProblemCounts, split: Split, sharing: Sequence[str]) -> dict
 
 
 def problems_there(task: TaskBlock, split: Split) -> int:
-    """How many problems the part of a published data set holds that a split is taken from.
+    """How many problems the part of a published data set holds, with the task's options, that a split is taken from.
 
     Raises:
         HarnessError: as `task_source`, or the file does not hold what it should.
@@ -331,4 +331,4 @@ def problems_there(task: TaskBlock, split: Split) -> int:
     made = load_task(task.kind)
     assert isinstance(made, FixedTask)
     part = made.parts[split]
-    return len(made.read(made.file(part, task.path), part))
+    return len(made.available(made.files(part, task.path), part, task.options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from harness.errors import DataError
 LONGEST_TEXT = 1_000_000
 LONGEST_NAME = 512
 MOST_DIGITS = 10  # of an index, which is below 2^31
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Fields:
@@ -32,7 +35,7 @@ class Fields:
         if not isinstance(value, str) or len(value) > longest or not (value or may_be_empty):
             size = "0" if may_be_empty else "1"
             raise self.wrong(name, f"be a text of {size} to {longest:,} characters", value)
-        if _has_surrogates(value):
+        if _LONE_SURROGATE.search(value):
             raise self.wrong(name, "be a text without lone surrogates", value)
         return value
 
@@ -97,8 +100,15 @@ class Fields:
         value = self._data.get(name)
         if not isinstance(value, list) or not value or not all(isinstance(one, str) and one for one in value):
             raise self.wrong(name, "be a list of texts", value)
-        if any(map(_has_surrogates, value)):
+        if any(map(_LONE_SURROGATE.search, value)):
             raise self.wrong(name, "be a list of texts without lone surrogates", value)
+        return value
+
+    def booleans(self, name: str) -> list[bool]:
+        """A list of true and false, with at least one."""
+        value = self._data.get(name)
+        if not isinstance(value, list) or not value or not all(isinstance(one, bool) for one in value):
+            raise self.wrong(name, "be a list of true and false", value)
         return value
 
     def lines(self, name: str) -> list[str]:
@@ -108,7 +118,7 @@ class Fields:
         if not isinstance(lines, list) or not all(isinstance(one, str) for one in lines):
             raise self.wrong(name, "be a list of texts, or a text", value)
         found = [line.strip() for line in lines if line.strip()]
-        if not found or any(map(_has_surrogates, found)):
+        if not found or any(map(_LONE_SURROGATE.search, found)):
             raise self.wrong(name, "hold a text, without lone surrogates", value)
         return found
 
@@ -124,7 +134,3 @@ class Fields:
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         path = f"{self._path}.{name}" if self._path and self._path != name else name
         return DataError(f"`{path}` must {should}", f"it is {shown}", "correct the file", self.place)
-
-
-def _has_surrogates(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from harness.engines.base import Generator, Sampling
-from harness.engines.candidates import candidates
+from harness.engines.candidates import ENDED, MOST_SECONDS, candidates
 from harness.engines.simulated import simulated_policy
 from harness.errors import DataError
 from harness.pipeline.tasks import CANDIDATES_PART, CandidatesPartSpec
@@ -31,6 +31,7 @@ def run(context: StageContext) -> dict[str, Any]:
     chosen = problems[spec.start : spec.stop]
     sampling = Sampling() if spec.writer is None else sampling_of(spec.writer)
     cut: Counter[str] = Counter()
+    tally: Counter[str] = Counter()
     generator = CountsCuts(generator=_generator(context, spec, task, chosen), cut=cut)
     rows = candidates(
         task,
@@ -40,6 +41,7 @@ def run(context: StageContext) -> dict[str, Any]:
         seed=spec.seed,
         sampling=sampling,
         source=spec.source or spec.engine,
+        tally=tally,
     )
     Candidates(context.directory).write(rows)
     if cut["questions"] > ALARM * len(rows):
@@ -47,7 +49,12 @@ def run(context: StageContext) -> dict[str, Any]:
             f"{cut['questions']:,} of {len(rows):,} candidates were written to a prompt without its beginning; "
             "lower `max_tokens` of a completion or raise `context`"
         )
-    return {"problems": spec.stop - spec.start, "candidates": len(rows)}
+    if tally[ENDED]:
+        context.warn(
+            f"grading {tally[ENDED]:,} of {len(rows):,} candidates took over {MOST_SECONDS:g} s of processor time each "
+            "and was ended; they count as wrong"
+        )
+    return {"problems": spec.stop - spec.start, "candidates": len(rows), **tally}
 
 
 def _generator(context: StageContext, spec: CandidatesPartSpec, task: Task, problems: list[Problem]) -> Generator:

@@ -22,7 +22,7 @@ from harness.pipeline.evaluations.best_of_n import POOL_BASELINES
 from harness.stages.context import StageContext
 from harness.stages.pools import Pool, Values, left_out, read_pools
 from harness.store.artifacts import Candidates, ProblemValues
-from harness.tasks.grading import answer_classes
+from harness.tasks.grading import answer_classes, compared_as_text
 from harness.tasks.task import stream
 
 BASELINES = ("mean", "majority", "oracle")
@@ -38,7 +38,7 @@ def run(context: StageContext) -> dict[str, Any]:
     problems, clusters = [pool.problem for pool in pools], [pool.cluster for pool in pools]
     smallest = min(len(pool.correct) for pool in pools)
     sizes = fitting_sizes(spec.n, smallest)
-    contradictions = 0
+    contradictions = unread = 0
     curves = {
         "mean": np.array([[pool.correct.mean()] * len(sizes) for pool in pools]),
         "oracle": np.array([pass_at_n(pool.correct, sizes) for pool in pools]),
@@ -48,6 +48,7 @@ def run(context: StageContext) -> dict[str, Any]:
         curves["majority"] = np.array(
             [_vote(pool, of_pool, sizes) for pool, of_pool in zip(pools, classes, strict=True)]
         )
+        unread = sum(compared_as_text(pool.answers) for pool in pools)
         contradictions = sum(_contradicts(pool, of_pool) for pool, of_pool in zip(pools, classes, strict=True))
     else:
         context.warn("no candidate of the pool states an answer, so there is no majority vote")
@@ -75,6 +76,8 @@ def run(context: StageContext) -> dict[str, Any]:
         "smallest_pool": smallest,
         "area_sizes": list(area_sizes(smallest)),
         "left_out": missing,
+        "without_answer": sum(answer is None for pool in pools for answer in pool.answers),
+        "compared_as_text": unread,
         "contradictory_answers": contradictions,
         "means": values.means(),
     }

@@ -12,7 +12,7 @@ from harness.pipeline.tasks import PROBLEMS, SPLITS, ProblemsSpec
 from harness.stages.context import StageContext
 from harness.store.artifacts import Candidates, Problems
 from harness.tasks.dealing import dealt, without
-from harness.tasks.fixed import FixedTask
+from harness.tasks.fixed import LINE_END, FixedTask
 from harness.tasks.registry import load_task
 from harness.tasks.task import Problem, stream
 
@@ -26,7 +26,7 @@ def run(context: StageContext) -> dict[str, Any]:
     else:
         task = load_task(spec.task)
         if isinstance(task, FixedTask):
-            problems = _of_file(task, Path(context.how.source_path), spec)
+            problems = _of_files(task, context.how.source_path, spec)
         else:
             assert spec.count is not None
             problems = task.problems({spec.split: spec.count}, seed=spec.seed, options=spec.options)
@@ -52,18 +52,19 @@ def run(context: StageContext) -> dict[str, Any]:
     }
 
 
-def _of_file(task: FixedTask, path: Path, spec: ProblemsSpec) -> list[Problem]:
-    """Those of a published data set.
+def _of_files(task: FixedTask, place: str, spec: ProblemsSpec) -> list[Problem]:
+    """Those of a published data set, whose files `place` lists.
 
     Raises:
-        DataError: the file is not what it was when planned.
+        DataError: a file is not what it was when planned.
     """
     part = task.parts[spec.split]
-    if task.digest(path) != spec.source[part]:
-        raise DataError(
-            "a task's file must stay as it was when planned", f"{path} changed", "run again, which plans anew"
-        )
-    return _dealt(without(task.read(path, part), spec.left_out), spec, task.sharing(spec.split))
+    files = tuple(Path(path) for path in place.split(LINE_END))
+    if task.digest(files) != spec.source[part]:
+        value = f"{' or '.join(map(str, files))} changed"
+        raise DataError("a task's file must stay as it was when planned", value, "run again, which plans anew")
+    kept = without(task.available(files, part, spec.options), spec.left_out)
+    return _dealt(kept, spec, task.sharing(spec.split))
 
 
 def _of_pool(pool: Candidates, spec: ProblemsSpec) -> list[Problem]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,14 +20,24 @@ from harness.store.identity import SHORT, file_digest
 from harness.tasks.dealing import ORDER, dealt, without
 from harness.tasks.task import Place, Problem, Task
 
+LINE_END = "\n"
+"""Between the files of a part where a stage is told them as one text."""
+
+Files = tuple[Path, ...]
+"""The files of a part, whose rows follow one another."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HubDataset:
-    """Where a task's files are by default: `files` by part, at a commit."""
+    """Where a task's files are by default: the file of each part, or several, at a commit."""
 
     id: str
     revision: str
-    files: Mapping[str, str]
+    files: Mapping[str, str | tuple[str, ...]]
+
+    def of(self, part: str) -> tuple[str, ...]:
+        files = self.files[part]
+        return (files,) if isinstance(files, str) else files
 
 
 class FixedTask(Task):
@@ -38,7 +49,7 @@ class FixedTask(Task):
         parts: split -> the part of the data set that its problems are taken from. A task without a `finetune` split
             only evaluates.
         hub: the data set.
-        names: part -> what its file may be called in a folder, without the ending; by default as the part.
+        names: part -> what its one file may be called in a folder, without the ending; by default as the part.
         columns: those that are read.
         endings: of files that a recipe may name; with others than those of tables, `rows` is overwritten.
         apart: whether a cluster is called the same in every part, since the published parts share some. A split then
@@ -54,28 +65,36 @@ class FixedTask(Task):
 
     @abstractmethod
     def problem(self, row: Fields, number: int, part: str) -> Problem:
-        """The problem of a row, `number` from 0. Its `split` is overwritten; `cluster` "" means that problems with the
-        same prompt are one cluster.
+        """The problem of a row, `number` from 0. Its `split` is overwritten; `cluster` "" means what `alike` says.
 
         Raises:
             DataError: a wrong column, see `Fields`.
         """
 
+    def alike(self, prompts: Sequence[str]) -> Sequence[int]:
+        """For each prompt of a part the place of the first with which its problem shares a cluster: the same prompt."""
+        first: dict[str, int] = {}
+        return [first.setdefault(prompt, place) for place, prompt in enumerate(prompts)]
+
+    def takes(self, problem: Problem, options: Mapping[str, Any]) -> bool:
+        """Whether a problem is one of those that the options ask for."""
+        return True
+
     def rows(self, path: Path) -> Iterator[tuple[str, Any]]:
         """(place, row) of a file. Overwritten for formats that are no table."""
         return read_rows(path, self.columns)
 
-    def file(self, part: str, place: Place) -> Path:
-        """The file of a part.
+    def files(self, part: str, place: Place) -> Files:
+        """The files of a part.
 
         Raises:
             RecipeError: `place` does not go with the task's parts.
             MissingRequirement: there is no such file, or the hub does not give it.
         """
         if place is None:
-            return hub_file(self.hub.id, self.hub.revision, self.hub.files[part])
+            return tuple(hub_file(self.hub.id, self.hub.revision, name) for name in self.hub.of(part))
         if isinstance(place, Mapping):
-            return self._there(self._named(part, place))
+            return (self._there(self._named(part, place)),)
         path = Path(place)
         if path.is_dir():
             return self._in_folder(part, path)
@@ -85,7 +104,7 @@ class FixedTask(Task):
                 f"{place} is one file or none",
                 f"name them: {{{', '.join(f'{one}: ...' for one in dict.fromkeys(self.parts.values()))}}}",
             )
-        return self._there(path)
+        return (self._there(path),)
 
     def _named(self, part: str, place: Mapping[str, str]) -> Path:
         known = dict.fromkeys(self.parts.values())
@@ -96,16 +115,19 @@ class FixedTask(Task):
             raise RecipeError(rule, value, "correct it")
         return Path(place[part])
 
-    def _in_folder(self, part: str, folder: Path) -> Path:
+    def _in_folder(self, part: str, folder: Path) -> Files:
         names = self.names.get(part, (part,))
         for name in names:
             for ending in self.endings:
                 path = folder / f"{name}{ending}"
                 if path.is_file():
-                    return path
+                    return (path,)
+        as_on_the_hub = tuple(folder / name for name in self.hub.of(part))
+        if all(path.is_file() for path in as_on_the_hub):
+            return as_on_the_hub
         raise MissingRequirement(
             f"the folder of task {self.name!r} must hold a file of its part {part!r}",
-            f"{folder} holds no {' or '.join(names)} with one of {', '.join(self.endings)}",
+            f"{folder} holds no {' or '.join(names)} with one of {', '.join(self.endings)}, nor what the hub holds",
             f"name it as `path: {{{part}: ...}}`",
         )
 
@@ -117,18 +139,30 @@ class FixedTask(Task):
             raise MissingRequirement(rule, f"it is {path.name}", "convert it")
         return path
 
-    def read(self, path: Path, part: str) -> tuple[Problem, ...]:
-        """A part's problems, in the order of the file; read once for as long as the file stays as it is.
+    def read(self, files: Files, part: str) -> tuple[Problem, ...]:
+        """A part's problems, in the order of its files; read once for as long as these stay as they are.
 
         Raises:
-            MissingRequirement: it cannot be read.
-            DataError: a row is none of this task's, or the file holds none.
+            MissingRequirement: one cannot be read.
+            DataError: a row is none of this task's, or there is none.
         """
-        try:
-            facts = path.stat()
-            return _read(type(self), path, part, facts.st_size, facts.st_mtime_ns)
-        except OSError as error:
-            raise _unreadable(path, reason_of(error)) from None
+        with _readable():
+            return _read(type(self), part, _facts(files))
+
+    def available(self, files: Files, part: str, options: Mapping[str, Any]) -> list[Problem]:
+        """Those of `read` that the options ask for.
+
+        Raises:
+            DataError: there is none.
+        """
+        found = [problem for problem in self.read(files, part) if self.takes(problem, options)]
+        if not found:
+            raise DataError(
+                f"the options of task {self.name!r} must leave problems",
+                f"none of part {part!r} goes with {dict(options)}",
+                "correct `options`",
+            )
+        return found
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -136,21 +170,19 @@ class FixedTask(Task):
 
     def origin(self, split: str, place: Place) -> tuple[dict[str, str], str]:
         part = self.parts[split]
-        path = self.file(part, place)
+        files = self.files(part, place)
         grader = {self.distribution: self.version} if self.distribution else {}
-        return {part: self.digest(path), **grader}, str(path)
+        return {part: self.digest(files), **grader}, LINE_END.join(str(path) for path in files)
 
-    def digest(self, path: Path) -> str:
-        """SHA-256 of a file, made once for as long as it stays as it is.
+    def digest(self, files: Files) -> str:
+        """SHA-256 of a file, or of several files' digests; made once for as long as they stay as they are.
 
         Raises:
-            MissingRequirement: it cannot be read.
+            MissingRequirement: one cannot be read.
         """
-        try:
-            facts = path.stat()
-            return _digest(path, facts.st_size, facts.st_mtime_ns)
-        except OSError as error:
-            raise _unreadable(path, reason_of(error)) from None
+        with _readable():
+            digests = [_digest(*facts) for facts in _facts(files)]
+        return digests[0] if len(digests) == 1 else hashlib.sha256(LINE_END.join(digests).encode()).hexdigest()
 
     def left_out(self, split: str, place: Place) -> tuple[str, ...]:
         """Clusters of a split's part that also stand in the part of a later split, so that neither trains for a test.
@@ -161,8 +193,8 @@ class FixedTask(Task):
         if not self.apart:
             return ()
         later = {self.parts[one] for one in ORDER[ORDER.index(split) + 1 :] if one in self.parts} - {self.parts[split]}
-        there = {one.cluster for part in later for one in self.read(self.file(part, place), part)}
-        own = self.read(self.file(self.parts[split], place), self.parts[split])
+        there = {one.cluster for part in later for one in self.read(self.files(part, place), part)}
+        own = self.read(self.files(self.parts[split], place), self.parts[split])
         return tuple(sorted({one.cluster for one in own} & there))
 
     def problems(
@@ -172,7 +204,8 @@ class FixedTask(Task):
         found: list[Problem] = []
         for split, count in count_by_split.items():
             part = self.parts[split]
-            everything = without(self.read(self.file(part, None), part), self.left_out(split, None))
+            everything = self.available(self.files(part, None), part, options or {})
+            everything = without(everything, self.left_out(split, None))
             found += dealt(everything, {split: count}, seed=seed, sharing=self.sharing(split))[split]
         return found
 
@@ -186,33 +219,51 @@ def content_key(text: str) -> str:
     return hashlib.sha256(" ".join(text.casefold().split()).encode("utf-8")).hexdigest()[:SHORT]
 
 
+_Facts = tuple[Path, int, int]
+"""(path, size, time of the last change) of a file."""
+
+
+def _facts(files: Files) -> tuple[_Facts, ...]:
+    return tuple((path, (facts := path.stat()).st_size, facts.st_mtime_ns) for path in files)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        value = f"{error.filename} is not ({reason_of(error)})"
+        raise MissingRequirement("a task's file must be readable", value, "correct it") from None
+
+
 @functools.lru_cache(maxsize=64)
-def _read(task: type[FixedTask], path: Path, part: str, size: int, changed: int) -> tuple[Problem, ...]:
+def _read(task: type[FixedTask], part: str, files: tuple[_Facts, ...]) -> tuple[Problem, ...]:
     made = task()
     found: list[Problem] = []
     ids: set[str] = set()
-    clusters: dict[str, str] = {}
-    place = ""
-    try:
-        for number, (place, row) in enumerate(made.rows(path)):
-            problem = made.problem(Fields(row, place), number, part)
-            if problem.id in ids:
-                raise DataError("a problem must stand once", f"{problem.id!r} comes back", "correct the file", place)
-            ids.add(problem.id)
-            cluster = problem.cluster or clusters.setdefault(problem.prompt, problem.id)
-            found.append(replace(problem, cluster=cluster, split=part))
-    except DataError as error:
-        where = f"{path}, {error.where}" if error.where else str(path)
-        raise DataError(error.rule, error.value, error.remedy, where) from None
+    for path, _, _ in files:
+        place = ""
+        try:
+            for place, row in made.rows(path):
+                problem = made.problem(Fields(row, place), len(found), part)
+                if problem.id in ids:
+                    raise DataError(
+                        "a problem must stand once", f"{problem.id!r} comes back", "correct the file", place
+                    )
+                ids.add(problem.id)
+                found.append(problem)
+        except DataError as error:
+            where = f"{path}, {error.where}" if error.where else str(path)
+            raise DataError(error.rule, error.value, error.remedy, where) from None
     if not found:
-        raise DataError("a data set must hold problems", "it holds none", "look at the file", str(path))
-    return tuple(found)
+        raise DataError("a data set must hold problems", "it holds none", "look at the file", str(files[0][0]))
+    alike = made.alike([problem.prompt for problem in found])
+    clusters = [problem.cluster or found[first].id for problem, first in zip(found, alike, strict=True)]
+    return tuple(
+        replace(problem, cluster=cluster, split=part) for problem, cluster in zip(found, clusters, strict=True)
+    )
 
 
 @functools.lru_cache(maxsize=1_024)
 def _digest(path: Path, size: int, changed: int) -> str:
     return file_digest(path)
-
-
-def _unreadable(path: Path, why: str) -> MissingRequirement:
-    return MissingRequirement("a task's file must be readable", f"{path} is not ({why})", "correct it")

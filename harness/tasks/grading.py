@@ -55,6 +55,7 @@ _ALIKE = str.maketrans(
         "\N{FRACTION SLASH}": "/",
         "\N{GREEK SMALL LETTER PI}": r"\pi ",
         "\N{INFINITY}": r"\infty ",
+        "\N{ELEMENT OF}": r"\in ",
         "\N{LESS-THAN OR EQUAL TO}": r"\le ",
         "\N{GREATER-THAN OR EQUAL TO}": r"\ge ",
         "\N{DEGREE SIGN}": r"^\circ",
@@ -73,7 +74,7 @@ _WRAPPED = re.compile(
     r"|\\(?:boxed|text|textbf|textrm|mathrm|mathbf)\s*\{(?P<braces>[^{}]*|(?:[^{}]|\{[^{}]*\})*)\}"
     r"|(?P<quote>[\"'`])(?P<quoted>[^\"'`]+)(?P=quote)|\{(?P<group>[^{}]*)\}"
 )
-_NAMED = re.compile(r"[A-Za-z]\s*=\s*([^=,;]+)")
+_NAMED = re.compile(r"[A-Za-z]\s*(?:=\s*(?P<value>[^=,;]+)|\\in(?![A-Za-z])\s*(?P<set>.+))")
 _CHOICE = re.compile(r"[(\[]?([A-Za-z])[)\].:]?")
 
 _SHORT_INTEGER = re.compile("-?[0-9]{1,18}")
@@ -128,7 +129,8 @@ def answer_classes(answers: Sequence[str | None]) -> list[int | None]:
 
     A class is closed: whatever equals one of its members belongs to it. Equal are answers with one canonical form and
     those that math-verify holds equal in either direction. A percentage is the number before its sign where another
-    candidate states that number (50 % and 50), else its value (50 % and 0.5). `x = 5` is 5.
+    candidate states that number (50 % and 50), else its value (50 % and 0.5). `x = 5` is 5, `x \\in [1, 2]` is [1, 2].
+    Units in LaTeX and of up to three letters (`5 cm`) are left out, as math-verify does; longer words make a text.
     """
     keys = [None if answer is None else canonical(answer) for answer in answers]
     different = list(dict.fromkeys(key for key in keys if key is not None))
@@ -158,9 +160,25 @@ def answer_classes(answers: Sequence[str | None]) -> list[int | None]:
     return [None if key is None else numbers.setdefault(root(key), len(numbers)) for key in keys]
 
 
+def compared_as_text(answers: Sequence[str | None]) -> int:
+    """How many of the stated answers of one problem are neither plain numbers nor read by math-verify."""
+    stated = [(canonical(answer), answer) for answer in answers if answer is not None]
+    texts: dict[Key, str] = {}
+    for key, answer in stated:
+        if key[0] == "text":
+            texts.setdefault(key, _normalised(answer))
+    unread = texts.keys() - {key for key in _hard(texts) if _parsed(texts[key])}
+    return sum(key in unread for key, _ in stated)
+
+
+def _hard(spelled: Mapping[Key, str]) -> list[Key]:
+    """The answers that math-verify is asked to read."""
+    return [key for key, text in spelled.items() if key[0] == "text" and _is_mathematics(text)][:MOST_EXPRESSIONS]
+
+
 def _equal_expressions(spelled: dict[Key, str]) -> list[tuple[Key, Key]]:
     """The pairs of answers that math-verify holds equal, at least one of them more than a plain number."""
-    hard = [key for key, text in spelled.items() if key[0] == "text" and _is_mathematics(text)][:MOST_EXPRESSIONS]
+    hard = _hard(spelled)
     numbers = {key: float(Fraction(key[1])) for key in spelled if key[0] == "number" and _fits(Fraction(key[1]))}
     endless = [
         key for key in numbers if not _ends(Fraction(key[1]))
@@ -223,7 +241,7 @@ def _normalised(answer: str) -> str:
 def _inside(match: re.Match[str]) -> str:
     groups = match.groupdict()
     groups.pop("quote", None)
-    return next((found for found in groups.values() if found is not None), match.group(1) or "")
+    return next((found for found in groups.values() if found is not None), "")
 
 
 def _plain_character(one: str) -> str:

@@ -56,7 +56,7 @@ def wrong_options(
     for option, value in dict(options or {}).items():
         if option not in defaults:
             near = difflib.get_close_matches(option, defaults, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(defaults)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(defaults) or 'none'}"
             wrong[option] = RecipeError(f"an option of task {name!r} must be known", f"got {option!r}", hint)
         elif not rules[option].holds(value):
             rule = f"option `{option}` of task {name!r} must {rules[option].must}"

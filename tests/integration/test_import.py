@@ -232,7 +232,7 @@ def test_importing_again_does_nothing_and_other_content_or_words_win(
     workdir, store = tmp_path / "w", Store(tmp_path / "w" / "store")
     path = write_lines(tmp_path / "pool.jsonl", rows_of_pool(4))
     assert harness_import("pool", path, workdir) == 0
-    assert "problems 4, candidates 32, smallest pool 8" in capfd.readouterr().out
+    assert "problems 4, clusters 4, candidates 32, smallest pool 8" in capfd.readouterr().out
     first = imports_of(store)["pool", "a-pool"]
     facts = store.run_facts(next(store.records("imported_pool")))
     assert harness_import("pool", path, workdir) == 0

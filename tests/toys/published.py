@@ -25,6 +25,7 @@ def rows_of_pool(problems: int = 24, candidates: int = 8, *, sources: int = 2) -
             "id": f"pot-{number}",
             "question": f"Tom has {number} dollars and gets {number % 7} more. How many has he?",
             "gold": str(number + number % 7),
+            "cluster": f"pot-{number}",  # all tell one story
             "candidates": [
                 {
                     "model": f"model-{index % sources}",

@@ -18,7 +18,15 @@ from harness.store.identity import fingerprint
 from harness.store.store import Store
 from tests.conftest import Load
 
-POOL = {"problems": 100, "candidates": 800, "smallest_pool": 8, "largest_pool": 9, "mixed": False, "sources": ["m"]}
+POOL = {
+    "problems": 100,
+    "clusters": 90,
+    "candidates": 800,
+    "smallest_pool": 8,
+    "largest_pool": 9,
+    "mixed": False,
+    "sources": ["m"],
+}
 RESULTS: Mapping[str, Mapping[str, Any]] = {
     "pool": POOL,
     "pairs": {"groups": 200, "clusters": 90},
@@ -97,6 +105,7 @@ def test_names_that_nobody_imported_are_told_all_at_once(
     ("changes", "says"),
     [
         ({"pool": {"problems": 79}}, "must not exceed the problems of pool 'a-pool', but asked for 80 of 79"),
+        ({"pool": {"clusters": 1}}, "needs a cluster of pool 'a-pool', but it has 1"),
         ({"pairs": {"groups": 159}}, "must not exceed the imported pairs, but asked for 160 of 159"),
         ({"scores": {"tasks": ["logic"]}}, "must name tasks of scores 'a-scores', but 'pot' is none of logic"),
     ],

@@ -128,13 +128,24 @@ def test_a_pool_in_our_own_columns_comes_back_as_it_was() -> None:
 def test_what_a_pool_holds_is_in_its_facts() -> None:
     pool = rows_of_pool(10, 8)
     pool[3]["candidates"] = pool[3]["candidates"][:5]
-    pool[4]["question"] = pool[5]["question"]
+    pool[4]["cluster"] = pool[5]["cluster"]
     facts = pool_facts(read_pool(placed(pool)))
-    assert (facts["problems"], facts["clusters"], facts["candidates"]) == (10, 9, 77)  # one question, one cluster
+    assert (facts["problems"], facts["clusters"], facts["candidates"]) == (10, 9, 77)
+    assert facts["largest_cluster"] == 2
     assert (facts["smallest_pool"], facts["largest_pool"]) == (5, 8)
     assert (facts["sources"], facts["mixed"], facts["answers"]) == (["model-0", "model-1"], True, True)
     assert facts["correct"] == sum(one["correct"] for row in pool for one in row["candidates"])
     assert not pool_facts(read_pool(placed(rows_of_pool(3, sources=1))))["mixed"]
+
+
+def test_questions_that_tell_one_story_are_one_cluster_unless_the_pool_says_otherwise() -> None:
+    pool = rows_of_pool(6, 2)
+    for row in pool[:4]:
+        del row["cluster"]
+    pool[1]["question"] = "Who was the first to sail around the world, and in which year?"
+    pool[3]["question"] = pool[3]["question"].replace("Tom", "Mary").replace("he?", "she?")
+    clusters = {row["problem"]: row["cluster"] for row in read_pool(placed(pool))}
+    assert list(clusters.values()) == ["pot-0", "pot-1", "pot-0", "pot-0", "pot-4", "pot-5"]
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,12 @@ def test_equal_answers_vote_together(tmp_path: Path, run: Run) -> None:
 
 def test_equal_answers_with_different_labels_are_counted_and_told(tmp_path: Path, run: Run) -> None:
     odd: Answers = [("(x+1)^2", True), ("x^2+2x+1", False), ("3", False)]
+    unread: Answers = [("1", True), ("who knows", False), (None, False)]
     result, _, told = run(pool_baselines, {"candidates": pool(tmp_path / "pool", odd)}, n=[3], grading={})
     assert result["means"]["majority/bon@3"] == 0.5
     assert result["contradictory_answers"] == 1
+    result, _, _ = run(pool_baselines, {"candidates": pool(tmp_path / "unread", unread)}, n=[3], grading={})
+    assert (result["without_answer"], result["compared_as_text"]) == (1, 1)
     assert "in 1 of 1 problems equal answers are labelled right and wrong" in told
 
 

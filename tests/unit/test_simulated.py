@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.engines.base import Generator, Request, Sampling
-from harness.engines.candidates import candidates
+from harness.engines.candidates import ENDED, candidates
 from harness.engines.simulated import (
     SimulatedPolicy,
     TableEntry,
@@ -21,6 +22,7 @@ from harness.engines.simulated import (
 )
 from harness.errors import DataError, RecipeError
 from harness.store.artifacts import Candidates
+from harness.tasks.built_in.gsm8k import Gsm8k
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import BUILT_IN, load_task
 from harness.tasks.task import Problem, Task
@@ -45,7 +47,9 @@ def problems(task: Task) -> list[Problem]:
 
 def drawn(task: Task, problems: list[Problem], *, samples: int = 16, seed: int = 5) -> list[dict[str, Any]]:
     policy = simulated_policy(task, problems, accuracy=0.6, seed=seed)
-    return candidates(task, problems, policy, sampling=Sampling(), samples=samples, seed=seed, source="simulated")
+    return candidates(
+        task, problems, policy, sampling=Sampling(), samples=samples, seed=seed, source="simulated", tally=Counter()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +198,35 @@ def test_metadata() -> None:
         entry = known[completion.text]
         assert completion.finish_reason == "stop"
         assert completion.metadata == {"correct": entry.correct, "error_type": entry.error_type, "seen": entry.seen}
+
+
+class Endless(Gsm8k):
+    """A grader of one's own without a bound."""
+
+    def grade(self, problem: Problem, text: str) -> bool:
+        while "5" in text:
+            with suppress(Exception):
+                text += ""
+        return super().grade(problem, text)
+
+
+def test_a_grader_that_takes_too_long_is_ended_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.engines.candidates.MOST_SECONDS", 0.02)
+    problem = Problem(id="p", cluster="p", split="test", prompt=PROMPT, answer="4", solution="")
+    entries = tuple(
+        TableEntry(text=f"#### {answer}", probability=0.5, correct=answer == 4, error_type="", seen=False)
+        for answer in (4, 5)
+    )
+    tally: Counter[str] = Counter()
+    policy = SimulatedPolicy({prompt_digest(PROMPT): entries})
+    found = candidates(
+        Endless(), [problem], policy, sampling=Sampling(), samples=12, seed=0, source="simulated", tally=tally
+    )
+    fives = [row for row in found if "5" in row["text"]]
+    assert 0 < len(fives) < 12
+    assert tally == {ENDED: len(fives)}
+    assert {(row["correct"], row["answer"]) for row in fives} == {(False, None)}
+    assert all(row["correct"] for row in found if row not in fives)
 
 
 def test_a_text_cut_off_is_wrong(task: Task, problems: list[Problem]) -> None:

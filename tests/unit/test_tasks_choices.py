@@ -94,7 +94,7 @@ def test_rows_without_published_answers_are_told(tmp_path: Path, column: str) ->
         if isinstance(task, ChoiceTask) and column in rows[0]:
             path = write(tmp_path / f"{name}.jsonl", [{**rows[0], column: None}])
             with pytest.raises(DataError, match=f"`{column}` must give the right answer, .* name a file with answers"):
-                task.read(path, part)
+                task.read((path,), part)
 
 
 @pytest.mark.parametrize(("name", "column"), [("reclor", "answers"), ("folio", "premises"), ("qasc", "fact1")])
@@ -104,7 +104,7 @@ def test_what_no_file_can_hold_is_told(tmp_path: Path, name: str, column: str) -
     row = SAMPLES[name].rows["train"][0]
     spoilt = "\ud800" if isinstance(row[column], str) else ["\ud800", *row[column][1:]]
     with pytest.raises(DataError, match=rf"line 1: `{column}` .*surrogates"):
-        task.read(write(tmp_path / "train.jsonl", [{**row, column: spoilt}]), "train")
+        task.read((write(tmp_path / "train.jsonl", [{**row, column: spoilt}]),), "train")
 
 
 COPA = """<?xml version="1.0" encoding="UTF-8"?>
@@ -126,8 +126,8 @@ def test_copa_is_read_as_it_was_published(tmp_path: Path) -> None:
     task = load_task("balanced_copa")
     assert isinstance(task, FixedTask)
     (tmp_path / "balanced-copa-dev-all.xml").write_text(COPA, encoding="utf-8")
-    path = task.file("train", str(tmp_path))
-    first, mirrored = task.read(path, "train")
+    files = task.files("train", str(tmp_path))
+    first, mirrored = task.read(files, "train")
     assert first.prompt.startswith("The women met & talked.\nWhat was the cause of this?\n(A) The cafe reopened.\n")
     assert (first.answer, mirrored.answer, first.cluster) == ("B", "A", mirrored.cluster)
 
@@ -152,7 +152,7 @@ def test_no_xml_declares_or_lacks_anything(tmp_path: Path, old: str, new: str, s
     path = tmp_path / "train.xml"
     path.write_text(COPA.replace(old, new), encoding="utf-8")
     with pytest.raises(DataError) as told:
-        task.read(path, "train")
+        task.read((path,), "train")
     assert re.search(says, told.value.one_line())
     assert str(path) in told.value.one_line()
 
@@ -161,8 +161,8 @@ def test_logiqa_is_read_as_it_was_published(tmp_path: Path) -> None:
     task = load_task("logiqa2")
     assert isinstance(task, FixedTask)
     lines = write(tmp_path / "test.jsonl", SAMPLES["logiqa2"].rows["test"])
-    expected = task.read(lines, "test")
-    assert task.read(task.file("test", {"test": str(lines.rename(tmp_path / "test.txt"))}), "test") == expected
+    expected = task.read((lines,), "test")
+    assert task.read(task.files("test", {"test": str(lines.rename(tmp_path / "test.txt"))}), "test") == expected
 
 
 @pytest.mark.published
@@ -173,4 +173,4 @@ def test_the_real_strategyqa_shares_one_question_and_its_other_test_file_is_refu
     assert len(task.left_out("finetune", str(REAL / "strategyqa"))) == 1
     assert load_task("folio").left_out("finetune", str(REAL / "folio")) == ()  # type: ignore[attr-defined]
     with pytest.raises(DataError, match="BIG-bench"):
-        task.read(REAL / "strategyqa" / "test.jsonl", "dev")
+        task.read((REAL / "strategyqa" / "test.jsonl",), "dev")

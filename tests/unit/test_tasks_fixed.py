@@ -6,7 +6,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,282 +21,16 @@ from harness.store.identity import canonical_json
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import BUILT_IN, load_task
 from tests.conftest import Load, Plan
+from tests.toys.samples import SAMPLES, labelled
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """Rows of a task in its original schema, by part, and what must become of them.
-
-    `answers` are those of the test part; `right` and `wrong` are texts that answer its first problem; `spoilt` is a row
-    without what the task needs. `real` is where the whole data may lie, with the number of problems by part.
-    """
-
-    rows: Mapping[str, Sequence[Mapping[str, Any]]]
-    answers: Sequence[str]
-    right: Sequence[str]
-    wrong: Sequence[str]
-    spoilt: Mapping[str, Any]
-    real: str = ""
-    sizes: Mapping[str, int]
-
-
-OPTIONS = [
-    {"label": label, "text": text} for label, text in zip("ABCDE", ("tea", "book", "hat", "pea", "arc"), strict=True)
-]
-SAMPLES = {
-    "gsm8k": Sample(
-        rows={
-            "train": [
-                {
-                    "question": f"Ann has {n} pens and gets 2 more. How many?",
-                    "answer": f"{n}+2=<<{n}+2={n + 2}>>{n + 2}\n#### {n + 2}",
-                }
-                for n in range(30)
-            ],
-            "test": [
-                {
-                    "question": "Bob has 5 hats and loses 2. How many?",
-                    "answer": "5-2=<<5-2=3>>3 hats are left.\n#### 3",
-                },
-                {"question": "A car costs $1,500. Two cost?", "answer": "2*1500=$<<2*1500=3000>>3,000\n#### 3,000"},
-                {"question": "It falls from 2 by 9. To?", "answer": "2-9=<<2-9=-7>>-7\n#### -7"},
-            ],
-        },
-        answers=["3", "3000", "-7"],
-        right=["5 - 2 = 3\n#### 3", "So the answer is 3.", r"We get $\boxed{3}$.", "The answer is $3.00"],
-        wrong=["#### 4", "3 hats", "", "The answer is 3. No: the answer is 4."],
-        spoilt={"question": "Where to?", "answer": "nowhere"},
-        real="gsm8k",
-        sizes={"train": 7473, "test": 1319},
-    ),
-    "commonsense_qa": Sample(
-        rows={
-            "train": [
-                {
-                    "id": f"t{n}",
-                    "question": f"Where are {n} ships?",
-                    "question_concept": "ship",
-                    "choices": {"label": ["A", "B", "C"], "text": ["sea", "tree", f"room {n}"]},
-                    "answerKey": "A",
-                }
-                for n in range(30)
-            ],
-            "validation": [
-                {
-                    "id": "v0",
-                    "question": {"stem": "What do you read?", "choices": OPTIONS},
-                    "answerKey": "B",
-                },
-                {
-                    "id": "v1",
-                    "question": "Wet?",
-                    "choices": {"label": ["A", "B", "C"], "text": ["rain", "rain", "fire"]},
-                    "answerKey": "B",
-                },
-            ],
-        },
-        answers=["B", "B"],
-        right=[
-            "(B) book",
-            "B",
-            "The answer is B.",
-            "I think so.\nAnswer: (B)",
-            r"\boxed{B}",
-            "(A) no.\n(B) book",
-        ],
-        wrong=["(A) tea", "", "book", "The answer is B. No, the answer is C."],
-        spoilt={"id": "x", "question": "?", "choices": {"label": ["A", "B"], "text": ["a", "b"]}, "answerKey": "C"},
-        real="csqa",
-        sizes={"train": 9741, "validation": 1221},
-    ),
-    "reclor": Sample(
-        rows={
-            "train": [
-                {
-                    "context": f"Every one of the {n // 2} ships that sank was old.",
-                    "question": f"Which of the following follows, {n}?",
-                    "answers": ["It was old.", "It was new.", "It floats.", f"It has {n} masts."],
-                    "label": n % 2,
-                    "id_string": f"train_{n}",
-                }
-                for n in range(30)
-            ],
-            "validation": [
-                {
-                    "context": "No fish sings. Whales sing.",
-                    "question": "Which follows?",
-                    "answers": ["Fish sing.", "Whales are no fish.", "Whales fly.", "Nothing sings."],
-                    "label": 1,
-                    "id_string": "val_0",
-                }
-            ],
-        },
-        answers=["B"],
-        right=["(B) Whales are no fish.", "option B", "B)", "(b)", "B.", r"So \boxed{B}."],
-        wrong=["(A) Fish sing.", "Whales are no fish.", "(E)", "Answer: A, although (B) was tempting."],
-        spoilt={"context": "?", "question": "?", "answers": ["a", "b", "c", "d"], "label": 4, "id_string": "x"},
-        sizes={},
-    ),
-    "logiqa2": Sample(
-        rows={
-            part: [
-                {
-                    "id": n,
-                    "answer": n % 4,
-                    "text": f"{part} {n // 2}: all who came stayed.",
-                    "question": f"Which of these {n} must be true?",
-                    "options": ["Some left.", "None left.", "None came.", "All left."],
-                    "type": {"Categorical Reasoning": True},
-                }
-                for n in range(size)
-            ]
-            for part, size in (("train", 30), ("dev", 4), ("test", 2))
-        },
-        answers=["A", "B"],
-        right=["(A) Some left.", "The answer is A because some did."],
-        wrong=["(B) None left.", "A way out"],
-        spoilt={"id": 1, "answer": 1, "text": "?", "question": "?", "options": ["same", "same"]},
-        sizes={},
-    ),
-    "folio": Sample(
-        rows={
-            "train": [
-                {
-                    "story_id": n // 3,
-                    "example_id": n,
-                    "premises": ["All pens write.", "", f"Thing {n // 3} is a pen. "],
-                    "conclusion": f"Thing {n // 3} is {n % 3}.",
-                    "label": ("True", "False", "Unknown")[n % 3],
-                }
-                for n in range(30)
-            ],
-            "validation": [
-                {"premises": "All cats purr.\nTom may be a cat.", "conclusion": "Tom purrs.", "label": "Uncertain"},
-                {"premises": ["All cats purr.", "Tom is a cat."], "conclusion": "Tom purrs.", "label": "True"},
-            ],
-        },
-        answers=["C", "A"],
-        right=["(C) Unknown", "Unknown", "The answer is Uncertain.", r"\boxed{\text{unknown}}", "uncertain"],
-        wrong=["True", "(A) True", "The answer is unknowable", "It is Unknown, I think"],
-        spoilt={"premises": ["All cats purr."], "conclusion": "Tom purrs.", "label": "Perhaps"},
-        real="folio",
-        sizes={"train": 1004, "validation": 204},
-    ),
-    "strategyqa": Sample(
-        rows={
-            "train": [
-                {"qid": f"t{n}", "term": "ship", "question": f"Can {n} ships fly?", "answer": False, "facts": ["No."]}
-                for n in range(30)
-            ],
-            "dev": [
-                {"id": 916, "question": "Is ice cold?", "answer": True, "facts": ["Ice is frozen."]},
-                {"id": 917, "question": "Can 7  ships fly?", "answer": False, "facts": ["Ships are heavy."]},
-            ],
-        },
-        answers=["A", "B"],
-        right=["(A) yes", "Yes.", "Yes, it is frozen.", "Ice is frozen. So the answer is yes.", r"\boxed{YES}", "A"],
-        wrong=["No.", "The answer is yes. No: the answer is no.", "Yesterday", "The answer is no longer known", ""],
-        spoilt={"id": 1, "question": "Is ice cold?", "answer": True, "explanation": "Yes. Ice is frozen."},
-        real="strategyqa",
-        sizes={"train": 1290, "dev": 500},
-    ),
-    "balanced_copa": Sample(
-        rows={
-            part: [
-                {
-                    "id": (first + n // 2) + 1000 * (n % 2),
-                    "premise": f"The pen number {n} leaked.",
-                    "question": ("cause", "effect")[n % 2],
-                    "choice1": "It fell.",
-                    "choice2": "The paper is wet.",
-                    "label": n % 2,
-                }
-                for n in range(size)
-            ]
-            for part, first, size in (("train", 1, 30), ("test", 501, 2))
-        },
-        answers=["A", "B"],
-        right=["(A) It fell.", "I choose option A"],
-        wrong=["(B) The paper is wet.", "It fell."],
-        spoilt={"id": 1, "premise": "?", "question": "why", "choice1": "a", "choice2": "b", "label": 0},
-        real="bcopa",
-        sizes={"train": 1000},
-    ),
-    "qasc": Sample(
-        rows={
-            "train": [
-                {
-                    "id": f"t{n}",
-                    "question": f"What do {n} plants need?",
-                    "choices": {"label": list("ABCDEFGH"), "text": ["light", *(f"thing {n + i}" for i in range(7))]},
-                    "answerKey": "A",
-                    "fact1": f"Fact {n // 2}.",
-                    "fact2": "Light is energy.",
-                }
-                for n in range(30)
-            ],
-            "validation": [
-                {
-                    "id": "v0",
-                    "question": {
-                        "stem": "What melts?",
-                        "choices": [{"label": label, "text": f"rock {label}"} for label in "ABCDEFG"]
-                        + [{"label": "H", "text": "ice"}],
-                    },
-                    "answerKey": "H",
-                    "fact1": "Ice melts.",
-                }
-            ],
-        },
-        answers=["H"],
-        right=["(H) ice", "Answer: (H)"],
-        wrong=["(A) rock A", "ice"],
-        spoilt={
-            "id": "x",
-            "question": "?",
-            "choices": {"label": ["A", "B"], "text": ["a", "b"]},
-            "answerKey": "",
-            "fact1": "?",
-        },
-        sizes={},
-    ),
-    "math500": Sample(
-        rows={
-            "test": [
-                {
-                    "problem": "Convert $0.5$ to a fraction.",
-                    "solution": r"It is $\frac{1}{2}$, so \boxed{\frac{1}{2}}.",
-                    "answer": r"\frac{1}{2}",
-                    "subject": "Prealgebra",
-                    "level": 1,
-                    "unique_id": "test/prealgebra/1.json",
-                },
-                {
-                    "problem": "Solve $x^2 = 2$ for $x > 0$.",
-                    "solution": r"The root is $\boxed{\sqrt{2}}$.",
-                    "answer": r"\sqrt{2}",
-                    "subject": "Algebra",
-                    "level": 5,
-                    "unique_id": "test/algebra/2.json",
-                },
-            ]
-        },
-        answers=[r"\frac{1}{2}", r"\sqrt{2}"],
-        right=[r"\boxed{\frac{1}{2}}", r"$\boxed{0.5}$", "The answer is 1/2.", r"\boxed{2} is wrong: \boxed{\dfrac12}"],
-        wrong=[r"\boxed{2}", "", "one half", r"\boxed{\frac{1}{2}", r"\boxed{1/2} and then \boxed{0.25}"],
-        spoilt={"problem": "?", "solution": "?", "answer": "?", "subject": "?", "level": "hard", "unique_id": "1"},
-        sizes={},
-    ),
-}
 
 
 def test_every_task_of_published_data_is_here() -> None:
     fixed = {name: task for name in BUILT_IN if isinstance(task := load_task(name), FixedTask)}
     assert set(SAMPLES) == set(fixed)
     branches = {name for name, task in fixed.items() if not re.fullmatch("[0-9a-f]{40}", task.hub.revision)}
-    assert branches == {"folio", "logiqa2"}  # of which no commit is published
+    assert branches == {"folio", "logiqa2", "rm_bench", "judgebench"}  # of which no commit is known
 
 
 @pytest.fixture(params=sorted(SAMPLES))
@@ -332,15 +65,16 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 def test_rows_become_problems_that_are_graded(name: str, task: FixedTask, folder: Path) -> None:
     sample = SAMPLES[name]
     for part, rows in sample.rows.items():
-        problems = task.read(task.file(part, str(folder)), part)
-        assert len(problems) == len(rows) == len({problem.id for problem in problems})
+        problems = task.read(task.files(part, str(folder)), part)
+        assert len(problems) * sample.rows_a_problem == len(rows)
+        assert len(problems) == len({problem.id for problem in problems})
         for problem in problems:
             assert problem.prompt.strip()
             assert task.grade(problem, problem.solution)
             assert (problem.split, bool(problem.cluster)) == (part, True)
             json.dumps(dict(problem.metadata))
     part = task.parts["test"]
-    test = task.read(task.file(part, str(folder)), part)
+    test = task.read(task.files(part, str(folder)), part)
     assert [problem.answer for problem in test] == list(sample.answers)
     assert [text for text in sample.right if not task.grade(test[0], text)] == []
     assert [text for text in sample.wrong if task.grade(test[0], text)] == []
@@ -350,7 +84,7 @@ def test_rows_become_problems_that_are_graded(name: str, task: FixedTask, folder
 def test_the_format_decides_nothing(name: str, task: FixedTask, folder: Path, ending: str) -> None:
     part = next(iter(SAMPLES[name].rows))
     other = write(folder / f"other.{ending}", SAMPLES[name].rows[part])
-    assert task.read(other, part) == task.read(folder / f"{part}.jsonl", part)
+    assert task.read((other,), part) == task.read((folder / f"{part}.jsonl",), part)
 
 
 def test_what_is_wrong_with_a_file_is_told_with_its_place(name: str, task: FixedTask, folder: Path) -> None:
@@ -358,35 +92,35 @@ def test_what_is_wrong_with_a_file_is_told_with_its_place(name: str, task: Fixed
     for column in task.columns & rows[0].keys():
         path = write(folder / f"{column}.jsonl", [rows[0], {key: rows[1][key] for key in rows[1] if key != column}])
         with pytest.raises(DataError) as told:
-            task.read(path, part)
+            task.read((path,), part)
         assert told.value.where == f"{path}, line 2"
         assert "`" in told.value.rule
     with pytest.raises(DataError, match=r"spoilt\.jsonl, line 1: "):
-        task.read(write(folder / "spoilt.jsonl", [SAMPLES[name].spoilt]), part)
+        task.read((write(folder / "spoilt.jsonl", [SAMPLES[name].spoilt]),), part)
     with pytest.raises(DataError, match="holds none"):
-        task.read(write(folder / "none.jsonl", []), part)
+        task.read((write(folder / "none.jsonl", []),), part)
     with pytest.raises(MissingRequirement, match="must be there"):
-        task.file(part, {one: str(folder / "nowhere.jsonl") for one in set(task.parts.values())})
+        task.files(part, {one: str(folder / "nowhere.jsonl") for one in set(task.parts.values())})
     (folder / "empty").mkdir()
     with pytest.raises(MissingRequirement, match=rf"path: \{{{part}: \.\.\.\}}"):
-        task.file(part, str(folder / "empty"))
+        task.files(part, str(folder / "empty"))
 
 
 def test_a_place_that_does_not_go_with_the_parts_is_told(name: str, task: FixedTask, folder: Path) -> None:
     part = task.parts["test"]
     with pytest.raises(RecipeError, match="'nonsense' is none"):
-        task.file(part, {"nonsense": "a.jsonl"})
+        task.files(part, {"nonsense": "a.jsonl"})
     if len(set(task.parts.values())) > 1:
         with pytest.raises(RecipeError, match="a file for each of its parts"):
-            task.file(part, str(folder / f"{part}.jsonl"))
+            task.files(part, str(folder / f"{part}.jsonl"))
     else:
-        assert task.file(part, str(folder / f"{part}.jsonl")) == folder / f"{part}.jsonl"
+        assert task.files(part, str(folder / f"{part}.jsonl")) == (folder / f"{part}.jsonl",)
 
 
 def test_what_belongs_together_is_one_cluster(name: str, task: FixedTask, folder: Path) -> None:
-    sizes = {"reclor": 2, "logiqa2": 2, "folio": 3, "balanced_copa": 2, "qasc": 2}
+    sizes = {"reclor": 2, "logiqa2": 2, "folio": 3, "balanced_copa": 2, "qasc": 2, "rewardbench2": 2}
     part = task.parts["test"] if "finetune" not in task.parts else task.parts["finetune"]
-    clusters = Counter(problem.cluster for problem in task.read(task.file(part, str(folder)), part))
+    clusters = Counter(problem.cluster for problem in task.read(task.files(part, str(folder)), part))
     assert set(clusters.values()) == {sizes.get(name, 1)}
 
 
@@ -395,18 +129,88 @@ def test_what_a_test_part_holds_is_left_out_of_training(folder: Path, name: str,
     if name != "strategyqa":
         assert left_out == ()
         return
-    (shared,) = {one.cluster for one in task.read(folder / "dev.jsonl", "dev")} & set(left_out)
-    train = task.read(folder / "train.jsonl", "train")
+    (shared,) = {one.cluster for one in task.read((folder / "dev.jsonl",), "dev")} & set(left_out)
+    train = task.read((folder / "train.jsonl",), "train")
     assert [one.id for one in train if one.cluster == shared] == ["t7"]
     assert task.left_out("test", str(folder)) == ()
 
 
+def test_a_part_of_several_files_is_one_wherever_they_lie(tmp_path: Path) -> None:
+    task = load_task("svamp")
+    assert isinstance(task, FixedTask)
+    rows = SAMPLES["svamp"].rows["problems"]
+    (tmp_path / "data").mkdir()
+    for name, row in zip(task.hub.of("problems"), rows, strict=True):  # as on the hub, where answers are texts
+        write(tmp_path / name, [{**row, "Answer": str(row["Answer"])}])
+    files = task.files("problems", str(tmp_path))
+    assert len(files) == 2
+    whole = (write(tmp_path / "SVAMP.json", rows),)
+    assert task.read(files, "problems") == task.read(whole, "problems")
+    assert len({task.digest(one) for one in (files, files[:1], files[1:], files[::-1], whole)}) == 5
+    assert task.files("problems", str(tmp_path)) == whole
+    write(files[1], [rows[0]])
+    with pytest.raises(DataError, match=r"test-00000-of-00001\.parquet, row 1: .*'chal-1' comes back"):
+        task.read(files, "problems")
+
+
+def test_variations_of_a_story_never_cross_the_splits_of_svamp(tmp_path: Path) -> None:
+    task = load_task("svamp")
+    assert isinstance(task, FixedTask)
+    row = SAMPLES["svamp"].rows["problems"][0]
+    things = ("red pens", "old hats", "big boats at sea", "fish", "toys for dogs and cats")
+    rows = [
+        {**row, "ID": f"{thing}-{n}", "Body": f"{name} had {n + 7} {thing} and lost {n} on a {thing} trip"}
+        for thing in things
+        for n, name in enumerate(("Ann", "Bob", "Cem"))
+    ]
+    problems = task.read((write(tmp_path / "SVAMP.json", rows),), "problems")
+    assert [problem.cluster for problem in problems] == [f"{thing}-0" for thing in things for _ in range(3)]
+    assert {task.parts[split] for split in task.splits} == {"problems"}
+
+
+def test_math_shepherd_reads_trls_format_and_keeps_what_is_clearly_right_or_wrong(tmp_path: Path) -> None:
+    task = load_task("math_shepherd")
+    assert isinstance(task, FixedTask)
+    question, right = "How many are 1+2?", ("Step 1: 1+2=3. +", "Step 2: Three. The answer is: 3 +")
+    wrong = [("Step 1: 1+2=3. +", f"Step 2: So {n}. The answer is: {n} -") for n in range(4, 20)]
+    lucky = ("Step 1: 1+2=5. -", "Step 2: No. The answer is: 3 +")
+    mislabelled = ("Step 1: The answer is: 3.0 -",)
+    rows = [labelled(question, *steps) for steps in (right, lucky, mislabelled, right, *wrong)]
+    rows.append({"input": "No step ки", "label": "No step -"})
+    rows.append({"input": f"An early ки mark? {right[0][:-1]}ки", "label": f"An early + mark? {right[0]}"})
+    (problem,) = task.read((write(tmp_path / "math-shepherd.jsonl", rows),), "train")
+    text = "Step 1: 1+2=3.\nStep 2: Three. The answer is: 3"
+    assert (problem.prompt, problem.answer) == (f"Question: {question}\nAnswer:\n", "3")
+    assert problem.metadata["right"] == [text]
+    assert len(problem.metadata["wrong"]) == 8
+    refused: Counter[str] = Counter()
+    pairs = task.preferences([problem], count=7, seed=0, refused=refused)
+    assert len({pair.rejected for pair in pairs}) == 7
+    assert {pair.chosen for pair in pairs} == {text}
+    assert not any("3.0" in pair.rejected for pair in pairs)  # right, whatever its label says
+    assert refused == {"wrong_solution": 1}
+    with pytest.raises(DataError, match="give 7 of 8"):
+        task.preferences([problem], count=8, seed=0)
+    trl = [
+        {
+            "prompt": question,
+            "completions": [step[:-2] for step in steps],
+            "labels": [step[-1] == "+" for step in steps],
+        }
+        for steps in (right, lucky, mislabelled, right, *wrong)
+    ]
+    assert task.read((write(tmp_path / "trl.parquet", trl),), "train") == (problem,)
+    trl[1]["labels"] = [True]
+    with pytest.raises(DataError, match=r"line 2: `labels` must have one for each"):
+        task.read((write(tmp_path / "trl.jsonl", trl),), "train")
+
+
 def test_what_trains_prefers_the_right_solution(name: str, task: FixedTask, folder: Path) -> None:
     if not task.makes_mistakes:
-        assert "finetune" not in task.parts or name == "gsm8k"
+        assert "finetune" not in task.parts or name in ("gsm8k", "svamp", "hendrycks_math")
         return
     part = task.parts["finetune"]
-    problems = task.read(task.file(part, str(folder)), part)
+    problems = task.read(task.files(part, str(folder)), part)
     known = {problem.id: problem for problem in problems}
     pairs = task.preferences(problems, count=len(problems), seed=0)
     assert len({(pair.problem_id, pair.rejected) for pair in pairs}) == len(pairs)
@@ -421,7 +225,7 @@ def test_what_trains_prefers_the_right_solution(name: str, task: FixedTask, fold
 def test_the_real_files_hold_what_is_said(name: str, task: FixedTask) -> None:
     sample = SAMPLES[name]
     for part, size in sample.sizes.items():
-        problems = task.read(task.file(part, str(REAL / sample.real)), part)
+        problems = task.read(task.files(part, str(REAL / sample.real)), part)
         assert len(problems) == size
         assert all(task.grade(problem, problem.solution) for problem in problems)
 
@@ -524,6 +328,28 @@ def test_what_a_task_cannot_give_is_told_with_its_line(
     assert any(says in line and ".yaml:" in line for line in lines), lines
 
 
+def test_levels_are_an_option_that_counts_know(asking: dict[str, Any], load: Load, tmp_path: Path) -> None:
+    rows = [{**SAMPLES["math500"].rows["test"][0], "level": n % 5 + 1, "unique_id": f"{n}"} for n in range(12)]
+    hard = {"kind": "math500", "path": str(write(tmp_path / "m.jsonl", rows)), "problems": {"test": "all"}}
+    asking["tasks"]["hard"] = hard
+    asking["evaluate"]["best_of_n"]["tasks"] = ["hard"]
+
+    def made() -> dict[str, Any]:
+        return {stage.label: stage for stage in plan_of(load, asking).stages}
+
+    assert made()["problems hard test"].spec.count == 12
+    hard["options"] = {"levels": [5, 1]}
+    assert made()["problems hard test"].spec.count == 5
+    hard["problems"] = {"test": 6}
+    with pytest.raises(ProblemList, match="5 of 6 are left for test"):
+        with_counts(load(asking))
+    for wrong in ([6], [True], [5, 5], [], 5, ["5"]):
+        hard["options"] = {"levels": wrong}
+        assert any("`levels` of task 'math500' must list levels" in line for line in wrongs(load, asking))
+    asking["tasks"]["words"]["options"] = {"levels": [5]}
+    assert any("an option of task 'gsm8k' must be known" in line for line in wrongs(load, asking))
+
+
 def test_a_task_without_mistakes_neither_trains_nor_is_simulated(asking: dict[str, Any], load: Load) -> None:
     asking["tasks"]["words"]["problems"]["finetune"] = 20
     asking["finetune"] |= {"tasks": ["words"], "samples": 16}
@@ -558,7 +384,7 @@ def test_a_hub_that_is_away_is_told(task: FixedTask, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(HarnessError) as told:
-        task.file(task.parts["test"], None)
+        task.files(task.parts["test"], None)
     assert told.value.exit_code == 2
     assert f"the data set {task.hub.id}" in told.value.rule
     assert "name a copy as `path`" in told.value.remedy

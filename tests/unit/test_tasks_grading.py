@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.pipeline.evaluations.best_of_n import GRADING
-from harness.tasks.grading import PACKAGES, answer_classes, canonical
+from harness.tasks.grading import MOST_EXPRESSIONS, PACKAGES, answer_classes, canonical, compared_as_text
+from harness.tasks.registry import load_task
+from harness.tasks.task import Problem
 
 
 def test_versions_that_decide_are_those_a_plan_names() -> None:
@@ -64,6 +66,12 @@ def test_versions_that_decide_are_those_a_plan_names() -> None:
         ("1/3", "0.333333", r"\frac13"),
         ("90°", r"90^\circ", "90"),
         (r"\{1, 2\}", r"\{2,1\}", "1, 2", "2, 1"),
+        (r"x \in [1,2)", "[1,2)", "x\N{ELEMENT OF}[1, 2)", r"\left[1,2\right)"),
+        (r"(-\infty,2)\cup(3,\infty)", r"(3,\infty)\cup(-\infty,2)"),
+        (r"5\text{ cm}", "5 cm", "5"),  # math-verify leaves units out
+        ("12.5%", "1/8", r"12.5\%", "0.125"),
+        ("$3.50", "3.5 dollars", r"\$3.5", "3.50 USD"),
+        (r"\text{Evelyn}", "Evelyn", "evelyn."),
     ],
 )
 def test_equal_answers_are_one(one: tuple[str, ...]) -> None:
@@ -88,6 +96,14 @@ def test_equal_answers_are_one(one: tuple[str, ...]) -> None:
         ("5", "-5"),
         ("A", "B"),
         ("", "0"),
+        ("[1,2)", "[1,2]"),
+        (r"\{1,2\}", r"\{1,3\}"),
+        ("1 1/2", "11/2"),
+        ("5 cm", "6 cm"),
+        ("3 apples", "3"),  # a word is no unit
+        ("33%", "1/3"),
+        ("yes", "no"),
+        (r"\text{east}", r"\text{west}"),
     ],
 )
 def test_different_answers_are_two(one: str, other: str) -> None:
@@ -106,6 +122,44 @@ def test_a_percentage_is_the_number_others_state() -> None:
     assert answer_classes([r"50\%", "0.5"]) == [0, 0]
     assert answer_classes(["0.5", "50 percent", "1/2"]) == [0, 0, 0]
     assert canonical("50%") != canonical("50")
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "text", "is_right"),
+    [
+        ("gsm8k", "18", "So it costs 18 dollars. The answer is 18 dollars.", True),
+        ("gsm8k", "18", "#### $18.00", True),
+        ("gsm8k", "18", "The answer is \uff11\uff18", True),
+        ("gsm8k", "1000", "#### 1,000", True),
+        ("gsm8k", "50", "The answer is 50%", True),  # the number before the sign
+        ("gsm8k", "1/2", "The answer is 50%", False),
+        ("gsm8k", "18", "The answer is eighteen", False),
+        ("svamp", "5", "The answer is 5 apples", True),
+        ("svamp", "5", r"\boxed{5.5}", False),
+        ("math500", "5", r"\boxed{5\text{ cm}}", True),
+        ("math500", r"50\%", r"\boxed{0.5}", True),
+        ("math500", "0.5", r"\boxed{50\%}", True),
+        ("math500", "50", r"\boxed{50\%}", True),
+        ("math500", r"\text{(A)}", r"\boxed{A}", True),
+        ("math500", "[1,2)", r"\boxed{x \in [1,2)}", True),
+        ("math500", "[1,2)", r"\boxed{(1,2]}", False),
+        ("math500", r"\frac{3}{2}", r"\boxed{1\frac{1}{2}}", True),
+        ("math500", "10,080", r"\boxed{10080}", True),
+        ("math500", r"\text{Evelyn}", "The answer is Evelyn.", True),
+        ("math500", "2", r"\boxed{9^{9^{9^{9}}}}", False),
+        ("hendrycks_math", "2", r"\boxed 2", True),
+        ("math_shepherd", "52", "Step 1: 20 + 32. The answer is: 52", True),
+    ],
+)
+def test_tasks_grade_by_these_rules(task: str, answer: str, text: str, is_right: bool) -> None:
+    problem = Problem(id="p", cluster="p", split="test", prompt="?", answer=answer, solution="")
+    assert load_task(task).grade(problem, text) is is_right
+
+
+def test_what_is_neither_a_number_nor_read_as_mathematics_is_counted() -> None:
+    assert compared_as_text(["1", None, r"\sqrt{2}", "50%", "x=2"]) == 0
+    assert compared_as_text(["two", "Two", r"\frac{1", "x" * 500, "1"]) == 4
+    assert compared_as_text([f"x + {number}" for number in range(40)]) == 40 - MOST_EXPRESSIONS
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class PoolBaselinesSpec(Spec):
 
 
 BEST_OF_N: Kind[BestOfNSpec] = Kind("best_of_n", 4, BestOfNSpec, ProblemValues)
-POOL_BASELINES: Kind[PoolBaselinesSpec] = Kind("pool_baselines", 3, PoolBaselinesSpec, ProblemValues)
+POOL_BASELINES: Kind[PoolBaselinesSpec] = Kind("pool_baselines", 4, PoolBaselinesSpec, ProblemValues)
 
 
 def best_of(size: int) -> str:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from harness.sources.fields import Fields
 from harness.tasks.fixed import FixedTask, HubDataset
 from harness.tasks.grading import answer_classes
-from harness.tasks.task import Problem
+from harness.tasks.task import OptionRule, Problem
+
+LEVELS = [1, 2, 3, 4, 5]
+"""Of difficulty, 5 the hardest."""
 
 _STATED = re.compile(r"\banswer(?:\s+is)?[\s:=*]+([^\n]+?)[.*\s]*$", re.IGNORECASE | re.MULTILINE)
 
 
 class Math500(FixedTask):
-    """No options. It only evaluates. An answer is right if math-verify, whose version is identity, holds it equal."""
+    """It only evaluates. An answer is right if math-verify, whose version is identity, holds it equal.
+
+    Options:
+        levels: only problems of these levels; all where it is not given.
+    """
 
     name: ClassVar[str] = "math500"
     licence: ClassVar[str] = "MIT"
@@ -27,6 +34,18 @@ class Math500(FixedTask):
         revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
         files={"test": "test.jsonl"},
     )
+    defaults: ClassVar[Mapping[str, Any]] = {"levels": LEVELS}
+    rules: ClassVar[Mapping[str, OptionRule]] = {
+        "levels": OptionRule(
+            must="list levels from 1 to 5, each once",
+            holds=lambda value: (
+                isinstance(value, list)
+                and bool(value)
+                and all(type(level) is int and level in LEVELS for level in value)
+                and len(set(value)) == len(value)
+            ),
+        )
+    }
     columns = frozenset({"problem", "solution", "answer", "subject", "level", "unique_id"})
 
     def problem(self, row: Fields, number: int, part: str) -> Problem:
@@ -39,6 +58,9 @@ class Math500(FixedTask):
             solution=row.text("solution"),
             metadata={"subject": row.text("subject"), "level": row.index("level")},
         )
+
+    def takes(self, problem: Problem, options: Mapping[str, Any]) -> bool:
+        return "levels" not in options or problem.metadata["level"] in options["levels"]
 
     def extract(self, text: str) -> str | None:
         """What stands in the last `\\boxed{}`; without one, behind the last "answer is"."""
