@@ -14,7 +14,7 @@ from harness.recipe.blocks import ImportedRow
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import Scores
 
-Scorer = Literal["length", "ngrams"]
+Scorer = Literal["length", "ngrams", "prompt_overlap"]
 
 # --------------------------------------------------------------------------------------------------------- kinds
 

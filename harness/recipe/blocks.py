@@ -352,9 +352,11 @@ class Evaluate(Block):
     probes: Probes | None = Field(
         None, description="Pair accuracy on held-out code and dev preferences along every trunk of a WSD schedule."
     )
-    reference_scorers: Annotated[tuple[Literal["length", "ngrams"], ...], BeforeValidator(as_tuple)] = (
-        "length",
-        "ngrams",
+    reference_scorers: Annotated[
+        tuple[Literal["length", "ngrams", "prompt_overlap"], ...], BeforeValidator(as_tuple)
+    ] = Field(
+        ("length", "ngrams", "prompt_overlap"),
+        description="Scorers that understand nothing, fitted on the same pairs as the models.",
     )
     imported: Annotated[
         dict[Name, ImportedRow], BeforeValidator(without_nulls, json_schema_input_type=dict[Name, ImportedRow | None])

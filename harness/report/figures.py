@@ -27,7 +27,14 @@ MOST_LINES = COLOURS * len(DASHES)
 MOST_BANDS = COLOURS
 """Beyond as many settings their bands would cover each other; the intervals are in the table."""
 
-REFERENCE_DASHES = {"mean": "dot", "majority": "dashdot", "length": "dash", "ngrams": "longdash", "oracle": "solid"}
+REFERENCE_DASHES = {
+    "mean": "dot",
+    "majority": "dashdot",
+    "length": "dash",
+    "ngrams": "longdash",
+    "prompt_overlap": "longdash",
+    "oracle": "solid",
+}
 GREY = "var(--ink-faint)"
 """Of what is retracted."""
 

@@ -40,6 +40,10 @@ REFERENCES: dict[tuple[str, str], tuple[str, str]] = {
     ("pool", "majority"): ("majority vote", "the most frequent answer among N, no scorer"),
     ("shallow", "length"): ("length", "longer or shorter is better, fitted on the same pairs"),
     ("shallow", "ngrams"): ("n-grams", "word habits, digits masked, fitted on the same pairs; never sees the question"),
+    ("shallow", "prompt_overlap"): (
+        "prompt overlap",
+        "shape, and which numbers the response shares with its question, fitted on the same pairs",
+    ),
     ("pool", "oracle"): ("oracle", "right whenever one of N is right: the ceiling"),
 }
 
