@@ -22,10 +22,22 @@ class Pipeline(OverlapStages):
     """Adds evaluation to scores."""
 
     def judge(
-        self, evaluation: Evaluation, experiment: Experiment, task: str, source: Stage, scores: Stage, of: str
+        self,
+        evaluation: Evaluation,
+        experiment: Experiment,
+        task: str,
+        source: Stage,
+        scores: Stage,
+        of: str,
+        split: Split = "test",
     ) -> Stage:
         """Values by problem of scores."""
-        inputs = {"scores": scores, evaluation.content: source, **self._overlaps(experiment, task)}
+        inputs = {
+            "scores": scores,
+            evaluation.content: source,
+            **evaluation.more_inputs(self, experiment, task, split),
+            **self._overlaps(experiment, task),
+        }
         label = f"{evaluation.noun} {of}"
         return self.graph.stage(evaluation.kind, evaluation.spec(experiment), inputs, label=label)
 
@@ -54,7 +66,7 @@ class Pipeline(OverlapStages):
         tokens = evaluation.tokens(self, experiment, task, split)
         what = of if task == CODE else f"{of} {evaluation.content}"
         scores = self.scored(experiment, model, tokens, what)
-        return self.judge(evaluation, experiment, task, source, scores, of)
+        return self.judge(evaluation, experiment, task, source, scores, of, split)
 
     def judged_reference(
         self, evaluation: Evaluation, experiment: Experiment, task: str, scorer: Scorer, seed: int

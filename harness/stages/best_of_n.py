@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.evaluation import Floats
 from harness.evaluation.best_of_n import area_sizes, best_of_n_area, best_of_n_pools, fitting_sizes
-from harness.evaluation.pair_accuracy import right_over_wrong_pools
+from harness.evaluation.pair_accuracy import pool_couples, right_over_wrong_pools, source_balanced
 from harness.pipeline.evaluations.best_of_n import BEST_OF_N
 from harness.stages.context import StageContext
-from harness.stages.pools import Values, left_out, read_pool_scores, read_pools
+from harness.stages.pools import Pool, Values, left_out, numbered, read_pool_scores, read_pools
 from harness.store.artifacts import Candidates, ProblemValues, Scores
 
 
@@ -37,6 +38,10 @@ def run(context: StageContext) -> dict[str, Any]:
         ("right_over_wrong_unseen", [pool.unseen_errors for pool in pools]),
     ):
         values.add(name, problems, clusters, right_over_wrong_pools(scores, correct, masks).accuracy)
+    kept = [at for at, name in enumerate(problems) if values.keeps(name)]
+    balanced = _source_balanced([pools[at] for at in kept], [scores[at] for at in kept])
+    if balanced is not None:
+        values.add("right_over_wrong_balanced", [problems[at] for at in kept], [clusters[at] for at in kept], balanced)
     values.write(ProblemValues(context.directory))
     return {
         "problems": len(pools),
@@ -46,3 +51,12 @@ def run(context: StageContext) -> dict[str, Any]:
         "left_out": left_out(spec.n, smallest),
         "means": values.means(),
     }
+
+
+def _source_balanced(pools: list[Pool], scores: list[Floats]) -> Floats | None:
+    """None where no two writers of candidates are known."""
+    known: dict[str, int] = {}
+    sources = [numbered(pool.sources, known) for pool in pools]
+    if len(known) < 2:
+        return None
+    return source_balanced(pool_couples(scores, [pool.correct for pool in pools], sources), len(pools))

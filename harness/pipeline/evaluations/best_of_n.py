@@ -44,7 +44,7 @@ class PoolBaselinesSpec(Spec):
     grading: Mapping[str, str]
 
 
-BEST_OF_N: Kind[BestOfNSpec] = Kind("best_of_n", 4, BestOfNSpec, ProblemValues)
+BEST_OF_N: Kind[BestOfNSpec] = Kind("best_of_n", 5, BestOfNSpec, ProblemValues)
 POOL_BASELINES: Kind[PoolBaselinesSpec] = Kind("pool_baselines", 3, PoolBaselinesSpec, ProblemValues)
 
 
@@ -58,6 +58,12 @@ def size_of(metric: str) -> int | None:
     return int(metric.removeprefix(_AT)) if metric.startswith(_AT) else None
 
 
+def point_of(metric: str) -> int | None:
+    """The N of a point of any curve over N, None of any other metric."""
+    size = metric.partition("@")[2]
+    return int(size) if size else None
+
+
 class BestOfN(Evaluation):
     name = "best_of_n"
     noun = "best-of-N"
@@ -69,6 +75,7 @@ class BestOfN(Evaluation):
         "right_over_wrong": "right over wrong",
         "right_over_wrong_seen": "right over wrong, seen error types",
         "right_over_wrong_unseen": "right over wrong, unseen error types",
+        "right_over_wrong_balanced": "right over wrong, source-balanced",
     }
     picks = True
     baselined = POOL_BASELINES
@@ -83,6 +90,9 @@ class BestOfN(Evaluation):
     def baselines(self, experiment: Experiment) -> PoolBaselinesSpec:
         """Random pick, majority vote and oracle of a pool."""
         return PoolBaselinesSpec(n=experiment.evaluate.best_of_n.n, grading=resolve.resolve_versions(GRADING))
+
+    def is_detail(self, metric: str) -> bool:
+        return metric == "right_over_wrong_balanced"
 
     def label(self, metric: str) -> str:
         """`bon@16` is BoN@16."""
