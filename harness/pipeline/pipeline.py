@@ -70,11 +70,16 @@ class Pipeline(OverlapStages):
 
     def judged_reference(
         self, evaluation: Evaluation, experiment: Experiment, task: str, scorer: Scorer, seed: int
-    ) -> Stage:
-        """A scorer that understands nothing, fitted on what the models are trained on."""
+    ) -> Stage | None:
+        """A scorer that understands nothing, fitted on what the models are trained on; None where it knows nothing."""
         where, source = _named(task, "test"), evaluation.source(self, experiment, task, "test")
         target = {"target": source, "target_tokens": evaluation.tokens(self, experiment, task, "test")}
-        if task == CODE:
+        scores: Stage | None
+        if scorer == "source_prior":
+            scores = None if task == CODE else self.source_prior(experiment, target, evaluation.content, task)
+            if scores is None:
+                return None
+        elif task == CODE:
             scores = self.shallow_on_code(experiment, scorer, target, where)
         else:
             scores = self.shallow(experiment, scorer, seed, target, evaluation.content, where)

@@ -312,7 +312,7 @@ def _seeds(variants: Sequence[Variant], task: str) -> str:
     """PMP by fine-tuning seeds; code pairs are judged before fine-tuning, and shallow scorers have no PMP."""
     pretrain = {variant.pretrain_seed for variant in variants} - {None}
     finetune = {variant.finetune_seed for variant in variants} - {None}
-    if not _outcomes(variants, task):
+    if not _outcomes(variants, task) or not pretrain | finetune:
         return ""
     if task == CODE:
         return str(len(pretrain) or "")

@@ -33,6 +33,7 @@ REFERENCE_DASHES = {
     "length": "dash",
     "ngrams": "longdash",
     "prompt_overlap": "longdash",
+    "source_prior": "dashdot",
     "oracle": "solid",
 }
 GREY = "var(--ink-faint)"

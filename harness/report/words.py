@@ -44,6 +44,10 @@ REFERENCES: dict[tuple[str, str], tuple[str, str]] = {
         "prompt overlap",
         "shape, and which numbers the response shares with its question, fitted on the same pairs",
     ),
+    ("shallow", "source_prior"): (
+        "source prior",
+        "how often who wrote it is right on the fine-tuning problems; reads no text",
+    ),
     ("pool", "oracle"): ("oracle", "right whenever one of N is right: the ceiling"),
 }
 

@@ -12,7 +12,7 @@ from harness.stages.context import StageContext
 from harness.stages.pools import Values, numbered, side_sources
 from harness.store.artifacts import Candidates, Pairs, ProblemValues, Scores
 
-COLUMNS = ("id", "cluster", "chosen", "rejected")
+COLUMNS = ["id", "cluster", "chosen", "rejected"]
 
 
 def run(context: StageContext) -> dict[str, Any]:

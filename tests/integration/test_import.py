@@ -25,7 +25,7 @@ from harness.pipeline.imports import imports_of
 from harness.pipeline.kinds import KINDS
 from harness.report.status import look
 from harness.report.words import REFERENCES
-from harness.store.artifacts import Candidates, Pairs
+from harness.store.artifacts import Candidates, Pairs, Problems, Scores
 from harness.store.store import Store
 from harness.tracking.build import Finished, build_view
 from tests.integration.outside import HOSTILE, OUTSIDE, RECIPE, WORDS, harness_import, pool_rows, write_assets
@@ -125,6 +125,24 @@ def voted(candidates: list[Mapping[str, Any]]) -> float:
     leaders = [answer for answer, count in votes.items() if count == max(votes.values())]
     right = {one["pred"] for one in candidates if one["correct"]}
     return mean(answer in right for answer in leaders) if leaders else 0.0
+
+
+def test_who_wrote_it_is_a_reference_and_worth_nothing_balanced(outside: Workspace) -> None:
+    right: dict[str, list[bool]] = {}
+    taught = Problems(folder_of(outside.store, only(outside, "problems", "problems pot finetune"))).rows()
+    for row in pool_rows():
+        for one in row["candidates"] if row["id"] in {problem["id"] for problem in taught} else ():
+            right.setdefault(one["model"], []).append(one["correct"])
+    tested = Candidates(folder_of(outside.store, only(outside, "candidates", "pot"))).rows()
+    found = Scores(folder_of(outside.store, only(outside, "shallow_score", "source_prior on pot candidates"))).rows()
+    assert [row["score"] for row in found] == [pytest.approx(mean(right[row["source"]])) for row in tested]
+    prior = rows_of(outside, "pot")["shallow", "source_prior"]["estimates"]
+    assert prior["right_over_wrong"]["estimate"] != 0.5
+    assert prior["right_over_wrong_balanced"]["estimate"] == pytest.approx(0.5)
+    assert prior["source_balanced"]["estimate"] == pytest.approx(0.5)
+    assert ("shallow", "source_prior") not in rows_of(outside, "logic")
+    above = rows_of(outside, "pot")["setting", "made"]["above_chance"]["best_of_n"]
+    assert {"source prior", "prompt overlap"} <= set(above["references"])
 
 
 def test_no_problem_and_no_prompt_of_a_pool_crosses_splits(outside: Workspace) -> None:
