@@ -101,6 +101,10 @@ class Evaluation(ABC):
         """Whether a metric is one of its own."""
         return metric in self.labels
 
+    def bounds(self, metric: str) -> tuple[float, float]:
+        """Between what a metric's mean lies, and so the limits of its intervals."""
+        return RANGE
+
     def is_detail(self, metric: str) -> bool:
         """Whether a metric stands beside the others, in a table of its own."""
         return False

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.pipeline.evaluations import headline_label
-from harness.pipeline.evaluations.best_of_n import AREA_GRID
+from harness.pipeline.evaluations.best_of_n import AREA_GRID, VOTE_SUBSETS
 from harness.pipeline.evaluations.pair_accuracy import ABOUT_EQUAL
 from harness.pipeline.training import PRETRAIN, TRUNK_STATE
 from harness.plan.analysis import baseline_of
@@ -44,6 +44,7 @@ def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
         balanced=any(metric in BALANCED for board in boards for row in board.rows for metric in row.estimates),
         pools=[board for board in boards if board.sizes],
         area_grid=AREA_GRID,
+        vote_subsets=VOTE_SUBSETS,
         estimates=len(estimates),
         level=levels(estimates),
         ways=Counter(estimate.method.split(",")[0] for estimate in estimates).most_common(),
