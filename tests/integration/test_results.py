@@ -53,7 +53,7 @@ def test_results_are_the_records(reported: Workspace) -> None:
 
 def test_results_name_rows_seeds_and_axes(reported: Workspace) -> None:
     table = harness.results(reported.workdir, recipe="tiny")
-    references = ["mean", "majority", "oracle", "length", "ngrams", "prompt_overlap"]
+    references = ["mean", "majority", "shortest", "longest", "oracle", "length", "ngrams", "prompt_overlap"]
     assert list(dict.fromkeys(table.row)) == ["rm+lm", "no-pmp", *references]
     assert table.pretrain_seed.dtype == table.finetune_seed.dtype == pd.Int64Dtype()
     settings = table[table.kind == "setting"]
