@@ -31,10 +31,10 @@ class PairAccuracy(Evaluation):
     headline = "pair_accuracy"
     labels: ClassVar[Mapping[str, str]] = {
         "pair_accuracy": "pair accuracy",
-        "source_balanced": "source-balanced",
-        "chosen_longer": "chosen side longer",
-        "chosen_equal": "about equally long",
-        "chosen_shorter": "chosen side shorter",
+        "source_balanced": "pair accuracy, source-balanced",
+        "chosen_longer": "pair accuracy, chosen longer",
+        "chosen_equal": "pair accuracy, about equally long",
+        "chosen_shorter": "pair accuracy, chosen shorter",
     }
     counted = "pair"
     chance = 0.5
