@@ -364,7 +364,9 @@ def _pool_baselines(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
 def _pair_accuracy(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
     chance = 0.5 + 4 * _skill(stage.label)
     values = (_generator("pairs", stage.label).random(PROBLEMS) < chance).astype(float)
-    means = _write_values(directory, _task_of(stage), {"pair_accuracy": values})
+    longer = np.arange(PROBLEMS) % 3 == 0
+    columns = {"pair_accuracy": values, "chosen_longer": values[longer], "chosen_equal": values[~longer]}
+    means = _write_values(directory, _task_of(stage), columns)
     return {"pairs": PROBLEMS, "means": means, "margin": 0.4}
 
 

@@ -45,7 +45,7 @@ def best_of_n(scores: ArrayLike, correct: ArrayLike, sizes: Sequence[int], where
         DataError: a NaN score, unequal lengths, an empty pool, or an N larger than the pool.
     """
     values, labels = checked_pool(scores, correct, where)
-    return _selection_weights(len(values), _checked_sizes(sizes, len(values), where)) @ _tie_means(values, labels)
+    return _selection_weights(len(values), checked_sizes(sizes, len(values), where)) @ _tie_means(values, labels)
 
 
 def best_of_n_pools(
@@ -74,7 +74,7 @@ def pass_at_n(correct: ArrayLike, sizes: Sequence[int]) -> Floats:
     """
     labels = _checked_labels(correct)
     length = len(labels)
-    checked = _checked_sizes(sizes, length)
+    checked = checked_sizes(sizes, length)
     drawn = np.arange(checked.max())
     wrong_left = np.maximum(length - labels.sum() - drawn, 0.0)
     return 1.0 - np.cumprod(wrong_left / (length - drawn))[checked - 1]
@@ -131,7 +131,7 @@ def majority_vote(answers: Sequence[Hashable | None], correct: ArrayLike, sizes:
     """
     votes_of, shares, abstained = _answer_counts(answers, correct)
     length = len(answers)
-    checked = _checked_sizes(sizes, length)
+    checked = checked_sizes(sizes, length)
     largest = int(checked.max())
     if math.comb(length, min(largest, length // 2)) > sys.float_info.max:
         raise DataError(
@@ -168,7 +168,7 @@ def majority_vote_sampled(
     votes_of, right_shares, abstained = _answer_counts(answers, correct)
     generator = np.random.default_rng(seed)
     shares = np.zeros((len(sizes), subsets))
-    for row, size in enumerate(_checked_sizes(sizes, len(answers)).tolist()):
+    for row, size in enumerate(checked_sizes(sizes, len(answers)).tolist()):
         votes = generator.multivariate_hypergeometric([*votes_of, abstained], size, subsets, method="marginals")
         votes = votes[:, :-1]
         leads = (votes == votes.max(axis=1, keepdims=True, initial=0)) & (votes > 0)
@@ -289,7 +289,8 @@ def checked_pool(scores: ArrayLike, correct: ArrayLike, where: str = "") -> tupl
     return values, labels
 
 
-def _checked_sizes(sizes: Sequence[int], length: int, where: str = "") -> NDArray[np.int64]:
+def checked_sizes(sizes: Sequence[int], length: int, where: str = "") -> NDArray[np.int64]:
+    """(sizes,) the values of N; raises DataError where one is no number between 1 and the pool's length."""
     wanted = np.asarray(sizes)
     if wanted.ndim != 1 or not len(wanted) or not np.issubdtype(wanted.dtype, np.integer) or wanted.min() < 1:
         raise DataError("N must be positive whole numbers", f"it is {sizes!r}", "list at least one", where)

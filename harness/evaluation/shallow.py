@@ -1,7 +1,8 @@
 """Shallow reference scorers: what length and word habits alone achieve, from the same training pairs.
 
-A reward model that does not beat them has learned style. `separability` asks the same of a pair set. Neither scorer
-ever sees the prompt. Nothing here is saved; both fit in seconds.
+A reward model that does not beat them has learned style. `separability` asks the same of a pair set. Length and n-grams
+never see the prompt; the overlap scorer compares numbers with it, and the source prior reads no text at all. Nothing
+here is saved; all fit in seconds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -29,6 +31,16 @@ FEATURES = 2**18
 INVERSE_PENALTY = 10.0
 """Rows have unit length, so their differences are small and scikit-learn's default of 1 would underfit few pairs."""
 ITERATIONS = 1_000
+
+NUMBER = re.compile(r"[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")
+LONGEST_NUMBER = 300
+"""Digits of a number that its size is read from: a float holds 308."""
+OVERLAP_FEATURES = (
+    *("characters", "lines", "words", "numbers", "different numbers"),
+    *("numbers of the prompt", "share of the prompt's numbers", "new numbers", "last number is of the prompt"),
+    *("last number came before", "last number against the prompt's largest"),
+)
+"""What `overlap_features` holds. Counts enter as log(1 + count): what matters is how many times as many there are."""
 
 
 def mask_digits(text: str) -> str:
@@ -109,6 +121,70 @@ def ngram_features(texts: Sequence[str], longest: int = LONGEST_NGRAM) -> Any:
         alternate_sign=False,
     )
     return vectorizer.transform(list(texts))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OverlapScorer:
+    """A linear score of a response's shape and of the numbers that it shares with its prompt.
+
+    Attributes:
+        coefficients: (features,) float64, as `OVERLAP_FEATURES`.
+    """
+
+    coefficients: Floats
+
+    def score(self, prompts: Sequence[str], texts: Sequence[str]) -> Floats:
+        """(n,) float64 log-odds units."""
+        return np.asarray(overlap_features(prompts, texts) @ self.coefficients, dtype=np.float64)
+
+
+def fit_overlap(prompts: Sequence[str], chosen: Sequence[str], rejected: Sequence[str], *, seed: int) -> OverlapScorer:
+    """`fit_ngrams` on `overlap_features`, each divided by the spread of its differences.
+
+    Raises:
+        DataError: as `fit_ngrams`.
+    """
+    check_pairs(chosen, rejected, fewest=2)
+    right, wrong = overlap_features(prompts, chosen), overlap_features(prompts, rejected)
+    spread = np.sqrt(((right - wrong) ** 2).mean(axis=0))
+    scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+    scaled = fit_differences(sparse.csr_matrix(right * scale), sparse.csr_matrix(wrong * scale), seed)
+    return OverlapScorer(coefficients=scaled * scale)
+
+
+def overlap_features(prompts: Sequence[str], texts: Sequence[str]) -> Floats:
+    """(n, features) float64 of each text with its prompt, in the order of `OVERLAP_FEATURES`."""
+    known: dict[str, tuple[frozenset[str], float]] = {}
+    rows = np.zeros((len(texts), len(OVERLAP_FEATURES)))
+    for row, prompt, text in zip(rows, prompts, texts, strict=True):
+        if prompt not in known:
+            found = numbers_in(prompt)
+            known[prompt] = frozenset(found), max(map(_size, found), default=0.0)
+        (asked, largest), stated = known[prompt], numbers_in(text)
+        different = set(stated)
+        counts = (len(text), text.count("\n"), len(text.split()), len(stated), len(different))
+        row[:5] = np.log1p(counts)
+        row[5] = np.log1p(len(different & asked))
+        row[6] = len(different & asked) / len(asked) if asked else 0.0
+        row[7] = np.log1p(len(different - asked))
+        if stated:
+            row[8:] = stated[-1] in asked, stated[-1] in stated[:-1], _size(stated[-1]) - largest
+    return rows
+
+
+def _size(number: str) -> float:
+    """log(1 + number), of as many digits as a float holds."""
+    return float(np.log1p(float(number[:LONGEST_NUMBER])))
+
+
+def numbers_in(text: str) -> list[str]:
+    """The numbers of a text in order, spelled alike: 1,000.50 is 1000.5 and 007 is 7."""
+    found = []
+    for match in NUMBER.findall(text):
+        whole, point, part = match.replace(",", "").partition(".")
+        part = part.rstrip("0")
+        found.append((whole.lstrip("0") or "0") + (point + part if part else ""))
+    return found
 
 
 def lengths(texts: Sequence[str]) -> Floats:

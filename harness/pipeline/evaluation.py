@@ -27,7 +27,8 @@ RANGE = (0.0, 1.0)
 class Evaluation(ABC):
     """Scores of a task's candidates or pairs become values by problem.
 
-    Its stage writes `ProblemValues`: one value a problem and metric, whose mean lies between 0 and 1.
+    Its stage writes `ProblemValues`: one value a problem and metric, whose mean lies within `bounds`. Single values lie
+    outside only where a metric is a ratio of sums over problems (`evaluation/ratios.py`) or weighs its problems.
 
     Attributes:
         name: also of its block in a recipe, `evaluate.<name>`.
@@ -83,6 +84,12 @@ class Evaluation(ABC):
             label=f"{self.content} {task}" if split == "test" else f"{self.content} {task} {split}",
         )
 
+    def more_inputs(
+        self, stages: TrainingStages, experiment: Experiment, task: str, split: Split
+    ) -> Mapping[str, Stage]:
+        """Further inputs of its stage, beside scores and what was scored."""
+        return {}
+
     @abstractmethod
     def spec(self, experiment: Experiment) -> Spec:
         """Of the stage that makes values by problem of `scores` and of what was scored, its inputs by these names."""
@@ -98,6 +105,14 @@ class Evaluation(ABC):
     def has(self, metric: str) -> bool:
         """Whether a metric is one of its own."""
         return metric in self.labels
+
+    def bounds(self, metric: str) -> tuple[float, float]:
+        """Between what a metric's mean lies, and so the limits of its intervals."""
+        return RANGE
+
+    def is_detail(self, metric: str) -> bool:
+        """Whether a metric stands beside the others, in a table of its own."""
+        return False
 
     def in_order(self, metrics: Sequence[str]) -> list[str]:
         """Its metrics among these, as tables have them."""

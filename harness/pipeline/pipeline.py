@@ -22,10 +22,22 @@ class Pipeline(OverlapStages):
     """Adds evaluation to scores."""
 
     def judge(
-        self, evaluation: Evaluation, experiment: Experiment, task: str, source: Stage, scores: Stage, of: str
+        self,
+        evaluation: Evaluation,
+        experiment: Experiment,
+        task: str,
+        source: Stage,
+        scores: Stage,
+        of: str,
+        split: Split = "test",
     ) -> Stage:
         """Values by problem of scores."""
-        inputs = {"scores": scores, evaluation.content: source, **self._overlaps(experiment, task)}
+        inputs = {
+            "scores": scores,
+            evaluation.content: source,
+            **evaluation.more_inputs(self, experiment, task, split),
+            **self._overlaps(experiment, task),
+        }
         label = f"{evaluation.noun} {of}"
         return self.graph.stage(evaluation.kind, evaluation.spec(experiment), inputs, label=label)
 
@@ -54,15 +66,20 @@ class Pipeline(OverlapStages):
         tokens = evaluation.tokens(self, experiment, task, split)
         what = of if task == CODE else f"{of} {evaluation.content}"
         scores = self.scored(experiment, model, tokens, what)
-        return self.judge(evaluation, experiment, task, source, scores, of)
+        return self.judge(evaluation, experiment, task, source, scores, of, split)
 
     def judged_reference(
         self, evaluation: Evaluation, experiment: Experiment, task: str, scorer: Scorer, seed: int
-    ) -> Stage:
-        """A scorer that understands nothing, fitted on what the models are trained on."""
+    ) -> Stage | None:
+        """A scorer that understands nothing, fitted on what the models are trained on; None where it knows nothing."""
         where, source = _named(task, "test"), evaluation.source(self, experiment, task, "test")
         target = {"target": source, "target_tokens": evaluation.tokens(self, experiment, task, "test")}
-        if task == CODE:
+        scores: Stage | None
+        if scorer == "source_prior":
+            scores = None if task == CODE else self.source_prior(experiment, target, evaluation.content, task)
+            if scores is None:
+                return None
+        elif task == CODE:
             scores = self.shallow_on_code(experiment, scorer, target, where)
         else:
             scores = self.shallow(experiment, scorer, seed, target, evaluation.content, where)

@@ -12,15 +12,19 @@ from harness.pipeline.tokens import Content, ScoreSpec, responses_in
 from harness.pipeline.training import TrainingStages
 from harness.recipe.blocks import ImportedRow
 from harness.recipe.schema import Experiment
+from harness.recipe.tasks import PoolTaskBlock
 from harness.store.artifacts import Scores
 
-Scorer = Literal["length", "ngrams"]
+Scorer = Literal["length", "ngrams", "prompt_overlap", "source_prior"]
 
 # --------------------------------------------------------------------------------------------------------- kinds
 
 
 class ShallowScoreSpec(Spec):
-    """A scorer that understands nothing, fitted on the pairs that a training reads; without a seed in row order."""
+    """A scorer that understands nothing, fitted on the pairs that a training reads; without a seed in row order.
+
+    Of `source_prior`, `samples` are the fine-tuning problems whose candidates it counts.
+    """
 
     scorer: Scorer
     content: Content
@@ -62,6 +66,31 @@ class ScoreStages(TrainingStages):
         inputs: dict[str, Stage | Input] = {**target, **self._fitted_on(experiment)}
         spec = ShallowScoreSpec(scorer=scorer, content=content, tasks=block.tasks, samples=block.samples, seed=seed)
         return self.graph.stage(SHALLOW_SCORE, spec, inputs, label=f"score {scorer} on {of} {content} seed {seed}")
+
+    def source_prior(
+        self, experiment: Experiment, target: Mapping[str, Stage], content: Content, task: str
+    ) -> Stage[ShallowScoreSpec] | None:
+        """How often who wrote a candidate is right on the fine-tuning problems, whatever the candidate says.
+
+        None where a task's candidates are not of several known writers, some of whom wrote for problems fine-tuned on.
+        """
+        writers = set(self.sources(experiment.tasks[task]))
+        counted = tuple(
+            name for name in experiment.finetune.tasks if writers & set(self.sources(experiment.tasks[name]))
+        )
+        if len(writers) < 2 or not counted:
+            return None
+        inputs = dict(target)
+        for name in counted:
+            block = experiment.tasks[name]
+            assert isinstance(block, PoolTaskBlock)
+            inputs[f"problems-{name}"] = self.problems(name, block, "finetune")
+            inputs[f"pool-{name}"] = self.imported("pool", block.imported)
+        if content == "pairs":
+            inputs["candidates"] = self.candidates(experiment, task)
+        problems = sum(self.asked(experiment, name, "finetune") for name in counted)
+        spec = ShallowScoreSpec(scorer="source_prior", content=content, tasks=counted, samples=problems, seed=None)
+        return self.graph.stage(SHALLOW_SCORE, spec, inputs, label=f"score source_prior on {task} {content}")
 
     def shallow_on_code(
         self, experiment: Experiment, scorer: Scorer, target: Mapping[str, Stage], of: str

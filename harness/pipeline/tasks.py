@@ -244,6 +244,12 @@ class TaskStages(Planner):
             spec = PreferencesSpec(split=split, count=count, seed=self.data_seed, task=task.kind)
         return self.graph.stage(PREFERENCES, spec, inputs, label=f"preferences {name} {split}")
 
+    def sources(self, task: AnyTask) -> tuple[str, ...]:
+        """Who wrote the candidates of an imported pool, where it says so; () of any other task."""
+        if not isinstance(task, PoolTaskBlock):
+            return ()
+        return tuple(self.imports["pool", task.imported].result["sources"])
+
     def candidates(self, experiment: Experiment, name: str, split: Split = "test") -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.candidates
         if isinstance(task, PoolTaskBlock):

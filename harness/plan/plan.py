@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -254,14 +254,17 @@ def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
     references = [Variant(setting=POOL, pretrain_seed=None, finetune_seed=None, outcomes=tuple(pools))]
     pretrains = experiment.pretrain is not None and pipeline.pair_key(experiment) in pipeline.rows
     for scorer in experiment.evaluate.reference_scorers:
-        for seed in range(loaded.recipe.seeds.finetune):
+        seeds: Iterable[int | None] = (None,) if scorer == "source_prior" else range(loaded.recipe.seeds.finetune)
+        for seed in seeds:
             outcomes = []
             for evaluation in evaluations:
                 tasks = [*evaluation.tasks(experiment), *(evaluation.of_pretraining(experiment) if pretrains else ())]
                 for task in tasks:
-                    stage = pipeline.judged_reference(evaluation, experiment, task, scorer, seed)
-                    outcomes.append(Outcome(task=task, metric=evaluation.name, stage=stage))
-            references.append(Variant(setting=scorer, pretrain_seed=None, finetune_seed=seed, outcomes=tuple(outcomes)))
+                    judged = pipeline.judged_reference(evaluation, experiment, task, scorer, seed or 0)
+                    if judged is not None:
+                        outcomes.append(Outcome(task=task, metric=evaluation.name, stage=judged))
+            variant = Variant(setting=scorer, pretrain_seed=None, finetune_seed=seed, outcomes=tuple(outcomes))
+            references += [variant] if outcomes else []
     return references
 
 

@@ -23,6 +23,7 @@ from harness.pipeline.evaluations.best_of_n import (
     SMALLEST_POOL,
     BestOfN,
     best_of,
+    point_of,
     size_of,
 )
 from harness.pipeline.graph import Stage
@@ -84,6 +85,9 @@ class Row:
     def asked(self) -> bool:
         """Whether the recipe asks for any number of this row on this task."""
         return any(not gap.startswith(NOT_ASKED) for gap in self.gaps.values()) or bool(self.estimates)
+
+    def has_any(self, metrics: Iterable[str]) -> bool:
+        return any(metric in self.estimates for metric in metrics)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -164,10 +168,22 @@ class Board:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Every metric that some row has, else those that are asked for."""
-        there = list(dict.fromkeys(metric for row in self.rows for metric in row.estimates))
-        found = [metric for name in self.evaluations for metric in evaluation_named(name).in_order(there)]
+        """Every metric that some row has and that is no detail, else those that are asked for."""
+        found = [metric for metric in self._there if not evaluation_with(metric).is_detail(metric)]
         return tuple(found) or tuple(headline(evaluation) for evaluation in self.evaluations)
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """The metrics of the table beside the board; of a curve its area or, where there is none, the point at N."""
+        details = [metric for metric in self._there if evaluation_with(metric).is_detail(metric)]
+        shown = () if self.area_sizes else (self.key_size,)
+        return tuple(metric for metric in details if point_of(metric) in (None, *shown))
+
+    @property
+    def _there(self) -> list[str]:
+        """Every metric that some row has, in the order of tables."""
+        there = list(dict.fromkeys(metric for row in self.rows for metric in row.estimates))
+        return [metric for name in self.evaluations for metric in evaluation_named(name).in_order(there)]
 
     def mark(self, metric: str) -> str:
         """A dagger at a point beyond a quarter of the pool."""
@@ -299,7 +315,7 @@ def _seeds(variants: Sequence[Variant], task: str) -> str:
     """PMP by fine-tuning seeds; code pairs are judged before fine-tuning, and shallow scorers have no PMP."""
     pretrain = {variant.pretrain_seed for variant in variants} - {None}
     finetune = {variant.finetune_seed for variant in variants} - {None}
-    if not _outcomes(variants, task):
+    if not _outcomes(variants, task) or not pretrain | finetune:
         return ""
     if task == CODE:
         return str(len(pretrain) or "")

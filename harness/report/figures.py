@@ -27,7 +27,17 @@ MOST_LINES = COLOURS * len(DASHES)
 MOST_BANDS = COLOURS
 """Beyond as many settings their bands would cover each other; the intervals are in the table."""
 
-REFERENCE_DASHES = {"mean": "dot", "majority": "dashdot", "length": "dash", "ngrams": "longdash", "oracle": "solid"}
+REFERENCE_DASHES = {
+    "mean": "dot",
+    "majority": "dashdot",
+    "shortest": "dot",
+    "longest": "dot",
+    "length": "dash",
+    "ngrams": "longdash",
+    "prompt_overlap": "longdash",
+    "source_prior": "dashdot",
+    "oracle": "solid",
+}
 GREY = "var(--ink-faint)"
 """Of what is retracted."""
 
@@ -201,6 +211,15 @@ def _range(arms: Sequence[Row], references: Sequence[Row]) -> tuple[float, float
     return low / 10, high / 10
 
 
+def kl_of_best(size: int) -> float:
+    """KL divergence of Best-of-N's pick from one draw, in nats: ln N - (N - 1) / N.
+
+    What over-optimisation is told against (Gao, Schulman and Hilton 2023, arXiv 2210.10760, section 2). Exact for
+    continuous rewards, an upper bound where they tie (Beirami et al. 2024, arXiv 2401.01879).
+    """
+    return math.log(size) - (size - 1) / size
+
+
 def _curve_numbers(board: Board, rows: Sequence[Row]) -> Facts:
     def cell(row: Row, size: int) -> str:
         found = row.estimates.get(best_of(size))
@@ -209,7 +228,10 @@ def _curve_numbers(board: Board, rows: Sequence[Row]) -> Facts:
     return Facts(
         title=f"Best-of-N on {board.title}",
         columns=("", *(f"N = {size}{board.mark(best_of(size))}" for size in board.sizes)),
-        rows=tuple((row.label, *(cell(row, size) for size in board.sizes)) for row in rows),
+        rows=(
+            ("KL from one draw, nats", *(f"{kl_of_best(size):.2f}" for size in board.sizes)),
+            *((row.label, *(cell(row, size) for size in board.sizes)) for row in rows),
+        ),
     )
 
 

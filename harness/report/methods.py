@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.pipeline.evaluations import headline_label
-from harness.pipeline.evaluations.best_of_n import AREA_GRID
+from harness.pipeline.evaluations.best_of_n import AREA_GRID, VOTE_SUBSETS
+from harness.pipeline.evaluations.pair_accuracy import ABOUT_EQUAL
 from harness.pipeline.training import PRETRAIN, TRUNK_STATE
 from harness.plan.analysis import baseline_of
 from harness.plan.plan import Plan
@@ -18,6 +19,8 @@ from harness.report.board import Board
 from harness.report.comparison import Estimate
 from harness.report.render import paragraphs
 from harness.report.words import NO_SPREAD, REFERENCES, listing, plural
+
+BALANCED = ("source_balanced", "right_over_wrong_balanced")
 
 
 def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
@@ -37,8 +40,11 @@ def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
         model=model_words(recipe.model),
         imported_pairs="" if isinstance(pairs, MadePairs) else pairs.imported,
         sides={name: side.origin for name, side in pairs.sides.items()} if isinstance(pairs, MadePairs) else {},
+        about_equal=f"{100 * (ABOUT_EQUAL - 1):.0f} %",
+        balanced=any(metric in BALANCED for board in boards for row in board.rows for metric in row.estimates),
         pools=[board for board in boards if board.sizes],
         area_grid=AREA_GRID,
+        vote_subsets=VOTE_SUBSETS,
         estimates=len(estimates),
         level=levels(estimates),
         ways=Counter(estimate.method.split(",")[0] for estimate in estimates).most_common(),

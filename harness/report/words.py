@@ -38,8 +38,18 @@ NO_SPREAD = "no spread"
 REFERENCES: dict[tuple[str, str], tuple[str, str]] = {
     ("pool", "mean"): ("random pick", "any candidate of the pool: chance"),
     ("pool", "majority"): ("majority vote", "the most frequent answer among N, no scorer"),
+    ("pool", "shortest"): ("shortest", "the response with the fewest characters among N, no scorer"),
+    ("pool", "longest"): ("longest", "the response with the most characters among N, no scorer"),
     ("shallow", "length"): ("length", "longer or shorter is better, fitted on the same pairs"),
     ("shallow", "ngrams"): ("n-grams", "word habits, digits masked, fitted on the same pairs; never sees the question"),
+    ("shallow", "prompt_overlap"): (
+        "prompt overlap",
+        "shape, and which numbers the response shares with its question, fitted on the same pairs",
+    ),
+    ("shallow", "source_prior"): (
+        "source prior",
+        "how often who wrote it is right on the fine-tuning problems; reads no text",
+    ),
     ("pool", "oracle"): ("oracle", "right whenever one of N is right: the ceiling"),
 }
 

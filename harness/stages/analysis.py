@@ -125,7 +125,7 @@ def _estimates(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]]:
                     "metric": metric,
                     "problems": len(table.problems[metric]),
                     "by_seed": values.by_run(),
-                    **accuracy_json(intervals[metric]),
+                    **accuracy_json(intervals[metric], evaluation_of(evaluation).bounds(metric)),
                 }
             )
     return estimates

@@ -16,6 +16,7 @@ from harness.errors import DataError
 from harness.evaluation.seeds import SeededValues
 from harness.evaluation.statistics import Interval
 from harness.pipeline.comparing import RunSpec
+from harness.pipeline.evaluation import RANGE
 from harness.store.artifacts import ProblemValues
 
 K = TypeVar("K")
@@ -119,6 +120,7 @@ def runs_of(rows: Sequence[RunSpec]) -> list[Run]:
     return [(row.pretrain_seed, row.finetune_seed) for row in rows]
 
 
-def accuracy_json(interval: Interval) -> dict[str, Any]:
-    """An accuracy with its interval: every metric is one, so no limit lies outside [0, 1]."""
-    return {**interval.as_json(), "low": max(0.0, interval.low), "high": min(1.0, interval.high)}
+def accuracy_json(interval: Interval, bounds: tuple[float, float] = RANGE) -> dict[str, Any]:
+    """A metric with its interval, no limit of which lies outside what the metric can be: an accuracy's is [0, 1]."""
+    low, high = bounds
+    return {**interval.as_json(), "low": max(low, interval.low), "high": min(high, interval.high)}

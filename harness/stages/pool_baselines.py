@@ -1,4 +1,5 @@
-"""pool_baselines: what a pool gives without any scorer: a random pick, the majority vote, and the oracle (pass@N)."""
+"""pool_baselines: what a pool gives without any scorer: a random pick, the majority vote,
+the shortest and the longest response, and the oracle (pass@N)."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from harness.evaluation.best_of_n import (
     area_sizes,
     best_of_n_area,
+    best_of_n_pools,
     fitting_sizes,
     majority_vote,
     majority_vote_sampled,
@@ -25,7 +27,7 @@ from harness.store.artifacts import Candidates, ProblemValues
 from harness.tasks.grading import answer_classes, compared_as_text
 from harness.tasks.task import stream
 
-BASELINES = ("mean", "majority", "oracle")
+BASELINES = ("mean", "majority", "shortest", "longest", "oracle")
 
 SUBSETS = 10_000
 """Sampled for the majority vote of a pool with too many subsets: a standard error of .005 a problem at most."""
@@ -39,8 +41,11 @@ def run(context: StageContext) -> dict[str, Any]:
     smallest = min(len(pool.correct) for pool in pools)
     sizes = fitting_sizes(spec.n, smallest)
     contradictions = unread = 0
+    correct = [pool.correct for pool in pools]
     curves = {
         "mean": np.array([[pool.correct.mean()] * len(sizes) for pool in pools]),
+        "shortest": best_of_n_pools([[-len(text) for text in pool.texts] for pool in pools], correct, sizes),
+        "longest": best_of_n_pools([[len(text) for text in pool.texts] for pool in pools], correct, sizes),
         "oracle": np.array([pass_at_n(pool.correct, sizes) for pool in pools]),
     }
     if any(answer is not None for pool in pools for answer in pool.answers):

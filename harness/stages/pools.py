@@ -26,6 +26,7 @@ class Pool:
     seen_errors: NDArray[np.bool_]
     unseen_errors: NDArray[np.bool_]
     texts: tuple[str, ...]
+    sources: tuple[str, ...]
 
 
 def read_pools(artifact: Candidates) -> list[Pool]:
@@ -45,6 +46,7 @@ def read_pools(artifact: Candidates) -> list[Pool]:
                 seen_errors=~correct & known & seen,
                 unseen_errors=~correct & known & ~seen,
                 texts=tuple(row["text"] for row in candidates),
+                sources=tuple(row["source"] for row in candidates),
             )
         )
     return pools
@@ -67,6 +69,19 @@ def read_pool_scores(artifact: Scores, pools: Sequence[Pool]) -> list[NDArray[np
                 f"problem {pool.problem} has {len(values)} for {len(pool.correct)}",
                 "look at the score stage",
             )
+    return found
+
+
+def numbered(names: Sequence[str], known: dict[str, int]) -> NDArray[np.int64]:
+    """(n,) a number for each name, -1 for "" (unknown); `known` grows with the names."""
+    return np.array([known.setdefault(name, len(known)) if name else -1 for name in names], dtype=np.int64)
+
+
+def side_sources(artifact: Candidates) -> dict[tuple[str, str], str]:
+    """(problem, text) -> who wrote it: its first candidate with that text, as when pairs are made."""
+    found: dict[tuple[str, str], str] = {}
+    for row in artifact.stream(["problem", "text", "source"]):
+        found.setdefault((row["problem"], row["text"]), row["source"])
     return found
 
 
@@ -96,24 +111,23 @@ class Values:
         return len(self._left_out)
 
     def keeps(self, problem: str) -> bool:
-        """Whether a problem's values are kept; for what weighs problems by how many there are."""
-        return problem not in self._trained_on
+        """Whether a problem, or the problem of a pair, counts: no model of the recipe was trained on it."""
+        of = problem if problem in self._trained_on else problem.rpartition("#")[0]  # of a pair, before its number
+        if of in self._trained_on:
+            self._left_out.add(of)
+        return of not in self._trained_on
 
     def add(self, metric: str, problems: Sequence[str], clusters: Sequence[str], values: NDArray[Any]) -> None:
         for problem, cluster, value in zip(problems, clusters, values.tolist(), strict=True):
-            of = problem if problem in self._trained_on else problem.rpartition("#")[0]  # of a pair, before its number
-            if of in self._trained_on:
-                self._left_out.add(of)
-            elif value == value:  # NaN: this problem has no such value (no pair of the kind), and none is made up
+            if self.keeps(problem) and value == value:  # NaN: this problem has no such value, and none is made up
                 self.rows.append({"metric": metric, "problem": problem, "cluster": cluster, "value": float(value)})
 
     def means(self) -> dict[str, float]:
         """Mean of every metric over its problems, rounded for the record."""
-        metrics = dict.fromkeys(row["metric"] for row in self.rows)
-        return {
-            metric: round(float(np.mean([row["value"] for row in self.rows if row["metric"] == metric])), 6)
-            for metric in metrics
-        }
+        by_metric: dict[str, list[float]] = {}
+        for row in self.rows:
+            by_metric.setdefault(row["metric"], []).append(row["value"])
+        return {metric: round(float(np.mean(values)), 6) for metric, values in by_metric.items()}
 
     def write(self, artifact: ProblemValues) -> None:
         """Write what was collected.

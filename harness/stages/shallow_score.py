@@ -7,34 +7,73 @@ from typing import Any
 
 import numpy as np
 
-from harness.evaluation.shallow import LengthScorer, NgramScorer, fit_length, fit_ngrams
+from harness.evaluation import Floats
+from harness.evaluation.shallow import fit_length, fit_ngrams, fit_overlap
 from harness.pipeline.scores import SHALLOW_SCORE, ShallowScoreSpec
 from harness.stages.context import StageContext
 from harness.stages.order import Order, subset_order
+from harness.stages.pools import read_pools, side_sources
 from harness.stages.write_scores import write_scores
-from harness.store.artifacts import Candidates, Pairs, Scores, Tokens
+from harness.store.artifacts import Candidates, Pairs, Problems, Scores, Tokens
+
+SIDES = ("chosen", "rejected")
+Triple = tuple[str, str, str]  # prompt, chosen, rejected
+Group = tuple[str, list[str]]  # prompt, responses
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Fit on the training's subset and score the target's responses: those rows that models score, and no others."""
     spec = SHALLOW_SCORE.read(context.spec)
-    chosen, rejected = _training_texts(context, spec)
-    scorer: LengthScorer | NgramScorer
-    if spec.scorer == "length":
-        scorer = fit_length(chosen, rejected)
-    else:
-        scorer = fit_ngrams(chosen, rejected, seed=spec.seed or 0)
     rows = context.input("target_tokens", Tokens).open().rows.tolist()
-    everything = _target(context, spec)
-    groups = [everything[row] for row in rows]
-    flat = scorer.score([text for texts in groups for text in texts])
-    bounds = np.cumsum([0, *map(len, groups)])
-    scores = [flat[start:stop] for start, stop in pairwise(bounds)]
+    if spec.scorer == "source_prior":
+        scores, fitted_on = _priors(context, spec, rows)
+    else:
+        pairs = _training_pairs(context, spec)
+        everything = _target(context, spec)
+        scores, fitted_on = _scores(spec, pairs, [everything[row] for row in rows]), len(pairs)
     write_scores(Scores(context.directory), rows, scores)
-    return {"groups": len(groups), "fitted_on": len(chosen)}
+    return {"groups": len(scores), "fitted_on": fitted_on}
 
 
-def _training_texts(context: StageContext, spec: ShallowScoreSpec) -> tuple[list[str], list[str]]:
+def _priors(context: StageContext, spec: ShallowScoreSpec, rows: list[int]) -> tuple[list[Floats], int]:
+    """By group, how often who wrote a response is right on the fine-tuning problems; and of how many candidates.
+
+    A writer that has no candidate there is as good as all of them together.
+    """
+    labels: dict[str, list[bool]] = {}
+    for name in spec.tasks:
+        problems = {row["id"] for row in context.input(f"problems-{name}", Problems).stream(["id"])}
+        for row in context.input(f"pool-{name}", Candidates).stream(["problem", "source", "correct"]):
+            if row["problem"] in problems:
+                labels.setdefault(row["source"], []).append(row["correct"])
+    everyone = [label for one in labels.values() for label in one]
+    prior = {source: float(np.mean(one)) for source, one in labels.items()}
+    overall = float(np.mean(everyone))
+    if spec.content == "candidates":
+        sources = [pool.sources for pool in read_pools(context.input("target", Candidates))]
+    else:
+        of = side_sources(context.input("candidates", Candidates))
+        pairs = context.input("target", Pairs).read(columns=["id", "chosen", "rejected"]).to_pylist()
+        sources = [tuple(of[row["id"].rpartition("#")[0], row[side]] for side in SIDES) for row in pairs]
+    return [np.array([prior.get(source, overall) for source in sources[row]]) for row in rows], len(everyone)
+
+
+def _scores(spec: ShallowScoreSpec, pairs: list[Triple], groups: list[Group]) -> list[Floats]:
+    """By group, (responses,)."""
+    prompts, chosen, rejected = (list(column) for column in zip(*pairs, strict=True))
+    texts = [text for _, responses in groups for text in responses]
+    if spec.scorer == "length":
+        flat = fit_length(chosen, rejected).score(texts)
+    elif spec.scorer == "ngrams":
+        flat = fit_ngrams(chosen, rejected, seed=spec.seed or 0).score(texts)
+    else:
+        overlap = fit_overlap(prompts, chosen, rejected, seed=spec.seed or 0)
+        flat = overlap.score([prompt for prompt, responses in groups for _ in responses], texts)
+    bounds = np.cumsum([0, *(len(responses) for _, responses in groups)])
+    return [flat[start:stop] for start, stop in pairwise(bounds)]
+
+
+def _training_pairs(context: StageContext, spec: ShallowScoreSpec) -> list[Triple]:
     tables = [context.input(f"pairs-{name}", Pairs).read() for name in spec.tasks]
     readers = [context.input(f"tokens-{name}", Tokens).open() for name in spec.tasks]
     order: Order
@@ -42,14 +81,15 @@ def _training_texts(context: StageContext, spec: ShallowScoreSpec) -> tuple[list
         order = np.stack([np.zeros(spec.samples, dtype=np.int64), np.arange(spec.samples)], axis=1)
     else:
         order = subset_order(spec.seed, [len(reader) for reader in readers], spec.samples)
-    texts = [(table["chosen"].to_pylist(), table["rejected"].to_pylist()) for table in tables]
-    rows = [(source, int(readers[source].rows[index])) for source, index in order.tolist()]
-    return [texts[source][0][row] for source, row in rows], [texts[source][1][row] for source, row in rows]
+    columns = ("prompt", *SIDES)
+    pairs = [list(zip(*(table[name].to_pylist() for name in columns), strict=True)) for table in tables]
+    return [pairs[source][int(readers[source].rows[index])] for source, index in order.tolist()]
 
 
-def _target(context: StageContext, spec: ShallowScoreSpec) -> list[list[str]]:
+def _target(context: StageContext, spec: ShallowScoreSpec) -> list[Group]:
     if spec.content == "candidates":
-        rows = context.input("target", Candidates).rows()
-        return [[row["text"] for row in pool] for _, pool in groupby(rows, key=lambda row: row["problem"])]
-    table = context.input("target", Pairs).read()
-    return [list(pair) for pair in zip(table["chosen"].to_pylist(), table["rejected"].to_pylist(), strict=True)]
+        pools = groupby(context.input("target", Candidates).rows(), key=lambda row: row["problem"])
+        candidates = [list(pool) for _, pool in pools]
+        return [(pool[0]["prompt"], [row["text"] for row in pool]) for pool in candidates]
+    rows = context.input("target", Pairs).read(columns=["prompt", *SIDES]).to_pylist()
+    return [(row["prompt"], [row["chosen"], row["rejected"]]) for row in rows]

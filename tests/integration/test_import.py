@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, groupby, islice
 from pathlib import Path
 from random import Random
@@ -25,7 +25,7 @@ from harness.pipeline.imports import imports_of
 from harness.pipeline.kinds import KINDS
 from harness.report.status import look
 from harness.report.words import REFERENCES
-from harness.store.artifacts import Candidates, Pairs
+from harness.store.artifacts import Candidates, Pairs, Problems, Scores
 from harness.store.store import Store
 from harness.tracking.build import Finished, build_view
 from tests.integration.outside import HOSTILE, OUTSIDE, RECIPE, WORDS, harness_import, pool_rows, write_assets
@@ -99,6 +99,7 @@ def test_numbers_are_those_of_counting_every_subset(outside: Workspace) -> None:
     board = rows_of(outside, "pot")
     for size in (1, 2, 4):
         best, vote, any_right = [], [], []
+        short, long, weighed, freed = [], [], [], []
         for row in pool:
             for chosen in combinations(range(8), size):
                 scores = {index: published[row["id"], index] for index in chosen}
@@ -106,12 +107,41 @@ def test_numbers_are_those_of_counting_every_subset(outside: Workspace) -> None:
                 best.append(mean(row["candidates"][index]["correct"] for index in leaders))
                 vote.append(voted([row["candidates"][index] for index in chosen]))
                 any_right.append(any(row["candidates"][index]["correct"] for index in chosen))
+                lengths = {index: len(row["candidates"][index]["text"]) for index in chosen}
+                for found, wanted in ((short, min(lengths.values())), (long, max(lengths.values()))):
+                    tied = [index for index in chosen if lengths[index] == wanted]
+                    found.append(mean(row["candidates"][index]["correct"] for index in tied))
+                weighed.append(voted([row["candidates"][index] for index in chosen], [scores[one] for one in chosen]))
+                straight = residuals([published[row["id"], index] for index in range(8)], row["candidates"])
+                top = [index for index in chosen if straight[index] > max(straight[one] for one in chosen) - 1e-7]
+                freed.append(mean(row["candidates"][index]["correct"] for index in top))
         for key, values in (
             (("imported", "published"), best),
             (("pool", "majority"), vote),
             (("pool", "oracle"), any_right),
+            (("pool", "shortest"), short),
+            (("pool", "longest"), long),
         ):
             assert board[key]["estimates"][f"bon@{size}"]["estimate"] == pytest.approx(mean(values), abs=1e-6)
+        found = board["imported", "published"]["estimates"]
+        assert found[f"weighted_vote@{size}"]["estimate"] == pytest.approx(mean(weighed), abs=1e-6)
+        assert found[f"length_controlled@{size}"]["estimate"] == pytest.approx(mean(freed), abs=1e-6)
+        if size > 1:
+            random = mean(one["correct"] for row in pool for one in row["candidates"])
+            share = (mean(best) - random) / (mean(any_right) - random)
+            assert found[f"headroom@{size}"]["estimate"] == pytest.approx(share, abs=1e-6)
+    assert "headroom@1" not in board["imported", "published"]["estimates"]
+
+
+def residuals(scores: list[float], candidates: list[Mapping[str, Any]]) -> list[float]:
+    """Scores without their least-squares line through length."""
+    lengths = [len(one["text"]) for one in candidates]
+    middle, level = mean(lengths), mean(scores)
+    below = sum((length - middle) ** 2 for length in lengths)
+    slope = (
+        sum((length - middle) * score for length, score in zip(lengths, scores, strict=True)) / below if below else 0
+    )
+    return [score - level - slope * (length - middle) for length, score in zip(lengths, scores, strict=True)]
 
 
 def mean(values: Any) -> float:
@@ -119,12 +149,36 @@ def mean(values: Any) -> float:
     return sum(found) / len(found)
 
 
-def voted(candidates: list[Mapping[str, Any]]) -> float:
-    """Chance that the most frequent answer is right, ties shared; what states none does not vote."""
-    votes = Counter(one["pred"] for one in candidates if one["pred"] is not None)
-    leaders = [answer for answer, count in votes.items() if count == max(votes.values())]
+def voted(candidates: list[Mapping[str, Any]], rewards: Sequence[float] | None = None) -> float:
+    """Chance that the most frequent answer is right, ties shared; what states none does not vote.
+
+    With rewards, an answer has the sum of exp(reward) of those that state it.
+    """
+    votes: Counter[float] = Counter()
+    for one, reward in zip(candidates, rewards or [0.0] * len(candidates), strict=True):
+        if one["pred"] is not None:
+            votes[one["pred"]] += math.exp(reward)  # type: ignore[assignment]
+    leaders = [answer for answer, count in votes.items() if count > max(votes.values()) - 1e-9]
     right = {one["pred"] for one in candidates if one["correct"]}
     return mean(answer in right for answer in leaders) if leaders else 0.0
+
+
+def test_who_wrote_it_is_a_reference_and_worth_nothing_balanced(outside: Workspace) -> None:
+    right: dict[str, list[bool]] = {}
+    taught = Problems(folder_of(outside.store, only(outside, "problems", "problems pot finetune"))).rows()
+    for row in pool_rows():
+        for one in row["candidates"] if row["id"] in {problem["id"] for problem in taught} else ():
+            right.setdefault(one["model"], []).append(one["correct"])
+    tested = Candidates(folder_of(outside.store, only(outside, "candidates", "pot"))).rows()
+    found = Scores(folder_of(outside.store, only(outside, "shallow_score", "source_prior on pot candidates"))).rows()
+    assert [row["score"] for row in found] == [pytest.approx(mean(right[row["source"]])) for row in tested]
+    prior = rows_of(outside, "pot")["shallow", "source_prior"]["estimates"]
+    assert prior["right_over_wrong"]["estimate"] != 0.5
+    assert prior["right_over_wrong_balanced"]["estimate"] == pytest.approx(0.5)
+    assert prior["source_balanced"]["estimate"] == pytest.approx(0.5)
+    assert ("shallow", "source_prior") not in rows_of(outside, "logic")
+    above = rows_of(outside, "pot")["setting", "made"]["above_chance"]["best_of_n"]
+    assert {"source prior", "prompt overlap"} <= set(above["references"])
 
 
 def test_no_problem_and_no_prompt_of_a_pool_crosses_splits(outside: Workspace) -> None:

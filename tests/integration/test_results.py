@@ -53,7 +53,8 @@ def test_results_are_the_records(reported: Workspace) -> None:
 
 def test_results_name_rows_seeds_and_axes(reported: Workspace) -> None:
     table = harness.results(reported.workdir, recipe="tiny")
-    assert list(dict.fromkeys(table.row)) == ["rm+lm", "no-pmp", "mean", "majority", "oracle", "length", "ngrams"]
+    references = ["mean", "majority", "shortest", "longest", "oracle", "length", "ngrams", "prompt_overlap"]
+    assert list(dict.fromkeys(table.row)) == ["rm+lm", "no-pmp", *references]
     assert table.pretrain_seed.dtype == table.finetune_seed.dtype == pd.Int64Dtype()
     settings = table[table.kind == "setting"]
     assert (settings["axis.loss"] == settings.row).all()
@@ -168,7 +169,7 @@ def test_dropped_scores_are_left_out_with_a_warning(shell: Shell, reported: Work
     assert shell("gc", TINY, "--workdir", reported.workdir, *drop) == 0
     with pytest.warns(UserWarning, match="scores of 5 evaluations were dropped and are left out"):
         table = harness.scores(reported.workdir, "tiny")
-    assert set(table.row) == {"length", "ngrams"}
+    assert set(table.row) == {"length", "ngrams", "prompt_overlap"}
 
 
 def test_damaged_scores_are_refused(reported: Workspace) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import combinations
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,11 +28,18 @@ from harness.evaluation.best_of_n import (
     pass_at_n,
 )
 from harness.evaluation.pair_accuracy import (
+    Couples,
+    length_bins,
     margin_mean,
     pair_values,
+    pool_couples,
     right_over_wrong_pools,
+    source_balanced,
 )
+from harness.evaluation.ratios import ratio_values
+from harness.evaluation.shallow import fit_ngrams
 
+POOL = Path(__file__).parents[3] / "shared" / "data" / "pools" / "gsm8k_zeroeval.jsonl.gz"
 pools = st.lists(st.tuples(st.integers(-2, 2), st.booleans()), min_size=1, max_size=8)
 votes = st.lists(st.sampled_from([None, "a", "b", "c", "d"]), min_size=1, max_size=8)
 quick = settings(max_examples=60, deadline=None)
@@ -255,3 +265,131 @@ def test_pair_accuracy_counts_ties_half() -> None:
         pair_values([1.0, np.nan], [0.0, 0.0])
     with pytest.raises(DataError, match="one chosen and one rejected"):
         pair_values([1.0], [0.0, 0.0])
+
+
+# ------------------------------------------------------------------------------------------------ mixed pools
+
+mixed = st.lists(
+    st.lists(st.tuples(st.integers(-1, 1), st.booleans(), st.integers(-1, 2)), min_size=1, max_size=6),
+    min_size=1,
+    max_size=6,
+)
+
+
+def brute_balance(pools: Sequence[Sequence[tuple[float, bool, int]]]) -> float | None:
+    """The definition: both directions of every two sources with equal weight, by the harmonic mean of their counts."""
+    won: dict[tuple[int, int], list[float]] = {}
+    for pool in pools:
+        for score, right, source in pool:
+            for other_score, other_right, other in pool:
+                if right and not other_right and source != other and min(source, other) >= 0:
+                    won.setdefault((source, other), []).append(
+                        float(score > other_score) + 0.5 * float(score == other_score)
+                    )
+    total = weights = 0.0
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        there, back = won.get((first, second), []), won.get((second, first), [])
+        if there and back:
+            weight = 2 / (1 / len(there) + 1 / len(back))
+            total += weight * (np.mean(there) + np.mean(back)) / 2
+            weights += weight
+    return total / weights if weights else None
+
+
+def balance(pools: Sequence[Sequence[tuple[float, bool, int]]]) -> np.ndarray | None:
+    scores, correct, sources = ([[one[part] for one in pool] for pool in pools] for part in range(3))
+    return source_balanced(pool_couples(scores, correct, sources), len(pools))
+
+
+@quick
+@given(mixed)
+def test_source_balance_is_its_definition(pools: list[list[tuple[float, bool, int]]]) -> None:
+    found, expected = balance(pools), brute_balance(pools)
+    assert (found is None) == (expected is None)
+    if found is not None:
+        assert np.nanmean(found) == pytest.approx(expected)
+
+
+def test_who_wrote_it_is_worth_nothing_when_sources_are_balanced() -> None:
+    generator = np.random.default_rng(0)
+    pools = [
+        [(float(source), bool(generator.random() < 0.3 + 0.2 * source), source) for source in (0, 1, 2, 1)]
+        for _ in range(200)
+    ]
+    plain = right_over_wrong_pools(*([[one[part] for one in pool] for pool in pools] for part in range(2)))
+    assert np.nanmean(plain.accuracy) > 0.6
+    assert np.nanmean(balance(pools)) == pytest.approx(0.5, abs=1e-12)
+    oracle = [[(float(right), right, source) for _, right, source in pool] for pool in pools]
+    assert np.nanmean(balance(oracle)) == pytest.approx(1.0)
+
+
+def test_pairs_balance_as_pools_of_two_do() -> None:
+    pools = [[(1.0, True, 0), (0.0, False, 1)], [(0.0, True, 1), (2.0, False, 0)], [(1.0, True, 1), (0.5, False, 0)]]
+    couples = Couples(
+        unit=np.arange(3),
+        right=np.array([0, 1, 1]),
+        wrong=np.array([1, 0, 0]),
+        count=np.ones(3),
+        wins=np.array([1, 0, 1]),
+    )
+    np.testing.assert_allclose(source_balanced(couples, 3), balance(pools))
+    assert source_balanced(couples, 3).mean() == pytest.approx(0.75)
+
+
+def test_a_ratio_has_the_spread_that_resampling_gives_it() -> None:
+    generator = np.random.default_rng(1)
+    below = generator.integers(0, 6, 400).astype(float)
+    above = generator.binomial(below.astype(int), 0.7).astype(float)
+    values = ratio_values(above, below)
+    counted = values[below > 0]
+    assert np.isnan(values[below == 0]).all()
+    assert counted.mean() == pytest.approx(above.sum() / below.sum())
+    drawn = generator.integers(0, 400, (4_000, 400))
+    resampled = above[drawn].sum(axis=1) / below[drawn].sum(axis=1)
+    assert counted.std() / np.sqrt(len(counted)) == pytest.approx(resampled.std(), rel=0.06)
+    assert ratio_values([0.0, 1.0], [0.0, 0.0]) is None
+
+
+def test_length_bins_are_cut_at_a_tenth() -> None:
+    bins = length_bins([111, 110, 100, 100, 100], [100, 100, 100, 110, 111])
+    assert {name: mask.tolist() for name, mask in bins.items()} == {
+        "longer": [True, False, False, False, False],
+        "equal": [False, True, True, True, False],
+        "shorter": [False, False, False, False, True],
+    }
+
+
+@pytest.mark.published
+@pytest.mark.skipif(not POOL.exists(), reason="the published pool is not here")
+def test_on_a_published_mixed_pool_the_writer_is_all_that_style_finds() -> None:
+    """Eleven weaker models on GSM8K: n-grams lose most of their lead over a coin, the writers all of theirs."""
+    with gzip.open(POOL, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    skill = {name: [] for name in (one["model"] for one in rows[0]["candidates"])}
+    for row in rows:
+        for one in row["candidates"]:
+            skill.setdefault(one["model"], []).append(one["correct"])
+    weak = sorted(skill, key=lambda name: float(np.mean(skill[name])))[:11]
+    pools = [[one for one in row["candidates"] if one["model"] in weak] for row in rows]
+    train, test = pools[:600], pools[600:]
+    right, wrong = [], []
+    for pool in train:
+        sides = {label: [one["text"] for one in pool if one["correct"] is label] for label in (True, False)}
+        if all(sides.values()) and len(right) < 512:
+            right.append(sides[True][len(right) % len(sides[True])])
+            wrong.append(sides[False][len(right) % len(sides[False])])
+    ngrams = fit_ngrams(right, wrong, seed=0)
+    known = [one for pool in train for one in pool]
+    prior = {name: float(np.mean([one["correct"] for one in known if one["model"] == name])) for name in weak}
+    correct = [[one["correct"] for one in pool] for pool in test]
+    sources = [[weak.index(one["model"]) for one in pool] for pool in test]
+    found = {}
+    for name, scores in (
+        ("ngrams", [ngrams.score([one["text"] for one in pool]) for pool in test]),
+        ("prior", [[prior[one["model"]] for one in pool] for pool in test]),
+    ):
+        plain = right_over_wrong_pools(scores, correct)
+        pooled = float(np.nansum(plain.accuracy * plain.pairs) / plain.pairs.sum())
+        found[name] = pooled, float(np.nanmean(source_balanced(pool_couples(scores, correct, sources), len(test))))
+    assert found["prior"] == (pytest.approx(0.74, abs=0.03), pytest.approx(0.5, abs=1e-9))
+    assert found["ngrams"] == (pytest.approx(0.735, abs=0.03), pytest.approx(0.633, abs=0.03))

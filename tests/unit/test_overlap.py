@@ -114,15 +114,15 @@ def test_problems_that_were_trained_on_judge_nobody(tmp_path: Path, events: Even
     rows = [(group, index) for group in range(4) for index in range(8)]
     Scores(tmp_path / "scores").write([{"group": one, "response": two, "score": float(two)} for one, two in rows])
     inputs = {"candidates": pool(tmp_path / "pool", 4), "scores": tmp_path / "scores"}
-    whole = run(best_of_n, tmp_path / "whole", inputs, {"n": [1, 2]}, events)
+    whole = run(best_of_n, tmp_path / "whole", inputs, {"n": [1, 2], "grading": {}}, events)
     assert (whole["problems"], whole["trained_on"]) == (4, 0)
     inputs["overlap"] = overlapping(tmp_path / "overlap", "q1", "q3", "of another task")
-    result = run(best_of_n, tmp_path / "judged", inputs, {"n": [1, 2]}, events)
+    result = run(best_of_n, tmp_path / "judged", inputs, {"n": [1, 2], "grading": {}}, events)
     assert (result["problems"], result["trained_on"]) == (4, 2)
     assert {row["problem"] for row in ProblemValues(tmp_path / "judged").rows()} == {"q0", "q2"}
     inputs["overlap"] = overlapping(tmp_path / "all", "q0", "q1", "q2", "q3")
     with pytest.raises(DataError, match="all 4 stand in the training data"):
-        run(best_of_n, tmp_path / "none", inputs, {"n": [1, 2]}, events)
+        run(best_of_n, tmp_path / "none", inputs, {"n": [1, 2], "grading": {}}, events)
 
 
 def test_pairs_of_problems_that_were_trained_on_judge_nobody(tmp_path: Path, events: EventLog) -> None:
@@ -137,7 +137,7 @@ def test_pairs_of_problems_that_were_trained_on_judge_nobody(tmp_path: Path, eve
     inputs["overlap"] = overlapping(tmp_path / "overlap", "q#1")
     result = run(pair_accuracy, tmp_path / "judged", inputs, {}, events)
     assert (result["pairs"], result["trained_on"]) == (3, 1)
-    assert [row["problem"] for row in ProblemValues(tmp_path / "judged").rows()] == ["q#2#0"]
+    assert {row["problem"] for row in ProblemValues(tmp_path / "judged").rows()} == {"q#2#0"}
 
 
 def test_rows_are_compared_by_the_problems_that_all_of_them_have() -> None:

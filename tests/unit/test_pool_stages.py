@@ -107,7 +107,7 @@ NINE: Answers = [(str(index), index == 8) for index in range(9)]
 
 def test_pools_below_eight_candidates_have_a_curve_and_no_area(tmp_path: Path, run: Run) -> None:
     inputs = {"candidates": pool(tmp_path / "pool", SEVEN, NINE), "scores": scores(tmp_path / "scores", 7, 9)}
-    result, folder, _ = run(best_of_n, inputs, n=[1, 2, 4, 7, 9])
+    result, folder, _ = run(best_of_n, inputs, n=[1, 2, 4, 7, 9], grading={})
     assert (result["area_sizes"], result["left_out"], result["smallest_pool"]) == ([], [9], 7)
     metrics = [name for name in result["means"] if not name.startswith("right")]
     assert metrics == ["bon@1", "bon@2", "bon@4", "bon@7"]
@@ -126,7 +126,7 @@ def test_the_area_does_not_depend_on_what_else_is_listed(tmp_path: Path, run: Ru
     inputs = {"candidates": pool(tmp_path / "pool", sixteen), "scores": scores(tmp_path / "scores", 16)}
     areas = set()
     for listed in ([1], [1, 2, 4], [3, 5, 16], [100]):
-        result, _, _ = run(best_of_n, inputs, n=listed)
+        result, _, _ = run(best_of_n, inputs, n=listed, grading={})
         means = result["means"]
         assert result["area_sizes"] == [2, 4]
         assert means["area"] == pytest.approx((means["bon@2"] + means["bon@4"]) / 2, abs=1e-6)

@@ -24,7 +24,12 @@ def test_holds_every_outcome_with_its_seeds_and_axes(tmp_path: Path) -> None:
         (task, 0, seed) for task in ("arithmetic", "logic") for seed in (0, 1)
     }
     assert {tuple(entry.axes.items()) for entry in of_rm} == {(("loss", "rm"),)}
-    assert {entry.row for entry in index.outcomes if entry.kind == "reference"} == {"pool", "length", "ngrams"}
+    assert {entry.row for entry in index.outcomes if entry.kind == "reference"} == {
+        "pool",
+        "length",
+        "ngrams",
+        "prompt_overlap",
+    }
 
 
 def test_knows_what_an_outcome_was_made_from(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -35,8 +36,20 @@ WRONG_CANDIDATES = {
 _AT = "bon@"
 
 
+VOTE_SUBSETS = 256
+"""Sampled for a weighted vote: a standard error of .03 a problem at most, .001 over 1,000 problems."""
+
+DETAILS = {
+    "length_controlled": "length-controlled BoN",
+    "weighted_vote": "reward-weighted vote",
+    "headroom": "share of headroom",
+}
+"""Curves over N beside Best-of-N's own, and what they are called."""
+
+
 class BestOfNSpec(Spec):
     n: tuple[int, ...]
+    grading: Mapping[str, str]
 
 
 class PoolBaselinesSpec(Spec):
@@ -44,7 +57,7 @@ class PoolBaselinesSpec(Spec):
     grading: Mapping[str, str]
 
 
-BEST_OF_N: Kind[BestOfNSpec] = Kind("best_of_n", 4, BestOfNSpec, ProblemValues)
+BEST_OF_N: Kind[BestOfNSpec] = Kind("best_of_n", 5, BestOfNSpec, ProblemValues)
 POOL_BASELINES: Kind[PoolBaselinesSpec] = Kind("pool_baselines", 4, PoolBaselinesSpec, ProblemValues)
 
 
@@ -58,6 +71,22 @@ def size_of(metric: str) -> int | None:
     return int(metric.removeprefix(_AT)) if metric.startswith(_AT) else None
 
 
+def point(curve: str, size: int) -> str:
+    """The metric of a curve's point at this N; "" is Best-of-N's own."""
+    return f"{curve}@{size}" if curve else best_of(size)
+
+
+def area_of(curve: str) -> str:
+    """The metric of a curve's mean over the grid."""
+    return f"{curve}_area" if curve else BestOfN.headline
+
+
+def point_of(metric: str) -> int | None:
+    """The N of a point of any curve over N, None of any other metric."""
+    size = metric.partition("@")[2]
+    return int(size) if size else None
+
+
 class BestOfN(Evaluation):
     name = "best_of_n"
     noun = "best-of-N"
@@ -69,35 +98,57 @@ class BestOfN(Evaluation):
         "right_over_wrong": "right over wrong",
         "right_over_wrong_seen": "right over wrong, seen error types",
         "right_over_wrong_unseen": "right over wrong, unseen error types",
+        **{f"{name}_area": f"{words}, area" for name, words in DETAILS.items()},
+        "right_over_wrong_balanced": "right over wrong, source-balanced",
     }
     picks = True
     baselined = POOL_BASELINES
-    references = ("mean", "majority", "oracle")
+    references = ("mean", "majority", "shortest", "longest", "oracle")
     random_pick = "mean"
 
     def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
         return stages.candidates(experiment, task, split)
 
     def spec(self, experiment: Experiment) -> BestOfNSpec:
-        return BestOfNSpec(n=_sizes(experiment))
+        return BestOfNSpec(n=_sizes(experiment), grading=resolve.resolve_versions(GRADING))
 
     def baselines(self, experiment: Experiment) -> PoolBaselinesSpec:
-        """Random pick, majority vote and oracle of a pool."""
+        """Random pick, majority vote, shortest, longest and oracle of a pool."""
         return PoolBaselinesSpec(n=_sizes(experiment), grading=resolve.resolve_versions(GRADING))
+
+    def is_detail(self, metric: str) -> bool:
+        return metric == "right_over_wrong_balanced" or metric.startswith(tuple(DETAILS))
+
+    def bounds(self, metric: str) -> tuple[float, float]:
+        """A scorer may do worse than a random pick."""
+        return (-math.inf, 1.0) if metric.startswith("headroom") else super().bounds(metric)
 
     def label(self, metric: str) -> str:
         """`bon@16` is BoN@16."""
-        size = size_of(metric)
-        return super().label(metric) if size is None else f"BoN@{size}"
+        curve, _, size = metric.partition("@")
+        return (
+            f"{DETAILS[curve]}@{size}"
+            if curve in DETAILS and size
+            else f"BoN@{size}"
+            if size
+            else super().label(metric)
+        )
 
     def has(self, metric: str) -> bool:
-        return size_of(metric) is not None or super().has(metric)
+        curve, _, size = metric.partition("@")
+        return size_of(metric) is not None or (curve in DETAILS and bool(size)) or super().has(metric)
 
     def in_order(self, metrics: Sequence[str]) -> list[str]:
-        """The area, Best-of-N by N, wrong candidates."""
+        """The area, Best-of-N by N, wrong candidates; then the points of other curves."""
         first, *others = super().in_order([self.headline, *metrics])
         sizes = sorted((metric for metric in metrics if size_of(metric) is not None), key=lambda one: size_of(one) or 0)
-        return [*([first] if first in metrics else []), *sizes, *others]
+        points = [one for name in DETAILS for one in metrics if one.startswith(f"{name}@")]
+        return [
+            *([first] if first in metrics else []),
+            *sizes,
+            *others,
+            *sorted(points, key=lambda one: point_of(one) or 0),
+        ]
 
 
 def _sizes(experiment: Experiment) -> tuple[int, ...]:

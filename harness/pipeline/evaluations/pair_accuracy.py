@@ -15,7 +15,10 @@ from harness.recipe.fields import CODE
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import ProblemValues
 
-PAIR_ACCURACY: Kind[NoSpec] = Kind("pair_accuracy", 2, NoSpec, ProblemValues)
+PAIR_ACCURACY: Kind[NoSpec] = Kind("pair_accuracy", 3, NoSpec, ProblemValues)
+
+ABOUT_EQUAL = 1.1
+"""Two sides are about equally long where the longer has at most this many times the characters of the shorter."""
 
 
 class PairAccuracy(Evaluation):
@@ -26,7 +29,13 @@ class PairAccuracy(Evaluation):
     kind = PAIR_ACCURACY
     content = "pairs"
     headline = "pair_accuracy"
-    labels: ClassVar[Mapping[str, str]] = {"pair_accuracy": "pair accuracy"}
+    labels: ClassVar[Mapping[str, str]] = {
+        "pair_accuracy": "pair accuracy",
+        "source_balanced": "pair accuracy, source-balanced",
+        "chosen_longer": "pair accuracy, chosen longer",
+        "chosen_equal": "pair accuracy, about equally long",
+        "chosen_shorter": "pair accuracy, chosen shorter",
+    }
     counted = "pair"
     chance = 0.5
 
@@ -43,12 +52,23 @@ class PairAccuracy(Evaluation):
             return stages.heldout_tokens(experiment)
         return stages.preference_tokens(experiment, task, split, self._count(stages, experiment, task, split))
 
+    def more_inputs(
+        self, stages: TrainingStages, experiment: Experiment, task: str, split: Split
+    ) -> Mapping[str, Stage]:
+        """The candidates that a mixed pool's pairs are of, which say who wrote either side."""
+        if task == CODE or len(stages.sources(experiment.tasks[task])) < 2:
+            return {}
+        return {"candidates": stages.candidates(experiment, task, split)}
+
     def _count(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> int:
         """As many as the recipe asks for; of dev problems one each."""
         if split != "test":
             return stages.asked(experiment, task, split)
         assert experiment.evaluate.pair_accuracy is not None
         return experiment.evaluate.pair_accuracy.samples
+
+    def is_detail(self, metric: str) -> bool:
+        return metric != self.headline
 
     def spec(self, experiment: Experiment) -> NoSpec:
         return NoSpec()

@@ -45,3 +45,7 @@ class RewardBench2(Evaluation):
 
     def spec(self, experiment: Experiment) -> NoSpec:
         return NoSpec()
+
+    def bounds(self, metric: str) -> tuple[float, float]:
+        """The score of ties has a term of a hundredth beyond 0 to 1."""
+        return (-0.01, 1.01) if metric == SUBSETS[TIES] else super().bounds(metric)
