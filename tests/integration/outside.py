@@ -14,7 +14,7 @@ from tests.integration.pipelines import TINY
 from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_classifier, write_lines
 from tests.toys.small_models import save_small_model
 
-# Kinds of stages that only a recipe with imports has; all others are in the tiny one.
+# Kinds of stages that only this recipe has; all others are in the tiny one.
 OUTSIDE = frozenset(
     {
         "imported_checkpoint",
@@ -29,6 +29,8 @@ OUTSIDE = frozenset(
         "judgements",
         "consistent_part",
         "average",
+        "likelihood",
+        "retention",
     }
 )
 # One kind of each way in which a stage writes: a table, tokens, a training, scores, JSON, and parts put together.
@@ -58,6 +60,7 @@ RECIPE: dict[str, Any] = {
     "evaluate": {
         "best_of_n": {"tasks": ["logic", "pot"]},
         "pair_accuracy": {"tasks": ["pot"], "samples": 12},
+        "retention": True,
         "imported": {
             "my-rm": {"checkpoint": "a-checkpoint", "text": "chat", "max_tokens": 512},
             "published": {"scores": "a-scores"},

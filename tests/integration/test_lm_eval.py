@@ -311,3 +311,10 @@ def test_a_stage_picks_of_stored_candidates_as_its_scores_say(
         assert sample["arguments"]["gen_args_0"]["arg_0"] == prompt
         best = {candidates[at] for at in np.flatnonzero(np.isclose(rewards, max(rewards), rtol=0, atol=1e-6))}
         assert sample["resps"][0][0] in best
+
+
+def test_a_head_that_was_never_trained_is_refused(shell: Shell, folder: Path, finished: Workspace) -> None:
+    (base,) = of_kind(finished, "base")
+    name = f"base/{base.fingerprint[:8]}"
+    assert shell("lm-eval", name, "--workdir", finished.workdir, "--", *asked(folder, "choices")) == 2
+    assert "was never trained" in shell.err

@@ -9,12 +9,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+import harness
 from harness.cli.workspace import Workspace
 from harness.pipeline.graph import Stage
 from harness.stages import likelihood
 from harness.store.artifacts import Checkpoint, ProblemValues, Scores, Tokens
-from tests.integration.pipelines import folder_of, of_kind, record_of, run
+from tests.integration.pipelines import TINY, folder_of, of_kind, record_of, run
 from tests.integration.shell import Shell
+
+ASKED = ("--set", "evaluate.retention=true")
 
 
 def plainly(model: torch.nn.Module, before: np.ndarray, text: np.ndarray) -> tuple[float, int]:
@@ -33,20 +36,26 @@ def test_retention_equals_plain_transformers_and_stands_on_the_board(
     workspace = copy("evaluate.retention=true")
     added = [one for one in workspace.work().to_run if one.kind.name != "analysis"]
     assert sorted(one.kind.name for one in added) == ["likelihood", "likelihood", "retention", "retention"]
-    summary = run(workspace, added)
-    assert not summary.failed
+    assert not run(workspace, added).failed
     means: dict[str, float] = {}
     for stage in of_kind(workspace, "retention"):
         scored = stage.inputs["scores"].stage
         means[scored.inputs["checkpoint"].stage.kind.name] = as_transformers(workspace, scored, stage)
     assert set(means) == {"base", "pretrain"}
     assert means["base"] != pytest.approx(means["pretrain"], rel=1e-3)
-    recipe = ["tests/recipes/tiny.yaml", "--set", "evaluate.retention=true", "--workdir", workspace.workdir]
-    assert shell("report", *recipe) == 0, shell.err
+    assert shell("report", TINY, *ASKED, "--workdir", workspace.workdir) == 0, shell.err
     told = (workspace.reports / "report.md").read_text(encoding="utf-8")
-    assert "probability of a held-out code token" in told
+    assert "1/perplexity, code" in told
     assert f"{means['base']:.3f}" in told
     assert f"{means['pretrain']:.3f}" in told
+    assert shell("compare", "rm+lm", "no-pmp", "--workdir", workspace.workdir) == 0, shell.err
+    assert "1/perplexity" in shell.out
+    assert set(harness.scores(workspace.workdir, "tiny", "code")["row"]) == {"rm+lm", "length", "ngrams"}
+
+
+def test_retention_needs_held_out_pairs(shell: Shell) -> None:
+    assert shell("validate", TINY, *ASKED, "--set", "evaluate.code_pairs=null") == 2
+    assert "add `code_pairs`" in shell.err
 
 
 def as_transformers(workspace: Workspace, scored: Stage, values: Stage) -> float:

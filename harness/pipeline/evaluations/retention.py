@@ -32,8 +32,8 @@ class Retention(Evaluation):
     content = "pairs"
     headline = "code_probability"
     labels: ClassVar[Mapping[str, str]] = {
-        "code_probability": "probability of a held-out code token (1 / perplexity)",
-        "text_probability": "probability of a held-out description's token (1 / perplexity)",
+        "code_probability": "1/perplexity, code",
+        "text_probability": "1/perplexity, descriptions",
     }
     counted = "pair"
     rewards = False
