@@ -221,6 +221,20 @@ def gc(
     collect_garbage(recipe, assignments or [], workdir, dry_run=dry_run)
 
 
+@app.command("lm-eval")
+def lm_eval(
+    model: Annotated[str, typer.Argument(metavar="STAGE|FOLDER", help="A finished reward model, or one's folder.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="-- ARGUMENTS", help="lm-eval's own, e.g. --tasks TASK.")
+    ] = None,
+    workdir: StoreDir = DEFAULT_WORKDIR,
+) -> None:
+    """Run lm-evaluation-harness with a reward model: it ranks options and picks answers; see docs/lm-eval.md."""
+    from harness.cli.lm_eval import run
+
+    run(model, arguments or [], workdir)
+
+
 @app.command()
 def doctor() -> None:
     """Show the GPUs and the builds of torch and vLLM, what of them is incompatible, and how to fix it."""

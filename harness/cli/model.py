@@ -51,10 +51,10 @@ def export(name: str, folder: Path, workdir: Path) -> None:
         RecipeError: the folder is not empty, or transformers has no classifier of this architecture.
     """
     store = open_store(workdir)
-    record = _model_record(name, store, workdir)
+    record = model_record(name, store, workdir)
     artifact = MODEL_KINDS[record.kind](store.directory(record.kind, record.fingerprint))
-    _require_files(store, record, artifact.model)
-    source = _tokenizer_record(store, record)
+    require_files(store, record, artifact.model)
+    source = tokenizer_record(store, record)
     tokenizer, special, template = _tokenizer(store, source)
     told = _told(store, record, workdir)
     _make_empty(folder, store)
@@ -80,31 +80,36 @@ def _name(record: Record) -> str:
     return f"{record.kind}/{record.fingerprint[:SHORT]}"
 
 
-def _model_record(name: str, store: Store, workdir: Path) -> Record:
+def model_record(name: str, store: Store, workdir: Path) -> Record:
+    """The record of the finished stage with a model that a name stands for.
+
+    Raises:
+        StoreError: no stage or several match, it holds no model, or is not finished.
+    """
     found = find_stage(name, store, workdir)
     if found.kind not in MODEL_KINDS:
         raise StoreError(
-            "a stage to export must hold a model", f"{found.name} does not", f"name one of {', '.join(MODEL_KINDS)}"
+            "the stage must hold a model", f"{found.name} does not", f"name one of {', '.join(MODEL_KINDS)}"
         )
     if found.record is None:
-        raise StoreError("a model to export must be finished", f"{found.name} is not", "run its recipe")
+        raise StoreError("a model must be finished", f"{found.name} is not", "run its recipe")
     return found.record
 
 
-def _require_files(store: Store, record: Record, below: Path) -> None:
+def require_files(store: Store, record: Record, below: Path) -> None:
     """That the files of a record below a folder are there: of a trunk state its optimizer's are of no use here."""
     directory = store.directory(record.kind, record.fingerprint)
     paths = [directory / path for path in record.files]
     wanted = [path for path in paths if path.is_relative_to(below)]
     if not wanted or not all(path.is_file() for path in wanted):
         raise StoreError(
-            "a model to export must have its files",
+            "a model must have its files",
             f"those of {_name(record)} were dropped",
             "`harness gc` lets go what `runtime.keep` names: run a recipe that needs it again, or keep it",
         )
 
 
-def _tokenizer_record(store: Store, record: Record) -> Record:
+def tokenizer_record(store: Store, record: Record) -> Record:
     """The stage that a model's tokenizer comes from: the models it was trained from lead to it."""
     while record.identity["inputs"]:
         inputs: Mapping[str, Any] = record.identity["inputs"]
@@ -129,10 +134,10 @@ def _tokenizer(store: Store, record: Record) -> tuple[Path, dict[str, str], str 
     directory = store.directory(record.kind, record.fingerprint)
     if record.kind == PRETRAINED.name:
         model = Checkpoint(directory).model
-        _require_files(store, record, model)
+        require_files(store, record, model)
         return model, {}, None
     path = Tokenizer(directory).path
-    _require_files(store, record, path)
+    require_files(store, record, path)
     if record.kind == TOKENIZER.name:
         return path, json.loads(Tokenizer(directory).special.read_bytes()), None
     chat = ImportedCheckpoint(directory).chat

@@ -174,10 +174,10 @@ class TransformersScorer:
         }
 
     def score(self, groups: Sequence[Sequence[NDArray[np.integer[Any]]]]) -> list[NDArray[np.float64]]:
-        return score_groups(self._model, _InMemory(groups), range(len(groups)), **self._how)
+        return score_groups(self._model, InMemory(groups), range(len(groups)), **self._how)
 
 
-class _InMemory(list[Sequence[NDArray[np.integer[Any]]]]):
+class InMemory(list[Sequence[NDArray[np.integer[Any]]]]):
     """Groups given as they are, where scoring expects a numbered source."""
 
     def group(self, index: int, /) -> list[NDArray[np.integer[Any]]]:

@@ -107,6 +107,18 @@ class RewardModel(nn.Module):
             lm_loss=self._lm_loss(hidden, batch, lm_loss) if lm_loss is not None else None,
         )
 
+    def response_losses(self, batch: Batch) -> list[tuple[float, int]]:
+        """(cross-entropy of its LM targets, how many they are) of every response that has any, in the batch's order:
+        what `forward` sums."""
+        hidden = self._hidden_states(batch)[batch.lm_index]
+        found, start = [], 0
+        while start < len(hidden):
+            targets = int(batch.lm_lengths[start])
+            ours = slice(start, start + targets)
+            found.append((float(self._cross_entropy(hidden[ours], batch.lm_labels[ours], None)), targets))
+            start += targets
+        return found
+
     def use_attention_of(self, device: torch.device | str) -> None:
         """Switches to the attention that suits a device; results differ by rounding only."""
         configuration, flex = self.backbone.config, "flex_attention"
@@ -197,14 +209,18 @@ class RewardModel(nn.Module):
             return functional.linear(last, self.head.weight).squeeze(-1)
 
     def _lm_loss(self, hidden: torch.Tensor, batch: Batch, normalization: LmNormalization) -> torch.Tensor:
+        weights = 1 / batch.lm_lengths.double() if normalization == "sequence" else None
+        return self._cross_entropy(hidden[batch.lm_index], batch.lm_labels, weights)
+
+    def _cross_entropy(self, hidden: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         lm_head = self.backbone.get_output_embeddings()
         return lm_cross_entropy_sum(
-            hidden[batch.lm_index],
-            batch.lm_labels,
+            hidden,
+            labels,
             lm_head.weight,
             lm_head.bias,
             softcap=getattr(self.backbone.config.get_text_config(), "final_logit_softcapping", None),
-            position_weights=1 / batch.lm_lengths.double() if normalization == "sequence" else None,
+            position_weights=weights,
         )
 
 

@@ -38,6 +38,8 @@ class Evaluation(ABC):
         headline: the metric that rows are compared by.
         labels: metric -> its name in prose.
         counted: what a value is of.
+        rewards: values are of rewards; where they are not, they are of the language model that a setting fine-tunes,
+            with or without a trained head, and no reference scorer has any.
         picks: of candidates, the one with the highest reward is what a row answers with.
         chance: the level of the headline that a coin reaches; None where it depends on the problems.
         baselined: the kind of the stage that `baselines` is of; None where a source gives nothing without a scorer.
@@ -54,6 +56,7 @@ class Evaluation(ABC):
     headline: ClassVar[str]
     labels: ClassVar[Mapping[str, str]]
     counted: ClassVar[str] = "problem"
+    rewards: ClassVar[bool] = True
     picks: ClassVar[bool] = False
     chance: ClassVar[float | None] = None
     baselined: ClassVar[Kind | None] = None
@@ -67,7 +70,7 @@ class Evaluation(ABC):
         return experiment.evaluate.asked.get(self.name, ())
 
     def of_pretraining(self, experiment: Experiment) -> tuple[str, ...]:
-        """What PMP checkpoints are judged on before fine-tuning, in the place of tasks."""
+        """What models are judged on before fine-tuning, in the place of tasks."""
         return ()
 
     @abstractmethod
@@ -89,6 +92,12 @@ class Evaluation(ABC):
     ) -> Mapping[str, Stage]:
         """Further inputs of its stage, beside scores and what was scored."""
         return {}
+
+    def scores(
+        self, stages: TrainingStages, experiment: Experiment, model: Stage, tokens: Stage[EncodeSpec], label: str
+    ) -> Stage:
+        """What a model of the recipe makes of these tokens."""
+        return stages.scored(experiment, model, tokens, label)
 
     @abstractmethod
     def spec(self, experiment: Experiment) -> Spec:

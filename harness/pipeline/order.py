@@ -36,14 +36,17 @@ class OrderStages(PairStages):
     def heldout_pairs(self, experiment: Experiment) -> Stage:
         return self.pairs(experiment, "heldout", self._code_pairs(experiment))
 
-    def heldout_tokens(self, experiment: Experiment) -> Stage[EncodeSpec]:
-        return self._pair_tokens(experiment, "heldout", self._code_pairs(experiment))
+    def heldout_tokens(self, experiment: Experiment, *, ended: bool = True) -> Stage[EncodeSpec]:
+        """The held-out pairs as tokens; not `ended`: without the end token that only PMP teaches."""
+        return self._pair_tokens(experiment, "heldout", self._code_pairs(experiment), ended=ended)
 
     def _code_pairs(self, experiment: Experiment) -> int:
         assert experiment.evaluate.code_pairs is not None
         return experiment.evaluate.code_pairs.count
 
-    def _pair_tokens(self, experiment: Experiment, split: Split, count: int) -> Stage[EncodeSpec]:
+    def _pair_tokens(
+        self, experiment: Experiment, split: Split, count: int, *, ended: bool = True
+    ) -> Stage[EncodeSpec]:
         return self.encode_with(
             self.tokenizer(experiment),
             self.pairs(experiment, split, count),
@@ -51,7 +54,7 @@ class OrderStages(PairStages):
             max_tokens=experiment.pairs.max_tokens,
             limit=count,
             label=f"pairs {split}",
-            end_token=experiment.pairs.end_token,
+            end_token=experiment.pairs.end_token if ended else "none",
         )
 
     def pair_order(

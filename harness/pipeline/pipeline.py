@@ -65,7 +65,7 @@ class Pipeline(OverlapStages):
         source = evaluation.source(self, experiment, task, split)
         tokens = evaluation.tokens(self, experiment, task, split)
         what = of if task == CODE else f"{of} {evaluation.content}"
-        scores = self.scored(experiment, model, tokens, what)
+        scores = evaluation.scores(self, experiment, model, tokens, what)
         return self.judge(evaluation, experiment, task, source, scores, of, split)
 
     def judged_reference(

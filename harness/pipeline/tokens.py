@@ -117,6 +117,7 @@ def responses_in(tokens: Stage[EncodeSpec], known: Known) -> float:
 TOKENIZER = TokenizerKind("tokenizer", 2, TokenizerSpec, Tokenizer, row_bytes=40)
 ENCODE = EncodeKind("encode", 3, EncodeSpec, Tokens)
 SCORE = ScoreKind("score", 2, ScoreSpec, Scores, accelerated=True, row_bytes=10)
+LIKELIHOOD = ScoreKind("likelihood", 1, ScoreSpec, Scores, accelerated=True, row_bytes=10)
 
 
 # ------------------------------------------------------------------------------------------------------ planning
@@ -195,6 +196,11 @@ class TokenStages(CorpusStages):
             max_tokens=task.max_tokens,
             label=f"preferences {name} {split}",
         )
+
+    def likelihoods(self, experiment: Experiment, model: Stage, tokens: Stage[EncodeSpec], label: str) -> Stage:
+        """How probable a model without its head finds the chosen sides of pairs, and their prompts."""
+        spec = ScoreSpec(precision=experiment.finetune.precision)
+        return self.graph.stage(LIKELIHOOD, spec, {"checkpoint": model, "tokens": tokens}, label=f"likelihood {label}")
 
     def scored(self, experiment: Experiment, model: Stage, tokens: Stage[EncodeSpec], label: str) -> Stage[ScoreSpec]:
         """Rewards of everything in `tokens`; of a stream of pairs again a stream."""

@@ -209,7 +209,7 @@ def _variants(pipeline: Pipeline, setting: Setting, pretrain_seeds: int, finetun
         label = setting.name if pretrain_seed is None else f"{setting.name} pretrain {pretrain_seed}"
         for finetune_seed in range(finetune_seeds):
             finetuned = pipeline.finetune(experiment, start, finetune_seed, label)
-            outcomes = _outcomes(pipeline, setting, pretrained, finetuned, f"{label} finetune {finetune_seed}")
+            outcomes = _outcomes(pipeline, setting, pretrained, start, finetuned, f"{label} finetune {finetune_seed}")
             variants.append(
                 Variant(
                     setting=setting.name,
@@ -226,7 +226,7 @@ def _variants(pipeline: Pipeline, setting: Setting, pretrain_seeds: int, finetun
 
 
 def _outcomes(
-    pipeline: Pipeline, setting: Setting, pretrained: Stage | None, finetuned: Stage, label: str
+    pipeline: Pipeline, setting: Setting, pretrained: Stage | None, start: Stage, finetuned: Stage, label: str
 ) -> list[Outcome]:
     experiment = setting.experiment
     outcomes = []
@@ -235,8 +235,8 @@ def _outcomes(
             stage = pipeline.judged(evaluation, experiment, task, finetuned, label)
             outcomes.append(Outcome(task=task, metric=evaluation.name, stage=stage))
         for task in evaluation.of_pretraining(experiment):
-            if pretrained is not None and trains_head(experiment):
-                stage = pipeline.judged(evaluation, experiment, task, pretrained, pretrained.label)
+            if not evaluation.rewards or (pretrained is not None and trains_head(experiment)):
+                stage = pipeline.judged(evaluation, experiment, task, start, start.label)
                 outcomes.append(Outcome(task=task, metric=evaluation.name, stage=stage))
     return outcomes
 
@@ -257,7 +257,7 @@ def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
         seeds: Iterable[int | None] = (None,) if scorer == "source_prior" else range(loaded.recipe.seeds.finetune)
         for seed in seeds:
             outcomes = []
-            for evaluation in evaluations:
+            for evaluation in (one for one in evaluations if one.rewards):
                 tasks = [*evaluation.tasks(experiment), *(evaluation.of_pretraining(experiment) if pretrains else ())]
                 for task in tasks:
                     judged = pipeline.judged_reference(evaluation, experiment, task, scorer, seed or 0)

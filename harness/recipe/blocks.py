@@ -348,6 +348,10 @@ class Evaluate(Block):
     best_of_n: BestOfN | None = None
     pair_accuracy: PairAccuracy | None = None
     code_pairs: CodePairs | None = None
+    retention: bool = Field(
+        False,
+        description="What PMP leaves of the language model: likelihood of the held-out `code_pairs`, base included.",
+    )
     overlap: OverlapBlock | None = Field(OverlapBlock(), description="null: not looked for.")
     probes: Probes | None = Field(
         None, description="Pair accuracy on held-out code and dev preferences along every trunk of a WSD schedule."
@@ -362,6 +366,12 @@ class Evaluate(Block):
     imported: Annotated[
         dict[Name, ImportedRow], BeforeValidator(without_nulls, json_schema_input_type=dict[Name, ImportedRow | None])
     ] = Field(default_factory=dict, description="Rows of the board from outside.")
+
+    @model_validator(mode="after")
+    def _retention_has_pairs(self) -> Evaluate:
+        if self.retention and self.code_pairs is None:
+            raise problem("`retention` is judged on the held-out `code_pairs`", "there are none", "add `code_pairs`")
+        return self
 
     @property
     def others(self) -> dict[str, OtherEvaluation]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import CorruptArtifact, StoreError
 from harness.pipeline.evaluations import evaluation_of, headline
 from harness.pipeline.tasks import CANDIDATES
+from harness.pipeline.tokens import LIKELIHOOD
 from harness.recipe.fields import CODE
 from harness.report.index import Index, OutcomeEntry, read_index, read_indexes
 from harness.report.rows import Row, retraction, rows_of
@@ -129,12 +130,14 @@ def _must_be_whole(record: Record, store: Store) -> None:
 
 
 def _scored(index: Index, task: str | None) -> Iterator[tuple[str, OutcomeEntry, int | None, int | None]]:
-    """Every (row, evaluation, seeds) with scores, once: code pairs are judged before any fine-tuning seed."""
+    """Every (row, evaluation, seeds) with rewards, once: code pairs are judged before any fine-tuning seed."""
     seen = set()
     for entry in index.outcomes:
         finetune_seed = None if entry.task == CODE else entry.finetune_seed
         one = (entry.row, entry.kind, entry.stage, entry.pretrain_seed, finetune_seed)
-        if task in (None, entry.task) and "scores" in index.stages[entry.stage].inputs and one not in seen:
+        scores = index.stages[entry.stage].inputs.get("scores")
+        rewards = scores is not None and index.stages[scores].kind != LIKELIHOOD.name
+        if task in (None, entry.task) and rewards and one not in seen:
             seen.add(one)
             yield entry.row, entry, entry.pretrain_seed, finetune_seed
 

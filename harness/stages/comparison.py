@@ -114,7 +114,7 @@ def _disagreements(
     if match.texts is None:
         return [], NO_TEXTS
     evaluation = evaluation_named(match.evaluation)
-    if evaluation.content == "pairs":
+    if evaluation.content == "pairs" and evaluation.rewards:
         return _pair_disagreements(context.input(match.texts, Pairs), headline(match.evaluation), first, second), ""
     if not evaluation.picks:
         return [], NO_CHOICE

@@ -23,7 +23,7 @@ from tests.toys.published import (
 )
 from tests.toys.small_models import save_small_model
 
-# Kinds of stages that only a recipe with imports has; all others are in the tiny one.
+# Kinds of stages that only this recipe has; all others are in the tiny one.
 OUTSIDE = frozenset(
     {
         "imported_checkpoint",
@@ -43,6 +43,8 @@ OUTSIDE = frozenset(
         "choice_baselines",
         "rewardbench2",
         "rm_bench",
+        "likelihood",
+        "retention",
     }
 )
 # One kind of each way in which a stage writes: a table, tokens, a training, scores, JSON, and parts put together.
@@ -75,6 +77,7 @@ RECIPE: dict[str, Any] = {
         "choices": {"tasks": ["pot", "everyday"]},
         "rewardbench2": {"tasks": ["best_of_four"]},
         "rm_bench": {"tasks": ["styles"]},
+        "retention": True,
         "imported": {
             "my-rm": {"checkpoint": "a-checkpoint", "text": "chat", "max_tokens": 512},
             "published": {"scores": "a-scores"},

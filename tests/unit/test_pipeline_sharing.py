@@ -125,6 +125,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "evaluate.pair_accuracy.samples": (24, ("preferences",)),
     "evaluate.code_pairs.count": (140, ("pairs", "encode")),
     "evaluate.reference_scorers": (["ngrams"], ()),
+    "evaluate.retention": (True, ()),
     "evaluate.overlap.n": (8, ("overlap",)),
     "evaluate.overlap.threshold": (0.5, ("overlap",)),
     "evaluate.overlap": (None, ("best_of_n", "pair_accuracy", "pool_baselines")),
