@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.cli.app import run_command
 from harness.cli.workspace import Workspace
+from harness.pipeline.evaluations import EVALUATIONS
 from harness.store.artifacts import Candidates, Problems, ProblemValues, Scores
+from harness.tasks.registry import load_task
 from tests.integration.pipelines import TINY, of_kind
 from tests.toys.published import rows_of_choices, write_lines
+from tests.toys.samples import SAMPLES
 
 ENGINE = """\
 from harness.engines.base import Completion
@@ -76,6 +80,55 @@ def test_it_is_dealt_answered_graded_and_judged_and_trains_nothing_anew(
     told = capfd.readouterr().err
     assert f"{tmp_path / 'data' / 'test.jsonl'}, line 1: `answer` must end in `#### N`" in told
     assert "Traceback" not in told
+
+
+@pytest.fixture
+def everything(asking: list[str], tmp_path: Path) -> dict[str, Any]:
+    """Every task of published data with a handful of its rows, and every evaluation that it can be asked about."""
+    tasks, asked = {}, {"best_of_n": [], "choices": [], "pair_accuracy": [], "rewardbench2": [], "rm_bench": []}
+    for name, sample in SAMPLES.items():
+        task = load_task(name)
+        for part, rows in sample.rows.items():
+            (tmp_path / name).mkdir(exist_ok=True)
+            write_lines(tmp_path / name / f"{part}.jsonl", rows)
+        tasks[name] = {"kind": name, "path": str(tmp_path / name), "problems": {"test": "all"}}
+        evaluations = [name] if name in asked else ["choices"] if task.has_choices else ["best_of_n"]
+        for evaluation in [*evaluations, *(["pair_accuracy"] if task.makes_mistakes else [])]:
+            asked[evaluation].append(name)
+    candidates = {"engine": "guessing:Guesser", "samples": 8, "part_size": 4}
+    return {
+        "plugins": ["guessing"],
+        "ablations.axes.loss": None,
+        "evaluate.reference_scorers": [],
+        "tasks": tasks,
+        "evaluate.best_of_n": {"tasks": asked["best_of_n"], "n": [1, 2, 4], "candidates": candidates},
+        "evaluate.pair_accuracy": {"tasks": asked["pair_accuracy"], "samples": 1},
+        **{f"evaluate.{name}": {"tasks": asked[name]} for name in ("choices", "rewardbench2", "rm_bench")},
+    }
+
+
+@pytest.mark.slow("judges a model on every task of published data there is")
+def test_every_task_of_published_data_is_judged(
+    copy: Callable[..., Workspace], everything: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    tasks = everything.pop("tasks")
+    assignments = [f"tasks.{name}={json.dumps(task)}" for name, task in tasks.items()]
+    assignments += [f"{path}={json.dumps(value)}" for path, value in everything.items()]
+    workspace = copy(*assignments)
+    assert not any(stage.kind.trains for stage in workspace.work().to_run)
+    arguments = [part for one in assignments for part in ("--set", one)]
+    assert run_command(["run", str(TINY), "--workdir", str(workspace.workdir), *arguments]) == 0, capfd.readouterr().err
+    boards = {one["task"]: one for one in json.loads((workspace.reports / "report.json").read_text())["boards"]}
+    estimated = 0
+    for evaluation in EVALUATIONS.values():
+        for name in everything.get(f"evaluate.{evaluation.name}", {}).get("tasks", ()):
+            (setting,) = [row for row in boards[name]["rows"] if row["kind"] == "setting"]
+            # of one cluster of problems there are values and no interval
+            gap = setting["gaps"].get(evaluation.name, "")
+            assert gap in ("", "done, not yet compared"), (name, evaluation.name, gap)
+            estimated += evaluation.headline in setting["estimates"]
+    assert estimated >= len(tasks) / 2
+    assert set(tasks) <= set(boards)
 
 
 def test_options_are_scored_together_and_no_best_of_n_is_needed(
