@@ -50,7 +50,12 @@ def test_retention_equals_plain_transformers_and_stands_on_the_board(
     assert f"{means['pretrain']:.3f}" in told
     assert shell("compare", "rm+lm", "no-pmp", "--workdir", workspace.workdir) == 0, shell.err
     assert "1/perplexity" in shell.out
-    assert set(harness.scores(workspace.workdir, "tiny", "code")["row"]) == {"rm+lm", "length", "ngrams"}
+    assert set(harness.scores(workspace.workdir, "tiny", "code")["row"]) == {
+        "rm+lm",
+        "length",
+        "ngrams",
+        "prompt_overlap",
+    }
 
 
 def test_retention_needs_held_out_pairs(shell: Shell) -> None:

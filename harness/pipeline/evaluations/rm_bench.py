@@ -14,11 +14,8 @@ from harness.recipe.schema import Experiment
 from harness.store.artifacts import ProblemValues
 
 DOMAINS = ("chat", "math", "code", "safety")
-LEVELS = {
-    "hard": "the right response is plainer",
-    "normal": "both have one style",
-    "easy": "the wrong response is plainer",
-}
+LEVELS = ("hard", "normal", "easy")
+"""The right response is plainer than the wrong one, as plain, or less plain."""
 
 RM_BENCH: Kind[NoSpec] = Kind("rm_bench", 1, NoSpec, ProblemValues)
 
@@ -33,7 +30,7 @@ class RmBench(Evaluation):
     headline = "rm_bench"
     labels: ClassVar[Mapping[str, str]] = {
         "rm_bench": "RM-Bench",
-        **{f"rm_bench_{level}": f"RM-Bench {level}: {meaning}" for level, meaning in LEVELS.items()},
+        **{f"rm_bench_{level}": f"RM-Bench, {level}" for level in LEVELS},
         **{f"rm_bench_{domain}": f"RM-Bench, {domain}" for domain in DOMAINS},
     }
     chance = 0.5
