@@ -17,6 +17,7 @@ from harness.execution.runner import make_task
 from harness.execution.worker import run_task
 from harness.pipeline.code import source_digest
 from harness.pipeline.graph import Stage
+from harness.pipeline.overlap import held_by
 from harness.plan.analysis import analysis_stage
 from harness.plan.plan import Plan, make_plan
 from harness.recipe.load import load_recipe
@@ -174,7 +175,12 @@ def _problem_splits(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
 
 
 def _overlap(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
-    return {"documents": 650, "checked": 20, "too_short": 1, "problems": 0}
+    counts = {
+        held_by(name): {"documents": 65, "plain_checked": 20, "plain": 0}
+        for name in stage.inputs
+        if not name.startswith("problems-")
+    }
+    return {"documents": 650, "checked": 20, "too_short": 1, "problems": 0, "held_by": counts}
 
 
 def _preferences(stage: Stage, directory: Path, text: str) -> dict[str, Any]:

@@ -2,18 +2,21 @@
 
 What a word is in scripts without spaces, `words` says: there an n-gram is a longer run, of characters worth n words.
 
+A copy with other names or numbers shares few n-grams, so that problems can be looked for with both masked as well.
+
 Source: Brown et al., "Language Models are Few-Shot Learners" (2020), appendix C (13-grams of lower-case words).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.corpus.document import Document
 from harness.corpus.words import WORD, words_of, worth
+from harness.tasks.stories import masks
 
 # A problem of fewer words than n is looked for as a whole, but not one so short that ordinary text may hold it.
 FEWEST_WORDS = 8
@@ -27,6 +30,7 @@ class Problem:
     task: str
     id: str
     text: str
+    cluster: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,13 +48,26 @@ class ProblemIndex:
     Args:
         n: words of an n-gram, 3 or more.
         threshold: a document is contaminated if it holds more than this share of a problem's distinct n-grams.
+        words: what the words of a text are: `words_of` or `masked_words`.
+        most_shared: an n-gram that problems of two clusters, and of more than this share of all, hold is of an
+            instruction and counts for none of them.
 
     Attributes:
         checked: problems looked for, by task.
-        too_short: problems that are not looked for, since chance may bring them about, by task.
+        too_short: problems that are not looked for, since chance may bring them about, by task. So are those without
+            an n-gram of their own.
     """
 
-    def __init__(self, problems: Iterable[Problem], *, n: int, threshold: float) -> None:
+    def __init__(
+        self,
+        problems: Iterable[Problem],
+        *,
+        n: int,
+        threshold: float,
+        words: Callable[[str], list[str]] = words_of,
+        most_shared: float = 1.0,
+    ) -> None:
+        self._words = words
         self._threshold = threshold
         self._problems: list[Problem] = []
         self._grams: list[int] = []  # of each problem
@@ -60,9 +77,10 @@ class ProblemIndex:
         self.too_short: Counter[str] = Counter()
         for problem in problems:
             self._add(problem, n)
+        self._drop_shared(most_shared)
 
     def _add(self, problem: Problem, n: int) -> None:
-        words = words_of(problem.text)
+        words = self._words(problem.text)
         size = min(n * WORD, sum(worth(words)))
         if size < min(n, FEWEST_WORDS) * WORD:
             self.too_short[problem.task] += 1
@@ -75,13 +93,26 @@ class ProblemIndex:
         self._grams.append(len(grams))
         self.checked[problem.task] += 1
 
+    def _drop_shared(self, most: float) -> None:
+        clusters = len({problem.cluster for problem in self._problems})
+        for gram, holders in list(self._holders.items()):
+            holding = len({self._problems[index].cluster for index in holders}) if len(holders) > 1 else 1
+            if holding > max(1, most * clusters):
+                del self._holders[gram]
+                for index in holders:
+                    self._grams[index] -= 1
+        for problem, grams in zip(self._problems, self._grams, strict=True):
+            if not grams:
+                self.checked[problem.task] -= 1
+                self.too_short[problem.task] += 1
+
     def hits(self, document: Document) -> list[Hit]:
         """The problems that the description and text of a document, read on, hold more than the threshold of."""
         return self.hits_in(f"{document.description}\n{document.text}")
 
     def hits_in(self, text: str) -> list[Hit]:
         """The problems that a text holds more than the threshold of."""
-        words = words_of(text)
+        words = self._words(text)
         shared: Counter[int] = Counter()
         for size, threes in self._threes.items():
             # Every n-gram has n words or more, so it holds three of them that begin at a multiple of n - 2, and mostly
@@ -157,6 +188,17 @@ def too_short_to_find(found: Mapping[str, Any]) -> str:
     checked, short = found["checked"], found["too_short"]
     tasks = [f"{number:,} of {number + checked.get(task, 0):,} of {task}" for task, number in short.items()]
     return f"problems too short to search for: {', '.join(tasks)}"
+
+
+def masked_words(text: str) -> list[str]:
+    """The words of a text with numbers and names masked, see `stories`: every number is "0", every name "n"."""
+    return words_of(" ".join(masks(text)))
+
+
+def is_mostly_masked(text: str) -> bool:
+    """Whether masks leave less than half of a text's words, so that others that look the same need not be alike."""
+    words = masked_words(text)
+    return sum(word in ("0", "n") for word in words) > len(words) / 2
 
 
 def _threes(words: Sequence[str], step: int) -> Iterator[tuple[str, ...]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from harness.pipeline.graph import Stage
-from harness.pipeline.kind import Kind, Spec
+from harness.pipeline.kind import Kind, Spec, absent
+from harness.pipeline.pairs import TRAIN
 from harness.pipeline.scores import ScoreStages
 from harness.pipeline.tasks import Split
 from harness.recipe.blocks import TinyModel
-from harness.recipe.pairs import ImportedPairs
+from harness.recipe.models import DescriptionPrompt
+from harness.recipe.pairs import ImportedPairs, MadePairs, MutationSide, ReferenceSide
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import Overlap
 
@@ -19,9 +21,24 @@ class OverlapSpec(Spec):
 
     n: int
     threshold: float
+    near_equal: float
+    masked: bool = absent(False)
 
 
-OVERLAP: Kind[OverlapSpec] = Kind("overlap", 1, OverlapSpec, Overlap)
+OVERLAP: Kind[OverlapSpec] = Kind("overlap", 2, OverlapSpec, Overlap)
+
+CORPUS, IMPORTED, WRITTEN = "corpus", "pairs", "written"
+"""Inputs in whose texts problems are looked for: the corpus, imported pairs, and pairs that a model wrote."""
+
+PREFERENCES, BASE = "preferences", "base"
+"""Inputs, with a task's name after them, in whose prompts they are: fine-tuning pairs, and problems of a tiny model."""
+
+
+def held_by(name: str) -> str:
+    """What an input of `overlap` is called in records and reports."""
+    kind, _, task = name.partition("-")
+    named = {CORPUS: "corpus", IMPORTED: "imported pairs", WRITTEN: "written pairs"}
+    return named.get(name) or f"{'fine-tuning pairs' if kind == PREFERENCES else 'base problems'} of {task}"
 
 
 # ------------------------------------------------------------------------------------------------------ planning
@@ -31,34 +48,62 @@ class OverlapStages(ScoreStages):
     """Adds what keeps problems that were trained on out of evaluations."""
 
     def overlap(self, experiment: Experiment, task: str) -> Stage[OverlapSpec] | None:
-        """A task's problems in the corpus, and the imported pairs, of a setting; None where it trains on neither."""
+        """A task's problems in whatever a setting trains on; None where they are not looked for."""
         block = experiment.evaluate.overlap
-        trained = self._once("trained on", experiment, lambda: self._trained_text(experiment))
-        if block is None or not trained:
+        if block is None:
             return None
+        trained = self._once("trained on", experiment, lambda: self._trained_text(experiment))
 
         def build() -> Stage[OverlapSpec]:
-            spec = OverlapSpec(n=block.n, threshold=block.threshold)
+            spec = OverlapSpec(n=block.n, threshold=block.threshold, near_equal=block.near_equal, masked=block.masked)
             inputs = {**self._trained_on(experiment), **self._judged_by(experiment, task)}
             return self.graph.stage(OVERLAP, spec, inputs, label=f"{task} in the training data")
 
-        key = ("overlap", trained, self._text(experiment.tasks[task]), block.n, block.threshold)
-        return self._remember(key, build)
+        return self._remember(("overlap", trained, self._text(experiment.tasks[task]), self._text(block)), build)
 
     def _trained_text(self, experiment: Experiment) -> str:
-        return " ".join(stage.fingerprint for stage in self._trained_on(experiment).values())
+        found = self._trained_on(experiment)
+        return " ".join(f"{name}={stage.fingerprint}" for name, stage in found.items())
 
     def _trained_on(self, experiment: Experiment) -> dict[str, Stage]:
         pairs = experiment.pairs
-        imports = experiment.pretrain is not None and isinstance(pairs, ImportedPairs)
+        pretrains, imports = experiment.pretrain is not None, isinstance(pairs, ImportedPairs)
         found: dict[str, Stage] = {}
-        if isinstance(experiment.model, TinyModel) or (experiment.pretrain is not None and not imports):
-            found["corpus"] = self.corpus(experiment)
-        if imports and isinstance(pairs, ImportedPairs):
-            found["pairs"] = self.imported("pairs", pairs.imported)
-        return found
+        if isinstance(experiment.model, TinyModel) or (pretrains and not imports):
+            found[CORPUS] = self.corpus(experiment)
+        if pretrains and isinstance(pairs, ImportedPairs):
+            found[IMPORTED] = self.imported("pairs", pairs.imported)
+        elif pretrains and isinstance(pairs, MadePairs) and _is_written(pairs):
+            rows = self.rows.get(self.pair_key(experiment))  # None of pairs that no setting reads
+            found |= {} if rows is None else {WRITTEN: self.pairs(experiment, TRAIN, rows)}
+        return found | self._prompts_trained_on(experiment)
+
+    def _prompts_trained_on(self, experiment: Experiment) -> dict[str, Stage]:
+        """The fine-tuning pairs of a setting, and the problems that its tiny model begins with."""
+        tasks, tiny = experiment.tasks, isinstance(experiment.model, TinyModel)
+
+        def build() -> dict[str, Stage]:
+            found: dict[str, Stage] = {}
+            for name in experiment.finetune.tasks:
+                count = self.asked(experiment, name, "finetune")
+                found[f"{PREFERENCES}-{name}"] = self.preferences(name, tasks[name], "finetune", count)
+            for name in tasks:
+                if tiny and tasks[name].problems.base:
+                    found[f"{BASE}-{name}"] = self.problems(name, tasks[name], "base")
+            return found
+
+        key = ("prompts trained on", self._task_key(experiment), tiny, *experiment.finetune.tasks)
+        return self._remember(key, build)
 
     def _judged_by(self, experiment: Experiment, name: str) -> dict[str, Stage]:
         task = experiment.tasks[name]
         splits: tuple[Split, ...] = ("dev", "test")
         return {f"problems-{one}": self.problems(name, task, one) for one in splits if one in task.problems.asked}
+
+
+def _is_written(pairs: MadePairs) -> bool:
+    """Whether pairs hold text that is not of the corpus, or an edit of it."""
+    sides = pairs.sides.values()
+    return isinstance(pairs.prompt, DescriptionPrompt) or not all(
+        isinstance(side, (ReferenceSide, MutationSide)) for side in sides
+    )

@@ -300,7 +300,19 @@ class OverlapBlock(Block):
 
     n: Annotated[int, Field(ge=3, le=100)] = Field(13, description="Words of an n-gram.")
     threshold: Fraction = Field(
-        0.0, description="Share of a problem's n-grams above which a document that holds them contains it."
+        0.0,
+        description="Share of a problem's n-grams above which a document, or a pair of pretraining, that holds them "
+        "contains it.",
+    )
+    near_equal: Fraction = Field(
+        0.5,
+        description="Share of the n-grams of a problem's prompt above which a prompt of fine-tuning, or a text with "
+        "masks, that holds them is nearly equal.",
+    )
+    masked: bool = Field(
+        False,
+        description="Look again with numbers and names masked. Of a task that is one template with other numbers, "
+        "this finds every problem.",
     )
 
 

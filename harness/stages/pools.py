@@ -139,6 +139,6 @@ class Values:
             raise DataError(
                 "an evaluation needs problems that were not trained on",
                 f"all {self.left_out:,} stand in the training data",
-                "judge by other problems, or name them under `corpus.decontaminate.against`",
+                "judge by other problems, train on others, or name them under `corpus.decontaminate.against`",
             )
         artifact.write(self.rows)

@@ -132,10 +132,12 @@ class CandidateScores(Table):
 
 
 class Overlap(Table):
-    """Problems that stand in what was trained on, and the first document that holds `shared` of their `of` n-grams."""
+    """Problems that stand in what was trained on, once for each `held_by`, and the first document there that holds
+    `shared` of their `of` n-grams. `pass` is "plain", or "masked" of what was found only with numbers and names masked.
+    """
 
     file = "overlap.parquet"
-    columns = ("problem", "document", "shared", "of")
+    columns = ("held_by", "pass", "problem", "document", "shared", "of")
 
 
 class ProblemValues(Table):

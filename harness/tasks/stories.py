@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from itertools import islice
 
 WORDS_A_SHINGLE = 3
 
@@ -31,22 +32,23 @@ _WORD = re.compile(
 _PRONOUNS = frozenset(("he", "she", "his", "her", "hers", "him"))
 
 
-def masked(text: str) -> list[str]:
+def masks(text: str) -> Iterator[str]:
     """The words of a text in lower case: numbers are "0", names (capitalised words, he and she) are "N". Sentence
     marks are left out.
     """
-    words = []
     for found in _WORD.finditer(text):
         word = found[0]
         if found["number"]:
-            words.append("0")
+            yield "0"
         elif found["word"] and (word[0].isupper() or word in _PRONOUNS):
-            words.append("N")
+            yield "N"
         else:
-            words.append(word)
-        if len(words) == MOST_WORDS:
-            break
-    return words
+            yield word
+
+
+def masked(text: str) -> list[str]:
+    """The first `MOST_WORDS` of `masks`."""
+    return list(islice(masks(text), MOST_WORDS))
 
 
 def stories(prompts: Sequence[str]) -> list[int]:

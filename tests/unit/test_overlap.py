@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,14 +13,17 @@ import pytest
 from harness.errors import DataError
 from harness.evaluation.seeds import SeededValues
 from harness.events import EventLog
-from harness.stages import best_of_n, overlap, pair_accuracy, problem_splits
-from harness.stages.context import Given, StageContext
+from harness.stages import best_of_n, choices, options, overlap, pair_accuracy, preferences, problem_splits
+from harness.stages import problems as problems_stage
+from harness.stages.context import Given, HowToRun, StageContext
 from harness.stages.outcome_tables import Table, on_common_problems
 from harness.store.artifacts import Candidates, Corpus, Overlap, Pairs, Problems, ProblemValues, Scores
+from harness.store.identity import file_digest
+from tests.toys.published import write_lines
 
 QUESTION = "Anna picks twenty three apples on Monday and twice as many on Tuesday, how many apples has she got in all?"
 OTHER = "Bert walks nine miles on every weekday and rests on both days of the weekend, how far does he walk in a month?"
-SPEC = {"n": 13, "threshold": 0.0}
+SPEC = {"n": 13, "threshold": 0.0, "near_equal": 0.5}
 
 
 @pytest.fixture
@@ -31,11 +34,17 @@ def events(tmp_path: Path) -> Iterator[EventLog]:
 
 
 def run(
-    stage: ModuleType, folder: Path, inputs: Mapping[str, Path], spec: Mapping[str, Any], events: EventLog
+    stage: ModuleType,
+    folder: Path,
+    inputs: Mapping[str, Path],
+    spec: Mapping[str, Any],
+    events: EventLog,
+    source: str = "",
 ) -> dict[str, Any]:
     folder.mkdir()
     given = {name: Given(directory=path) for name, path in inputs.items()}
-    result: dict[str, Any] = stage.run(StageContext(spec=spec, inputs=given, directory=folder, events=events))
+    how = HowToRun(source_path=source)
+    result: dict[str, Any] = stage.run(StageContext(spec=spec, inputs=given, directory=folder, events=events, how=how))
     return result
 
 
@@ -65,28 +74,140 @@ def test_problems_in_what_is_trained_on_are_found_and_not_those_in_held_out_text
         "problems-test": problems(tmp_path / "test", apples=QUESTION, miles=OTHER),
     }
     result = run(overlap, tmp_path / "overlap", inputs, SPEC, events)
-    assert result == {"documents": 2, "checked": 2, "too_short": 1, "problems": 1}
+    held = {"corpus": {"documents": 2, "plain_checked": 2, "plain": 1}}
+    assert result == {"documents": 2, "checked": 2, "too_short": 1, "problems": 1, "held_by": held}
     (found,) = Overlap(tmp_path / "overlap").rows()
     assert (found["problem"], found["document"]) == ("apples", "train.txt")
     assert 0 < found["shared"] <= found["of"]
-    nothing = run(overlap, tmp_path / "strict", inputs, {"n": 13, "threshold": 1.0}, events)
+    nothing = run(overlap, tmp_path / "strict", inputs, {**SPEC, "threshold": 1.0}, events)
     assert nothing["problems"] == 0
 
 
-def test_problems_are_looked_for_in_imported_pairs(tmp_path: Path, events: EventLog) -> None:
-    (tmp_path / "pairs").mkdir()
-    Pairs(tmp_path / "pairs").write(
-        [{"id": "7", "cluster": "c", "prompt": OTHER, "chosen": "180", "rejected": "9", "detail": ""}]
-    )
-    inputs = {"pairs": tmp_path / "pairs", "problems-test": problems(tmp_path / "test", apples=QUESTION, miles=OTHER)}
+def asking(folder: Path, *prompts: str) -> Path:
+    """A pair a prompt."""
+    folder.mkdir()
+    rest = {"cluster": "c", "chosen": "180", "rejected": "9", "detail": ""}
+    Pairs(folder).write([{**rest, "id": str(number), "prompt": text} for number, text in enumerate(prompts)])
+    return folder
+
+
+@pytest.mark.parametrize(("name", "held_by"), [("pairs", "imported pairs"), ("written", "written pairs")])
+def test_problems_are_looked_for_in_pairs(tmp_path: Path, events: EventLog, name: str, held_by: str) -> None:
+    inputs = {
+        name: asking(tmp_path / "pairs", "Nothing.", f"He asks: {OTHER}"),
+        "problems-test": problems(tmp_path / "test", apples=QUESTION, miles=OTHER),
+    }
     result = run(overlap, tmp_path / "overlap", inputs, SPEC, events)
-    assert result == {"documents": 1, "checked": 2, "too_short": 0, "problems": 1}
-    assert [(row["problem"], row["document"]) for row in Overlap(tmp_path / "overlap").rows()] == [("miles", "7")]
+    assert result["held_by"] == {held_by: {"documents": 2, "plain_checked": 2, "plain": 1}}
+    (found,) = Overlap(tmp_path / "overlap").rows()
+    assert (found["held_by"], found["pass"], found["problem"], found["document"]) == (held_by, "plain", "miles", "1")
+
+
+INSTRUCTION = (
+    "Read what follows with care, think as long as you need to, and then give a number and nothing else at all."
+)
+
+
+def test_nearly_equal_prompts_of_fine_tuning_hold_a_problem_and_a_common_instruction_holds_none(
+    tmp_path: Path, events: EventLog
+) -> None:
+    story = f"{QUESTION} She keeps 8 of them and gives the rest to Carl."
+    inputs = {
+        "preferences-mine": asking(tmp_path / "mine", *[f"{INSTRUCTION} {OTHER}"] * 2, f"{INSTRUCTION} What is 3 + 4?"),
+        "preferences-pool": asking(tmp_path / "pool", story.replace("twenty three", "nineteen")),
+        "base-mine": problems(tmp_path / "base", one=QUESTION),
+        "problems-test": problems(
+            tmp_path / "test", apples=story, miles=f"{INSTRUCTION} {OTHER}", cups=f"{INSTRUCTION} How many cups are 9?"
+        ),
+        "problems-dev": problems(tmp_path / "dev", short="How many?"),
+    }
+    result = run(overlap, tmp_path / "overlap", inputs, SPEC, events)
+    assert (result["problems"], result["too_short"]) == (2, 1)
+    assert result["held_by"] == {
+        "fine-tuning pairs of mine": {"documents": 2, "plain_checked": 3, "plain": 1},
+        "fine-tuning pairs of pool": {"documents": 1, "plain_checked": 3, "plain": 1},
+        "base problems of mine": {"documents": 1, "plain_checked": 3, "plain": 0},  # less than half of its story
+    }
+    found = [(row["held_by"].split()[-1], row["problem"]) for row in Overlap(tmp_path / "overlap").rows()]
+    assert found == [("mine", "miles"), ("pool", "apples")]
+
+
+def test_other_names_and_numbers_are_found_with_masks_and_counted_apart(tmp_path: Path, events: EventLog) -> None:
+    gates = "Gate {} is AND(A, B), gate {} is XOR(C, D), gate {} is OR(E, F); what is NOR(G, H, I) of gates {} and {}?"
+    asked = "Anna has 12 apples, Bert has {} more, and Carla ate 4 of them; how many do Anna and Bert have in all now?"
+    inputs = {
+        "corpus": corpus(tmp_path / "corpus", train=f"# {asked.format(31).replace('Anna', 'Zoe').replace('12', '77')}"),
+        "preferences-other": asking(tmp_path / "pairs", QUESTION, asked.format(5), gates.format(4, 5, 6, 7, 8)),
+        "problems-test": problems(
+            tmp_path / "test",
+            copied=QUESTION,
+            changed=asked.format(9).replace("Anna", "Greta").replace("Bert", "Hugo"),
+            gates=gates.format(1, 2, 3, 1, 2),
+        ),
+    }
+    plain = run(overlap, tmp_path / "plain", inputs, SPEC, events)
+    assert plain["problems"] == 1
+    masked = run(overlap, tmp_path / "masked", inputs, {**SPEC, "masked": True}, events)
+    checked = {"plain_checked": 3, "masked_checked": 2}  # of a circuit hardly a word is left
+    assert masked["problems"] == 2
+    assert masked["held_by"] == {
+        "corpus": {"documents": 1, **checked, "plain": 0, "masked": 1},
+        "fine-tuning pairs of other": {"documents": 3, **checked, "plain": 1, "masked": 1},
+    }
+    found = [(row["problem"], row["pass"]) for row in Overlap(tmp_path / "masked").rows()]
+    assert found == [("changed", "masked"), ("changed", "masked"), ("copied", "plain")]
+
+
+def test_an_oracle_is_judged_by_the_problems_that_fine_tuning_does_not_hold(tmp_path: Path, events: EventLog) -> None:
+    """Stages of a published task from its file to its values, with two of five test problems among the training's."""
+
+    def file(part: str, questions: Sequence[str]) -> Path:
+        labels = {"label": ["A", "B"], "text": ["forty", "fifty"]}
+        rows = [{"id": f"{part}{n}", "question": text, "choices": labels} for n, text in enumerate(questions)]
+        return write_lines(tmp_path / f"{part}.jsonl", [{**row, "answerKey": "A"} for row in rows])
+
+    def dealt(part: str, split: str, count: int) -> Path:
+        path = tmp_path / f"{part}.jsonl"
+        spec = {"task": "commonsense_qa", "split": split, "count": count, "options": {}, "seed": 0}
+        source = {"source": {part: file_digest(path)}}
+        run(problems_stage, tmp_path / split, {}, {**spec, **source}, events, str(path))
+        return tmp_path / split
+
+    things = ("lamps from the old shop", "roses out of her garden", "kites for a windy day")
+    fresh = [
+        f"Somebody bought some {thing}; how many more did they need after the long party was over?" for thing in things
+    ]
+    file("train", [QUESTION, OTHER.replace("nine", "seven"), *(f"Where would one put item {n}?" for n in range(9))])
+    file("validation", [QUESTION, OTHER, *fresh])
+    trained, judged = dealt("train", "finetune", 11), dealt("validation", "test", 5)
+    spec = {"split": "finetune", "count": 11, "seed": 0, "task": "commonsense_qa"}
+    run(preferences, tmp_path / "pairs", {"problems": trained}, spec, events)
+    run(options, tmp_path / "options", {"problems": judged}, {"task": "commonsense_qa", "split": "test"}, events)
+    inputs = {"preferences-words": tmp_path / "pairs", "problems-test": judged}
+    assert run(overlap, tmp_path / "overlap", inputs, SPEC, events)["problems"] == 2
+    (tmp_path / "scores").mkdir()
+    rows = list(Candidates(tmp_path / "options").rows())
+    names = list(dict.fromkeys(row["problem"] for row in rows))
+    Scores(tmp_path / "scores").write(
+        [
+            # an oracle, but for the problems that it was trained on
+            {
+                "group": names.index(row["problem"]),
+                "response": row["index"],
+                "score": float(row["correct"] != (row["problem"] in ("validation0", "validation1"))),
+            }
+            for row in rows
+        ]
+    )
+    given = {"candidates": tmp_path / "options", "scores": tmp_path / "scores", "overlap": tmp_path / "overlap"}
+    result = run(choices, tmp_path / "judged", given, {}, events)
+    assert (result["problems"], result["trained_on"], result["means"]) == (5, 2, {"choice_accuracy": 1.0})
 
 
 def overlapping(folder: Path, *names: str) -> Path:
     folder.mkdir()
-    Overlap(folder).write([{"problem": name, "document": "d", "shared": 1, "of": 1} for name in names])
+    rest = {"held_by": "corpus", "pass": "plain", "document": "d", "shared": 1, "of": 1}
+    Overlap(folder).write([{**rest, "problem": name} for name in names])
     return folder
 
 

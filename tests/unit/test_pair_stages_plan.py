@@ -74,6 +74,8 @@ def test_the_six_constructions_are_one_field(named: dict[str, Any], planned: Mak
     named["ablations"] = {"axes": {"pairs.construction": list(CONSTRUCTIONS)}}
     plan = planned(named)
     assert len(plan.settings) == 6
+    looked_in = {stage.inputs["written"].stage for stage in of(plan, "overlap")}  # problems, in what was written
+    assert looked_in == set(of(plan, "pairs", "train"))
     [train] = {len(stage.inputs) for stage in of(plan, "pairs", "train")}
     assert len(of(plan, "writings_part")) == 3 * train  # strong, weak, weak on a clipped description
 

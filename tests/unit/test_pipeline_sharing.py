@@ -77,7 +77,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "tasks.sums.options": ({"difficulty": 2}, ("problems",)),
     "tasks.sums.max_tokens": (128, ("encode",)),
     "tasks.logic.kind": ("gsm_symbolic", ("problems", "preferences", "candidates_part")),
-    "tasks.logic.problems.base": (16, ("tokenizer", "base")),
+    "tasks.logic.problems.base": (16, ("tokenizer", "base", "overlap")),
     "tasks.logic.problems.finetune": (40, ("problems", "preferences")),
     "tasks.logic.problems.dev": (10, ("problems", "preferences")),
     "tasks.logic.problems.test": (11, ("problems", "candidates_part")),
@@ -128,6 +128,8 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "evaluate.retention": (True, ()),
     "evaluate.overlap.n": (8, ("overlap",)),
     "evaluate.overlap.threshold": (0.5, ("overlap",)),
+    "evaluate.overlap.near_equal": (0.6, ("overlap",)),
+    "evaluate.overlap.masked": (True, ("overlap",)),
     "evaluate.overlap": (None, ("best_of_n", "pair_accuracy", "pool_baselines")),
     "evaluate.probes": ({"every_pairs": 32}, ()),
 }
@@ -283,6 +285,34 @@ def test_options_of_an_engine_of_ones_own_are_identity(recipe: dict[str, Any], p
     pools = [{stage.fingerprint for stage in plan.stages if stage.kind.name == "candidates_part"} for plan in plans]
     assert pools[0]
     assert not pools[0] & pools[1]
+
+
+def test_a_setting_is_judged_by_what_it_trains_on_itself(recipe: dict[str, Any], planned: MakePlan) -> None:
+    """Problems are looked for in a setting's own fine-tuning pairs, so another setting's move nothing of it."""
+
+    def judging(plan: Plan, name: str) -> set[str]:
+        [setting] = [setting for setting in plan.settings if setting.name == name]
+        outcomes = [one for variant in setting.variants for one in variant.outcomes if one.task != "code"]
+        return {one.stage.fingerprint for one in outcomes}
+
+    axis = {"one": {"finetune.tasks": ["sums"]}, "both": {"finetune.tasks": ["sums", "logic"]}}
+    recipe["ablations"] = {"axes": {"trained": axis}}
+    recipe["finetune"] |= {"select": None, "samples": 32}
+    recipe["tasks"]["logic"]["problems"]["base"] = 12
+    before = planned(recipe)
+    found = [stage for stage in before.stages if stage.kind.name == "overlap" and stage.label.startswith("sums")]
+    names = {frozenset(name for name in stage.inputs if not name.startswith("problems-")) for stage in found}
+    base = {"corpus", "base-sums", "base-logic"}
+    assert names == {
+        frozenset(base | {"preferences-sums"}),
+        frozenset(base | {"preferences-sums", "preferences-logic"}),
+    }
+    after = planned(set_at(recipe, "tasks.more", {"kind": "gsm_symbolic", "problems": {"finetune": 32, "test": 1}}))
+    assert judging(before, "one") == judging(after, "one")
+    axis["both"] = {"finetune.tasks": ["sums", "logic", "more"]}
+    after = planned(set_at(recipe, "tasks.more", {"kind": "gsm_symbolic", "problems": {"finetune": 32, "test": 1}}))
+    assert judging(before, "one") == judging(after, "one")
+    assert not judging(before, "both") & judging(after, "both")
 
 
 MORE_TO_JUDGE_BY: dict[str, dict[str, Any]] = {
