@@ -5,22 +5,29 @@ Where and with which token the hub answers is its library's own setting (HF_ENDP
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from harness.errors import MissingRequirement, reason_of
 
+_away: list[str] = []
+"""What the hub said when it could not be reached, once it could not: its library waits half a minute for each file."""
 
+
+@functools.lru_cache(maxsize=1_024)
 def hub_file(dataset: str, revision: str, name: str) -> Path:
-    """The local path of a data set's file.
+    """The local path of a data set's file. A hub that cannot be reached is asked once a process.
 
     Raises:
         MissingRequirement: it is not in the cache, and the hub does not answer, wants a token, or has no such file.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HTTPError  # type: ignore[attr-defined]
+    from huggingface_hub.errors import GatedRepoError, HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
 
     try:
-        return Path(hf_hub_download(dataset, name, repo_type="dataset", revision=revision))
+        return Path(
+            hf_hub_download(dataset, name, repo_type="dataset", revision=revision, local_files_only=bool(_away))
+        )
     except GatedRepoError:
         raise MissingRequirement(
             f"the data set {dataset} must be open to you",
@@ -28,8 +35,11 @@ def hub_file(dataset: str, revision: str, name: str) -> Path:
             f"accept them at https://huggingface.co/datasets/{dataset} and set HF_TOKEN, or name a copy as `path`",
         ) from None
     except (OSError, ValueError, HTTPError) as error:  # the library lets errors of the network through as they are
+        if isinstance(error, LocalEntryNotFoundError) and not _away:  # neither the hub nor the cache has been reached
+            _away.append(reason_of(error))
+        said = _away[0] if _away else reason_of(error)
         raise MissingRequirement(
             f"the hub must have {name} of the data set {dataset} at {revision[:12]}",
-            f"it says: {reason_of(error)}",
+            f"it says: {said}",
             "check network, HF_ENDPOINT and HF_TOKEN, let HF_HOME be a cache that holds it, or name a copy as `path`",
         ) from None
