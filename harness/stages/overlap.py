@@ -17,7 +17,7 @@ from typing import Any
 from harness.corpus.decontaminate import Problem, ProblemIndex, is_mostly_masked, masked_words
 from harness.pipeline.overlap import BASE, CORPUS, IMPORTED, OVERLAP, PREFERENCES, WRITTEN, OverlapSpec, held_by
 from harness.stages.context import StageContext
-from harness.store.artifacts import Corpus, Overlap, Pairs, Problems
+from harness.store.artifacts import Corpus, Overlap, Pairs, Problems, Table
 
 PROGRESS = 10_000  # documents between two reports
 
@@ -131,7 +131,7 @@ def _pairs(pairs: Pairs) -> Iterator[tuple[str, str]]:
         yield row["id"], "\n".join((row["prompt"], row["chosen"], row["rejected"]))
 
 
-def _distinct(table: Pairs | Problems) -> Iterator[tuple[str, str]]:
+def _distinct(table: Table) -> Iterator[tuple[str, str]]:
     """Every prompt once."""
     seen: set[str] = set()
     for row in table.stream(["id", "prompt"]):

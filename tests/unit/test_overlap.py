@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.corpus.decontaminate import Problem, ProblemIndex, masked_words
+from harness.corpus.words import words_of
 from harness.errors import DataError
 from harness.evaluation.seeds import SeededValues
 from harness.events import EventLog
@@ -19,6 +21,8 @@ from harness.stages.context import Given, HowToRun, StageContext
 from harness.stages.outcome_tables import Table, on_common_problems
 from harness.store.artifacts import Candidates, Corpus, Overlap, Pairs, Problems, ProblemValues, Scores
 from harness.store.identity import file_digest
+from harness.tasks.fixed import FixedTask
+from harness.tasks.registry import load_task
 from tests.toys.published import write_lines
 
 QUESTION = "Anna picks twenty three apples on Monday and twice as many on Tuesday, how many apples has she got in all?"
@@ -156,6 +160,23 @@ def test_other_names_and_numbers_are_found_with_masks_and_counted_apart(tmp_path
     }
     found = [(row["problem"], row["pass"]) for row in Overlap(tmp_path / "masked").rows()]
     assert found == [("changed", "masked"), ("changed", "masked"), ("copied", "plain")]
+
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
+
+
+@pytest.mark.published
+@pytest.mark.skipif(not REAL.is_dir(), reason="the published data is not here")
+@pytest.mark.parametrize(("words", "found"), [(words_of, 0), (masked_words, 4)])
+def test_few_published_problems_are_nearly_equal_to_one_of_the_training_part(
+    words: Callable[[str], list[str]], found: int
+) -> None:
+    task = load_task("gsm8k")
+    assert isinstance(task, FixedTask)
+    test, train = (task.read(task.files(part, str(REAL)), part) for part in ("test", "train"))
+    asked = [Problem(task="", id=one.id, text=one.prompt, cluster=one.cluster) for one in test]
+    index = ProblemIndex(asked, n=13, threshold=0.5, words=words, most_shared=0.1)
+    assert len({hit.problem.id for one in train for hit in index.hits_in(one.prompt)}) == found
 
 
 def test_an_oracle_is_judged_by_the_problems_that_fine_tuning_does_not_hold(tmp_path: Path, events: EventLog) -> None:
