@@ -93,9 +93,10 @@ def _wrong(experiment: Recipe, name: str, task: TaskBlock, made: Task) -> Iterat
             key = f"evaluate.{evaluation.name}.tasks"
             rule = f"tasks of `{key}` must have problems with responses to choose from"
             yield key, RecipeError(rule, f"those of {task.kind!r} have none", "ask `best_of_n`, or import a pool")
-    if not made.grades and name in experiment.evaluate.asked.get("best_of_n", ()):
-        rule = "tasks of `evaluate.best_of_n.tasks` must be able to grade what a model writes"
-        yield "evaluate.best_of_n.tasks", RecipeError(rule, f"{task.kind!r} knows its own responses", "ask `choices`")
+        if evaluation.needs_grading and not made.grades and name in evaluation.tasks(experiment):
+            key = f"evaluate.{evaluation.name}.tasks"
+            rule = f"tasks of `{key}` must be able to grade what a model writes"
+            yield key, RecipeError(rule, f"{task.kind!r} knows its own responses", "ask `choices`")
     if made.makes_mistakes:
         return
     asked = {

@@ -97,6 +97,8 @@ class Pipeline(OverlapStages):
         self, evaluation: Evaluation, experiment: Experiment, task: str, name: str, row: ImportedRow
     ) -> Stage | None:
         """Imported scores; None where what is judged is no candidate of the task's pool, which they are of."""
+        if evaluation.own_texts:
+            return None
         source = evaluation.source(self, experiment, task, "test")
         candidates, pairs = source, {}
         if evaluation.content == "pairs":

@@ -45,6 +45,8 @@ OUTSIDE = frozenset(
         "rm_bench",
         "likelihood",
         "retention",
+        "altered",
+        "robustness",
     }
 )
 # One kind of each way in which a stage writes: a table, tokens, a training, scores, JSON, and parts put together.
@@ -77,6 +79,7 @@ RECIPE: dict[str, Any] = {
         "choices": {"tasks": ["pot", "everyday"]},
         "rewardbench2": {"tasks": ["best_of_four"]},
         "rm_bench": {"tasks": ["styles"]},
+        "robustness": {"tasks": ["logic", "everyday"]},
         "retention": True,
         "imported": {
             "my-rm": {"checkpoint": "a-checkpoint", "text": "chat", "max_tokens": 512},
