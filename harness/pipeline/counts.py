@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.pipeline.evaluations import EVALUATIONS
+from harness.pipeline.tasks import SIMULATED
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe
 from harness.recipe.tasks import AnyTask, PoolTaskBlock, TaskBlock
@@ -16,8 +17,6 @@ from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task
 from harness.tasks.splits import share_problem, wrong_options
 from harness.tasks.task import Task
-
-SIMULATED = "simulated"
 
 
 def task_problems(loaded: LoadedRecipe, *, plugins: bool = False) -> list[HarnessError]:

@@ -67,6 +67,7 @@ class PreferencesSpec(Spec):
     count: int
     seed: int
     task: str | None = absent(None)
+    task_version: int = absent(1)
 
 
 class PreferencesKind(Kind[PreferencesSpec]):
@@ -79,6 +80,7 @@ class PreferencesKind(Kind[PreferencesSpec]):
 
 class CandidatesPartSpec(Spec):
     task: str
+    task_version: int = absent(1)  # of the simulated engine
     engine: str
     options: Mapping[str, Any]
     samples: int
@@ -153,6 +155,10 @@ PREFERENCES = PreferencesKind("preferences", 1, PreferencesSpec, Pairs, row_byte
 CANDIDATES_PART = CandidatesPartKind("candidates_part", 2, CandidatesPartSpec, Candidates, row_bytes=200)
 CANDIDATES = CandidatesKind("candidates", 2, NoSpec, Candidates, row_bytes=200, dataset=True)
 OPTIONS = OptionsKind("options", 1, OptionsSpec, Candidates, row_bytes=200, dataset=True)
+
+
+SIMULATED = "simulated"
+"""The engine that draws from a task's own right and wrong solutions."""
 
 
 # ------------------------------------------------------------------------------------------------------ planning
@@ -241,7 +247,8 @@ class TaskStages(Planner):
             spec = PreferencesSpec(split=split, count=count, seed=self.data_seed)
             inputs["pool"] = self.imported("pool", task.imported)
         else:
-            spec = PreferencesSpec(split=split, count=count, seed=self.data_seed, task=task.kind)
+            version = load_task(task.kind).code_version
+            spec = PreferencesSpec(split=split, count=count, seed=self.data_seed, task=task.kind, task_version=version)
         return self.graph.stage(PREFERENCES, spec, inputs, label=f"preferences {name} {split}")
 
     def sources(self, task: AnyTask) -> tuple[str, ...]:
@@ -273,6 +280,8 @@ class TaskStages(Planner):
         problems = self.problems(name, task, split)
         affinity = f"{block.engine}:{problems.fingerprint}"
         chosen: dict[str, Any] = {"accuracy": block.accuracy}
+        if block.engine == SIMULATED:
+            chosen["task_version"] = load_task(task.kind).code_version
         models: dict[str, Stage] = {}
         if ":" in block.engine:
             chosen["engine_source"] = resolve.plugin_digest(block.engine)

@@ -591,3 +591,15 @@ def test_reference_scorers_read_what_fine_tuning_reads(recipe: dict[str, Any], p
             )
             for name in fine.identity["spec"]["tasks"]:
                 assert stage.inputs[f"tokens-{name}"].identity() == fine.inputs[f"tokens-{name}"].identity()
+
+
+def test_a_tasks_code_version_is_identity_of_what_its_mistakes_are_in(
+    recipe: dict[str, Any], planned: MakePlan
+) -> None:
+    versions = {
+        (stage.kind.name, stage.identity["spec"]["task"]): stage.identity["spec"].get("task_version", 1)
+        for stage in planned(recipe).stages
+        if stage.kind.name in ("preferences", "candidates_part", "problems") and "task" in stage.identity["spec"]
+    }
+    later = {key for key, version in versions.items() if version > 1}
+    assert later == {("preferences", "gsm_symbolic"), ("candidates_part", "gsm_symbolic")}
