@@ -89,6 +89,7 @@ class CandidatesPartSpec(Spec):
     seed: int
     engine_source: str | None = absent(None)
     writer: WriterSpec | None = absent(None)
+    logprobs: bool = absent(False)
     source: str | None = absent(None)
     start: int
     stop: int
@@ -257,6 +258,13 @@ class TaskStages(Planner):
             return ()
         return tuple(self.imports["pool", task.imported].result["sources"])
 
+    def knows_logprobs(self, experiment: Experiment, name: str) -> bool:
+        """Whether a task's candidates come with their generator's log-probability."""
+        task, block = experiment.tasks[name], experiment.evaluate.candidates
+        if isinstance(task, PoolTaskBlock):
+            return bool(self.imports["pool", task.imported].result.get("logprobs"))
+        return block is not None and _tells_logprobs(block)
+
     def candidates(self, experiment: Experiment, name: str, split: Split = "test") -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.candidates
         if isinstance(task, PoolTaskBlock):
@@ -289,7 +297,8 @@ class TaskStages(Planner):
             model = self.pretrained(block.writer.model)
             models["model"] = model
             writer = WriterSpec.of(block.writer)
-            chosen = {"writer": writer, "source": model.label.removeprefix("model ")}
+            source = model.label.removeprefix("model ")
+            chosen = {"writer": writer, "source": source, "logprobs": _tells_logprobs(block)}
             affinity = writer.affinity(model)
         assert problems.spec.count is not None  # of `all` it is known since the recipe was taken in
         parts = {}
@@ -310,6 +319,11 @@ class TaskStages(Planner):
             inputs: dict[str, Stage | Input] = {"problems": Input(stage=problems, rows=spec.stop), **models}
             parts[f"part-{index:05d}"] = self.graph.stage(CANDIDATES_PART, spec, inputs, label=label, affinity=affinity)
         return self.graph.stage(CANDIDATES, NoSpec(), parts, label=_label("candidates", name, split))
+
+
+def _tells_logprobs(block: CandidatesBlock) -> bool:
+    """Whether the engine says how probable its texts were: vLLM's would cost it time, a simulated one means nothing."""
+    return block.writer is not None and block.writer.engine == "transformers"
 
 
 def _label(what: str, name: str, split: str) -> str:

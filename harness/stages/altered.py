@@ -18,6 +18,7 @@ from harness.tasks.grading import canonical
 from harness.tasks.registry import load_task
 from harness.tasks.task import Problem, Task, stream
 from harness.tasks.wording import stated_number
+from harness.tasks.worked_arithmetic import numbers_in
 
 Copies = tuple[str, str, str, list[Altered]]  # problem, its cluster, who wrote the solution, its copies
 
@@ -59,6 +60,8 @@ def run(context: StageContext) -> dict[str, Any]:
         rule = "`robustness` needs solutions whose final answer can be read and changed"
         value = f"none of {counts['problems']:,} problems has one"
         raise DataError(rule, value, "leave the task out, or import candidates that end in `The answer is N.`")
+    if 2 * counts[""] < counts["problems"]:
+        context.warn(f"only {counts['']:,} of {counts['problems']:,} problems have a solution that can be changed")
     Candidates(context.directory).write(rows)
     return {
         "groups": counts[""] + counts[RENAMED],
@@ -113,7 +116,11 @@ def _right_answers(candidates: Sequence[Mapping[str, Any]]) -> set[tuple[str, st
 
 
 def _states_its_answer(row: Mapping[str, Any]) -> bool:
-    return row["answer"] is not None and _states(row["text"], numbers={canonical(row["answer"])})
+    """Whether it ends in a number that it calls its answer: in a program, a comment would not be what decides."""
+    if row["answer"] is None:
+        return False
+    answer, found = canonical(row["answer"]), numbers_in(row["text"])
+    return bool(found) and ("number", str(found[-1])) == answer and _states(row["text"], numbers={answer})
 
 
 def _states(text: str, *, numbers: set[tuple[str, str]]) -> bool:

@@ -108,7 +108,7 @@ def test_a_tasks_own_grading_confirms_every_change(tmp_path: Path, kind: str) ->
 
 
 def test_a_pools_right_candidate_is_changed_where_it_states_its_answer(tmp_path: Path) -> None:
-    texts = {"q0": ("x = 12 + 30", "So it is 12 + 30 = 42.\n#### 42"), "q1": ("x = 42", "the sum of both")}
+    texts = {"q0": ("x = 12 + 30", "So it is 12 + 30 = 42.\n#### 42"), "q1": ("x = 42", "# Answer: 42\nx = 12 + 30")}
     (tmp_path / "pool").mkdir()
     Candidates(tmp_path / "pool").write(
         [
