@@ -39,6 +39,7 @@ def candidates(
     sampling: Sampling,
     source: str,
     tally: Counter[str],
+    logprobs: bool = False,
 ) -> list[dict[str, Any]]:
     """Candidate rows of the problems, `samples` each.
 
@@ -49,6 +50,7 @@ def candidates(
     Args:
         tally: counts under `ENDED` the texts whose grading took longer than `MOST_SECONDS`; these are wrong and state
             no answer.
+        logprobs: with what the generator says of their chance.
 
     Raises:
         DataError: the task grades a text otherwise than its generator knows.
@@ -65,7 +67,11 @@ def candidates(
     ]
     completions = generator.generate(requests)
     return [
-        {**_row(task, problem, index, completion, tally), "source": source}
+        {
+            **_row(task, problem, index, completion, tally),
+            "source": source,
+            **({"logprob": completion.logprob} if logprobs else {}),
+        }
         for (problem, index), completion in zip(asked, completions, strict=True)
     ]
 

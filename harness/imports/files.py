@@ -21,7 +21,7 @@ FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 COLUMNS: Mapping[str, Set[str]] = MappingProxyType(
     {
         "pool": {"id", "cluster", "question", "candidates"}
-        | {"problem", "index", "prompt", "text", "answer", "correct", "error_type", "seen", "source"},
+        | {"problem", "index", "prompt", "text", "answer", "correct", "error_type", "seen", "source", "logprob"},
         "pairs": {"id", "cluster", "prompt", "chosen", "rejected", "detail"},
         "scores": {"task", "problem", "candidate", "score"},
     }

@@ -81,6 +81,7 @@ def _nested(fields: Fields, problem: str) -> Iterator[dict[str, Any]]:
             "error_type": "" if correct else UNKNOWN_ERROR,
             "seen": False,
             "source": candidate.optional_name("model", ""),
+            **_logprob(candidate),
         }
 
 
@@ -98,7 +99,18 @@ def _flat(fields: Fields, problem: str, position: int) -> dict[str, Any]:
         "error_type": "" if correct else fields.optional_name("error_type", UNKNOWN_ERROR),
         "seen": not correct and fields.has("seen") and fields.boolean("seen"),
         "source": fields.optional_name("source", ""),
+        **_logprob(fields),
     }
+
+
+def _logprob(fields: Fields) -> dict[str, float]:
+    """What the generator gave a text, where the file says so."""
+    if not fields.has("logprob"):
+        return {}
+    value = fields.number("logprob")
+    if value > 0:
+        raise fields.wrong("logprob", "be the logarithm of a probability, at most 0", value)
+    return {"logprob": value}
 
 
 def _check_answers(candidates: list[dict[str, Any]], place: str) -> None:
@@ -126,7 +138,12 @@ def _short(text: str) -> str:
 
 
 def _check_all_or_none(rows: list[dict[str, Any]]) -> None:
-    """A right candidate states an answer, unless no candidate of the pool does."""
+    """A right candidate states an answer, unless no candidate of the pool does; all have a log-probability or none."""
+    for row in rows:
+        if ("logprob" in row) != ("logprob" in rows[0]):
+            bare, full = (rows[0], row) if "logprob" in row else (row, rows[0])
+            value = f"candidate {full['index']} of {full['problem']} has one, {bare['index']} of {bare['problem']} none"
+            raise DataError("all candidates must have a `logprob`, or none", value, "add it, or leave it out of all")
     if all(row["answer"] is None for row in rows):
         return
     for row in rows:
@@ -157,6 +174,7 @@ def pool_facts(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "answers": any(row["answer"] is not None for row in rows),
         "sources": [source for source in sources if source],
         "mixed": len(sources) > 1,
+        **({"logprobs": True} if all("logprob" in row for row in rows) else {}),
         "characters": sum(len(row["text"]) for row in rows),
     }
 

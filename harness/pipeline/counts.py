@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.pipeline.evaluations import EVALUATIONS
+from harness.pipeline.tasks import SIMULATED
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe
 from harness.recipe.tasks import AnyTask, PoolTaskBlock, TaskBlock
@@ -16,8 +17,6 @@ from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task
 from harness.tasks.splits import share_problem, wrong_options
 from harness.tasks.task import Task
-
-SIMULATED = "simulated"
 
 
 def task_problems(loaded: LoadedRecipe, *, plugins: bool = False) -> list[HarnessError]:
@@ -93,9 +92,10 @@ def _wrong(experiment: Recipe, name: str, task: TaskBlock, made: Task) -> Iterat
             key = f"evaluate.{evaluation.name}.tasks"
             rule = f"tasks of `{key}` must have problems with responses to choose from"
             yield key, RecipeError(rule, f"those of {task.kind!r} have none", "ask `best_of_n`, or import a pool")
-    if not made.grades and name in experiment.evaluate.asked.get("best_of_n", ()):
-        rule = "tasks of `evaluate.best_of_n.tasks` must be able to grade what a model writes"
-        yield "evaluate.best_of_n.tasks", RecipeError(rule, f"{task.kind!r} knows its own responses", "ask `choices`")
+        if evaluation.needs_grading and not made.grades and name in evaluation.tasks(experiment):
+            key = f"evaluate.{evaluation.name}.tasks"
+            rule = f"tasks of `{key}` must be able to grade what a model writes"
+            yield key, RecipeError(rule, f"{task.kind!r} knows its own responses", "ask `choices`")
     if made.makes_mistakes:
         return
     asked = {

@@ -46,6 +46,8 @@ class Evaluation(ABC):
         references: what `baselines` gives, as rows of a board.
         random_pick: that of them which picks at random; "" where there is none.
         needs_choices: its tasks are those whose problems bring responses, and imported pools.
+        needs_grading: its tasks are those that grade any text, and imported pools.
+        own_texts: what it scores is made for it alone, so that imported scores hold none of it.
         kinds: of the tasks that it can be asked about; () for any.
     """
 
@@ -63,6 +65,8 @@ class Evaluation(ABC):
     references: ClassVar[tuple[str, ...]] = ()
     random_pick: ClassVar[str] = ""
     needs_choices: ClassVar[bool] = False
+    needs_grading: ClassVar[bool] = False
+    own_texts: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ()
 
     def tasks(self, experiment: Experiment) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.overlap import OverlapStages
-from harness.pipeline.scores import Scorer
+from harness.pipeline.scores import UNFITTED, Scorer
 from harness.pipeline.tasks import Split
 from harness.pipeline.training import trains_head
 from harness.recipe.blocks import WSD, ImportedRow
@@ -75,8 +75,11 @@ class Pipeline(OverlapStages):
         where, source = _named(task, "test"), evaluation.source(self, experiment, task, "test")
         target = {"target": source, "target_tokens": evaluation.tokens(self, experiment, task, "test")}
         scores: Stage | None
-        if scorer == "source_prior":
-            scores = None if task == CODE else self.source_prior(experiment, target, evaluation.content, task)
+        if scorer in UNFITTED:
+            if task == CODE or evaluation.own_texts:
+                return None
+            read = self.source_prior if scorer == "source_prior" else self.logprob
+            scores = read(experiment, target, evaluation.content, task)
             if scores is None:
                 return None
         elif task == CODE:
@@ -97,6 +100,8 @@ class Pipeline(OverlapStages):
         self, evaluation: Evaluation, experiment: Experiment, task: str, name: str, row: ImportedRow
     ) -> Stage | None:
         """Imported scores; None where what is judged is no candidate of the task's pool, which they are of."""
+        if evaluation.own_texts:
+            return None
         source = evaluation.source(self, experiment, task, "test")
         candidates, pairs = source, {}
         if evaluation.content == "pairs":

@@ -8,6 +8,7 @@ from typing import Literal
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Kind, Known, Spec
 from harness.pipeline.optimization import steps_of
+from harness.pipeline.tasks import CANDIDATES
 from harness.pipeline.tokens import Content, ScoreSpec, responses_in
 from harness.pipeline.training import TrainingStages
 from harness.recipe.blocks import ImportedRow
@@ -15,7 +16,9 @@ from harness.recipe.schema import Experiment
 from harness.recipe.tasks import PoolTaskBlock
 from harness.store.artifacts import Scores
 
-Scorer = Literal["length", "ngrams", "prompt_overlap", "source_prior"]
+Scorer = Literal["length", "ngrams", "prompt_overlap", "source_prior", "logprob"]
+UNFITTED: tuple[Scorer, ...] = ("source_prior", "logprob")
+"""Those that read of a candidate what stands beside its text, and are fitted on no pairs."""
 
 # --------------------------------------------------------------------------------------------------------- kinds
 
@@ -23,7 +26,7 @@ Scorer = Literal["length", "ngrams", "prompt_overlap", "source_prior"]
 class ShallowScoreSpec(Spec):
     """A scorer that understands nothing, fitted on the pairs that a training reads; without a seed in row order.
 
-    Of `source_prior`, `samples` are the fine-tuning problems whose candidates it counts.
+    Of `source_prior`, `samples` are the fine-tuning problems whose candidates it counts; `logprob` counts none.
     """
 
     scorer: Scorer
@@ -91,6 +94,18 @@ class ScoreStages(TrainingStages):
         problems = sum(self.asked(experiment, name, "finetune") for name in counted)
         spec = ShallowScoreSpec(scorer="source_prior", content=content, tasks=counted, samples=problems, seed=None)
         return self.graph.stage(SHALLOW_SCORE, spec, inputs, label=f"score source_prior on {task} {content}")
+
+    def logprob(
+        self, experiment: Experiment, target: Mapping[str, Stage], content: Content, task: str
+    ) -> Stage[ShallowScoreSpec] | None:
+        """What the generator gave a candidate. None where that is not known of candidates, or of a pair's sides."""
+        of_candidates = target["target"].kind is CANDIDATES
+        of_pool = content == "pairs" and isinstance(experiment.tasks[task], PoolTaskBlock)
+        if not (of_candidates or of_pool) or not self.knows_logprobs(experiment, task):
+            return None
+        inputs = {**target, **({"candidates": self.candidates(experiment, task)} if of_pool else {})}
+        spec = ShallowScoreSpec(scorer="logprob", content=content, tasks=(), samples=0, seed=None)
+        return self.graph.stage(SHALLOW_SCORE, spec, inputs, label=f"score logprob on {task} {content}")
 
     def shallow_on_code(
         self, experiment: Experiment, scorer: Scorer, target: Mapping[str, Stage], of: str

@@ -67,6 +67,7 @@ class PreferencesSpec(Spec):
     count: int
     seed: int
     task: str | None = absent(None)
+    task_version: int = absent(1)
 
 
 class PreferencesKind(Kind[PreferencesSpec]):
@@ -79,6 +80,7 @@ class PreferencesKind(Kind[PreferencesSpec]):
 
 class CandidatesPartSpec(Spec):
     task: str
+    task_version: int = absent(1)  # of the simulated engine
     engine: str
     options: Mapping[str, Any]
     samples: int
@@ -87,6 +89,7 @@ class CandidatesPartSpec(Spec):
     seed: int
     engine_source: str | None = absent(None)
     writer: WriterSpec | None = absent(None)
+    logprobs: bool = absent(False)
     source: str | None = absent(None)
     start: int
     stop: int
@@ -153,6 +156,10 @@ PREFERENCES = PreferencesKind("preferences", 1, PreferencesSpec, Pairs, row_byte
 CANDIDATES_PART = CandidatesPartKind("candidates_part", 2, CandidatesPartSpec, Candidates, row_bytes=200)
 CANDIDATES = CandidatesKind("candidates", 2, NoSpec, Candidates, row_bytes=200, dataset=True)
 OPTIONS = OptionsKind("options", 1, OptionsSpec, Candidates, row_bytes=200, dataset=True)
+
+
+SIMULATED = "simulated"
+"""The engine that draws from a task's own right and wrong solutions."""
 
 
 # ------------------------------------------------------------------------------------------------------ planning
@@ -241,7 +248,8 @@ class TaskStages(Planner):
             spec = PreferencesSpec(split=split, count=count, seed=self.data_seed)
             inputs["pool"] = self.imported("pool", task.imported)
         else:
-            spec = PreferencesSpec(split=split, count=count, seed=self.data_seed, task=task.kind)
+            version = load_task(task.kind).code_version
+            spec = PreferencesSpec(split=split, count=count, seed=self.data_seed, task=task.kind, task_version=version)
         return self.graph.stage(PREFERENCES, spec, inputs, label=f"preferences {name} {split}")
 
     def sources(self, task: AnyTask) -> tuple[str, ...]:
@@ -249,6 +257,13 @@ class TaskStages(Planner):
         if not isinstance(task, PoolTaskBlock):
             return ()
         return tuple(self.imports["pool", task.imported].result["sources"])
+
+    def knows_logprobs(self, experiment: Experiment, name: str) -> bool:
+        """Whether a task's candidates come with their generator's log-probability."""
+        task, block = experiment.tasks[name], experiment.evaluate.candidates
+        if isinstance(task, PoolTaskBlock):
+            return bool(self.imports["pool", task.imported].result.get("logprobs"))
+        return block is not None and _tells_logprobs(block)
 
     def candidates(self, experiment: Experiment, name: str, split: Split = "test") -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.candidates
@@ -273,6 +288,8 @@ class TaskStages(Planner):
         problems = self.problems(name, task, split)
         affinity = f"{block.engine}:{problems.fingerprint}"
         chosen: dict[str, Any] = {"accuracy": block.accuracy}
+        if block.engine == SIMULATED:
+            chosen["task_version"] = load_task(task.kind).code_version
         models: dict[str, Stage] = {}
         if ":" in block.engine:
             chosen["engine_source"] = resolve.plugin_digest(block.engine)
@@ -280,7 +297,8 @@ class TaskStages(Planner):
             model = self.pretrained(block.writer.model)
             models["model"] = model
             writer = WriterSpec.of(block.writer)
-            chosen = {"writer": writer, "source": model.label.removeprefix("model ")}
+            source = model.label.removeprefix("model ")
+            chosen = {"writer": writer, "source": source, "logprobs": _tells_logprobs(block)}
             affinity = writer.affinity(model)
         assert problems.spec.count is not None  # of `all` it is known since the recipe was taken in
         parts = {}
@@ -301,6 +319,11 @@ class TaskStages(Planner):
             inputs: dict[str, Stage | Input] = {"problems": Input(stage=problems, rows=spec.stop), **models}
             parts[f"part-{index:05d}"] = self.graph.stage(CANDIDATES_PART, spec, inputs, label=label, affinity=affinity)
         return self.graph.stage(CANDIDATES, NoSpec(), parts, label=_label("candidates", name, split))
+
+
+def _tells_logprobs(block: CandidatesBlock) -> bool:
+    """Whether the engine says how probable its texts were: vLLM's would cost it time, a simulated one means nothing."""
+    return block.writer is not None and block.writer.engine == "transformers"
 
 
 def _label(what: str, name: str, split: str) -> str:

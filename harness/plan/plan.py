@@ -14,6 +14,7 @@ from harness.pipeline.graph import Graph, Stage, sizes_alone
 from harness.pipeline.imports import NO_IMPORTS, Import, Imports, scored_tasks
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
+from harness.pipeline.scores import UNFITTED
 from harness.pipeline.training import TRUNK_STATE, trains_head, trunk_of
 from harness.recipe.blocks import ImportedRow
 from harness.recipe.load import LoadedRecipe, Setting
@@ -254,7 +255,7 @@ def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
     references = [Variant(setting=POOL, pretrain_seed=None, finetune_seed=None, outcomes=tuple(pools))]
     pretrains = experiment.pretrain is not None and pipeline.pair_key(experiment) in pipeline.rows
     for scorer in experiment.evaluate.reference_scorers:
-        seeds: Iterable[int | None] = (None,) if scorer == "source_prior" else range(loaded.recipe.seeds.finetune)
+        seeds: Iterable[int | None] = (None,) if scorer in UNFITTED else range(loaded.recipe.seeds.finetune)
         for seed in seeds:
             outcomes = []
             for evaluation in (one for one in evaluations if one.rewards):

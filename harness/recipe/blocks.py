@@ -369,11 +369,12 @@ class Evaluate(Block):
         None, description="Pair accuracy on held-out code and dev preferences along every trunk of a WSD schedule."
     )
     reference_scorers: Annotated[
-        tuple[Literal["length", "ngrams", "prompt_overlap", "source_prior"], ...], BeforeValidator(as_tuple)
+        tuple[Literal["length", "ngrams", "prompt_overlap", "source_prior", "logprob"], ...], BeforeValidator(as_tuple)
     ] = Field(
-        ("length", "ngrams", "prompt_overlap", "source_prior"),
+        ("length", "ngrams", "prompt_overlap", "source_prior", "logprob"),
         description="Scorers that understand nothing, fitted on the same pairs as the models. `source_prior` is only "
-        "where an imported pool names several sources and its problems are fine-tuned on.",
+        "where an imported pool names several sources and its problems are fine-tuned on, `logprob` where candidates "
+        "come with their generator's log-probability.",
     )
     imported: Annotated[
         dict[Name, ImportedRow], BeforeValidator(without_nulls, json_schema_input_type=dict[Name, ImportedRow | None])

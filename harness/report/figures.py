@@ -36,6 +36,7 @@ REFERENCE_DASHES = {
     "ngrams": "longdash",
     "prompt_overlap": "longdash",
     "source_prior": "dashdot",
+    "logprob": "longdash",
     "oracle": "solid",
 }
 GREY = "var(--ink-faint)"

@@ -50,6 +50,10 @@ REFERENCES: dict[tuple[str, str], tuple[str, str]] = {
         "source prior",
         "how often who wrote it is right on the fine-tuning problems; reads no text",
     ),
+    ("shallow", "logprob"): (
+        "log-probability",
+        "what the generator gave the text; reads no text",
+    ),
     ("pool", "oracle"): ("oracle", "right whenever one of N is right: the ceiling"),
 }
 

@@ -42,6 +42,7 @@ def run(context: StageContext) -> dict[str, Any]:
         sampling=sampling,
         source=spec.source or spec.engine,
         tally=tally,
+        logprobs=spec.logprobs,
     )
     Candidates(context.directory).write(rows)
     if cut["questions"] > ALARM * len(rows):

@@ -9,7 +9,7 @@ import numpy as np
 from harness.evaluation import Floats
 from harness.evaluation.pair_accuracy import Couples, length_bins, margin_mean, pair_values, source_balanced
 from harness.stages.context import StageContext
-from harness.stages.pools import Values, numbered, side_sources
+from harness.stages.pools import Values, numbered, side_facts
 from harness.store.artifacts import Candidates, Pairs, ProblemValues, Scores
 
 COLUMNS = ["id", "cluster", "chosen", "rejected"]
@@ -33,7 +33,7 @@ def run(context: StageContext) -> dict[str, Any]:
     if "candidates" in context.inputs:
         kept = [at for at, name in enumerate(ids) if values.keeps(name)]
         balanced = _source_balanced(
-            side_sources(context.input("candidates", Candidates)), [rows[at] for at in kept], accuracy[kept]
+            side_facts(context.input("candidates", Candidates), "source"), [rows[at] for at in kept], accuracy[kept]
         )
         if balanced is not None:
             values.add("source_balanced", [ids[at] for at in kept], [clusters[at] for at in kept], balanced)

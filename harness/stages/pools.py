@@ -77,11 +77,11 @@ def numbered(names: Sequence[str], known: dict[str, int]) -> NDArray[np.int64]:
     return np.array([known.setdefault(name, len(known)) if name else -1 for name in names], dtype=np.int64)
 
 
-def side_sources(artifact: Candidates) -> dict[tuple[str, str], str]:
-    """(problem, text) -> who wrote it: its first candidate with that text, as when pairs are made."""
-    found: dict[tuple[str, str], str] = {}
-    for row in artifact.stream(["problem", "text", "source"]):
-        found.setdefault((row["problem"], row["text"]), row["source"])
+def side_facts(artifact: Candidates, column: str) -> dict[tuple[str, str], Any]:
+    """(problem, text) -> a column of the first candidate with that text, from which pairs are made."""
+    found: dict[tuple[str, str], Any] = {}
+    for row in artifact.stream(["problem", "text", column]):
+        found.setdefault((row["problem"], row["text"]), row[column])
     return found
 
 

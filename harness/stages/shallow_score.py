@@ -12,7 +12,7 @@ from harness.evaluation.shallow import fit_length, fit_ngrams, fit_overlap
 from harness.pipeline.scores import SHALLOW_SCORE, ShallowScoreSpec
 from harness.stages.context import StageContext
 from harness.stages.order import Order, subset_order
-from harness.stages.pools import read_pools, side_sources
+from harness.stages.pools import side_facts
 from harness.stages.write_scores import write_scores
 from harness.store.artifacts import Candidates, Pairs, Problems, Scores, Tokens
 
@@ -27,6 +27,8 @@ def run(context: StageContext) -> dict[str, Any]:
     rows = context.input("target_tokens", Tokens).open().rows.tolist()
     if spec.scorer == "source_prior":
         scores, fitted_on = _priors(context, spec, rows)
+    elif spec.scorer == "logprob":
+        scores, fitted_on = [np.array(one, dtype=np.float64) for one in _facts(context, spec, rows, "logprob")], 0
     else:
         pairs = _training_pairs(context, spec)
         everything = _target(context, spec)
@@ -49,13 +51,20 @@ def _priors(context: StageContext, spec: ShallowScoreSpec, rows: list[int]) -> t
     everyone = [label for one in labels.values() for label in one]
     prior = {source: float(np.mean(one)) for source, one in labels.items()}
     overall = float(np.mean(everyone))
+    sources = _facts(context, spec, rows, "source")
+    return [np.array([prior.get(source, overall) for source in of_group]) for of_group in sources], len(everyone)
+
+
+def _facts(context: StageContext, spec: ShallowScoreSpec, rows: list[int], column: str) -> list[list[Any]]:
+    """By group, what a column of the candidates says of each response."""
     if spec.content == "candidates":
-        sources = [pool.sources for pool in read_pools(context.input("target", Candidates))]
+        table = context.input("target", Candidates).stream(["problem", column])
+        found = [[row[column] for row in pool] for _, pool in groupby(table, key=lambda row: row["problem"])]
     else:
-        of = side_sources(context.input("candidates", Candidates))
-        pairs = context.input("target", Pairs).read(columns=["id", "chosen", "rejected"]).to_pylist()
-        sources = [tuple(of[row["id"].rpartition("#")[0], row[side]] for side in SIDES) for row in pairs]
-    return [np.array([prior.get(source, overall) for source in sources[row]]) for row in rows], len(everyone)
+        of = side_facts(context.input("candidates", Candidates), column)
+        pairs = context.input("target", Pairs).read(columns=["id", *SIDES]).to_pylist()
+        found = [[of[row["id"].rpartition("#")[0], row[side]] for side in SIDES] for row in pairs]
+    return [found[row] for row in rows]
 
 
 def _scores(spec: ShallowScoreSpec, pairs: list[Triple], groups: list[Group]) -> list[Floats]:

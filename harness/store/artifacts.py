@@ -110,11 +110,13 @@ class Writings(Table):
 class Candidates(Table):
     """Candidate solutions, problem after problem. `seen` is whether fine-tuning pairs show this error type.
 
-    `source` is who wrote the text: an engine, or a published pool's model.
+    `source` is who wrote the text: an engine, or a published pool's model. `logprob` stands where all are known: the
+    natural logarithm of the chance with which it was drawn, of the whole text.
     """
 
     file = "candidates.parquet"
     columns = ("problem", "cluster", "prompt", "index", "text", "answer", "correct", "error_type", "seen", "source")
+    optional = ("logprob",)
 
 
 class Scores(Table):

@@ -45,10 +45,11 @@ class Table(Artifact):
         return sorted(self.directory.glob("*.parquet"))
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows (each with exactly `columns`)."""
+        """Write rows (each with exactly `columns`, and all with those of `optional` that the first has)."""
         import pyarrow as pa
 
-        table = pa.table({name: [row[name] for row in rows] for name in self.columns})
+        more = [name for name in self.optional if rows and name in rows[0]]
+        table = pa.table({name: [row[name] for row in rows] for name in (*self.columns, *more)})
         self.write_table(table)
 
     def write_table(self, table: pa.Table) -> None:

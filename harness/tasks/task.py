@@ -124,6 +124,8 @@ class Task(ABC):
         source: where they come from, a project or a URL.
         distribution: the installed package that makes or holds them, "" if the harness itself does.
         defaults, rules: its options with their values, and what others may be.
+        code_version: of its mistakes and styles, raised when the preferences and simulated candidates that a built-in
+            task gives change; those of other tasks stay.
     """
 
     name: ClassVar[str]
@@ -134,6 +136,7 @@ class Task(ABC):
     licence: ClassVar[str]
     source: ClassVar[str]
     distribution: ClassVar[str] = ""
+    code_version: ClassVar[int] = 1
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     rules: ClassVar[Mapping[str, OptionRule]] = MappingProxyType({})
 

@@ -45,6 +45,8 @@ OUTSIDE = frozenset(
         "rm_bench",
         "likelihood",
         "retention",
+        "altered",
+        "robustness",
     }
 )
 # One kind of each way in which a stage writes: a table, tokens, a training, scores, JSON, and parts put together.
@@ -77,6 +79,7 @@ RECIPE: dict[str, Any] = {
         "choices": {"tasks": ["pot", "everyday"]},
         "rewardbench2": {"tasks": ["best_of_four"]},
         "rm_bench": {"tasks": ["styles"]},
+        "robustness": {"tasks": ["logic", "everyday"]},
         "retention": True,
         "imported": {
             "my-rm": {"checkpoint": "a-checkpoint", "text": "chat", "max_tokens": 512},
@@ -131,7 +134,9 @@ def recipe_of(folder: Path) -> dict[str, Any]:
 def pool_rows() -> list[dict[str, Any]]:
     """A pool of 8 candidates a problem, with a text in it that must not be run by any browser."""
     rows = rows_of_pool(24, 8)
-    for row in rows:
+    for number, row in enumerate(rows):
+        for index, candidate in enumerate(row["candidates"]):
+            candidate["logprob"] = -1.0 - (number + 3 * index) % 8
         row["question"] += f" {HOSTILE}"
         row["candidates"][0]["text"] += f"\n{HOSTILE}"
     return rows

@@ -164,3 +164,8 @@ def test_options_are_scored_together_and_no_best_of_n_is_needed(
     bad = [*arguments, "--set", "evaluate.choices={tasks: [logic]}"]
     assert run_command(["plan", str(TINY), "--workdir", str(workspace.workdir), *bad]) == 2
     assert "must have problems with responses to choose from, but those of 'circuit_logic'" in capfd.readouterr().err
+    judged = ["tasks.judged={kind: judgebench, problems: {test: all}}", "evaluate.robustness={tasks: [judged]}"]
+    ungraded = [*arguments, *(word for one in judged for word in ("--set", one))]
+    assert run_command(["plan", str(TINY), "--workdir", str(workspace.workdir), *ungraded]) == 2
+    told = capfd.readouterr().err
+    assert "tasks of `evaluate.robustness.tasks` must be able to grade what a model writes" in told

@@ -83,7 +83,8 @@ def test_rows_from_outside_stand_on_the_board_with_estimates(outside: Workspace)
     for name in ("my-rm", "published"):
         assert "pair_accuracy" in pot["imported", name]["estimates"]
         assert pot["imported", name]["differences"]["pair_accuracy"]["against"] == "made"
-    assert logic["imported", "published"]["gaps"] == {"best_of_n": "not asked: no scores for it"}
+    not_asked = "not asked: no scores for it"
+    assert logic["imported", "published"]["gaps"] == {"best_of_n": not_asked, "robustness": not_asked}
     assert not pot["imported", "published"]["gaps"]
     assert pot["imported", "my-rm"]["note"].startswith("imported checkpoint a-checkpoint: ")
     assert {"random pick", "majority vote", "oracle", "length", "n-grams"} <= {row["label"] for row in pot.values()}
@@ -179,6 +180,25 @@ def test_who_wrote_it_is_a_reference_and_worth_nothing_balanced(outside: Workspa
     assert ("shallow", "source_prior") not in rows_of(outside, "logic")
     above = rows_of(outside, "pot")["setting", "made"]["above_chance"]["best_of_n"]
     assert {"source prior", "prompt overlap"} <= set(above["references"])
+
+
+def test_what_the_generator_gave_a_text_is_a_reference(outside: Workspace) -> None:
+    given = {
+        (row["id"], one["text"]): one["logprob"] for row in reversed(pool_rows()) for one in reversed(row["candidates"])
+    }
+    tested = Candidates(folder_of(outside.store, only(outside, "candidates", "pot"))).rows()
+    found = Scores(folder_of(outside.store, only(outside, "shallow_score", "logprob on pot candidates"))).rows()
+    assert [row["score"] for row in found] == [given[row["problem"], row["text"]] for row in tested]
+    pairs = Pairs(folder_of(outside.store, only(outside, "preferences", "pot test"))).rows()
+    found = Scores(folder_of(outside.store, only(outside, "shallow_score", "logprob on pot pairs"))).rows()
+    assert [row["score"] for row in found] == [
+        given[
+            pairs[row["group"]]["id"].rpartition("#")[0], pairs[row["group"]][("chosen", "rejected")[row["response"]]]
+        ]
+        for row in found
+    ]
+    assert rows_of(outside, "pot")["shallow", "logprob"]["estimates"]["right_over_wrong"]["estimate"] != 0.5
+    assert ("shallow", "logprob") not in rows_of(outside, "logic")
 
 
 def test_no_problem_and_no_prompt_of_a_pool_crosses_splits(outside: Workspace) -> None:

@@ -207,6 +207,24 @@ def change(path: str, value: Any) -> Callable[[Rows], None]:
     return apply
 
 
+def test_log_probabilities_stand_in_all_candidates_or_in_none(tmp_path: Path) -> None:
+    pool = rows_of_pool(3, 2)
+    for row in pool:
+        for index, one in enumerate(row["candidates"]):
+            one["logprob"] = -index
+    rows = read_pool(placed(pool))
+    Candidates(tmp_path).write(rows)
+    assert [row["logprob"] for row in Candidates(tmp_path).rows()] == [0.0, -1.0] * 3
+    assert read_pool(placed(Candidates(tmp_path).rows())) == rows
+    assert pool_facts(rows)["logprobs"]
+    pool[1]["candidates"][0]["logprob"] = 0.5
+    with pytest.raises(DataError, match=r"line 2: .*logprob.* must be the logarithm of a probability, at most 0"):
+        read_pool(placed(pool))
+    del pool[1]["candidates"][0]["logprob"]
+    with pytest.raises(DataError, match="candidate 0 of pot-0 has one, 0 of pot-1 none"):
+        read_pool(placed(pool))
+
+
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [

@@ -621,3 +621,30 @@ def test_reference_scorers_read_what_fine_tuning_reads(recipe: dict[str, Any], p
             )
             for name in fine.identity["spec"]["tasks"]:
                 assert stage.inputs[f"tokens-{name}"].identity() == fine.inputs[f"tokens-{name}"].identity()
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_log_probability_is_a_reference_where_the_engine_says_it(
+    recipe: dict[str, Any], planned: MakePlan, engine: str
+) -> None:
+    writer = {"model": {"source": "hub", "id": "someone/something"}, "engine": engine, "max_tokens": 64}
+    recipe["evaluate"]["best_of_n"]["candidates"] = {"engine": "model", "writer": writer, "samples": 8}
+    recipe["evaluate"]["reference_scorers"] = ["logprob"]
+    plan = planned(recipe)
+    known = engine == "transformers"
+    labels = sorted(stage.label for stage in plan.stages if stage.kind.name == "shallow_score")
+    assert labels == (["score logprob on logic candidates", "score logprob on sums candidates"] if known else [])
+    parts = [stage.identity["spec"] for stage in plan.stages if stage.kind.name == "candidates_part"]
+    assert {spec.get("logprobs", False) for spec in parts} == {known}
+
+
+def test_a_tasks_code_version_is_identity_of_what_its_mistakes_are_in(
+    recipe: dict[str, Any], planned: MakePlan
+) -> None:
+    versions = {
+        (stage.kind.name, stage.identity["spec"]["task"]): stage.identity["spec"].get("task_version", 1)
+        for stage in planned(recipe).stages
+        if stage.kind.name in ("preferences", "candidates_part", "problems") and "task" in stage.identity["spec"]
+    }
+    later = {key for key, version in versions.items() if version > 1}
+    assert later == {("preferences", "gsm_symbolic"), ("candidates_part", "gsm_symbolic")}

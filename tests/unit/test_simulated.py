@@ -77,6 +77,16 @@ def test_rows_have_the_columns_of_the_artifact(rows: list[dict[str, Any]], probl
     ]
 
 
+def test_what_a_generator_says_of_its_chances_is_kept_where_it_is_wanted(
+    task: Task, problems: list[Problem], rows: list[dict[str, Any]]
+) -> None:
+    policy = simulated_policy(task, problems, accuracy=0.6, seed=5)
+    found = candidates(
+        task, problems[:2], policy, samples=4, seed=5, sampling=Sampling(), source="", tally=Counter(), logprobs=True
+    )
+    assert all(row["logprob"] < 0.0 for row in found)
+
+
 def test_parts_equal_the_whole(task: Task, problems: list[Problem], rows: list[dict[str, Any]]) -> None:
     parts = [row for start in range(0, 80, 25) for row in drawn(task, problems[start : start + 25])]
     assert parts == rows

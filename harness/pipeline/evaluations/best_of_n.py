@@ -102,6 +102,7 @@ class BestOfN(Evaluation):
         "right_over_wrong_balanced": "right over wrong, source-balanced",
     }
     picks = True
+    needs_grading = True
     baselined = POOL_BASELINES
     references = ("mean", "majority", "shortest", "longest", "oracle")
     random_pick = "mean"

@@ -35,7 +35,6 @@ OPTION_RULES: Mapping[str, OptionRule] = MappingProxyType(
 _DIFFICULTY = 1.0  # the only one the library supports
 _MOST_ROUNDS_WITHOUT_PROBLEM = 50
 _OTHER_OPERATORS = {"+": "-*", "-": "+", "*": "+/", "/": "*"}
-_FARTHEST_MISREAD = 3  # a misread digit stays close, so that the size of a number does not give it away
 _SIGNS = (("*", "/"), ("*", "/"), ("x", "/"), (TIMES_SIGN, "÷"))
 
 
@@ -48,6 +47,7 @@ class GsmSymbolic(Task):
     licence: ClassVar[str] = "Apache-2.0"
     source: ClassVar[str] = "https://github.com/open-thought/reasoning-gym (gsm_symbolic)"
     distribution: ClassVar[str] = "reasoning-gym"
+    code_version: ClassVar[int] = 2
     defaults = DEFAULT_OPTIONS
     rules = OPTION_RULES
 
@@ -183,10 +183,17 @@ def _wrong_operations(worked: WorkedArithmetic) -> Iterable[Proposal]:
 
 
 def _miscopied_numbers(worked: WorkedArithmetic) -> Iterable[Proposal]:
-    """One number of the question is written down wrongly in one step."""
+    """One step uses another number of the question.
+
+    Only where the right number stands elsewhere in the solution too: a number that is not of the question, or one of
+    the question that is missing, would tell the mistake without any reading.
+    """
     for index in _given_operands(worked):
-        for value in _miscopies(worked.values[index]):
-            yield partial(worked.changed, numbers={index: value})
+        if worked.values.count(worked.values[index]) > 1:
+            length = len(format_number(worked.values[index]) or "")
+            for value in sorted(worked.given - {worked.values[index]}):
+                if len(format_number(value) or "") == length:
+                    yield partial(worked.changed, numbers={index: value})
 
 
 def _ignored_steps(worked: WorkedArithmetic) -> Iterable[Proposal]:
@@ -241,21 +248,3 @@ def _slips(value: Fraction) -> list[Fraction]:
         sizes.append(power)
         power *= 10
     return [value + sign * size for size in sizes for sign in (1, -1)]
-
-
-def _miscopies(value: Fraction) -> list[Fraction]:
-    """The number with one digit changed or two neighbours exchanged, of the same length."""
-    digits = format_number(value) or ""
-    copies = {
-        digits[:place] + other + digits[place + 1 :]
-        for place, digit in enumerate(digits)
-        if digit.isdigit()
-        for other in "0123456789"
-        if 1 <= abs(int(other) - int(digit)) <= _FARTHEST_MISREAD
-    }
-    copies |= {
-        digits[:place] + digits[place + 1] + digits[place] + digits[place + 2 :]
-        for place in range(len(digits) - 1)
-        if digits[place].isdigit() and digits[place + 1].isdigit()
-    }
-    return [Fraction(copy) for copy in sorted(copies) if copy[0] != "0" and copy != digits]
