@@ -93,6 +93,8 @@ class SeededValues:
 
     def seed_means(self, axis: int) -> Floats:
         """(seeds, problems) along one axis, averaged over the other."""
+        if self.values.shape[1 - axis] == 1:  # as it is in most rows: nothing to average, and this is asked for often
+            return np.asarray(self.values.take(0, axis=1 - axis))
         return np.asarray(self.values.mean(axis=1 - axis))
 
 

@@ -79,11 +79,12 @@ def _by_metric(
     artifact: ProblemValues, known: dict[Names, Names]
 ) -> dict[str, tuple[Names, Names, NDArray[np.float64]]]:
     """Metric -> problems, their clusters, values; metrics in the order of the file."""
-    table = artifact.read().combine_chunks()
+    columns = ("metric", "problem", "cluster")
+    table = artifact.read(encoded=columns).unify_dictionaries()
     value = table["value"].to_numpy()
     texts = {}
-    for column in ("metric", "problem", "cluster"):
-        encoded = table[column].combine_chunks().dictionary_encode()
+    for column in columns:
+        encoded = table[column].combine_chunks()
         texts[column] = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
     metric, names = texts["metric"]
     lists: dict[tuple[str, bytes], Names] = {}
@@ -96,11 +97,11 @@ def _by_metric(
             lists[key] = known.setdefault(found, found)
         return lists[key]
 
-    by_metric = {}
-    for number, name in enumerate(names):
-        rows = np.flatnonzero(metric == number)
-        by_metric[name] = (listed("problem", rows), listed("cluster", rows), value[rows])
-    return by_metric
+    places = [np.flatnonzero(metric == number) for number in range(len(names))]
+    return {
+        names[metric[rows[0]]]: (listed("problem", rows), listed("cluster", rows), value[rows])
+        for rows in sorted((rows for rows in places if len(rows)), key=lambda rows: int(rows[0]))
+    }
 
 
 def below(table: Table, prefix: str) -> Table:
