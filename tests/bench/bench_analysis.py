@@ -92,6 +92,7 @@ def timed(work: Callable[[], object]) -> dict[str, float]:
 def variants(folder: Path, settings: int, seeds: int, problems: int) -> dict[str, Any]:
     context = context_of(folder, settings, seeds, problems)
     seconds = timed(lambda: analysis.run(context))
+    context.events.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     sizes = {"settings": settings, "seeds": seeds, "problems": problems, "metrics": len(METRICS)}
     return {**sizes, **seconds, "peak_gib": round(peak, 2)}
