@@ -13,7 +13,7 @@ difference is taken seed by seed; else each row's own spread is added.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +93,8 @@ class SeededValues:
 
     def seed_means(self, axis: int) -> Floats:
         """(seeds, problems) along one axis, averaged over the other."""
+        if self.values.shape[1 - axis] == 1:  # as it is in most rows: nothing to average, and this is asked for often
+            return np.asarray(self.values.take(0, axis=1 - axis))
         return np.asarray(self.values.mean(axis=1 - axis))
 
 
@@ -214,21 +216,30 @@ def contrast(row: SeededValues, other: SeededValues | None = None) -> Contrast:
     return Contrast(row=row, other=other, paired=paired, apart=tuple(apart))
 
 
-def pool(contrasts: Sequence[Contrast], rows: tuple[int, int]) -> Pooled:
+def pool(contrasts: Iterable[Contrast], rows: tuple[int, int]) -> Pooled:
     """Seed variances of rows, or of the differences between them, each used where a row's own is not larger.
 
     Args:
-        contrasts: of rows of one design: the same seeds on the same axes.
+        contrasts: of rows of one design: the same seeds on the same axes. At least one; taken one at a time, since all
+            pairs of hundreds of rows together would take gigabytes.
         rows: by axis, how many independent spreads are in them: k for k rows, k - 1 for all pairs of k rows, and 1
             along an axis whose seeds one and the same row brings to every difference.
     """
-    found = {}
-    for axis in (0, 1):
-        if all(axis not in one.apart and one.varies(axis) for one in contrasts):
-            variances = [_variance(one.paired.seed_means(axis)) for one in contrasts]
-            degrees = float((len(contrasts[0].paired.seeds[axis]) - 1) * max(1, rows[axis]))
-            found[axis] = SeedVariance(variance=float(np.mean(variances)), degrees_of_freedom=degrees)
-    return found
+    variances: dict[int, list[float]] = {0: [], 1: []}
+    levels: dict[int, int] = {}
+    for one in contrasts:
+        for axis in list(variances):
+            if axis in one.apart or not one.varies(axis):
+                del variances[axis]
+            else:
+                variances[axis].append(_variance(one.paired.seed_means(axis)))
+                levels[axis] = len(one.paired.seeds[axis])
+    return {
+        axis: SeedVariance(
+            variance=float(np.mean(found)), degrees_of_freedom=float((levels[axis] - 1) * max(1, rows[axis]))
+        )
+        for axis, found in variances.items()
+    }
 
 
 def _variance(seed_means: Floats) -> float:

@@ -27,6 +27,7 @@ from scipy import special, stats
 
 from harness.errors import DataError
 from harness.evaluation import Floats
+from harness.evaluation.clusters import cluster_sums
 
 FEWEST_CLUSTERS_TO_RESAMPLE = 10
 FEWEST_DEGREES_TO_RESAMPLE = 5.0
@@ -116,7 +117,7 @@ def cluster_bootstrap_means(
         DataError: fewer than two clusters, values that are not finite, or shapes that do not fit.
     """
     table = checked_values(values)
-    sums, counts = _cluster_sums(table, clusters)
+    sums, counts = cluster_sums(table, clusters)
     robust = _robust_mean(table, sums, counts, clusters)
     groups = len(counts)
     tails = stats.norm.cdf(np.sqrt(groups / (groups - 1)) * stats.t.ppf((1 - level) / 2, robust.degrees))
@@ -282,12 +283,12 @@ def crossed_components(
     if np.sqrt(one.variance) <= ROUNDING * np.abs(table).max():
         one = SeedVariance(variance=0.0, degrees_of_freedom=one.degrees_of_freedom)
     averaged = table.mean(axis=0)[:, None]
-    sums, counts = _cluster_sums(averaged, clusters)
+    sums, counts = cluster_sums(averaged, clusters)
     robust = _robust_mean(averaged, sums, counts, clusters)
     problem_degrees, rest_variance = float(robust.degrees[0]), 0.0
     if seeds > 1:
         rest = table - table.mean(axis=1, keepdims=True) - averaged.T + float(robust.mean[0])
-        rest_sums, _ = _cluster_sums(rest.T, clusters)
+        rest_sums, _ = cluster_sums(rest.T, clusters)
         shares = counts / problems
         rest_variance = float((rest_sums**2 / (1 - shares)[:, None]).sum() / (problems**2 * seeds * (seeds - 1)))
     return Components(
@@ -364,26 +365,6 @@ def _resampled_means(sums: Floats, counts: Floats, resamples: int, seed: int) ->
         weighted = weights.astype(np.float64) @ totals
         means[start : start + rows] = weighted[:, :-1] / weighted[:, -1:]
     return means
-
-
-def _cluster_sums(values: Floats, clusters: ArrayLike) -> tuple[Floats, Floats]:
-    """(clusters, columns) sums and (clusters,) problem counts, in label order."""
-    labels = np.asarray(clusters)
-    if labels.shape != values.shape[:1]:
-        raise DataError(
-            "every problem needs a cluster label",
-            f"there are {len(values)} problems and labels of shape {labels.shape}",
-            "pass the task's cluster key of each problem",
-        )
-    found, index = np.unique(labels, return_inverse=True)
-    if len(found) < 2:
-        raise DataError(
-            "an interval needs at least two clusters of problems",
-            f"there {'is one' if len(found) else 'are none'}",
-            "add problems from other clusters",
-        )
-    columns = [np.bincount(index, weights=column, minlength=len(found)) for column in values.T]
-    return np.stack(columns, axis=1), np.bincount(index, minlength=len(found)).astype(np.float64)
 
 
 def checked_values(values: ArrayLike) -> Floats:

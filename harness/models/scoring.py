@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from harness.models.attention import PIECES
 from harness.models.packing import Group, GroupSource, collate, pack
 from harness.models.reward_model import Precision, RewardModel, autocast
 
@@ -36,7 +37,8 @@ def score_groups(
         model: moved to `device`.
         tokens: where groups are read.
         rows: indices of the groups, any order, repeats allowed.
-        row_tokens, rows_per_micro_batch, device: runtime choices that move scores by rounding only.
+        row_tokens, rows_per_micro_batch, device: runtime choices that move scores by rounding only. Where attention is
+            computed in pieces, a micro-batch is one long row, which repeats fewer prompts at the same cost.
         precision: of the matrix products; the head is fp32 always.
         progress: called with (groups done, groups in all).
 
@@ -45,6 +47,8 @@ def score_groups(
     """
     model = model.to(device).eval()
     model.use_attention_of(device)
+    if model.backbone.config._attn_implementation == PIECES:
+        row_tokens, rows_per_micro_batch = row_tokens * rows_per_micro_batch, 1
     scores: list[NDArray[np.float64]] = []
     for start in range(0, len(rows), GROUPS_PACKED_TOGETHER):
         window = [tokens.group(int(row)) for row in rows[start : start + GROUPS_PACKED_TOGETHER]]
@@ -61,7 +65,7 @@ def _score_window(
     pieces: list[Group] = []
     owners: list[tuple[int, list[list[int]]]] = []  # of a piece: its group, and whom each response stands for
     for number, group in enumerate(groups):
-        for piece, stands_for in _pieces(group, row_tokens):
+        for piece, stands_for in pieces_of(group, row_tokens):
             pieces.append(piece)
             owners.append((number, stands_for))
     scores = [np.full(len(group) - 1, np.nan) for group in groups]
@@ -75,10 +79,10 @@ def _score_window(
     return scores
 
 
-def _pieces(group: Group, row_tokens: int) -> Iterator[tuple[Group, list[list[int]]]]:
+def pieces_of(group: Group, row_tokens: int) -> Iterator[tuple[Group, list[list[int]]]]:
     """The group's distinct responses with its prompt, cut where a row is full, and whom each of them stands for.
 
-    A pool of hundreds of candidates in one row would need a mask quadratic in all of them together.
+    A pool of hundreds of candidates in one row would take memory without end, and a whole mask is quadratic in it.
     """
     prompt, *responses = group
     same: dict[bytes, list[int]] = {}

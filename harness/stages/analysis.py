@@ -21,6 +21,7 @@ from harness.pipeline.comparing import ANALYSIS, OutcomeSpec
 from harness.pipeline.evaluations import evaluation_named, evaluation_of, headline
 from harness.stages.context import StageContext
 from harness.stages.outcome_tables import (
+    Names,
     Table,
     accuracy_json,
     below,
@@ -61,10 +62,11 @@ def _tables(context: StageContext, outcomes: Sequence[OutcomeSpec]) -> dict[Key,
     for row in outcomes:
         grouped[(row.task, row.evaluation, row.kind, row.row)].append(row)
     tables: dict[Key, Table] = {}
+    known: dict[Names, Names] = {}
     for (task, evaluation, kind, name), rows in grouped.items():
         artifacts = [context.input(row.input, ProblemValues) for row in rows]
         retracted = any(row.retracted for row in rows)
-        table = read_outcomes(artifacts, runs_of(rows), name, data=rows[0].data, retracted=retracted)
+        table = read_outcomes(artifacts, runs_of(rows), name, data=rows[0].data, retracted=retracted, known=known)
         if kind == POOL_KIND:
             for baseline in BASELINES:
                 tables[(task, evaluation_of(evaluation).name, POOL_KIND, baseline)] = below(table, f"{baseline}/")
@@ -173,11 +175,11 @@ class _Pools:
         groups = [[row for row in self._rows if row.seeds == seeds] for seeds in (ours, theirs)]
         if ours == theirs:
             pairs, count = list(combinations(groups[0], 2)), len(groups[0]) - 1
-            return pool([contrast(*pair) for pair in pairs], (count, count)) if len(pairs) > 1 else None
+            return pool((contrast(*pair) for pair in pairs), (count, count)) if len(pairs) > 1 else None
         # Arms without PMP against those with it: the fine-tuning seeds of the few are in every difference.
         pairs = [(one, other) for one in groups[0] for other in groups[1]]
         count = max(map(len, groups))
-        return pool([contrast(*pair) for pair in pairs], (count, min(map(len, groups)))) if len(pairs) > 1 else None
+        return pool((contrast(*pair) for pair in pairs), (count, min(map(len, groups)))) if len(pairs) > 1 else None
 
 
 def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[dict[str, Any]]:

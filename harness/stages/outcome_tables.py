@@ -22,6 +22,8 @@ from harness.store.artifacts import ProblemValues
 K = TypeVar("K")
 Run = tuple[int | None, int | None]
 """PMP seed and fine-tuning seed."""
+Names = tuple[str, ...]
+"""Of problems or clusters, in the order of the values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +44,25 @@ class Table:
 
 
 def read_outcomes(
-    artifacts: Sequence[ProblemValues], runs: Sequence[Run], name: str, *, data: str, retracted: bool = False
+    artifacts: Sequence[ProblemValues],
+    runs: Sequence[Run],
+    name: str,
+    *,
+    data: str,
+    retracted: bool = False,
+    known: dict[Names, Names] | None = None,
 ) -> Table:
     """The outcomes of one row on one task, one a run, as a table.
+
+    Args:
+        known: lists of problems and of clusters that several calls share, so that equal ones are one object: thousands
+            of outcomes with a list each would fill the memory.
 
     Raises:
         DataError: the seeds were not judged on the same problems.
     """
-    read = [_by_metric(artifact) for artifact in artifacts]
+    shared: dict[Names, Names] = {} if known is None else known
+    read = [_by_metric(artifact, shared) for artifact in artifacts]
     metrics = list(read[0])
     values, problems, clusters = {}, {}, {}
     for metric in metrics:
@@ -62,17 +75,33 @@ def read_outcomes(
     return Table(data=data, values=values, problems=problems, clusters=clusters, retracted=retracted)
 
 
-def _by_metric(artifact: ProblemValues) -> dict[str, tuple[tuple[str, ...], tuple[str, ...], list[float]]]:
-    table = artifact.read()
-    metric = np.array(table["metric"].to_pylist())
-    problem = np.array(table["problem"].to_pylist())
-    cluster = np.array(table["cluster"].to_pylist())
+def _by_metric(
+    artifact: ProblemValues, known: dict[Names, Names]
+) -> dict[str, tuple[Names, Names, NDArray[np.float64]]]:
+    """Metric -> problems, their clusters, values; metrics in the order of the file."""
+    columns = ("metric", "problem", "cluster")
+    table = artifact.read(encoded=columns).unify_dictionaries()
     value = table["value"].to_numpy()
-    found = {}
-    for name in dict.fromkeys(metric.tolist()):
-        rows = metric == name
-        found[name] = (tuple(problem[rows].tolist()), tuple(cluster[rows].tolist()), value[rows].tolist())
-    return found
+    texts = {}
+    for column in columns:
+        encoded = table[column].combine_chunks()
+        texts[column] = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+    metric, names = texts["metric"]
+    lists: dict[tuple[str, bytes], Names] = {}
+
+    def listed(column: str, rows: NDArray[np.intp]) -> Names:
+        codes, words = texts[column]
+        key = (column, codes[rows].tobytes())
+        if key not in lists:
+            found = tuple(words[code] for code in codes[rows].tolist())
+            lists[key] = known.setdefault(found, found)
+        return lists[key]
+
+    places = [np.flatnonzero(metric == number) for number in range(len(names))]
+    return {
+        names[metric[rows[0]]]: (listed("problem", rows), listed("cluster", rows), value[rows])
+        for rows in sorted((rows for rows in places if len(rows)), key=lambda rows: int(rows[0]))
+    }
 
 
 def below(table: Table, prefix: str) -> Table:
@@ -94,19 +123,22 @@ def chosen(table: Table, names: Mapping[str, str]) -> Table:
 def on_common_problems(tables: Mapping[K, Table]) -> dict[K, Table]:
     """Rows judged on the same data, by the problems that all of them have: each leaves out those it was trained on."""
     common: dict[str, set[str]] = {}
+    seen: set[tuple[str, int]] = set()  # by identity: most tables share one list
     for table in tables.values():
         for metric, problems in table.problems.items():
-            common[metric] = common[metric] & set(problems) if metric in common else set(problems)
+            if (metric, id(problems)) not in seen:
+                seen.add((metric, id(problems)))
+                common[metric] = common[metric] & set(problems) if metric in common else set(problems)
     return {key: _restricted(table, common) for key, table in tables.items()}
 
 
 def _restricted(table: Table, common: Mapping[str, set[str]]) -> Table:
+    if all(len(common[metric]) == len(problems) for metric, problems in table.problems.items()):
+        return table
     kept = {
         metric: [place for place, problem in enumerate(problems) if problem in common[metric]]
         for metric, problems in table.problems.items()
     }
-    if all(len(places) == len(table.problems[metric]) for metric, places in kept.items()):
-        return table
     return replace(
         table,
         values={metric: replace(one, values=one.values[:, :, kept[metric]]) for metric, one in table.values.items()},

@@ -59,12 +59,14 @@ class Table(Artifact):
         assert set(table.column_names[len(self.columns) :]) <= set(self.optional), table.column_names
         pyarrow.parquet.write_table(table, self.directory / self.file, compression="zstd")
 
-    def read(self, *, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows; only some columns, if named."""
+    def read(self, *, columns: Sequence[str] | None = None, encoded: Sequence[str] = ()) -> pa.Table:
+        """All rows; only some columns, if named. `encoded` columns of texts stay in dictionaries, one a file."""
         import pyarrow as pa
         import pyarrow.parquet
 
-        return pa.concat_tables([pyarrow.parquet.read_table(path, columns=columns) for path in self.files()])
+        return pa.concat_tables(
+            [pyarrow.parquet.read_table(path, columns=columns, read_dictionary=list(encoded)) for path in self.files()]
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.read().to_pylist()

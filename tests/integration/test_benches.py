@@ -62,3 +62,22 @@ def test_steps_are_timed_by_length_and_pairs_a_row(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(bench_rows, "VOCABULARY", family_configuration("llama").vocab_size)
     cells = bench_rows.measure((16, 32), (1, 4), tokens=64, rounds=1)
     assert [(cell["pair_tokens"], cell["pairs_a_row"]) for cell in cells] == [(16, 1), (16, 4), (32, 1)]
+
+
+def test_candidates_are_scored_alike_and_counted() -> None:
+    from tests.bench import bench_scoring
+    from tests.toys.families import family_configuration
+
+    found = bench_scoring.measure(
+        family_configuration("llama"), candidates=6, examples=0, batches=(1, 4), budgets=(1_024,), rounds=1
+    )
+    assert found["largest_difference_of_scores"] < 1e-4
+    assert found["predicted_by_tokens"] > 1
+    assert found["most_that_sharing_gives"] > 1
+
+
+def test_variants_are_analysed(tmp_path: Path) -> None:
+    from tests.bench import bench_analysis
+
+    assert bench_analysis.variants(tmp_path, settings=3, seeds=3, problems=30)["metrics"] > 40
+    assert len(json.loads((tmp_path / "analysis" / "analysis.json").read_text())["ranks"]) == 3

@@ -20,6 +20,7 @@ from harness.pipeline.graph import Stage
 from harness.store.artifacts import Checkpoint, Scores, Tokens, TrunkState
 from tests.integration.pipelines import ROOT, TINY, folder_of, of_kind, only, record_of
 from tests.integration.shell import Shell
+from tests.toys.exported import scores_by_trl
 
 REWARD, LANGUAGE = "reward_model", "language_model"
 
@@ -55,6 +56,36 @@ def test_an_exported_model_gives_the_scores_of_its_score_stage(
     sequences, scores = zip(*responses(finished, score), strict=True)
     assert len(set(scores)) > 10, "scores that are alike would tell nothing"
     np.testing.assert_allclose(rewards(tmp_path / "out" / REWARD, list(sequences)), scores, rtol=0, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_trl_and_transformers_choose_the_candidates_that_the_run_chose(
+    shell: Shell, finished: Workspace, tmp_path: Path
+) -> None:
+    (score,) = [
+        one for one in of_kind(finished, "score") if "rm+lm" in one.label and "on logic candidates" in one.label
+    ]
+    name = f"finetune/{score.inputs['checkpoint'].stage.fingerprint[:6]}"
+    assert shell("model", "export", name, tmp_path / "out", "--workdir", finished.workdir) == 0, shell.err
+    sequences, stored = (list(column) for column in zip(*responses(finished, score), strict=True))
+    problems = [row["group"] for row in Scores(folder_of(finished.store, score)).rows()]
+    found = {
+        "here": np.array(stored),
+        "transformers": rewards(tmp_path / "out" / REWARD, sequences),
+        "trl": scores_by_trl(tmp_path / "out" / REWARD, sequences),
+    }
+    picks = {who: chosen(problems, sequences, scores) for who, scores in found.items()}
+    assert picks["here"] == picks["transformers"] == picks["trl"]
+    assert picks["here"] != chosen(problems, sequences, -found["here"]), "equal scores would tell nothing"
+
+
+def chosen(problems: list[int], sequences: list[np.ndarray], scores: np.ndarray) -> dict[int, list[int]]:
+    """Problem -> the tokens of its candidate with the highest reward; candidates with equal tokens are one choice."""
+    best: dict[int, int] = {}
+    for place, problem in enumerate(problems):
+        if problem not in best or scores[place] > scores[best[problem]]:
+            best[problem] = place
+    return {problem: sequences[place].tolist() for problem, place in best.items()}
 
 
 def test_what_was_written_is_told_and_loads_as_told(shell: Shell, finished: Workspace, tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from harness.engines.vllm_engine import VllmScorer
 from harness.engines.vllm_process import VllmRuntime
@@ -49,6 +50,38 @@ def scores_of_an_export(folder: Path, device: str) -> dict[str, Scores]:
         "transformers": np.array(plain),
         "vllm": np.concatenate(theirs),
     }
+
+
+def scores_by_trl(folder: Path, sequences: Sequence[NDArray[np.integer]], *, attention: str = "sdpa") -> Scores:
+    """What TRL's `RewardTrainer` computes its loss and accuracy from when it evaluates an exported model."""
+    import datasets  # here, since both are slow to import
+    import trl
+
+    even = [*sequences, *sequences[-1:]][: len(sequences) + len(sequences) % 2]  # it takes two at a time
+    rows = [
+        {"chosen_ids": one.tolist(), "rejected_ids": other.tolist()}
+        for one, other in zip(even[::2], even[1::2], strict=True)
+    ]
+    trainer = trl.RewardTrainer(
+        model=AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation=attention),
+        args=trl.RewardConfig(
+            output_dir=str(folder.parent / "trl"),
+            per_device_eval_batch_size=len(rows),
+            max_length=None,
+            use_cpu=True,
+            bf16=False,
+            report_to="none",
+        ),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        train_dataset=datasets.Dataset.from_list(rows),
+        eval_dataset=datasets.Dataset.from_list(rows),
+    )
+    (batch,) = trainer.get_eval_dataloader()
+    trainer.model.eval()
+    with torch.inference_mode():
+        _, outputs = trainer.compute_loss(trainer.model, batch, return_outputs=True)
+    scores: Scores = outputs["logits"][:, 0].reshape(2, -1).T.flatten().double().numpy()[: len(sequences)]
+    return scores
 
 
 def _groups(vocabulary: int) -> Groups:

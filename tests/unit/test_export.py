@@ -19,6 +19,7 @@ from harness.models.attention import attention_to_load
 from harness.models.export import CARD_FILE, LANGUAGE_FOLDER, REWARD_FOLDER, export_classifier, export_model
 from harness.models.reward_model import RewardModel
 from harness.models.scoring import score_groups
+from tests.toys.exported import scores_by_trl
 from tests.toys.families import FAMILIES, family_model
 from tests.toys.small_models import small_tokenizer
 from tests.toys.unpacked import Groups, Memory
@@ -81,35 +82,11 @@ def test_plain_transformers_gives_our_scores(tmp_path: Path, family: str, tie: b
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_trl_gives_our_scores(tmp_path: Path, family: str) -> None:
-    import datasets  # here, since both are slow to import
-    import trl
-
     model = family_model(family, vocabulary=TOKENS)
     export_classifier(model, small_tokenizer(), tmp_path / "model")
     groups = texts(small_tokenizer().eos_token_id)
-    rows = [
-        {"chosen_ids": [*prompt.tolist(), *chosen.tolist()], "rejected_ids": [*prompt.tolist(), *rejected.tolist()]}
-        for prompt, chosen, rejected in groups
-    ]
-    attention = attention_to_load(model.backbone.config)
-    trainer = trl.RewardTrainer(
-        model=AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", attn_implementation=attention),
-        args=trl.RewardConfig(
-            output_dir=str(tmp_path / "trl"),
-            per_device_eval_batch_size=len(rows),
-            use_cpu=True,
-            bf16=False,
-            report_to="none",
-        ),
-        processing_class=AutoTokenizer.from_pretrained(tmp_path / "model"),
-        train_dataset=datasets.Dataset.from_list(rows),
-        eval_dataset=datasets.Dataset.from_list(rows),
-    )
-    (batch,) = trainer.get_eval_dataloader()
-    trainer.model.eval()
-    with torch.inference_mode():
-        _, outputs = trainer.compute_loss(trainer.model, batch, return_outputs=True)
-    found = outputs["logits"][:, 0].reshape(2, -1).T.flatten().double().numpy()
+    sequences = [np.concatenate([prompt, response]) for prompt, *responses in groups for response in responses]
+    found = scores_by_trl(tmp_path / "model", sequences, attention=attention_to_load(model.backbone.config))
     np.testing.assert_allclose(found, our_scores(model, groups), rtol=0, atol=1e-4)
 
 
