@@ -300,20 +300,10 @@ class OverlapBlock(Block):
 
     n: Annotated[int, Field(ge=3, le=100)] = Field(13, description="Words of an n-gram.")
     threshold: Fraction = Field(
-        0.0,
-        description="Share of a problem's n-grams above which a document, or a pair of pretraining, that holds them "
-        "contains it.",
+        0.0, description="A document or pair for PMP holds more than this share of a problem's."
     )
-    near_equal: Fraction = Field(
-        0.5,
-        description="Share of the n-grams of a problem's prompt above which a prompt of fine-tuning, or a text with "
-        "masks, that holds them is nearly equal.",
-    )
-    masked: bool = Field(
-        False,
-        description="Look again with numbers and names masked. Of a task that is one template with other numbers, "
-        "this finds every problem.",
-    )
+    near_equal: Fraction = Field(0.5, description="The same of prompts of fine-tuning, and of all texts with masks.")
+    masked: bool = Field(False, description="Look again with numbers and names masked; see docs/pairs.md.")
 
 
 class ImportedRow(Block):
