@@ -77,10 +77,9 @@ def margins(rewards: Floats, correct: NDArray[np.bool_], most: int) -> Floats:
     """
     right, wrong = np.sort(rewards[correct]), np.sort(rewards[~correct])
     if len(right) * len(wrong) > most:
-        side = max(1, int(np.sqrt(most)))
-        shorter = min(len(right), len(wrong), side)
-        longest = max(1, most // shorter)
-        right, wrong = (_thinned(one, longest if len(one) > side else len(one)) for one in (right, wrong))
+        fewer = min(len(right), len(wrong))
+        kept = max(1, min(fewer, int(np.sqrt(most))))
+        right, wrong = (_thinned(one, kept if len(one) == fewer else most // kept) for one in (right, wrong))
     return np.asarray((right[:, None] - wrong[None, :]).ravel(), dtype=np.float64)
 
 
@@ -175,22 +174,6 @@ def frequency(classes: Sequence[int | None]) -> NDArray[np.int64]:
     return np.asarray(np.where(numbers < 0, 3, kinds), dtype=np.int64)
 
 
-def share_values(above: Floats, below: Floats) -> Floats | None:
-    """Values whose means over problems are, run by run, the ratios of two sums, as `ratios.ratio_values` makes them.
-
-    Args:
-        above, below: (runs, problems) what a problem adds to either sum; no `below` is negative.
-
-    Returns:
-        (runs, problems), NaN for problems that add to no run's `below`; None where a run has nothing below.
-    """
-    counts, totals = below.any(axis=0), below.sum(axis=1, keepdims=True)
-    if not totals.all():
-        return None
-    ratio = above.sum(axis=1, keepdims=True) / totals
-    return np.where(counts, ratio + counts.sum() * (above - ratio * below) / totals, np.nan)
-
-
 def disagreement(first: Floats, second: Floats) -> Floats:
     """The chance that one of two picks is right and the other wrong, of (problems,) chances that each is right."""
     return first * (1 - second) + second * (1 - first)
@@ -217,6 +200,6 @@ def drop_from_peak(curves: Floats, clusters: Sequence[str], seed: int) -> Floats
     half = np.random.default_rng(seed).permutation(len(labels)) < len(labels) // 2
     values = np.empty(curves.shape[:2])
     for side in (half[index], ~half[index]):
-        peak = int(curves[:, ~side].mean(axis=(0, 1)).argmax())
+        peak = int(np.round(curves[:, ~side].mean(axis=(0, 1)), 12).argmax())  # of a flat curve the first
         values[:, side] = curves[:, side, -1] - curves[:, side, peak]
     return values

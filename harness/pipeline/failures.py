@@ -16,6 +16,16 @@ from harness.pipeline.pipeline import Pipeline
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import Failures
 
+ALARM_LEVEL = 0.05
+"""Of false alarms in a whole report: p-values are corrected for all that is looked at."""
+
+LENGTH_LEVEL = 0.5
+"""Of the rank correlation of reward and length among equally right candidates: above it a model is said to rank by
+length. Within candidates that are equally right, nothing but style is left to explain so much."""
+
+CONSTANT_SHARE = 0.5
+"""Of problems whose candidates all have one reward: above it there is no ranking to speak of."""
+
 # --------------------------------------------------------------------------------------------------------- kinds
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.evaluation import Floats
 from harness.evaluation.best_of_n import best_of_n_pools, fitting_sizes
@@ -26,7 +27,8 @@ from harness.evaluation.failures import (
 from harness.evaluation.pair_accuracy import right_over_wrong_pools
 from harness.evaluation.seeds import Contrast, SeededValues, contrast
 from harness.pipeline.evaluations.best_of_n import AREA_POOL_SHARE
-from harness.stages.estimates import Estimates
+from harness.pipeline.failures import ALARM_LEVEL, CONSTANT_SHARE, LENGTH_LEVEL
+from harness.stages.estimates import SIGNED, Estimates
 from harness.stages.outcome_tables import Run
 from harness.stages.pools import Pool
 
@@ -36,12 +38,8 @@ SUBSETS: tuple[Subset, ...] = ("all", "right", "wrong")
 FEWEST_TO_CORRELATE = 3
 """Candidates: two ranks are in order or not, and correlate by 1 or by -1."""
 
-LENGTH_LEVEL = 0.5
-"""Of the rank correlation of reward and length among equally right candidates: above it a model is said to rank by
-length. Within candidates that are equally right, nothing but style is left to explain so much."""
-
-CONSTANT_SHARE = 0.5
-"""Of problems whose candidates all have one reward: above it there is no ranking to speak of."""
+SAME = 12
+"""Decimals beyond which shares of problems differ by rounding alone."""
 
 KINDS = {"PMP seeds": 0, "fine-tuning seeds": 1}
 """What an ensemble is over -> its place in a run's seeds."""
@@ -197,7 +195,7 @@ def ensembles(row: Row, estimates: Estimates) -> list[dict[str, Any]]:
                     "over": kind,
                     "models": len(groups[0]),
                     "accuracy": estimates.of(together),
-                    "gain": estimates.of(together - single),
+                    "gain": estimates.of(together - single, SIGNED),
                 }
             )
     return found
@@ -216,22 +214,12 @@ def alarms(row: Row, base: Row, clusters: Sequence[str], seed: int) -> list[dict
         return []
     found: list[dict[str, Any]] = []
 
-    def look(rule: str, values: Floats | Contrast | None, **facts: Any) -> None:
-        """Whether a mean lies below zero."""
-        if values is None:
-            return
-        known = None if isinstance(values, Contrast) else ~np.isnan(values).any(axis=0)
-        labels = np.array(clusters) if known is None else np.array(clusters)[known]
-        if len(set(labels.tolist())) < 2:
-            return
-        if not isinstance(values, Contrast):
-            values = contrast(SeededValues.of_runs(values[:, known], row.runs))
-        interval = values.interval(labels, seed=seed)
-        p_value = values.p_value(labels) if interval.estimate < 0 else 1.0
-        found.append(
-            {"rule": rule, "p_value": p_value, "covers": interval.covers, **facts}
-            | {key: getattr(interval, key) for key in ("estimate", "low", "high")}
-        )
+    def look(rule: str, values: Floats | None, **facts: Any) -> None:
+        """Values by run and problem whose mean lies below zero where there is something to alarm of."""
+        known = None if values is None else ~np.isnan(values).any(axis=0)
+        if values is not None and known is not None and known.any():
+            over = contrast(SeededValues.of_runs(np.round(values[:, known], SAME), row.runs))
+            found.extend(_look(rule, over, np.array(clusters)[known], seed, facts))
 
     key = np.array([row.at_key(rewards) for rewards in row.rewards])
     look("falls with N", drop_from_peak(row.curves, clusters, seed), n=row.sizes[-1])
@@ -254,11 +242,11 @@ def alarms(row: Row, base: Row, clusters: Sequence[str], seed: int) -> list[dict
         look("ranks by length", LENGTH_LEVEL - np.sign(overall or 1.0) * mean, correlation=overall, level=LENGTH_LEVEL)
     if base.runs and row.runs[0][0] is not None and base.runs[0][0] is None:
         sides = [
-            SeededValues.of_runs(np.array([one.at_key(rewards) for rewards in one.rewards]), one.runs)
+            SeededValues.of_runs(np.round([one.at_key(rewards) for rewards in one.rewards], SAME), one.runs)
             for one in (row, base)
         ]
         if not any(one.lacking for one in sides):
-            look("PMP below no PMP", contrast(*sides), n=row.key_size)
+            found += _look("PMP below no PMP", contrast(*sides), np.array(clusters), seed, {"n": row.key_size})
     constant = np.mean([[not np.ptp(one) for one in rewards] for rewards in row.rewards])
     found.append(
         {
@@ -269,3 +257,23 @@ def alarms(row: Row, base: Row, clusters: Sequence[str], seed: int) -> list[dict
         }
     )
     return found
+
+
+def _look(
+    rule: str, over: Contrast, clusters: NDArray[Any], seed: int, facts: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """A rule's numbers, with an interval where it may alarm; none where all problems are one cluster."""
+    groups = len(set(clusters.tolist()))
+    if groups < 2:
+        return []
+    estimate, covers = float(over.paired.mean.mean()), over.covers()
+    p_value = 1.0
+    if estimate < 0 and over.has_spread(clusters):
+        p_value = over.p_value(clusters)
+    elif estimate < 0:
+        p_value = 2.0 ** (1 - groups)  # all clusters alike: a sign test is what is left
+    one: dict[str, Any] = {"rule": rule, "p_value": p_value, "estimate": estimate, "covers": covers, **facts}
+    if p_value <= ALARM_LEVEL:
+        interval = over.interval(clusters, seed=seed)
+        one |= {"low": interval.low, "high": interval.high}
+    return [one]

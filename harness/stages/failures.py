@@ -24,14 +24,14 @@ from harness.evaluation.failures import (
     picked,
     quantiles,
     reliability,
-    share_values,
     spread,
     temperature,
 )
 from harness.evaluation.pair_accuracy import right_over_wrong_pools
+from harness.evaluation.ratios import ratio_values
 from harness.pipeline.failures import FAILURES, FailureRunSpec
 from harness.stages.context import StageContext
-from harness.stages.estimates import Estimates
+from harness.stages.estimates import SIGNED, Estimates
 from harness.stages.failure_seeds import SUBSETS, Row, alarms, disagreements, ensembles
 from harness.stages.outcome_tables import runs_of
 from harness.stages.pools import Pool, Values, read_pool_scores, read_pools
@@ -114,7 +114,7 @@ def _bias(row: Row, estimates: Estimates) -> list[dict[str, Any]]:
     """Rank correlations of reward and features within problems, among all, right and wrong candidates."""
     found = {subset: row.correlations(subset) for subset in SUBSETS}
     return [
-        {"feature": name, **{subset: estimates.of(found[subset][:, :, at]) for subset in SUBSETS}}
+        {"feature": name, **{subset: estimates.of(found[subset][:, :, at], SIGNED) for subset in SUBSETS}}
         for at, name in enumerate(FEATURES)
     ]
 
@@ -190,7 +190,7 @@ def _by_frequency(row: Row, estimates: Estimates) -> list[dict[str, Any]]:
 def _by_category(
     row: Row, estimates: Estimates, codes: dict[int, NDArray[np.int64]], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """What wrong picks are, as shares; and what wrong candidates drawn at random in their places would be."""
+    """What the wrong picks of all models are, as shares; and what wrong candidates in their places would be."""
     shape = (len(names), len(row.rewards), len(row.pools))
     of_picks, drawn = np.zeros(shape), np.zeros(shape)
     for at, code in codes.items():
@@ -199,16 +199,17 @@ def _by_category(
         for run, rewards in enumerate(row.rewards):
             of_picks[:, run, at] = np.bincount(code[wrong], weights=picked(rewards[at])[wrong], minlength=len(names))
             drawn[:, run, at] = of_picks[:, run, at].sum() * usual
-    errors = of_picks.sum(axis=0)
-    if not errors.sum(axis=1).all():  # a model that errs nowhere
+    errors = of_picks.sum(axis=(0, 1))
+    if not errors.any():
         return []
     return [
         {
             "name": name,
-            "picked": estimates.of(share_values(of_picks[place], errors)),
-            "drawn": float((drawn[place].sum(axis=1) / errors.sum(axis=1)).mean()),
+            "picked": estimates.of(ratio_values(of_picks[place].sum(axis=0), errors)),
+            "drawn": float(drawn[place].sum() / errors.sum()),
         }
         for place, name in enumerate(names)
+        if of_picks[place].any() or drawn[place].any()
     ]
 
 
@@ -248,14 +249,15 @@ def _calibration(row: Row, estimates: Estimates, fitted: Sequence[float] | None)
         for number, (low, high) in enumerate(itertools.pairwise(CONFIDENCES)):
             total = float(np.nansum(weight[number]))
             if total:
-                inside = np.nan_to_num(weight[number])
                 bins.append(
                     {
                         "from": low,
                         "to": high,
                         "share": total / (len(row.mixed) * len(row.rewards)),
                         "confidence": float(np.nansum(sure[number])) / total,
-                        "right": estimates.of(share_values(np.nan_to_num(right[number]), inside)),
+                        "right": estimates.of(
+                            ratio_values(np.nansum(right[number], axis=0), np.nansum(weight[number], axis=0))
+                        ),
                     }
                 )
         found.append(
@@ -263,7 +265,7 @@ def _calibration(row: Row, estimates: Estimates, fitted: Sequence[float] | None)
                 "name": name,
                 "temperatures": temperatures,
                 "error": float(gaps.mean()) / len(row.mixed),
-                "overconfidence": estimates.of((sure - right).sum(axis=0)),
+                "overconfidence": estimates.of((sure - right).sum(axis=0), SIGNED),
                 "bins": bins,
             }
         )
