@@ -145,7 +145,7 @@ def test_a_bad_recipe_shows_all_errors_with_their_lines(shell: Shell, tmp_path: 
 
 
 def test_a_budget_that_is_exceeded_stops_before_the_first_stage(shell: Shell, tmp_path: Path) -> None:
-    for budget, told in (("stages: 3", "63 stages"), ("hours: 0.0001", "allowed")):
+    for budget, told in (("stages: 3", "69 stages"), ("hours: 0.0001", "allowed")):
         assert shell("run", TINY, "--workdir", tmp_path, "--set", f"runtime.budget={{{budget}}}") == 2
         assert told in shell.err
         assert not list(tmp_path.iterdir())
@@ -173,7 +173,7 @@ def test_validate_says_what_a_recipe_holds(shell: Shell) -> None:
 
 def test_plan_of_an_empty_workdir(shell: Shell, tmp_path: Path) -> None:
     assert shell("plan", TINY, "--workdir", tmp_path / "none") == 0
-    assert "0 done, 63 to run" in shell.out
+    assert "0 done, 69 to run" in shell.out
     for kind in set(KINDS) - OUTSIDE - {"analysis", "comparison"}:
         assert re.search(rf"^{kind} ", shell.out, re.MULTILINE), kind
     assert not (tmp_path / "none").exists()
@@ -182,14 +182,14 @@ def test_plan_of_an_empty_workdir(shell: Shell, tmp_path: Path) -> None:
 def test_plan_as_json_agrees_with_the_plan(shell: Shell, finished: Workspace, tmp_path: Path) -> None:
     assert shell("plan", TINY, "--workdir", tmp_path / "none", "--json") == 0
     planned = shell.json()
-    assert (planned["recipe"], planned["done"], planned["to_run"]) == ("tiny", 0, 63)
+    assert (planned["recipe"], planned["done"], planned["to_run"]) == ("tiny", 0, 69)
     assert {(stage["kind"], stage["fingerprint"]) for stage in planned["stages"]} == {
         (stage.kind.name, stage.fingerprint) for stage in finished.plan.stages
     }
     assert [setting["names"] for setting in planned["settings"]] == [["rm+lm"], ["no-pmp"]]
-    assert planned["stages_asked"] > planned["stages_after_sharing"] == 63
+    assert planned["stages_asked"] > planned["stages_after_sharing"] == 69
     assert shell("plan", TINY, "--workdir", finished.workdir, "--json") == 0
-    assert (shell.json()["done"], shell.json()["to_run"]) == (63, 0)
+    assert (shell.json()["done"], shell.json()["to_run"]) == (69, 0)
 
 
 def test_a_dry_run_names_every_stage_and_does_nothing(shell: Shell, finished: Workspace, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_dry_run_names_every_stage_and_does_nothing(shell: Shell, finished: Wo
     assert re.findall(r"^(\S+/[0-9a-f]{12})  ", shell.out, re.MULTILINE) == [
         stage.name for stage in finished.plan.stages
     ]
-    assert "63 of 63 stages to run" in shell.out
+    assert "69 of 69 stages to run" in shell.out
     assert not (tmp_path / "none").exists()
 
 
@@ -207,7 +207,7 @@ def test_a_dry_run_names_every_stage_and_does_nothing(shell: Shell, finished: Wo
 def test_run_reports_on_what_is_done(shell: Shell, copy: Callable[..., Workspace]) -> None:
     workspace = copy()
     assert shell("run", TINY, "--workdir", workspace.workdir) == 0
-    assert "0 stages computed, 63 of 63 were done before" in shell.err
+    assert "0 stages computed, 69 of 69 were done before" in shell.err
     assert "rm+lm" in shell.out
     assert "no-pmp" in shell.out
     files = {path.suffix for path in workspace.reports.iterdir()}
@@ -220,7 +220,7 @@ def test_run_computes_what_is_left(shell: Shell, finished: Workspace, copy: Call
     for stage in lost:
         workspace.store.discard(record_of(workspace.store, stage))
     assert shell("run", TINY, "--workdir", workspace.workdir) == 0
-    assert "5 stages computed, 56 of 63 were done before" in shell.err
+    assert "5 stages computed, 56 of 69 were done before" in shell.err
     assert not left(workspace)
     assert outputs(workspace) == outputs(finished)
 
@@ -252,7 +252,7 @@ def test_ls_lists_what_is_finished(shell: Shell, finished: Workspace) -> None:
     assert shell("ls", "--workdir", finished.workdir) == 0
     for stage in everything(finished):
         assert stage.name in shell.out
-    assert "63 stages" in shell.out
+    assert "69 stages" in shell.out
     assert shell("ls", "--workdir", finished.workdir, "--kind", "encode", "--json") == 0
     rows = shell.json()
     assert {row["fingerprint"] for row in rows} == {stage.fingerprint for stage in of_kind(finished, "encode")}
@@ -399,7 +399,7 @@ def test_gc_keeps_records_and_leaves_nothing_to_do(
     assert not list(folder_of(workspace.store, trunk).glob("state/optimizer/*"))
     assert not left(workspace)
     assert shell("run", TINY, "--workdir", workspace.workdir, "--set", KEEP) == 0
-    assert "0 stages computed, 63 of 63 were done before" in shell.err
+    assert "0 stages computed, 69 of 69 were done before" in shell.err
     assert outputs(workspace) == outputs(finished)
 
 

@@ -491,7 +491,7 @@ def test_where_models_fail_is_told_by_task_and_signatures_at_the_top(full: Case)
     markdown = full.files.markdown.read_text(encoding="utf-8")
     assert shown.index("2 failure signatures") < shown.index("Fewer than 3 seeds")
     assert "rm+lm on arithmetic: BoN@16 lies 0.125 [0.062, 0.250] below the curve's peak" in shown
-    assert "no-pmp on arithmetic" not in shown  # p = .03, one of eight looks
+    assert "no-pmp on arithmetic: BoN" not in shown  # p = .03, one of eight looks
     assert markdown.index("2 failure signatures") < markdown.index("Settings: 4")
     for text in (shown, markdown):
         assert "logic: errors by difficulty" in text
