@@ -110,6 +110,7 @@ RECIPE: dict[str, Any] = {
         "pair_accuracy": {"tasks": ["sums", "logic"], "samples": 16},
         "code_pairs": {"count": 40},
         "retention": False,
+        "failures": "scores",
         "overlap": {"n": 13, "threshold": 0.0, "near_equal": 0.5, "masked": False},
         "probes": None,
         "reference_scorers": ["length", "ngrams"],

@@ -22,7 +22,7 @@ from harness.plan.analysis import analysis_stage
 from harness.plan.plan import Plan, make_plan
 from harness.recipe.load import load_recipe
 from harness.stages.encode import RESULT
-from harness.store.artifacts import Candidates, PairQuality, Pairs, ProblemValues
+from harness.store.artifacts import Candidates, Failures, PairQuality, Pairs, ProblemValues
 from harness.store.record import EVENTS
 from harness.store.store import Store
 
@@ -287,6 +287,56 @@ def _candidates(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
     }
 
 
+def _failures(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
+    """A failure signature of rm+lm; what the others have does not stand the correction."""
+    one = {"estimate": 0.25, "low": 0.125, "high": 0.375, "problems": PROBLEMS, "covers": "problems", "clusters": 12}
+    category = [{"name": f"slip_1{text}", "picked": one, "drawn": 0.5}]
+    side = {"text": f"The answer is 1.{text}", "answer": f"1{text}", "reward": -1.5}
+    bins = [{"from": 0.5, "to": 0.6, "share": 1.0, "confidence": 0.55, "right": one}]
+    content = {
+        "key_size": 16,
+        "bias": [{"feature": "characters", "all": one, "right": one, "wrong": None}],
+        "margins": {"negative": one, "quantiles": {"0.5": 0.75}, "spread": 1.0},
+        "errors": {
+            "rate": one,
+            "random_pick": 0.5,
+            "by_difficulty": [{"from": 0.0, "to": 0.1, "random_pick": 0.95, "rate": one}],
+            "by_type": category,
+            "by_frequency": category,
+        },
+        "calibration": [
+            {"name": "as trained", "temperatures": [1.0], "error": 0.0625, "overconfidence": one, "bins": bins}
+        ],
+        "disagreement": {"fine-tuning seeds": {"pairs": 1, "differ": one}},
+        "ensembles": [
+            {"over": "single models", "models": 1, "accuracy": one, "gain": None},
+            {"over": "fine-tuning seeds", "models": 2, "accuracy": one, "gain": one},
+        ],
+        "worst": [
+            {
+                "problem": f"p0{text}",
+                "prompt": f"Question: 2 & 3?{text}",
+                "gap": 2.5,
+                "pretrain_seed": 0,
+                "finetune_seed": 1,
+                "right": side,
+                "wrong": side,
+            }
+        ],
+    }
+    Failures(directory).path.write_text(json.dumps(content), encoding="utf-8")
+    falls = "rm+lm" in stage.label
+    drop = {
+        "rule": "falls with N",
+        "p_value": 1e-6 if falls else 0.03,
+        "estimate": -0.125,
+        "covers": "problems",
+        "n": 16,
+    }
+    constant = {"rule": "constant rewards", "p_value": None, "estimate": 0.0, "fires": False}
+    return {"problems": PROBLEMS, "alarms": [drop | {"n": 16, "low": -0.25, "high": -0.0625}, constant]}
+
+
 def _encode(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
     """Where `text` says so, 11 of 1,000 candidates are cut, and 11 pairs left out."""
     cut = 11 if text else 0
@@ -385,6 +435,7 @@ _MAKERS: Mapping[str, Callable[[Stage, Path, str], dict[str, Any]]] = {
     "pairs_part": _pairs_part,
     "pairs": _pairs,
     "pair_quality": _pair_quality,
+    "failures": _failures,
     "candidates": _candidates,
     "encode": _encode,
     "base": _base,

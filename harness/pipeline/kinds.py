@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 from harness.pipeline import (
     comparing,
     corpus,
+    failures,
     imports,
     judging,
     models,
@@ -25,7 +26,21 @@ from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Kind, Spec
 from harness.store.artifacts import Artifact
 
-CHAPTERS = (imports, models, tasks, corpus, tokens, judging, pairs, training, scores, overlap, *MODULES, comparing)
+CHAPTERS = (
+    imports,
+    models,
+    tasks,
+    corpus,
+    tokens,
+    judging,
+    pairs,
+    training,
+    scores,
+    overlap,
+    *MODULES,
+    failures,
+    comparing,
+)
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {kind.name: kind for chapter in CHAPTERS for kind in vars(chapter).values() if isinstance(kind, Kind)}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from harness.pipeline.comparing import ANALYSIS, AnalysisSpec, OutcomeSpec
 from harness.pipeline.graph import Stage
-from harness.plan.plan import IMPORTED, POOL, Plan, Variant
+from harness.plan.plan import IMPORTED, POOL, Plan, Variant, baseline_setting
 from harness.recipe.fields import CODE
 
 
 def baseline_of(plan: Plan) -> str:
-    """The setting others are compared with: the first without PMP, else the first."""
-    for setting in plan.settings:
-        if setting.setting.experiment.pretrain is None:
-            return setting.name
-    return plan.settings[0].name
+    """The name of the setting others are compared with."""
+    return baseline_setting(plan.settings).name
 
 
 def _judged_on(outcome: Stage) -> str:

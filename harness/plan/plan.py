@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 
 from harness.pipeline.evaluations import evaluations_of
+from harness.pipeline.evaluations.best_of_n import BestOfN
+from harness.pipeline.failures import JudgedRun, failures_of
 from harness.pipeline.graph import Graph, Stage, sizes_alone
 from harness.pipeline.imports import NO_IMPORTS, Import, Imports, scored_tasks
 from harness.pipeline.optimization import steps_of
@@ -85,6 +87,15 @@ class PlannedSetting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowFailures:
+    """The stage that looks where the models of a setting, or of a row from outside, fail on a task."""
+
+    row: str
+    task: str
+    stage: Stage
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything a recipe asks for.
 
@@ -94,7 +105,8 @@ class Plan:
         commits: of the hub models' revisions, as far as they are known.
         references: shallow scorers, one a fine-tuning seed, in the shape of variants.
         imported: rows from outside, in the shape of variants; `assets` is what each was made from.
-        targets: what was asked for: the outcomes, and the checks of training pairs.
+        failures: where rows fail; targets, and no outcomes.
+        targets: what was asked for: the outcomes, the checks of training pairs, and where rows fail.
     """
 
     loaded: LoadedRecipe
@@ -107,6 +119,7 @@ class Plan:
     imported: tuple[Variant, ...] = ()
     assets: Mapping[str, Import] = field(default_factory=dict)
     commits: Commits = field(default_factory=dict)
+    failures: tuple[RowFailures, ...] = ()
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -169,10 +182,12 @@ def make_plan(
     # Of settings that coincide every one's checks: one may only warn where another stops.
     checks = [check for group in merged.values() for _, variants in group for one in variants for check in one.checks]
     checks += [probe.stage for group in merged.values() for _, many in group for one in many for probe in one.probes]
-    targets = dict.fromkeys([*(stage for variant in everyone for stage in variant.targets), *checks])
+    failures = tuple(_failures(pipeline, recipe, settings, imported))
+    looks = [one.stage for one in failures]
+    targets = dict.fromkeys([*(stage for variant in everyone for stage in variant.targets), *checks, *looks])
     _order_trunks(graph)
     stages = tuple(graph.in_order(targets))
-    asked = sum(sizes_alone(stages, [variant.targets for variant in everyone]))
+    asked = sum(sizes_alone(stages, [variant.targets for variant in everyone])) + len(set(looks))
     return Plan(
         loaded=loaded,
         graph=graph,
@@ -184,7 +199,45 @@ def make_plan(
         stages=stages,
         asked=asked,
         commits=commits,
+        failures=failures,
     )
+
+
+def baseline_setting(settings: Sequence[PlannedSetting]) -> PlannedSetting:
+    """The setting others are compared with: the first without PMP, else the first."""
+    return next((one for one in settings if one.setting.experiment.pretrain is None), settings[0])
+
+
+def _failures(
+    pipeline: Pipeline, recipe: Experiment, settings: Sequence[PlannedSetting], imported: Sequence[Variant]
+) -> Iterator[RowFailures]:
+    """Of every row and task with Best-of-N; settings beside the baseline."""
+    baseline = baseline_setting(settings)
+    rows: list[tuple[str, Experiment, tuple[Variant, ...]]]
+    rows = [(one.name, one.setting.experiment, one.variants) for one in settings]
+    rows += [(one.setting, recipe, (one,)) for one in imported]
+    for name, experiment, variants in rows:
+        for task in BestOfN().tasks(experiment) if experiment.evaluate.failures != "none" else ():
+            runs = _judged(variants, task)
+            if runs:
+                against = [] if variants is baseline.variants else _judged(baseline.variants, task)
+                yield RowFailures(
+                    row=name, task=task, stage=failures_of(pipeline, experiment, task, runs, against, name)
+                )
+
+
+def _judged(variants: Sequence[Variant], task: str) -> list[JudgedRun]:
+    return [
+        JudgedRun(
+            pretrain_seed=variant.pretrain_seed,
+            finetune_seed=variant.finetune_seed,
+            outcome=outcome.stage,
+            model=variant.finetuned,
+        )
+        for variant in variants
+        for outcome in variant.outcomes
+        if (outcome.task, outcome.metric) == (task, BestOfN.name)
+    ]
 
 
 def _most_pairs(loaded: LoadedRecipe) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.pipeline.code import is_stale
+from harness.pipeline.failures import FAILURES
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
 from harness.recipe.runtime import Runtime
@@ -23,6 +24,8 @@ class Work:
 def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
     """Walk from the targets back: a finished stage needs nothing, an unfinished one needs its inputs' payloads.
 
+    Looking where models fail is worth no training: it is left out where rewards or candidates were dropped.
+
     With `stale_code: rerun`, stages made by other code and all that was made from them are to run although they have
     records; whoever runs them discards those records first, so that an interrupted run cannot mix old and new.
     """
@@ -40,6 +43,11 @@ def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
             if stage.fingerprint in outdated or inputs & outdated:
                 outdated.add(stage.fingerprint)
                 records[stage.fingerprint] = None
+
+    def gone(stage: Stage) -> bool:
+        known = records[stage.fingerprint]
+        return known is not None and not store.has_payload(known)
+
     targets = {stage.fingerprint for stage in plan.targets}
     needs_payload = set(targets)
     run: set[str] = set()
@@ -48,6 +56,8 @@ def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
         wanted = stage.fingerprint in needs_payload
         missing = record is None and (wanted or stage.fingerprint in targets)
         dropped = record is not None and wanted and not store.has_payload(record)
+        if stage.kind is FAILURES and any(gone(item.stage) for item in stage.inputs.values()):
+            continue
         if missing or dropped:
             run.add(stage.fingerprint)
             needs_payload.update(item.stage.fingerprint for item in stage.inputs.values())

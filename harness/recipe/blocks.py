@@ -355,6 +355,9 @@ class Evaluate(Block):
         description="What PMP leaves of the language model: likelihood of the held-out `code_pairs`, base included.",
     )
     overlap: OverlapBlock | None = Field(OverlapBlock(), description="null: not looked for.")
+    failures: Literal["none", "scores", "calibrated"] = Field(
+        "scores", description="Where models fail, by their scores; `calibrated` scores the dev candidates too."
+    )
     probes: Probes | None = Field(
         None, description="Pair accuracy on held-out code and dev preferences along every trunk of a WSD schedule."
     )

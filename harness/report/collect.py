@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -24,6 +24,7 @@ from harness.report.data import (
     quality_examples,
 )
 from harness.report.facts import Facts
+from harness.report.failures import TaskFailures, alarms, task_failures
 from harness.report.methods import covers, levels, methods, model_words, sharing
 from harness.report.overview import Caution, Overview, caution
 from harness.report.provenance import Link, Origin, data_stages, environments, origins
@@ -42,6 +43,7 @@ class ReportData:
     Attributes:
         answer: what the settings come to, in sentences.
         facts: what was run, as (name, value).
+        failures: where models fail, by task.
         damaged: what of the payloads shown here is not as its record has it.
     """
 
@@ -56,6 +58,7 @@ class ReportData:
     training: Facts
     probes: Facts
     curves: tuple[Curve, ...]
+    failures: Mapping[str, TaskFailures]
     data: tuple[Facts, ...]
     pairs: tuple[PairExample, ...]
     judged_pairs: tuple[PairExample, ...]
@@ -73,7 +76,7 @@ def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
     """Gather a report from a plan's records, events and small parts of its artifacts."""
     statuses, payloads = seen.statuses, Payloads(seen.statuses, store)
     pairs, judged = pair_examples(plan, payloads), quality_examples(plan, payloads)
-    pools = pool_examples(plan, payloads)
+    pools, failures = pool_examples(plan, payloads), task_failures(plan, statuses, payloads)
     warnings = _warnings(plan, statuses, store)
     return ReportData(
         name=plan.loaded.recipe.name,
@@ -82,6 +85,7 @@ def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
         facts=_header(plan, store, seen),
         overview=seen,
         cautions=(
+            *alarms(plan, statuses),
             *seen.cautions,
             *caution(
                 f"Damaged files of {plural(len(payloads.damaged), 'stage')}",
@@ -95,6 +99,7 @@ def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
         training=training_table(plan, statuses),
         probes=probe_table(plan, statuses),
         curves=training_curves(plan, statuses, store),
+        failures=failures,
         data=data_tables(plan, statuses),
         pairs=pairs,
         judged_pairs=judged,

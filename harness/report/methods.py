@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.pipeline.evaluations import headline_label
 from harness.pipeline.evaluations.best_of_n import AREA_GRID, VOTE_SUBSETS
 from harness.pipeline.evaluations.pair_accuracy import ABOUT_EQUAL
+from harness.pipeline.failures import CONSTANT_SHARE, LENGTH_LEVEL
 from harness.pipeline.training import PRETRAIN, TRUNK_STATE
 from harness.plan.analysis import baseline_of
 from harness.plan.plan import Plan
@@ -54,6 +55,9 @@ def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
         baseline=baseline_of(plan),
         references=list(REFERENCES.values()),
         shallow=[(headline_label(evaluation), names) for evaluation, names in sorted(shallow.items())],
+        failures=bool(plan.failures),
+        length_level=LENGTH_LEVEL,
+        constant_share=CONSTANT_SHARE,
         simulated=made is not None and made.engine == "simulated",
     )
 

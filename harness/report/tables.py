@@ -66,6 +66,7 @@ def report_json(data: ReportData) -> str:
         "facts": dict(data.facts),
         "ranks_something": seen.ranks_something,
         "analysis": seen.analysis,
+        "failures": {task: found.tables for task, found in data.failures.items()},
         "boards": [_board(board) for board in seen.boards],
     }
     return json.dumps(content, default=_plain, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -161,6 +161,12 @@ class Comparison(JsonFile):
     file = "comparison.json"
 
 
+class Failures(JsonFile):
+    """Where a row's models fail on a task's candidates: tables of numbers, and the worst examples."""
+
+    file = "failures.json"
+
+
 class Tokenizer(JsonFile):
     """A tokenizer in the `tokenizers` library's own JSON, and its special tokens by role: `{"eos_token": "</s>"}`."""
 

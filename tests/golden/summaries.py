@@ -22,6 +22,7 @@ from harness.store.artifacts import (
     Checkpoint,
     Comparison,
     CorpusPart,
+    Failures,
     ImportedCheckpoint,
     PairQuality,
     ProblemValues,
@@ -123,6 +124,18 @@ def comparison(directory: Path, exact: bool) -> Any:
     return [compared, content["refused"]]
 
 
+def failures(directory: Path, exact: bool) -> Any:
+    """Which numbers there are; what they are is a trained scorer's."""
+    content = json.loads(Failures(directory).path.read_text(encoding="utf-8"))
+    return [
+        sorted(content),
+        [one["feature"] for one in content["bias"]],
+        [one["name"] for one in content["calibration"]],
+        [one["over"] for one in content["ensembles"]],
+        content["key_size"],
+    ]
+
+
 def pair_quality(directory: Path, exact: bool) -> Any:
     content = json.loads(PairQuality(directory).path.read_text(encoding="utf-8"))
     return [content["numbers"], content["examples"]]
@@ -141,6 +154,7 @@ CONTENTS: dict[type[Artifact], Content] = {
     Artifact: nothing,
     ImportedCheckpoint: imported_checkpoint,
     CorpusPart: corpus_part,
+    Failures: failures,
     PairQuality: pair_quality,
     Tokenizer: tokenizer,
     Tokens: tokens,

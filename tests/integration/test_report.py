@@ -464,6 +464,7 @@ def test_texts_from_outside_are_shown_and_never_run(hostile: Case, full: Case) -
     assert shown.count(HOSTILE) > 25  # notes, tags, pairs, their quality, candidates, warning, failure
     assert f"degenerate pairs: {HOSTILE}" in shown
     assert f"language: {HOSTILE}" in shown
+    assert f"preferred, wrong: reward \N{MINUS SIGN}1.5, answer 1{HOSTILE}" in shown
     assert "the static judge prefers the rejected side" in shown
     assert "<script>alert" not in hostile.html
     assert "<script>alert" not in hostile.files.markdown.read_text(encoding="utf-8")
@@ -483,6 +484,21 @@ def test_the_quality_of_pairs_is_told_with_examples(full: Case) -> None:
     assert "PMP pairs worth a look" in shown
     assert "the static judge prefers the rejected side" in shown
     assert "static judge: agreement" in full.files.markdown.read_text(encoding="utf-8")
+
+
+def test_where_models_fail_is_told_by_task_and_signatures_at_the_top(full: Case) -> None:
+    shown = "".join(full.page.text)
+    markdown = full.files.markdown.read_text(encoding="utf-8")
+    assert shown.index("2 failure signatures") < shown.index("Fewer than 3 seeds")
+    assert "rm+lm on arithmetic: BoN@16 lies 0.125 [0.062, 0.250] below the curve's peak" in shown
+    assert "no-pmp on arithmetic: BoN" not in shown  # p = .03, one of eight looks
+    assert markdown.index("2 failure signatures") < markdown.index("Settings: 4")
+    for text in (shown, markdown):
+        assert "logic: errors by difficulty" in text
+        assert "no temperature is fitted" in text
+    assert "rm+lm: the worst problems (1)" in shown
+    [table] = [one for one in full.json["failures"]["logic"] if one["title"] == "logic: margins of right over wrong"]
+    assert table["rows"][0] == ["rm+lm", "0.250 [0.125, 0.375]", "+0.750"]
 
 
 def test_training_behind_a_closed_gate_says_what_it_waits_for(tmp_path: Path) -> None:

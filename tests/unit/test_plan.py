@@ -74,7 +74,12 @@ def grid(recipe: dict[str, Any], planned: MakePlan) -> Plan:
 
 def test_a_plan_holds_what_its_targets_need_and_nothing_else(grid: Plan) -> None:
     assert {stage.fingerprint for stage in grid.stages} == needs(grid.targets)
-    assert set(grid.targets) == {stage for variant in (*grid.variants, *grid.references) for stage in ends(variant)}
+    looks = {one.stage for one in grid.failures}
+    assert set(grid.targets) - looks == {
+        stage for variant in (*grid.variants, *grid.references) for stage in ends(variant)
+    }
+    assert len(looks) == len(grid.settings) * 2
+    assert not looks & {item.stage for stage in grid.stages for item in stage.inputs.values()}
     assert len(grid.stages) == len({stage.fingerprint for stage in grid.stages})
 
 
@@ -87,7 +92,7 @@ def test_inputs_come_first(grid: Plan) -> None:
 
 def test_asked_is_the_sum_of_variants_alone(grid: Plan) -> None:
     alone = [len(needs(ends(variant))) for variant in (*grid.variants, *grid.references)]
-    assert grid.asked == sum(alone)
+    assert grid.asked == sum(alone) + len(grid.failures)
     assert grid.asked > 3 * len(grid.stages)
     assert len(grid.variants) == 6 * 2 * 2 + 2
 
@@ -97,8 +102,9 @@ def test_one_variant_shares_with_its_references_only(recipe: dict[str, Any], pla
     plan = planned(recipe)
     [variant] = plan.variants
     [pool] = plan.references
-    assert plan.asked == len(needs(ends(variant))) + len(needs(ends(pool)))
-    assert len(plan.stages) == len(needs(ends(variant)) | needs(ends(pool)))
+    looks = len(plan.failures)
+    assert plan.asked == len(needs(ends(variant))) + len(needs(ends(pool))) + looks
+    assert len(plan.stages) == len(needs(ends(variant)) | needs(ends(pool))) + looks
 
 
 def test_the_same_recipe_is_the_same_plan(grid: Plan) -> None:
@@ -339,7 +345,7 @@ def left(plan: Plan, store: Store, runtime: Runtime = KEEP) -> Work:
             record = store.record(item.stage.kind.name, item.stage.fingerprint)
             assert item.stage.fingerprint in running or (record is not None and store.has_payload(record))
     for target in plan.targets:
-        assert target.fingerprint in running | work.done
+        assert target.fingerprint in running | work.done or target.kind.name == "failures"  # not worth a training
     return work
 
 
@@ -415,6 +421,28 @@ def test_a_missing_stage_runs_again_with_its_dropped_inputs(plan: Plan, store: S
     assert not {"corpus", "base", "pretrain", "trunk_state", "pairs_part"} & kinds(left(plan, store).to_run)
 
 
+def test_no_model_runs_to_look_where_it_fails(plan: Plan, store: Store, finish: Finish) -> None:
+    finish_all(plan, finish, but=["failures"])
+    assert kinds(left(plan, store).to_run) == {"failures"}
+    drop(plan, store, "score")
+    assert left(plan, store).to_run == ()
+
+
+def test_dev_candidates_are_scored_only_to_calibrate(recipe: dict[str, Any], planned: MakePlan) -> None:
+    plain = planned(recipe)
+    recipe["evaluate"]["failures"] = "calibrated"
+    plan = planned(recipe)
+    added = {stage.fingerprint: stage for stage in plan.stages}
+    for stage in plain.stages:
+        added.pop(stage.fingerprint, None)
+    assert kinds(added.values()) == {"problems", "candidates_part", "candidates", "encode", "score", "failures"} - (
+        {"problems"} & kinds(plain.stages)
+    )
+    assert all("dev" in stage.label for stage in added.values() if stage.kind.name != "failures")
+    recipe["evaluate"]["failures"] = "none"
+    assert planned(recipe).failures == ()
+
+
 def test_a_dropped_outcome_is_made_again(plan: Plan, store: Store, finish: Finish) -> None:
     finish_all(plan, finish)
     drop(plan, store, "pair_accuracy")
@@ -452,7 +480,7 @@ def test_code_that_changed_is_run_again_with_all_that_was_made_from_it(
     made = [variant.finetuned for variant in plan.variants if variant.finetuned]
     expected = {stage.fingerprint for stage in plan.stages if needs([stage]) & {stage.fingerprint for stage in made}}
     assert {stage.fingerprint for stage in work.to_run} == expected
-    assert kinds(work.to_run) == {"finetune", "score", "best_of_n", "pair_accuracy"}
+    assert kinds(work.to_run) == {"finetune", "score", "best_of_n", "pair_accuracy", "failures"}
     assert work.stale == ()
     assert work.done == {stage.fingerprint for stage in plan.stages} - expected
     for stage in work.to_run:  # as whoever runs them must do first
