@@ -350,10 +350,7 @@ class Evaluate(Block):
     best_of_n: BestOfN | None = None
     pair_accuracy: PairAccuracy | None = None
     code_pairs: CodePairs | None = None
-    retention: bool = Field(
-        False,
-        description="What PMP leaves of the language model: likelihood of the held-out `code_pairs`, base included.",
-    )
+    retention: bool = Field(False, description="How likely PMP checkpoints and bases find the held-out `code_pairs`.")
     overlap: OverlapBlock | None = Field(OverlapBlock(), description="null: not looked for.")
     failures: Literal["none", "scores", "calibrated"] = Field(
         "scores", description="Where models fail, by their scores; `calibrated` scores the dev candidates too."
