@@ -117,8 +117,8 @@ def last(run: dict[str, Any], metric: str) -> float:
 
 # --------------------------------------------------------------------------------------------------- what is shown
 
-REFERENCE_ROWS = {label for (_, name), (label, _) in REFERENCES.items() if name != "source_prior"}
-"""Of the tiny recipe, whose candidates one engine writes."""
+REFERENCE_ROWS = {label for (_, name), (label, _) in REFERENCES.items() if name not in ("source_prior", "logprob")}
+"""Of the tiny recipe, whose candidates one engine writes, without log-probabilities."""
 
 
 def test_a_run_a_setting_and_one_below_it_a_variant(shown: Runs) -> None:
