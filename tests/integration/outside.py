@@ -77,9 +77,6 @@ RECIPE: dict[str, Any] = {
         "best_of_n": {"tasks": ["logic", "pot"]},
         "pair_accuracy": {"tasks": ["pot"], "samples": 12},
         "choices": {"tasks": ["pot", "everyday"]},
-        "rewardbench2": {"tasks": ["best_of_four"]},
-        "rm_bench": {"tasks": ["styles"]},
-        "robustness": {"tasks": ["logic", "everyday"]},
         "retention": True,
         "imported": {
             "my-rm": {"checkpoint": "a-checkpoint", "text": "chat", "max_tokens": 512},
@@ -90,7 +87,11 @@ RECIPE: dict[str, Any] = {
         "axes": {
             "loss": None,
             "pairs": {
-                "made": {},
+                "made": {
+                    "evaluate.rewardbench2": {"tasks": ["best_of_four"]},
+                    "evaluate.rm_bench": {"tasks": ["styles"]},
+                    "evaluate.robustness": {"tasks": ["logic"]},
+                },
                 "imported": {"pairs": IMPORTED_PAIRS},
                 "averaged": {"pretrain.average": {"over": "seeds", "count": 2}},
             },
