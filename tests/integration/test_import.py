@@ -35,6 +35,7 @@ from tests.toys.published import rows_of_pool, rows_of_scores, write_lines
 # Published data that is never part of the repository: beside it, or beside the folder of its worktrees.
 SHARED = next((place / "shared" / "data" for place in ROOT.parents[:2] if (place / "shared" / "data").is_dir()), None)
 needs_shared = pytest.mark.skipif(SHARED is None, reason="no folder shared/data beside the repository")
+pytestmark = pytest.mark.slow("the first of them runs a recipe with everything that comes from outside")
 
 
 @pytest.fixture
