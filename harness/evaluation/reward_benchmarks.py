@@ -18,9 +18,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-STYLES = ("concise", "detailed", "markdown")
-"""Of RM-Bench's right and wrong responses, in their order."""
-
 
 def stratum_weights(strata: Sequence[tuple[str, ...]]) -> Floats:
     """Weights (problems,) that turn a plain mean into the mean of means by stratum; strata may be nested."""
@@ -87,10 +84,10 @@ def style_accuracies(chosen: Floats, rejected: Floats) -> dict[str, float]:
     """RM-Bench's hard, normal and easy accuracy of one prompt; a tie is no win.
 
     Args:
-        chosen, rejected: (3,), by style. Hard: the right response is plainer than the wrong one.
+        chosen, rejected: (styles,), plainest first. Hard: the right response is plainer than the wrong one.
     """
     wins = (chosen[:, None] > rejected[None, :]).astype(float)
-    above = np.triu_indices(len(STYLES), 1)
+    above = np.triu_indices(len(chosen), 1)
     return {
         "hard": float(wins[above].mean()),
         "normal": float(np.diag(wins).mean()),

@@ -83,13 +83,9 @@ class Evaluation(ABC):
 
     def tokens(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage[EncodeSpec]:
         """The same in the tokens of the recipe's own model."""
-        return stages.encode(
-            experiment,
-            self.source(stages, experiment, task, split),
-            content=self.content,
-            max_tokens=experiment.tasks[task].max_tokens,
-            label=f"{self.content} {task}" if split == "test" else f"{self.content} {task} {split}",
-        )
+        source = self.source(stages, experiment, task, split)
+        tokens = experiment.tasks[task].max_tokens
+        return stages.encode(experiment, source, content=self.content, max_tokens=tokens, label=source.label)
 
     def more_inputs(
         self, stages: TrainingStages, experiment: Experiment, task: str, split: Split

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from harness.evaluation.reward_benchmarks import TiedPrompt, stratum_weights, ties_values, top_share
-from harness.pipeline.evaluations.rewardbench2 import SUBSETS, TIES
+from harness.pipeline.evaluations.rewardbench2 import METRICS
 from harness.stages.context import StageContext
 from harness.stages.pools import Values, read_pool_scores, read_pools
 from harness.store.artifacts import Candidates, ProblemValues, Scores
+from harness.tasks.built_in.rewardbench2 import TIES
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def run(context: StageContext) -> dict[str, Any]:
     )
     problems, clusters = [pool.problem for pool, _ in kept], [pool.cluster for pool, _ in kept]
     values.add("rewardbench2", problems, clusters, found * stratum_weights([(subset,) for subset in subsets]))
-    for subset, metric in SUBSETS.items():
+    for subset, metric in METRICS.items():
         inside = np.array([one == subset for one in subsets], dtype=bool)
         values.add(metric, problems, clusters, np.where(inside, found, np.nan))
     values.write(ProblemValues(context.directory))

@@ -6,13 +6,13 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
 from random import Random
 from types import MappingProxyType
 from typing import ClassVar
 
 from harness.errors import DataError
 from harness.sources.fields import Fields
+from harness.tasks.dealing import couples
 from harness.tasks.fixed import FixedTask
 from harness.tasks.task import Choice, Preference, Problem, stream
 
@@ -111,20 +111,19 @@ class ChoiceTask(FixedTask):
         stream("preference order", seed).shuffle(order)
         wrong = [list(self.propose_mistakes(one, stream("preference", seed, one.id), WRONG_OPTION)) for one in order]
         pairs: dict[tuple[str, str, str], Preference] = {}  # a question may stand twice in published data
-        for turn in zip_longest(*wrong):
-            for problem, rejected in zip(order, turn, strict=True):
-                if len(pairs) == count:
-                    return list(pairs.values())
-                if rejected is not None:
-                    pair = Preference(
-                        problem_id=problem.id,
-                        cluster=problem.cluster,
-                        prompt=problem.prompt,
-                        chosen=problem.solution,
-                        rejected=rejected,
-                        error_type=WRONG_OPTION,
-                    )
-                    pairs.setdefault((pair.prompt, pair.chosen, pair.rejected), pair)
+        sides = [([problem.solution], options) for problem, options in zip(order, wrong, strict=True)]
+        for place, chosen, rejected in couples(sides):
+            if len(pairs) == count:
+                break
+            pair = Preference(
+                problem_id=order[place].id,
+                cluster=order[place].cluster,
+                prompt=order[place].prompt,
+                chosen=chosen,
+                rejected=rejected,
+                error_type=WRONG_OPTION,
+            )
+            pairs.setdefault((pair.prompt, pair.chosen, pair.rejected), pair)
         if len(pairs) < count:
             raise DataError(
                 f"task {self.name!r} must have as many preferences as requested",

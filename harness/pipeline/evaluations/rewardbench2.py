@@ -12,16 +12,9 @@ from harness.pipeline.tasks import Split
 from harness.pipeline.training import TrainingStages
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import ProblemValues
+from harness.tasks.built_in.rewardbench2 import SUBSETS, TIES
 
-SUBSETS = {
-    "Factuality": "rewardbench2_factuality",
-    "Precise IF": "rewardbench2_precise_if",
-    "Math": "rewardbench2_math",
-    "Safety": "rewardbench2_safety",
-    "Focus": "rewardbench2_focus",
-    "Ties": "rewardbench2_ties",
-}
-TIES = "Ties"
+METRICS = {subset: f"rewardbench2_{subset.lower().replace(' ', '_')}" for subset in SUBSETS}
 
 REWARDBENCH2: Kind[NoSpec] = Kind("rewardbench2", 1, NoSpec, ProblemValues)
 
@@ -36,7 +29,7 @@ class RewardBench2(Evaluation):
     headline = "rewardbench2"
     labels: ClassVar[Mapping[str, str]] = {
         "rewardbench2": "RewardBench 2",
-        **{metric: f"RewardBench 2, {subset}" for subset, metric in SUBSETS.items()},
+        **{metric: f"RewardBench 2, {subset}" for subset, metric in METRICS.items()},
     }
     kinds = ("rewardbench2",)
 
@@ -48,4 +41,4 @@ class RewardBench2(Evaluation):
 
     def bounds(self, metric: str) -> tuple[float, float]:
         """The score of ties has a term of a hundredth beyond 0 to 1."""
-        return (-0.01, 1.01) if metric == SUBSETS[TIES] else super().bounds(metric)
+        return (-0.01, 1.01) if metric == METRICS[TIES] else super().bounds(metric)

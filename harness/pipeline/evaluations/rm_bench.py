@@ -12,8 +12,10 @@ from harness.pipeline.tasks import Split
 from harness.pipeline.training import TrainingStages
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import ProblemValues
+from harness.tasks.built_in.rm_bench import DOMAINS as PARTS
 
-DOMAINS = ("chat", "math", "code", "safety")
+DOMAINS = tuple(dict.fromkeys(domain.partition("-")[0] for domain in PARTS))
+"""Safety has two parts."""
 LEVELS = ("hard", "normal", "easy")
 """The right response is plainer than the wrong one, as plain, or less plain."""
 

@@ -14,7 +14,6 @@ from harness.pipeline.evaluation import Evaluation
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Kind, Known, NoSpec, Spec, absent
 from harness.pipeline.tasks import PROBLEMS, Split, task_modules
-from harness.pipeline.tokens import EncodeSpec
 from harness.pipeline.training import TrainingStages
 from harness.recipe.schema import Experiment
 from harness.recipe.tasks import PoolTaskBlock
@@ -83,15 +82,6 @@ class Robustness(Evaluation):
             inputs["pool"] = stages.imported("pool", block.imported)
             spec = AlteredSpec(split=split)
         return stages.graph.stage(ALTERED, spec, inputs, label=_label(task, split))
-
-    def tokens(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage[EncodeSpec]:
-        return stages.encode(
-            experiment,
-            self.source(stages, experiment, task, split),
-            content=self.content,
-            max_tokens=experiment.tasks[task].max_tokens,
-            label=_label(task, split),
-        )
 
     def spec(self, experiment: Experiment) -> NoSpec:
         return NoSpec()

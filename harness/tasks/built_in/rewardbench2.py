@@ -11,7 +11,8 @@ from harness.tasks.fixed import HubDataset
 from harness.tasks.given import GivenTask
 from harness.tasks.task import Problem
 
-SUBSETS = ("Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties")
+TIES = "Ties"
+SUBSETS = ("Factuality", "Precise IF", "Math", "Safety", "Focus", TIES)
 
 
 class RewardBench2(GivenTask):
@@ -35,7 +36,7 @@ class RewardBench2(GivenTask):
                 f"`subset` must be one of {', '.join(SUBSETS)}", f"it is {subset!r}", "correct the file", row.place
             )
         kind, _, tie = name.partition(":")
-        if subset == "Ties" and (kind not in ("ref", "tied") or not tie):
+        if subset == TIES and (kind not in ("ref", "tied") or not tie):
             raise DataError(
                 "`id` of a tie must be `ref:N` or `tied:N`", f"it is {name!r}", "correct the file", row.place
             )
@@ -45,5 +46,5 @@ class RewardBench2(GivenTask):
             right=row.texts("chosen"),
             wrong=row.texts("rejected"),
             place=row.place,
-            cluster=f"Ties/{tie}" if subset == "Ties" else "",
+            cluster=f"{TIES}/{tie}" if subset == TIES else "",
         )
