@@ -186,3 +186,25 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.toys.mlflow_servers import DATABASE, migrated_database
 
     return once_a_session(tmp_path_factory, "migrated", migrated_database) / DATABASE
+
+
+MLFLOW_SERVER = "mlflow_server"
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> str:
+    """Address of the session's one MLflow server. Each test uses an experiment of its own."""
+    from tests.toys.mlflow_servers import shared_uri, start_shared
+
+    return shared_uri(once_a_session(tmp_path_factory, MLFLOW_SERVER, lambda folder: start_shared(folder, migrated)))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The server ends with the session, not with the worker that started it."""
+    if hasattr(session.config, "workerinput"):
+        return
+    folder = session.config._tmp_path_factory.getbasetemp() / MLFLOW_SERVER  # type: ignore[attr-defined]
+    if folder.exists():
+        from tests.toys.mlflow_servers import kill_shared
+
+        kill_shared(folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 from harness.report.curves import Point
 from harness.tracking.mlflow_tracker import Addresses, MlflowTracker
 from harness.tracking.view import RunView, View
-from tests.toys.mlflow_servers import Server
 
 CHROMIUM = shutil.which("chromium") or ""
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=2400,2000")
@@ -46,15 +44,12 @@ def setting(name: str, area: float) -> RunView:
 
 
 @pytest.fixture(scope="module")
-def addresses(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Addresses]:
-    server = Server(tmp_path_factory.mktemp("server"), migrated=migrated)
-    server.start()
-    tracker = MlflowTracker(server.uri)
+def addresses(mlflow_server: str) -> Addresses:
+    tracker = MlflowTracker(mlflow_server)
     runs = (setting("both-losses", 0.61803398875), setting("no-pretraining", 0.5))
     axes, columns = ("axis.loss",), ("logic/bon_area",)
     tracker.show(View(experiment="side by side", note="why", runs=runs, whole=True, axes=axes, columns=columns))
-    yield tracker.addresses("side by side", server.uri)
-    server.kill()
+    return tracker.addresses("side by side", mlflow_server)
 
 
 def words(address: str, profile: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from harness.report.curves import MOST_POINTS, Point
 from harness.tracking.mlflow_tracker import MlflowTracker
 from harness.tracking.view import Dataset, File, RunView, View
 from harness.tracking.words import key
-from tests.toys.mlflow_servers import Server, held, name_of, put_database, runs_of
+from tests.toys.mlflow_servers import held, name_of, put_database, runs_of
 
 pytestmark = [
     pytest.mark.server,
@@ -25,14 +25,6 @@ pytestmark = [
 ]
 
 NewTracker = Callable[[], MlflowTracker]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"), migrated=migrated)
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +38,7 @@ def database(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Path:
 def uri(request: pytest.FixtureRequest, database: Path) -> str:
     if request.param == "database":
         return f"sqlite:///{database / 'mlflow.db'}"
-    server: Server = request.getfixturevalue("server")
-    return server.uri
+    return str(request.getfixturevalue("mlflow_server"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from tests.integration.pipelines import ROOT, TINY, folder_of, harness, of_kind,
 from tests.toys.executors import has_ended
 
 Copy = Callable[..., Workspace]
+SPREADS = tuple(itertools.product(("processes", "nodes"), ("trunk_state", "finetune"), ("ddp", "fsdp")))
 SPEEDS = ("tokens_per_second", "flop_per_second", "matmul_peak_share")
 
 
@@ -38,7 +40,6 @@ def spread(how: str) -> list[str]:
     meeting = f"127.0.0.1:{free_port()}"
     return [
         "runtime.training.nodes=2",
-        "runtime.training.sharing=fsdp",
         f"runtime.training.launch={launch}",
         f"runtime.training.rendezvous={meeting}",
     ]
@@ -71,11 +72,11 @@ def rank_processes(folder: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("how", ["processes", "nodes"])
-def test_two_processes_train_as_one_does(finished: Workspace, copy: Copy, how: str) -> None:
-    workspace = copy(*spread(how))
+@pytest.mark.sampled(("how", "kind", "sharing"), SPREADS, (SPREADS[0], SPREADS[-1]))
+def test_two_processes_train_as_one_does(finished: Workspace, copy: Copy, how: str, kind: str, sharing: str) -> None:
+    workspace = copy(*spread(how), f"runtime.training.sharing={sharing}")
     # The test of a driver's end has a branch.
-    stage = only(workspace, "trunk_state") if how == "processes" else only(workspace, "finetune", "rm+lm")
+    stage = only(workspace, kind) if kind == "trunk_state" else only(workspace, kind, "rm+lm")
     assert stage.fingerprint in {one.fingerprint for one in finished.plan.stages}
     forget(workspace, stage)
     summary = run(workspace, [stage], slots=1)

@@ -28,6 +28,7 @@ from harness.tracking.places import ARTIFACTS, DATABASE
 
 ENOUGH_SECONDS = 90.0
 SERVER_DATABASE = "server.db"
+RUNNING = "running"
 IDS = ("mlflow.parentRunId",)
 PER_SERVER = ("mlflow.user", "mlflow.runColor")
 BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
@@ -74,6 +75,7 @@ class Server:
         while time.monotonic() < deadline:
             assert self._process.poll() is None, self.log.read_text()
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0):
+                (self.folder / RUNNING).write_text(f"{self._process.pid} {self.uri}")
                 return
             time.sleep(0.1)
         raise AssertionError("no server")
@@ -84,6 +86,29 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+
+def start_shared(folder: Path, migrated: Path) -> None:
+    """Start a server that other processes use too, and that outlives the one that started it."""
+    server = Server(folder, migrated=migrated)
+    server.start()
+    _shared.append(server)  # its process is nobody's to wait for
+
+
+def shared_uri(folder: Path) -> str:
+    """Address of the server that was started in a folder, by whichever process."""
+    return (folder / RUNNING).read_text().split()[1]
+
+
+def kill_shared(folder: Path) -> None:
+    """End the server that was started in a folder, if one was."""
+    for server in _shared:
+        server.kill()
+    with suppress(FileNotFoundError, ProcessLookupError):
+        os.killpg(int((folder / RUNNING).read_text().split()[0]), signal.SIGKILL)
+
+
+_shared: list[Server] = []
 
 
 def migrated_database(folder: Path) -> None:
