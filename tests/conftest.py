@@ -46,6 +46,7 @@ RECIPE: dict[str, Any] = {
         "kind": "python_packages",
         "packages": ["email", "logging", "http", "json"],
         "heldout": ["http"],
+        "dev": [],
         "base": ["logging"],
         "min_characters": 80,
         "max_characters": 600,

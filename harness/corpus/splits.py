@@ -9,23 +9,28 @@ from typing import Literal
 
 from harness.errors import DataError
 
-Split = Literal["heldout", "base", "train"]
+Split = Literal["heldout", "dev", "base", "train"]
 SPLITS: tuple[Split, ...] = ("heldout", "base", "train")
+"""Those that every corpus has; `dev` is there where a recipe asks for it."""
 
 
-def split_by_name(cluster: str, *, base: Collection[str], heldout: Collection[str]) -> Split:
+def split_by_name(cluster: str, *, base: Collection[str], heldout: Collection[str], dev: Collection[str] = ()) -> Split:
     """The split that names a package; all others are for training."""
+    if cluster in dev:
+        return "dev"
     return "base" if cluster in base else "heldout" if cluster in heldout else "train"
 
 
-def split_by_share(cluster: str, *, base: float, heldout: float, seed: int) -> Split:
+def split_by_share(cluster: str, *, base: float, heldout: float, seed: int, dev: float = 0.0) -> Split:
     """The split a cluster is drawn into, by its own name alone: more clusters move none.
 
     Args:
-        base, heldout: shares of the clusters, in (0, 1).
+        base, heldout, dev: shares of the clusters, in [0, 1).
     """
     digest = hashlib.sha256(f"{seed}/{cluster}".encode("utf-8", "surrogateescape")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
+    if place >= 1.0 - dev:  # taken from those for training, so that it moves no cluster of the others
+        return "dev"
     return "heldout" if place < heldout else "base" if place < heldout + base else "train"
 
 
@@ -51,11 +56,12 @@ def check_filled(kept: Mapping[str, int], remedy: str) -> None:
     """That no split is empty.
 
     Args:
-        kept: documents by split.
+        kept: documents by split; `dev` where one is asked for.
 
     Raises:
         DataError: a split is.
     """
     empty = [name for name in ("train", "base", "heldout") if not kept.get(name)]
+    empty += [name for name in ("dev",) if kept.get(name) == 0]
     if empty:
         raise DataError("no split of the corpus may be empty", f"nothing is left for: {', '.join(empty)}", remedy)

@@ -67,14 +67,17 @@ def _sides(
     return sides[0], sides[1]
 
 
-def split_pairs(rows: Sequence[Mapping[str, Any]], heldout: float, seed: int) -> dict[str, list[Mapping[str, Any]]]:
-    """`train` and `heldout` pairs in an order drawn from the seed; no cluster is in both.
+def split_pairs(
+    rows: Sequence[Mapping[str, Any]], heldout: float, seed: int, *, dev: float = 0.0
+) -> dict[str, list[Mapping[str, Any]]]:
+    """`train`, `heldout` and `dev` pairs in an order drawn from the seed; no cluster is in two.
 
     Args:
         heldout: share of the pairs to hold out; at least one cluster is, and one is left.
+        dev: share of the pairs to choose settings by; 0 takes none, else at least one cluster is.
 
     Raises:
-        DataError: all pairs are one cluster.
+        DataError: there are too few clusters.
     """
     sizes: dict[str, int] = {}
     for row in rows:
@@ -83,16 +86,26 @@ def split_pairs(rows: Sequence[Mapping[str, Any]], heldout: float, seed: int) ->
         raise DataError("held-out pairs need a cluster of their own", "all pairs are one cluster", "name more clusters")
     clusters = sorted(sizes)
     stream("pair split", seed).shuffle(clusters)
-    held: set[str] = set()
-    reached = 0
-    for cluster in clusters[:-1]:
-        held.add(cluster)
-        reached += sizes[cluster]
-        if reached >= heldout * len(rows):
-            break
+    if dev and len(sizes) < 3:
+        raise DataError("held-out and dev pairs need clusters of their own", "there are two", "name more clusters")
+    held = _take(clusters[: -2 if dev else -1], sizes, heldout * len(rows))
+    chosen = _take(clusters[len(held) : -1], sizes, dev * len(rows)) if dev else set()
     order = list(rows)
     stream("pair order", seed).shuffle(order)
     return {
-        "train": [row for row in order if row["cluster"] not in held],
+        "train": [row for row in order if row["cluster"] not in held | chosen],
         "heldout": [row for row in order if row["cluster"] in held],
+        "dev": [row for row in order if row["cluster"] in chosen],
     }
+
+
+def _take(clusters: Sequence[str], sizes: Mapping[str, int], rows: float) -> set[str]:
+    """The first clusters that hold so many rows together."""
+    taken: set[str] = set()
+    reached = 0
+    for cluster in clusters:
+        taken.add(cluster)
+        reached += sizes[cluster]
+        if reached >= rows:
+            break
+    return taken

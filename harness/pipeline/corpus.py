@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from harness.pipeline.graph import Graph, Stage
-from harness.pipeline.kind import Basis, Kind, Known, Spec
+from harness.pipeline.kind import Basis, Kind, Known, Spec, absent
 from harness.pipeline.tasks import TaskStages
 from harness.recipe.corpus import (
     Columns,
@@ -125,6 +125,7 @@ class NamedCorpus(_CorpusSpec):
 
     kind: Literal["python_packages"]
     heldout: tuple[str, ...]
+    dev: tuple[str, ...] = absent(())
     base: tuple[str, ...]
 
 
@@ -133,6 +134,7 @@ class SharedCorpus(_CorpusSpec):
 
     kind: Literal["files", "parquet", "jsonl", "huggingface"]
     heldout: float
+    dev: float = absent(0.0)
     base: float
 
 
@@ -164,7 +166,7 @@ CORPUS = GatheredCorpus(
 # ------------------------------------------------------------------------------------------------------ planning
 
 # Of a corpus block, what documents are judged by together, or what says where they are.
-_OF_ALL = ("heldout", "base", "near_duplicate", "decontaminate", "packages", "paths", "data_files")
+_OF_ALL = ("heldout", "dev", "base", "near_duplicate", "decontaminate", "packages", "paths", "data_files")
 
 
 class CorpusStages(TaskStages):

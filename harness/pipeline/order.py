@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Spec, absent
 from harness.pipeline.pairs import TRAIN, PairStages, Split
+from harness.pipeline.tasks import Split as ProblemSplit
 from harness.pipeline.tokens import EncodeSpec
 from harness.recipe.schema import Experiment
+
+# Of which documents the code pairs of a split are made, none of which is trained on.
+_HELD_OUT: Mapping[ProblemSplit, Split] = {"test": "heldout", "dev": "dev"}
 
 
 class OrderSpec(Spec):
@@ -33,12 +38,14 @@ class OrderStages(PairStages):
         count = self.rows[self.pair_key(experiment)]
         return self._pair_tokens(experiment, TRAIN, count)
 
-    def heldout_pairs(self, experiment: Experiment) -> Stage:
-        return self.pairs(experiment, "heldout", self._code_pairs(experiment))
+    def heldout_pairs(self, experiment: Experiment, split: ProblemSplit = "test") -> Stage:
+        return self.pairs(experiment, _HELD_OUT[split], self._code_pairs(experiment))
 
-    def heldout_tokens(self, experiment: Experiment, *, ended: bool = True) -> Stage[EncodeSpec]:
+    def heldout_tokens(
+        self, experiment: Experiment, split: ProblemSplit = "test", *, ended: bool = True
+    ) -> Stage[EncodeSpec]:
         """The held-out pairs as tokens; not `ended`: without the end token that only PMP teaches."""
-        return self._pair_tokens(experiment, "heldout", self._code_pairs(experiment), ended=ended)
+        return self._pair_tokens(experiment, _HELD_OUT[split], self._code_pairs(experiment), ended=ended)
 
     def _code_pairs(self, experiment: Experiment) -> int:
         assert experiment.evaluate.code_pairs is not None

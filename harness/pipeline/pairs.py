@@ -28,7 +28,7 @@ from harness.recipe.schema import Experiment
 from harness.sources import resolve
 from harness.store.artifacts import Artifact, PairQuality, Pairs, Writings
 
-Split = Literal["train", "heldout"]
+Split = Literal["train", "heldout", "dev"]
 TRAIN: Split = "train"
 ASSUMED_IMPORTED_PAIRS = 2_000
 
@@ -126,6 +126,7 @@ class SplitPairsSpec(Spec):
     split: Split
     seed: int
     heldout: float
+    dev: float = absent(0.0)
     flip_rate: float = absent(0.0)
 
 
@@ -205,7 +206,7 @@ class PairStages(JudgeStages):
             made += [f"{name}={self._text(side)}" for name, side in pairs.sides.items()]
             made += [] if pairs.match_length is None else [self._text(pairs.match_length)]
         else:
-            made += [pairs.imported, str(pairs.heldout)]
+            made += [pairs.imported, str(pairs.heldout), str(pairs.dev)]
         return "|".join([self._corpus_key(experiment), self._text(experiment.model), *made])
 
     def pairs(self, experiment: Experiment, split: Split, count: int) -> Stage:
@@ -217,7 +218,9 @@ class PairStages(JudgeStages):
         block = experiment.pairs
         flip_rate = block.flip_rate if split == TRAIN else 0.0
         if not isinstance(block, MadePairs):
-            dealt = SplitPairsSpec(split=split, seed=self.data_seed, heldout=block.heldout, flip_rate=flip_rate)
+            dealt = SplitPairsSpec(
+                split=split, seed=self.data_seed, heldout=block.heldout, dev=block.dev, flip_rate=flip_rate
+            )
             imported = {"pairs": self.imported("pairs", block.imported)}
             whole = self.graph.stage(SPLIT_PAIRS, dealt, imported, label=f"pairs {split}")
             return self._consistent(block, split, whole, f"pairs {split}")

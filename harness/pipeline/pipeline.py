@@ -143,6 +143,5 @@ class Pipeline(OverlapStages):
 
 def _named(task: str, split: Split) -> str:
     """Where something is judged, in labels."""
-    if task == CODE:
-        return "held-out code"
-    return task if split == "test" else f"{task} {split}"
+    name = "held-out code" if task == CODE else task
+    return name if split == "test" else f"{name} {split}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from harness.recipe.fields import Block, Count, Fraction, Names, as_tuple, problem, refuse
+from harness.recipe.fields import Block, Count, Fraction, Name, Names, as_tuple, problem, refuse
 
 PYTHON = "python"
 # Languages that `kind: files` knows, by the endings of their files.
@@ -101,21 +102,28 @@ class PythonPackages(CorpusBlock):
     kind: Literal["python_packages"]
     packages: Names = Field(description='Import names; "stdlib" is the standard library, a package per module.')
     heldout: Names = Field(description="Packages kept for judging pair accuracy, never trained on.")
+    dev: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = Field(
+        (), description="Packages whose pairs are for choosing settings (`search`), never trained on and no test."
+    )
     base: Names = Field(description="Packages that only the base language model reads.")
     min_docstring_characters: Annotated[int, Field(ge=0, le=100_000)] = Field(
         20, description="0 keeps functions without one too, for descriptions that a model writes."
     )
 
     def _contradictions(self) -> Iterator[PydanticCustomError]:
-        both = sorted(set(self.heldout) & set(self.base))
-        if both:
-            yield problem(
-                "`heldout` and `base` must not share a package", f"both name {', '.join(both)}", "drop it from one"
-            )
-        unknown = [name for name in (*self.heldout, *self.base) if not self._is_read(name)]
+        splits = {"heldout": self.heldout, "dev": self.dev, "base": self.base}
+        for one, other in combinations(splits, 2):
+            both = sorted(set(splits[one]) & set(splits[other]))
+            if both:
+                yield problem(
+                    f"`{one}` and `{other}` must not share a package",
+                    f"both name {', '.join(both)}",
+                    "drop it from one",
+                )
+        unknown = [name for names in splits.values() for name in names if not self._is_read(name)]
         if unknown:
             yield problem(
-                "`heldout` and `base` must name packages of `packages`",
+                "`heldout`, `dev` and `base` must name packages of `packages`",
                 f"{unknown[0]!r} is none of {', '.join(self.packages)}",
                 "correct the name or add the package",
             )
@@ -131,6 +139,9 @@ class DocumentsBlock(CorpusBlock):
     """What sources other than packages share: splits by share of clusters, and filters."""
 
     heldout: Share = Field(0.05, description="Share of clusters kept for judging pair accuracy, never trained on.")
+    dev: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="Share of clusters whose pairs are for choosing settings (`search`), never trained on."
+    )
     base: Share = Field(0.05, description="Share of clusters that only the base language model reads.")
     languages: Languages | None = Field(None, description="Languages kept. Default: all.")
     min_description_characters: Annotated[int, Field(ge=0, le=100_000)] = Field(
@@ -141,10 +152,10 @@ class DocumentsBlock(CorpusBlock):
     )
 
     def _contradictions(self) -> Iterator[PydanticCustomError]:
-        if self.heldout + self.base >= 1.0:
+        if self.heldout + self.dev + self.base >= 1.0:
             yield problem(
-                "`heldout` and `base` must leave something to train on",
-                f"{self.heldout:g} + {self.base:g} is all",
+                "`heldout`, `dev` and `base` must leave something to train on",
+                f"{self.heldout:g} + {self.dev:g} + {self.base:g} is all",
                 "lower them",
             )
         if self.chunk_characters is not None and not (

@@ -293,6 +293,16 @@ class ImportedPairs(PairProperties):
 
     imported: Name = Field(alias="import", description="Name of imported pairs.")
     heldout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="Share kept for `evaluate.code_pairs`.")
+    dev: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="Share kept for choosing settings (`search`), beside the held-out one."
+    )
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> ImportedPairs:
+        if self.heldout + self.dev >= 1.0:
+            told = f"{self.heldout:g} + {self.dev:g} is all"
+            raise problem("`heldout` and `dev` must leave something to train on", told, "lower them")
+        return self
 
 
 def _pairs_tag(value: Any) -> str:

@@ -120,7 +120,12 @@ def _corpus(stage: Stage, record: Record) -> Facts:
     result = record.result
     cleaning = dict(result["cleaning"])
     read, kept = cleaning.pop("read"), cleaning.pop("kept")
-    purposes = {"train": "PMP pairs", "base": "the base language model", "heldout": "held-out pairs"}
+    purposes = {
+        "train": "PMP pairs",
+        "base": "the base language model",
+        "heldout": "held-out pairs",
+        "dev": "dev pairs",
+    }
     rows = [
         ("read", read),
         *((f"dropped: {_words(reason)}", number) for reason, number in _falling(cleaning)),

@@ -37,7 +37,7 @@ def run(context: StageContext) -> dict[str, Any]:
     if contamination is not None and contamination["too_short"]:
         context.warn(f"decontamination: {too_short_to_find(contamination)}")
     cleaning = _total(facts, "cleaning")
-    splits: Counter[str] = Counter(dict.fromkeys(SPLITS, 0))
+    splits: Counter[str] = Counter(dict.fromkeys((*SPLITS, "dev") if spec.dev else SPLITS, 0))
     units: Counter[str] = Counter()
     languages: Counter[str] = Counter()
     split_of: dict[str, Split] = {}
@@ -92,8 +92,8 @@ def _characters(rows: pa.Table) -> int:
 
 def _split(spec: CorpusSpec, cluster: str) -> Split:
     if isinstance(spec, NamedCorpus):
-        return split_by_name(cluster, base=spec.base, heldout=spec.heldout)
-    return split_by_share(cluster, base=spec.base, heldout=spec.heldout, seed=spec.seed)
+        return split_by_name(cluster, base=spec.base, heldout=spec.heldout, dev=spec.dev)
+    return split_by_share(cluster, base=spec.base, heldout=spec.heldout, dev=spec.dev, seed=spec.seed)
 
 
 def _refuse_contaminated(spec: CorpusSpec, found: Mapping[str, Any] | None) -> None:
@@ -122,7 +122,7 @@ def _refuse_unusable(
             "widen the bounds, or read more",
         )
     if isinstance(spec, NamedCorpus):
-        check_named(split_of, [*spec.base, *spec.heldout])
+        check_named(split_of, [*spec.base, *spec.heldout, *spec.dev])
         check_filled(splits, "name packages for it, or add packages to the corpus")
     else:
         check_filled(splits, "raise its share, or read more clusters (repositories)")

@@ -120,9 +120,9 @@ def _sources(context: StageContext) -> Iterator[_Source]:
 
 
 def _corpus(corpus: Corpus) -> Iterator[tuple[str, str]]:
-    """Not of held-out documents: they are not trained on."""
+    """Not of held-out and dev documents: they are not trained on."""
     for row in corpus.stream(["split", "path", "name", "description", "text"]):
-        if row["split"] != "heldout":
+        if row["split"] not in ("heldout", "dev"):
             yield f"{row['path']} {row['name']}".strip(), f"{row['description']}\n{row['text']}"
 
 

@@ -14,7 +14,7 @@ from harness.store.artifacts import Pairs
 def run(context: StageContext) -> dict[str, Any]:
     """Split by cluster and write one split."""
     spec = SPLIT_PAIRS.read(context.spec)
-    rows = split_pairs(context.input("pairs", Pairs).rows(), spec.heldout, spec.seed)[spec.split]
+    rows = split_pairs(context.input("pairs", Pairs).rows(), spec.heldout, spec.seed, dev=spec.dev)[spec.split]
     if spec.flip_rate:
         rows = [flipped(row, rate=spec.flip_rate, seed=spec.seed) for row in rows]
     Pairs(context.directory).write(rows)

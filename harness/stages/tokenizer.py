@@ -43,7 +43,7 @@ def run(context: StageContext) -> dict[str, Any]:
 
 def _texts(context: StageContext) -> Iterator[str]:
     for row in context.input("corpus", Corpus).stream(["split", "description", "text"]):
-        if row["split"] != "heldout":
+        if row["split"] not in ("heldout", "dev"):
             yield row["description"]
             yield row["text"]
     for _, problems in context.inputs_like("problems", Problems):

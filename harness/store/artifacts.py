@@ -24,9 +24,10 @@ UNKNOWN_ERROR = "unknown"
 class Corpus(TextTable):
     """Cleaned documents of any source, in the order read.
 
-    `split` is train, base or heldout, and splits share no `cluster` (a package, a repository); `unit` is "function"
-    (one documented Python function in normal form) or "document"; `path` is the module or file it is from; `name` is
-    empty for what has none. `text` does not repeat `description`. `licence` is empty where the source names none.
+    `split` is train, base, heldout or dev, and splits share no `cluster` (a package, a repository); `unit` is
+    "function" (one documented Python function in normal form) or "document"; `path` is the module or file it is from;
+    `name` is empty for what has none. `text` does not repeat `description`. `licence` is empty where the source names
+    none.
     """
 
     file = "corpus.parquet"

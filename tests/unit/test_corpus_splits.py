@@ -13,6 +13,7 @@ from harness.errors import DataError
 def test_splits_by_name_are_whole_packages() -> None:
     splits = [split_by_name(package, base=["b"], heldout=["a", "d"]) for package in "abcd"]
     assert splits == ["heldout", "base", "train", "heldout"]
+    assert [split_by_name(package, base=["b"], heldout=["a"], dev=["d"]) for package in "abcd"][2:] == ["train", "dev"]
 
 
 def test_shares_are_about_met_and_a_cluster_always_falls_into_the_same_split() -> None:
@@ -25,6 +26,9 @@ def test_shares_are_about_met_and_a_cluster_always_falls_into_the_same_split() -
     larger = {name: split_by_share(name, base=0.2, heldout=0.3, seed=3) for name in names}
     assert all(larger[name] == "heldout" for name, split in splits.items() if split == "heldout")
     assert any(split_by_share(name, base=0.2, heldout=0.1, seed=4) != split for name, split in splits.items())
+    chosen = {name: split_by_share(name, base=0.2, heldout=0.1, dev=0.1, seed=3) for name in names}
+    assert Counter(chosen.values())["dev"] == pytest.approx(400, abs=80)
+    assert {splits[name] for name in names if chosen[name] != splits[name]} == {"train"}
 
 
 @pytest.mark.parametrize(
@@ -40,6 +44,7 @@ def test_named_packages_that_cannot_be(named: list[str], told: str) -> None:
     [
         ({"train": 0, "base": 1, "heldout": 2}, "nothing is left for: train"),
         ({"train": 3}, "nothing is left for: base, heldout"),
+        ({"train": 3, "base": 1, "heldout": 1, "dev": 0}, "nothing is left for: dev"),
     ],
 )
 def test_no_split_may_be_empty(kept: dict[str, int], told: str) -> None:

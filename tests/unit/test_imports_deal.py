@@ -65,7 +65,12 @@ def test_heldout_pairs_share_no_prompt_with_training_pairs() -> None:
     assert len(splits["train"]) + len(splits["heldout"]) == 90
     assert 9 <= len(splits["heldout"]) <= 11
     assert not {row["prompt"] for row in splits["train"]} & {row["prompt"] for row in splits["heldout"]}
+    assert not splits["dev"]
     assert splits == split_pairs(rows, 0.1, 0) != split_pairs(rows, 0.1, 1)
+    with_dev = split_pairs(rows, 0.1, 0, dev=0.2)
+    assert with_dev["heldout"] == splits["heldout"]
+    assert 18 <= len(with_dev["dev"]) <= 20
+    assert not {row["prompt"] for row in with_dev["dev"]} & {row["prompt"] for row in with_dev["train"]}
     assert [row["cluster"] for row in splits["train"]] != sorted(row["cluster"] for row in splits["train"])
     assert split_pairs(rows[:6], 0.99, 0)["train"]  # one cluster is always left to train on
     with pytest.raises(DataError, match="all pairs are one cluster"):

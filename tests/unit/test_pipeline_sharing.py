@@ -49,6 +49,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "model.base.texts": (72, ("base",)),
     "corpus.packages": (["email", "logging", "http", "json", "xml"], DATA),
     "corpus.heldout": (["json"], DATA),
+    "corpus.dev": (["json"], DATA),
     "corpus.base": (["json"], DATA),
     "corpus.min_characters": (90, READING),
     "corpus.max_characters": (500, READING),

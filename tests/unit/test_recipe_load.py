@@ -195,8 +195,8 @@ SLIPS = {
         "`schedule.allow_decay_inside_warmup: true`",
     ]),
     "packages never read": ("heldout: [http]", "heldout: [htpp]", [
-        "recipe.yaml:10: `corpus`: `heldout` and `base` must name packages of `packages`, but 'htpp' is none of email, "
-        "logging, http; correct the name or add the package",
+        "recipe.yaml:10: `corpus`: `heldout`, `dev` and `base` must name packages of `packages`, but 'htpp' is none of "
+        "email, logging, http; correct the name or add the package",
     ]),
     "a built-in task that is none": ("kind: gsm_symbolic", "kind: gsm_symbolik", [
         "recipe.yaml:19: `tasks.sums.kind` must be built in or `package.module:name`, but 'gsm_symbolik' is none of "

@@ -44,12 +44,12 @@ class PairAccuracy(Evaluation):
 
     def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
         if task == CODE:
-            return stages.heldout_pairs(experiment)
+            return stages.heldout_pairs(experiment, split)
         return stages.preferences(task, experiment.tasks[task], split, self._count(stages, experiment, task, split))
 
     def tokens(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage[EncodeSpec]:
         if task == CODE:
-            return stages.heldout_tokens(experiment)
+            return stages.heldout_tokens(experiment, split)
         return stages.preference_tokens(experiment, task, split, self._count(stages, experiment, task, split))
 
     def more_inputs(

@@ -42,10 +42,10 @@ class Retention(Evaluation):
         return (CODE,) if experiment.evaluate.retention else ()
 
     def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
-        return stages.heldout_pairs(experiment)
+        return stages.heldout_pairs(experiment, split)
 
     def tokens(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage[EncodeSpec]:
-        return stages.heldout_tokens(experiment, ended=False)
+        return stages.heldout_tokens(experiment, split, ended=False)
 
     def scores(
         self, stages: TrainingStages, experiment: Experiment, model: Stage, tokens: Stage[EncodeSpec], label: str
