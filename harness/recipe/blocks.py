@@ -54,6 +54,17 @@ class Seeds(Block):
     )
     pretrain: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = Field(1, description="Seeds of order and head in PMP.")
     finetune: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = Field(1, description="Seeds of subset and order.")
+    first: Annotated[int, Field(ge=0, le=MOST_SEED)] = Field(
+        0, description="Number of the first seed of either kind: seeds that an earlier run has not seen."
+    )
+
+    @property
+    def pretrains(self) -> range:
+        return range(self.first, self.first + self.pretrain)
+
+    @property
+    def finetunes(self) -> range:
+        return range(self.first, self.first + self.finetune)
 
 
 class WSD(Block):

@@ -40,8 +40,9 @@ from harness.recipe.fields import (
     without_nulls,
 )
 from harness.recipe.models import DescriptionPrompt, ModelJudge, ModelSide
-from harness.recipe.pairs import AnyPairs, MadePairs
+from harness.recipe.pairs import AnyPairs, ImportedPairs, MadePairs
 from harness.recipe.runtime import Runtime
+from harness.recipe.search import Search
 from harness.recipe.tasks import AnyTask, PoolTaskBlock
 
 
@@ -285,11 +286,14 @@ class Recipe(Experiment):
     )
     plugins: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = ()
     seeds: Seeds = Seeds()
+    search: Search | None = Field(None, description="Trials that Optuna proposes, beside the ablations.")
     ablations: Annotated[Ablations, BeforeValidator(_nothing, json_schema_input_type=Ablations | None)] = Ablations()
     runtime: Runtime = Runtime()
 
     def _contradictions(self) -> Iterator[PydanticCustomError]:
         yield from super()._contradictions()
+        if self.search is not None:
+            yield from self._search_fits(self.search)
         for path, kind in plugin_kinds(self):
             package = kind.split(":")[0].split(".")[0]
             if package not in self.plugins:
@@ -298,6 +302,33 @@ class Recipe(Experiment):
                     f"{kind!r} is in {package!r}",
                     f"add `plugins: [{package}]`",
                 )
+
+    def _search_fits(self, search: Search) -> Iterator[PydanticCustomError]:
+        for number, objective in enumerate(search.objectives):
+            path, name = f"search.objectives.{number}", objective.evaluation
+            if objective.task == CODE:
+                block = self.evaluate.retention if name == "retention" else self.evaluate.code_pairs
+                if not block:
+                    key = "retention" if name == "retention" else "code_pairs"
+                    yield problem(f"`{path}` needs `evaluate.{key}`", "it is missing", "add it")
+                split = self.pairs if isinstance(self.pairs, ImportedPairs) else self.corpus
+                if not split.dev:
+                    where = "pairs.dev" if split is self.pairs else "corpus.dev"
+                    yield problem(f"`{path}` needs code pairs for dev", f"`{where}` is empty", f"add `{where}`")
+            elif objective.task not in self.evaluate.asked.get(name, ()):
+                yield problem(
+                    f"`{path}` must be an evaluation and task that `evaluate` asks about",
+                    f"`evaluate.{name}` does not name {objective.task!r}",
+                    "add it there",
+                )
+            elif objective.task in self.tasks and "dev" not in self.tasks[objective.task].problems.asked:
+                value = f"`tasks.{objective.task}.problems.dev` is 0"
+                yield problem(f"`{path}` needs dev problems", value, "ask for some")
+        if search.pruner is not None and self.evaluate.probes is None:
+            yield problem("`search.pruner` needs `evaluate.probes`", "there are none", "add it, or drop the pruner")
+        if len(search.arms) > search.trials:
+            value = f"{search.trials} are fewer than the {len(search.arms)} `search.arms`"
+            yield problem("`search.trials` must leave room for the arms", value, "raise it")
 
 
 def kinds_of(experiment: Experiment) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -81,8 +81,8 @@ def comparison_failure(analysis: Stage | None, statuses: Statuses) -> str:
 def few_seeds(plan: Plan) -> dict[str, list[str]]:
     """Settings that claim nothing, by the seeds of which they have too few: PMP seeds, or without PMP fine-tuning's."""
     found: dict[str, list[str]] = {}
-    seeds = plan.loaded.recipe.seeds
     for setting in plan.settings:
+        seeds = setting.setting.experiment.seeds
         kind, number = ("fine-tuning", seeds.finetune)
         if setting.setting.experiment.pretrain is not None:
             kind, number = ("PMP", seeds.pretrain)

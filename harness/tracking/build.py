@@ -137,7 +137,8 @@ class _Builder:
         tags |= {"harness.compared": "yes", "harness.baseline": "yes" if is_baseline else "no"}
         doubt = self._doubt(setting.variants)
         tags |= doubt
-        tags |= {"seeds.pretrain": str(self.seeds.pretrain), "seeds.finetune": str(self.seeds.finetune)}
+        seeds = setting.setting.experiment.seeds
+        tags |= {"seeds.pretrain": str(seeds.pretrain), "seeds.finetune": str(seeds.finetune)}
         return RunView(
             kind="setting",
             key=setting_key,

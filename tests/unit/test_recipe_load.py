@@ -132,7 +132,7 @@ SLIPS = {
     ]),
     "typo far from any key": ("name: small", "name: small\nzzzz: 1", [
         "recipe.yaml:2: `zzzz` must be a known key, but it is not; valid here: ablations, corpus, evaluate, finetune, "
-        "model, name, notes, pairs, plugins, pretrain, runtime, seeds, tags, tasks",
+        "model, name, notes, pairs, plugins, pretrain, runtime, search, seeds, tags, tasks",
     ]),
     "typo of a block": ("pairs:\n", "pears:\n", [
         "recipe.yaml:1: `pairs` is required, but it is missing; add it",
