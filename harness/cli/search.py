@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Group
@@ -17,7 +18,7 @@ from harness.execution.runner import Runner, Summary, how_of
 from harness.plan.cost import Estimate
 from harness.plan.trials import arms_of
 from harness.report.words import duration
-from harness.search.confirm import name_of, study_name
+from harness.search.confirm import comparison_of, name_of, study_name
 from harness.search.state import SearchState, TrialState, folder_of, write_state
 from harness.store.store import Store
 from harness.tracking.places import without_secrets
@@ -54,6 +55,8 @@ def run_search(workspace: Workspace) -> Summary:
         preload=sorted({stage.kind.module for stage in stages}),
     )
 
+    how = how_of(workspace.runtime)
+
     def save() -> SearchState:
         state = study.state(ended=False, storage=shown, left_out=left_out)
         write_state(folder, state)
@@ -62,10 +65,15 @@ def run_search(workspace: Workspace) -> Summary:
     try:
         with SearchView(workspace.store, planner.search.trials) as live:
             driver = Driver(planner, study, workspace.store, live, save)
-            runner = Runner(workspace.store, executor, driver, how_of(workspace.runtime))
+            runner = Runner(workspace.store, executor, driver, how)
             summary = runner.run((), (), lambda: driver.turn(runner))
             driver.give_back()
-        write_state(folder, study.state(ended=not summary.interrupted, storage=shown, left_out=left_out))
+        state = study.state(ended=not summary.interrupted, storage=shown, left_out=left_out)
+        compared = comparison_of(planner, state) if state.ended else None
+        if compared is not None:
+            Runner(workspace.store, executor, live, how).run([compared], [compared])
+            state = replace(state, analysis=compared.fingerprint)
+        write_state(folder, state)
         return summary
     finally:
         executor.close()

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from harness.pipeline.graph import Stage
+from harness.plan.analysis import analysis_stage
+from harness.plan.plan import PlannedSetting
 from harness.plan.trials import ARM_NAMES, TrialPlanner
 from harness.recipe.blocks import Seeds
 from harness.recipe.load import LoadedRecipe, Setting
@@ -60,6 +63,27 @@ def _chosen(planner: TrialPlanner, state: SearchState | None) -> Iterator[Settin
         if setting.experiment not in seen:
             seen.append(setting.experiment)
             yield setting
+
+
+def comparison_of(planner: TrialPlanner, state: SearchState) -> Stage | None:
+    """The stage that compares complete trials on dev: with no PMP where that is one, else with 1:1; None without any.
+
+    Of trials with the same stages the first stands for all.
+    """
+    found: dict[tuple[str, ...], PlannedSetting] = {}
+    for trial in (one for one in state.counted if one.values):
+        values = {path: str(value) for path, value in trial.parameters.items()}
+        (made,) = planner.plan(planner.setting(trial.name, trial.overrides, values)).plan.settings
+        found.setdefault(tuple(stage.fingerprint for stage in _ends(made)), made)
+    if not found:
+        return None
+    settings = sorted(found.values(), key=lambda one: ARM_NAMES["one_to_one"] not in one.name)
+    whole = replace(planner.plan(settings[0].setting).plan, settings=tuple(settings))
+    return analysis_stage(whole, frozenset(stage.fingerprint for one in settings for stage in _ends(one)))
+
+
+def _ends(setting: PlannedSetting) -> list[Stage]:
+    return [outcome.stage for variant in setting.variants for outcome in variant.outcomes]
 
 
 def name_of(trial: TrialState) -> str:

@@ -57,6 +57,8 @@ class SearchState:
         trials: asked for, in all.
         importances: parameter -> share, one an objective; empty while there are too few trials.
         best: numbers of complete trials that are different settings, or of the Pareto front, the best by dev first.
+        analysis: fingerprint of the stage that compares its complete trials on dev, once they have ended; its
+            rows are called `name` of the trials.
         left_out: arms that the objectives are not defined for -> why.
         ended: whether all trials have ended, so that the best are known.
     """
@@ -71,6 +73,7 @@ class SearchState:
     best: tuple[int, ...]
     left_out: Mapping[str, str]
     ended: bool
+    analysis: str = ""
 
     @property
     def counted(self) -> tuple[TrialState, ...]:
