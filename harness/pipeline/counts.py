@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.pipeline.evaluations import EVALUATIONS
-from harness.pipeline.tasks import SIMULATED
+from harness.pipeline.tasks import SIMULATED, unused_split
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe
 from harness.recipe.tasks import AnyTask, PoolTaskBlock, TaskBlock
@@ -131,7 +131,7 @@ def with_counts(loaded: LoadedRecipe) -> LoadedRecipe:
     Raises:
         ProblemList: files that are not there, or do not hold what they should.
     """
-    numbers = _Numbers(loaded.recipe.seeds.data)
+    numbers = _Numbers(loaded.recipe.seeds.data, unused_split(loaded.recipe))
     problems: dict[str, HarnessError] = {}
     settings: list[Setting] = []
     recipe = loaded.recipe
@@ -166,21 +166,23 @@ def with_counts(loaded: LoadedRecipe) -> LoadedRecipe:
 class _Numbers:
     """Tasks with `all` as numbers; equal objects give equal objects, so that settings go on sharing them."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, untouched: str | None) -> None:
+        self._seed, self._untouched = seed, untouched
         self._found: dict[int, tuple[AnyTask, AnyTask]] = {}
 
     def of(self, task: AnyTask) -> AnyTask:
         if id(task) not in self._found:
-            self._found[id(task)] = (task, task if isinstance(task, PoolTaskBlock) else _counted(task, self._seed))
+            counted = task if isinstance(task, PoolTaskBlock) else _counted(task, self._seed, self._untouched)
+            self._found[id(task)] = (task, counted)
         return self._found[id(task)][1]
 
 
-def _counted(task: TaskBlock, seed: int) -> TaskBlock:
+def _counted(task: TaskBlock, seed: int, untouched: str | None) -> TaskBlock:
+    """A task's counts as numbers; of `untouched`, a split that nothing is made of, they stay as they are."""
     made = load_task(task.kind)
     if not isinstance(made, FixedTask):
         return task
-    counts = {split: task.problems.of(split) for split in task.problems.asked}
+    counts = {split: task.problems.of(split) for split in task.problems.asked if split != untouched}
     numbers: dict[str, int] = {}
     for split in counts:
         sharing = made.sharing(split)

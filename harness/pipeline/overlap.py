@@ -6,7 +6,7 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Kind, Spec, absent
 from harness.pipeline.pairs import TRAIN
 from harness.pipeline.scores import ScoreStages
-from harness.pipeline.tasks import Split
+from harness.pipeline.tasks import Split, unused_split
 from harness.recipe.blocks import TinyModel
 from harness.recipe.models import DescriptionPrompt
 from harness.recipe.pairs import ImportedPairs, MadePairs, MutationSide, ReferenceSide
@@ -98,7 +98,8 @@ class OverlapStages(ScoreStages):
     def _judged_by(self, experiment: Experiment, name: str) -> dict[str, Stage]:
         task = experiment.tasks[name]
         splits: tuple[Split, ...] = ("dev", "test")
-        return {f"problems-{one}": self.problems(name, task, one) for one in splits if one in task.problems.asked}
+        asked = [one for one in splits if one in task.problems.asked and one != unused_split(experiment)]
+        return {f"problems-{one}": self.problems(name, task, one) for one in asked}
 
 
 def _is_written(pairs: MadePairs) -> bool:

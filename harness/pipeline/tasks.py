@@ -165,6 +165,11 @@ SIMULATED = "simulated"
 # ------------------------------------------------------------------------------------------------------ planning
 
 
+def unused_split(experiment: Experiment) -> Split | None:
+    """The split that nothing may be made of: test, where dev problems judge."""
+    return "test" if experiment.evaluate.split == "dev" else None
+
+
 class TaskStages(Planner):
     """Adds tasks to what every recipe has."""
 
@@ -228,15 +233,16 @@ class TaskStages(Planner):
         )
         return self._problems_stage(f"problems {name} test", spec, {}, place)
 
-    def problem_splits(self, name: str, task: AnyTask) -> Stage[NoSpec]:
+    def problem_splits(self, experiment: Experiment, name: str) -> Stage[NoSpec]:
         """Fails where a problem or a cluster is in two splits; trainings wait for it without reading it."""
+        task, untouched = experiment.tasks[name], unused_split(experiment)
 
         def build() -> Stage[NoSpec]:
-            asked = [split for split in SPLITS if split in task.problems.asked]
+            asked = [split for split in SPLITS if split in task.problems.asked and split != untouched]
             inputs = {f"problems-{split}": self.problems(name, task, split) for split in asked}
             return self.graph.stage(PROBLEM_SPLITS, NoSpec(), inputs, label=f"splits {name}")
 
-        return self._remember(("splits", self._text(task)), build)
+        return self._remember(("splits", self._text(task), untouched), build)
 
     def preferences(self, name: str, task: AnyTask, split: Split, count: int) -> Stage[PreferencesSpec]:
         key = ("preferences", self._text(task), split, count)
@@ -265,7 +271,7 @@ class TaskStages(Planner):
             return bool(self.imports["pool", task.imported].result.get("logprobs"))
         return block is not None and _tells_logprobs(block)
 
-    def candidates(self, experiment: Experiment, name: str, split: Split = "test") -> Stage:
+    def candidates(self, experiment: Experiment, name: str, split: Split) -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.candidates
         if isinstance(task, PoolTaskBlock):
             pool: dict[str, Stage] = {"problems": self.problems(name, task, split)}

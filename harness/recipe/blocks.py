@@ -5,14 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from harness.recipe.fields import (
@@ -35,13 +28,7 @@ from harness.recipe.fields import (
     problem,
     without_nulls,
 )
-from harness.recipe.models import (
-    FolderModel,
-    GgufModel,
-    HubModel,
-    PackagedModel,
-    Writer,
-)
+from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel, Writer
 
 # ---------------------------------------------------------------------------------------------- seeds and model
 
@@ -277,7 +264,7 @@ class BestOfN(Block):
 
 
 class PairAccuracy(Block):
-    """Accuracy on held-out reasoning preferences of the tasks' test problems."""
+    """Accuracy on held-out reasoning preferences of the tasks' problems."""
 
     tasks: Names
     samples: Count = Field(description="Pairs a task.")
@@ -347,6 +334,9 @@ class Evaluate(Block):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[Annotated[str, AfterValidator(_is_evaluation)], OtherEvaluation | None]
 
+    split: Literal["test", "dev"] = Field(
+        "test", description="Whose problems judge. With `dev`, test problems are neither made nor scored."
+    )
     best_of_n: BestOfN | None = None
     pair_accuracy: PairAccuracy | None = None
     code_pairs: CodePairs | None = None
@@ -374,6 +364,16 @@ class Evaluate(Block):
     def _retention_has_pairs(self) -> Evaluate:
         if self.retention and self.code_pairs is None:
             raise problem("`retention` is judged on the held-out `code_pairs`", "there are none", "add `code_pairs`")
+        return self
+
+    @model_validator(mode="after")
+    def _calibrated_apart(self) -> Evaluate:
+        if self.failures == "calibrated" and self.split == "dev":
+            raise problem(
+                "`failures: calibrated` fits temperatures on dev problems, which must not judge as well",
+                "`split` is dev",
+                "set `failures: scores`, or `split: test`",
+            )
         return self
 
     @property

@@ -89,7 +89,7 @@ class Experiment(Block):
     def _tasks_exist(self) -> Iterator[PydanticCustomError]:
         if CODE in self.tasks:
             yield problem(f"`tasks.{CODE}` must be called otherwise", "it is the name of the code pairs", "rename it")
-        asked = {"finetune.tasks": self.finetune.tasks}
+        asked, split = {"finetune.tasks": self.finetune.tasks}, self.evaluate.split
         asked |= {f"evaluate.{name}.tasks": tasks for name, tasks in self.evaluate.asked.items()}
         for row, block in self.evaluate.imported.items():
             asked[f"evaluate.imported.{row}.tasks"] = block.tasks or ()
@@ -101,9 +101,10 @@ class Experiment(Block):
                         f"{name!r} is none of {', '.join(self.tasks)}",
                         "correct the name or add the task",
                     )
-                elif path != "finetune.tasks" and "test" not in self.tasks[name].problems.asked:
-                    value = f"`tasks.{name}.problems.test` is 0"
-                    yield problem(f"`{path}` must name tasks with test problems", value, "ask for some")
+                elif path != "finetune.tasks" and split not in self.tasks[name].problems.asked:
+                    value = f"`tasks.{name}.problems.{split}` is 0"
+                    remedy = "ask for some" if split == "test" else "ask for some, or set `evaluate.split: test`"
+                    yield problem(f"`{path}` must name tasks with {split} problems", value, remedy)
             if len(set(names)) != len(names):
                 yield problem(f"`{path}` must name a task once", f"got {list(names)}", "drop the repeat")
         for name in self.finetune.tasks if self.finetune.select is not None else ():
@@ -159,7 +160,7 @@ class Experiment(Block):
                 "lower `n` or raise `candidates.samples`",
             )
         for name in made:
-            parts = (self.tasks[name].problems.of("test") or 0) // block.candidates.part_size
+            parts = (self.tasks[name].problems.of(self.evaluate.split) or 0) // block.candidates.part_size
             if parts > MOST_PARTS:
                 yield problem(
                     f"`evaluate.best_of_n.candidates` may be made in {MOST_PARTS:,} parts a task",

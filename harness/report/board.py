@@ -33,7 +33,7 @@ from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant
 from harness.recipe.fields import CODE
 from harness.report.comparison import SETTING, AboveShallow, AnalysisIndex, Difference, Estimate, Place
 from harness.report.status import Statuses, in_words
-from harness.report.words import DAGGER, DASH, REFERENCES, TIMES, task_title
+from harness.report.words import DAGGER, DASH, HELDOUT, REFERENCES, TIMES, task_title
 
 NOT_ASKED = "not asked"
 
@@ -110,9 +110,11 @@ class Board:
     Attributes:
         sizes: every N of the Best-of-N curves; `key_size` the largest N > 1 and ≤ n / 4, or the largest N at all.
         pool_size: candidates a problem in the smallest pool; 0 where the task has no pool.
+        split: whose problems judge.
     """
 
     task: str
+    split: str
     evaluations: tuple[str, ...]
     sizes: tuple[int, ...]
     key_size: int
@@ -196,7 +198,7 @@ class Board:
 
     @property
     def title(self) -> str:
-        return task_title(self.task)
+        return f"{task_title(self.task)}, dev problems" if self.split == "dev" else task_title(self.task)
 
     @property
     def area_sizes(self) -> tuple[int, ...]:
@@ -281,6 +283,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
     inside = [size for size in sizes if 1 < size <= pool // AREA_POOL_SHARE]
     return Board(
         task=task,
+        split=HELDOUT if task == CODE else plan.loaded.recipe.evaluate.split,
         evaluations=evaluations,
         sizes=tuple(sizes),
         key_size=max(inside or sizes, default=0),

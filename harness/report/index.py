@@ -18,8 +18,10 @@ from harness.errors import StoreError
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kinds import noted_stage
 from harness.plan.plan import Plan, Variant
+from harness.recipe.fields import CODE
 from harness.recipe.lock import lock_of, lock_text
 from harness.recipe.schema import Recipe
+from harness.report.words import HELDOUT
 from harness.store.record import read_json, write_text
 
 INDEX, RECIPE = "outcomes.json", "recipe.yaml"
@@ -64,6 +66,7 @@ class Index:
     Attributes:
         own_tracking: its runs are tracked in the workdir, not at an address of the recipe's own.
         seed: the recipe's data seed, which also resamples problems.
+        split: whose problems judge on tasks.
     """
 
     recipe: str
@@ -71,6 +74,11 @@ class Index:
     seed: int
     outcomes: tuple[OutcomeEntry, ...]
     stages: Mapping[str, StageEntry]
+    split: str = "test"
+
+    def split_of(self, task: str) -> str:
+        """Whose problems judge on a task."""
+        return HELDOUT if task == CODE else self.split
 
     def made_from(self, fingerprint: str) -> frozenset[str]:
         """A stage and everything it was made from, directly or not."""
@@ -92,6 +100,7 @@ def index_of(plan: Plan) -> Index:
         seed=plan.loaded.recipe.seeds.data,
         outcomes=tuple(_entries(plan)),
         stages={stage.fingerprint: _stage_entry(stage) for stage in plan.stages},
+        split=plan.loaded.recipe.evaluate.split,
     )
 
 

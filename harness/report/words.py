@@ -140,6 +140,10 @@ def value_text(value: object) -> str:
     return str(value)
 
 
+HELDOUT = "heldout"
+"""The split that held-out code pairs are of, whatever split of tasks judges."""
+
+
 def task_title(task: str) -> str:
     """What a board or a column of a task is called."""
     return "held-out code pairs" if task == CODE else task
