@@ -126,13 +126,13 @@ class ScoreStages(TrainingStages):
     def _fitted_on(self, experiment: Experiment) -> dict[str, Stage]:
         """The fine-tuning pairs and tokens of all tasks; found once, since every evaluated task asks for them."""
         tasks = experiment.finetune.tasks
-        key = ("fitted on", self.tokenizer(experiment).fingerprint, self._task_key(experiment), *tasks)
+        counts = {name: self.tuning_pairs(experiment, name) for name in tasks}
+        key = ("fitted on", self.tokenizer(experiment).fingerprint, self._task_key(experiment), *counts.items())
 
         def build() -> dict[str, Stage]:
             found: dict[str, Stage] = {}
-            for name in tasks:
-                task, count = experiment.tasks[name], self.asked(experiment, name, "finetune")
-                found[f"pairs-{name}"] = self.preferences(name, task, "finetune", count)
+            for name, count in counts.items():
+                found[f"pairs-{name}"] = self.preferences(name, experiment.tasks[name], "finetune", count)
                 found[f"tokens-{name}"] = self.preference_tokens(experiment, name, "finetune", count)
             return found
 

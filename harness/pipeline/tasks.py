@@ -179,6 +179,10 @@ class TaskStages(Planner):
         assert count is not None  # `all` became a number when the recipe was taken in
         return count
 
+    def tuning_pairs(self, experiment: Experiment, name: str) -> int:
+        """Fine-tuning pairs that are made of a task: one a problem, or what fine-tuning takes where that is more."""
+        return max(self.asked(experiment, name, "finetune"), experiment.finetune.share)
+
     def problems(self, name: str, task: AnyTask, split: Split) -> Stage[ProblemsSpec]:
         """A stream: more problems begin with these."""
         return self._remember(("problems", self._text(task), split), lambda: self._problems(name, task, split))

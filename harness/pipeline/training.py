@@ -378,7 +378,7 @@ class TrainingStages(OrderStages):
         def build() -> Stage[FinetuneSpec]:
             inputs = {"start": start}
             for name in block.tasks:
-                count = self.asked(experiment, name, "finetune")
+                count = self.tuning_pairs(experiment, name)
                 inputs[f"tokens-{name}"] = self.preference_tokens(experiment, name, "finetune", count)
                 if block.select is not None:
                     dev = self.asked(experiment, name, "dev")

@@ -212,13 +212,21 @@ class Finetune(Optimization):
     """Fine-tuning as a reward model on reasoning preferences."""
 
     tasks: Names
-    samples: Count = Field(description="Preference pairs in all, shared evenly by the tasks.")
+    samples: Count = Field(
+        description="Preference pairs in all, shared evenly by the tasks. More than one a problem are for published "
+        "tasks that have them; every seed then trains on the same pairs."
+    )
     loss: Loss = Loss(rm=1.0, lm=0.0)
     head: Literal["carry", "reinit", "linear_probe"] = Field(
         "carry",
         description="Scalar head: as PMP left it (fresh where there is none), fresh, or fresh and trained alone.",
     )
     select: Selection | None = Field(None, description="Default: the last checkpoint.")
+
+    @property
+    def share(self) -> int:
+        """Pairs of a task, of those that take the remainder."""
+        return -(-self.samples // len(self.tasks))
 
 
 # ------------------------------------------------------------------------------------------------ evaluation
@@ -361,19 +369,12 @@ class Evaluate(Block):
     ] = Field(default_factory=dict, description="Rows of the board from outside.")
 
     @model_validator(mode="after")
-    def _retention_has_pairs(self) -> Evaluate:
+    def _goes_together(self) -> Evaluate:
         if self.retention and self.code_pairs is None:
             raise problem("`retention` is judged on the held-out `code_pairs`", "there are none", "add `code_pairs`")
-        return self
-
-    @model_validator(mode="after")
-    def _calibrated_apart(self) -> Evaluate:
         if self.failures == "calibrated" and self.split == "dev":
-            raise problem(
-                "`failures: calibrated` fits temperatures on dev problems, which must not judge as well",
-                "`split` is dev",
-                "set `failures: scores`, or `split: test`",
-            )
+            rule = "`failures: calibrated` fits temperatures on dev problems, which must not judge as well"
+            raise problem(rule, "`split` is dev", "set `failures: scores`, or `split: test`")
         return self
 
     @property

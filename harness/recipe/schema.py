@@ -67,7 +67,7 @@ class Experiment(Block):
         """Everything that single blocks cannot see."""
         yield from self._kinds_exist()
         yield from self._tasks_exist()
-        yield from self._finetune_fits()
+        yield from self._finetune_fills_a_batch()
         yield from self._few_fits()
         yield from self._few_parts()
         if self.pretrain is not None:
@@ -112,7 +112,7 @@ class Experiment(Block):
                 value = f"`tasks.{name}.problems.dev` is 0"
                 yield problem("`finetune.select` needs dev problems of every task", value, "ask for some")
 
-    def _finetune_fits(self) -> Iterator[PydanticCustomError]:
+    def _finetune_fills_a_batch(self) -> Iterator[PydanticCustomError]:
         samples, batch = self.finetune.samples, self.finetune.global_batch
         if samples < batch:
             yield problem(
@@ -120,15 +120,6 @@ class Experiment(Block):
                 f"{samples:,} pairs are fewer than `finetune.global_batch` = {batch:,}",
                 "raise the samples or lower the batch",
             )
-        share = -(-samples // len(self.finetune.tasks))
-        for name in self.finetune.tasks:
-            pool = self.tasks[name].problems.of("finetune") if name in self.tasks else share
-            if pool is not None and share > pool:
-                yield problem(
-                    f"`finetune.samples` must fit the fine-tuning problems of `{name}`",
-                    f"needs {share:,} of {pool:,} (one pair a problem)",
-                    f"lower it or raise `tasks.{name}.problems.finetune`",
-                )
 
     def _few_fits(self) -> Iterator[PydanticCustomError]:
         fitted = len(self.finetune.tasks)
