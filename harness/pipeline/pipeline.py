@@ -10,7 +10,7 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.overlap import OverlapStages
 from harness.pipeline.scores import UNFITTED, Scorer
-from harness.pipeline.tasks import Split
+from harness.pipeline.tasks import Split, judging_split
 from harness.pipeline.training import trains_head
 from harness.recipe.blocks import WSD, ImportedRow
 from harness.recipe.fields import CODE
@@ -35,7 +35,7 @@ class Pipeline(OverlapStages):
         inputs = {
             "scores": scores,
             evaluation.content: source,
-            **evaluation.more_inputs(self, experiment, task, split or experiment.evaluate.split),
+            **evaluation.more_inputs(self, experiment, task, split or judging_split(experiment, task)),
             **self._overlaps(experiment, task),
         }
         label = f"{evaluation.noun} {of}"
@@ -67,7 +67,7 @@ class Pipeline(OverlapStages):
         split: Split | None = None,
     ) -> Stage:
         """A model of the recipe, judged on a split of a task (by default the one that judges), or on held-out code."""
-        split = split or experiment.evaluate.split
+        split = split or judging_split(experiment, task)
         of = f"{label} on {_named(task, split)}"
         source = evaluation.source(self, experiment, task, split)
         tokens = evaluation.tokens(self, experiment, task, split)
@@ -79,7 +79,7 @@ class Pipeline(OverlapStages):
         self, evaluation: Evaluation, experiment: Experiment, task: str, scorer: Scorer, seed: int
     ) -> Stage | None:
         """A scorer that understands nothing, fitted on what the models are trained on; None where it knows nothing."""
-        split = experiment.evaluate.split
+        split = judging_split(experiment, task)
         where, source = _named(task, split), evaluation.source(self, experiment, task, split)
         target = {"target": source, "target_tokens": evaluation.tokens(self, experiment, task, split)}
         scores: Stage | None

@@ -10,7 +10,8 @@ from harness.pipeline.kind import Basis, Kind, Known, NoSpec, Spec, absent
 from harness.pipeline.models import WriterSpec, Writing
 from harness.pipeline.planner import Planner
 from harness.recipe.blocks import CandidatesBlock
-from harness.recipe.fields import TASKS
+from harness.recipe.fields import CODE, TASKS
+from harness.recipe.pairs import ImportedPairs
 from harness.recipe.schema import Experiment
 from harness.recipe.tasks import AnyTask, PoolTaskBlock, ProblemCounts, TaskBlock
 from harness.sources import resolve
@@ -168,6 +169,14 @@ SIMULATED = "simulated"
 def unused_split(experiment: Experiment) -> Split | None:
     """The split that nothing may be made of: test, where dev problems judge."""
     return "test" if experiment.evaluate.split == "dev" else None
+
+
+def judging_split(experiment: Experiment, task: str) -> Split:
+    """The split that judges on a task; on code pairs dev only where the recipe keeps code for it."""
+    split, pairs = experiment.evaluate.split, experiment.pairs
+    if task == CODE and not (pairs.dev if isinstance(pairs, ImportedPairs) else experiment.corpus.dev):
+        return "test"
+    return split
 
 
 class TaskStages(Planner):

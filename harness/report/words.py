@@ -140,8 +140,9 @@ def value_text(value: object) -> str:
     return str(value)
 
 
-HELDOUT = "heldout"
-"""The split that held-out code pairs are of, whatever split of tasks judges."""
+def split_name(task: str, split: str) -> str:
+    """What results call the split that judges on a task: of code pairs `test` is called heldout, as in a corpus."""
+    return "heldout" if (task, split) == (CODE, "test") else split
 
 
 def task_title(task: str) -> str:

@@ -181,10 +181,6 @@ SLIPS = {
         "recipe.yaml:22: `pretrain.loss`: at least one of `rm` and `lm` must be above 0, but both are 0; raise one, or "
         "drop the stage",
     ]),
-    "more pairs to tune on than problems": ("  samples: 32", "  samples: 33", [
-        "recipe.yaml:28: `finetune.samples` must fit the fine-tuning problems of `sums`, but needs 33 of 32 (one pair "
-        "a problem); lower it or raise `tasks.sums.problems.finetune`",
-    ]),
     "a decay inside the warm-up": ("warmup_pairs: 16", "warmup_pairs: 150", [
         "recipe.yaml:24: `pretrain.schedule.decay` must start after `warmup_pairs`, but with 160 pairs it starts at "
         "144, inside a warm-up of 150; raise `pairs.count`, lower `warmup_pairs`, or set "
