@@ -273,10 +273,22 @@ def _setting(
     found: list[RecipeError] = []
     recipe = _validate(data, source, origins, valid, found)
     places = {override.path: str(source.locate(override.origin)) for override in origins}
+    if base is not None and recipe is not None and recipe.evaluate.split != base.evaluate.split:
+        place = next(place for path, place in places.items() if path.split(".")[0] == "evaluate")
+        found.append(_another_split(recipe.evaluate.split, base.evaluate.split, place))
     problems += [one for one in found if base is not None or one.where in places.values()]
     if recipe is None:
         return None, problems
     return Setting(name=name, values=dict(values), experiment=recipe, places=places), problems
+
+
+def _another_split(split: str, base: str, where: str) -> RecipeError:
+    return RecipeError(
+        "all settings of a recipe must be judged on one split",
+        f"`evaluate.split` is {split} here and {base} in the recipe",
+        "drop the override; a second recipe of another name shares what both train",
+        where,
+    )
 
 
 def _not_an_experiment_field(path: str, where: str) -> RecipeError:

@@ -140,6 +140,11 @@ def value_text(value: object) -> str:
     return str(value)
 
 
+def split_name(task: str, split: str) -> str:
+    """What results call the split that judges on a task: of code pairs `test` is called heldout, as in a corpus."""
+    return "heldout" if (task, split) == (CODE, "test") else split
+
+
 def task_title(task: str) -> str:
     """What a board or a column of a task is called."""
     return "held-out code pairs" if task == CODE else task
