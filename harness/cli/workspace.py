@@ -123,7 +123,9 @@ def open_workspace(
         raise ProblemList([*problems, *(gpu_problems(loaded) if runs else ())])
     if asked := task_problems(everything, plugins=True):
         raise ProblemList(asked)
-    loaded = with_counts(loaded)
+    counted = with_counts(everything)
+    settings = counted.settings[: len(loaded.settings)]
+    loaded = replace(loaded, recipe=counted.recipe, settings=settings, ends=counted.settings[len(settings) :])
     commits = read_lock(recipe)
     if runs and unresolved(everything, commits):
         commits = resolve(recipe, everything, commits)
