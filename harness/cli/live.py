@@ -192,7 +192,8 @@ class LiveView:
             bar = ProgressBar(total=1.0, completed=running.share, width=16)
             spent = duration(time.time() - running.began)
             table.add_row(running.task.label, bar, running.told(), spent)
-        head = f"{self._done}/{self._total} stages  {duration(time.time() - self._began)}  {self._remaining()}"
+        stages = f"{self._done}/{self._total} stages" if self._total else plural(self._done, "stage")
+        head = f"{stages}  {duration(time.time() - self._began)}  {self._remaining()}"
         if self._failed:
             head += f"  {self._failed} failed"
         return Group(Text(head, style="bold"), table)
