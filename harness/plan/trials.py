@@ -20,6 +20,7 @@ from harness.recipe.blocks import WSD
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting, setting_of
 from harness.recipe.lock import Commits
+from harness.recipe.schema import Recipe
 from harness.recipe.search import Arm, Objective, Search, arm_overrides
 from harness.store.record import Record
 
@@ -98,7 +99,7 @@ class TrialPlanner:
         Raises:
             PlanError: an objective is not defined for this setting.
         """
-        experiment, search = setting.experiment, self.search
+        experiment, search = _on_dev(setting.experiment), self.search
         pipeline = self._make(most_pairs(replace(self.loaded, settings=(*self.loaded.settings, setting))))
         values: list[list[Stage]] = [[] for _ in search.objectives]
         variants: list[Variant] = []
@@ -109,7 +110,7 @@ class TrialPlanner:
             pretrained = None if pretrain is None else pipeline.pretrain(experiment, pretrain)
             start = pretrained or pipeline.base(experiment)
             told = setting.name if pretrain is None else f"{setting.name} pretrain {pretrain}"
-            for pairs, stage in self._looks(pipeline, setting, pretrain):
+            for pairs, stage in self._looks(pipeline, experiment, pretrain):
                 looks.setdefault(pairs, []).append(stage)
             for finetune in range(first, first + seeds.finetune):
                 label = f"{told} finetune {finetune}"
@@ -156,20 +157,20 @@ class TrialPlanner:
             looks=tuple(Look(pairs=pairs, stages=tuple(looks[pairs])) for pairs in sorted(looks)),
         )
 
-    def _looks(self, pipeline: Pipeline, setting: Setting, seed: int | None) -> Iterator[tuple[int, Stage]]:
+    def _looks(self, pipeline: Pipeline, experiment: Recipe, seed: int | None) -> Iterator[tuple[int, Stage]]:
         """(pairs read, pair accuracy on dev) along a run's stable path: on the objective's task, or on code."""
-        block, asked = setting.experiment.pretrain, setting.experiment.evaluate.probes
-        if self.search.pruner is None or block is None or asked is None or not trains_head(setting.experiment):
+        block, asked = experiment.pretrain, experiment.evaluate.probes
+        if self.search.pruner is None or block is None or asked is None or not trains_head(experiment):
             return
         if not isinstance(block.schedule, WSD) or block.average is not None or seed is None:
             return
-        steps = steps_of(block, setting.experiment.pairs.count)
+        steps = steps_of(block, experiment.pairs.count)
         every = max(1, asked.every_pairs // steps.batch)
         task = self.search.objectives[0].task
         for step in range(every, steps.decay_start + 1, every):
             if step > pipeline.forked_at(block):
-                state = pipeline.trunk_state(setting.experiment, block, seed, step)
-                stage = pipeline.judged(PairAccuracy(), setting.experiment, task, state, state.label, "dev")
+                state = pipeline.trunk_state(experiment, block, seed, step)
+                stage = pipeline.judged(PairAccuracy(), experiment, task, state, state.label, "dev")
                 yield step * steps.batch, stage
 
 
@@ -189,6 +190,11 @@ def arms_of(planner: TrialPlanner) -> tuple[list[Arm], dict[str, str]]:
 def part_of(trial: TrialPlan, targets: Sequence[Stage]) -> Plan:
     """A trial's plan as far as these targets need it."""
     return replace(trial.plan, targets=tuple(targets), stages=tuple(trial.plan.graph.in_order(targets)))
+
+
+def _on_dev(experiment: Recipe) -> Recipe:
+    """The same, for which no test problem is made."""
+    return experiment.model_copy(update={"evaluate": experiment.evaluate.model_copy(update={"split": "dev"})})
 
 
 def _require_head(evaluation: Evaluation, setting: Setting, objective: Objective) -> None:

@@ -84,9 +84,15 @@ def quiet() -> Iterator[None]:
 class Points(optuna.Study):
     """A study as samplers see it: points of the space alone, without arms, which lack parameters."""
 
+    exhausted = False
+
     def _get_trials(self, *arguments: Any, **named: Any) -> list[FrozenTrial]:
         found = super()._get_trials(*arguments, **named)
         return [trial for trial in found if AT not in trial.user_attrs]
+
+    def stop(self) -> None:
+        """A sampler says that there are no further points."""
+        self.exhausted = True
 
 
 class Seeded(BaseSampler):
@@ -96,7 +102,7 @@ class Seeded(BaseSampler):
     def __init__(self, make: Callable[[int], BaseSampler], seed: int, *, laid_out: bool) -> None:
         self._make, self._seed, self._laid_out = make, seed, laid_out
         self._sampler = make(seed)
-        self._points: optuna.Study | None = None
+        self._points: Points | None = None
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if not self._laid_out:
@@ -121,7 +127,12 @@ class Seeded(BaseSampler):
     ) -> None:
         self._sampler.after_trial(self._seen(study), trial, state, values)
 
-    def _seen(self, study: optuna.Study) -> optuna.Study:
+    @property
+    def exhausted(self) -> bool:
+        """Whether every point of the space was tried."""
+        return self._points is not None and self._points.exhausted
+
+    def _seen(self, study: optuna.Study) -> Points:
         if self._points is None:
             self._points = Points(study.study_name, study._storage, self._sampler, study.pruner)
         return self._points

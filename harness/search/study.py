@@ -93,7 +93,7 @@ class Study:
         self._lease.acquire()
         self._beat = 0.0
         seed, parallel = search.sampler.seed, search.parallel > 1
-        sampler = Seeded(
+        self._sampler = Seeded(
             lambda drawn: make_sampler(search.sampler, drawn, parallel=parallel),
             seed,
             laid_out=search.sampler.kind in LAID_OUT,
@@ -103,7 +103,7 @@ class Study:
             self._study = optuna.create_study(
                 study_name=name,
                 storage=self._storage,
-                sampler=sampler,
+                sampler=self._sampler,
                 pruner=make_pruner(search.pruner),
                 directions=[objective.direction for objective in search.objectives],
                 load_if_exists=True,
@@ -154,7 +154,7 @@ class Study:
         """The next point to try; None where none is left, or others are trying the last."""
         with self._told(), self._lock:
             self._take_over()
-            if self._taken() >= self.search.trials:
+            if self._taken() >= self.search.trials or self._sampler.exhausted:
                 return None
             trial = self._study.ask()
             trial.set_user_attr(DRIVER, self._lease.path.name)
