@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from harness.plan.disk import Disk, disk_of, free_bytes
 from harness.plan.work import Work
 from harness.report.settings import pairs_trained
 from harness.report.words import duration, memory, plural, quantity
+from harness.search.price import SearchPrice, Span, price_search
 
 MOST_SETTINGS_SHOWN = 40
 
@@ -27,15 +29,55 @@ def show_plan(recipe: Path, assignments: Sequence[str], workdir: Path | None, *,
     costs = estimate(work.to_run, workspace.plan.stages, workspace.store, slots)
     disk = disk_of(work.to_run, workspace.plan.stages, workspace.store, slots)
     free = free_bytes(workspace.workdir)
+    price = search_price(workspace)
     if as_json:
-        print_json(plan_data(workspace, work, costs, disk, free))
+        print_json(plan_data(workspace, work, costs, disk, free, price))
     else:
         _print(workspace, work, costs, disk, slots)
+        if price is not None:
+            output().print(search_words(price))
         _print_disk(workspace, disk, free)
 
 
-def plan_data(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, free: int) -> dict[str, Any]:
-    """The plan as plain data, for `--json`; sizes in bytes, those of the disk before `gc`."""
+def search_price(workspace: Workspace) -> SearchPrice | None:
+    """What is left of the recipe's search will cost; None without one."""
+    if workspace.trials is None:
+        return None
+    slots, _ = slots_and_threads(workspace.runtime)
+    return price_search(workspace.trials, workspace.search, workspace.plan, workspace.store, workspace.runtime, slots)
+
+
+def search_words(price: SearchPrice) -> str:
+    """A price in a sentence."""
+    if not price.left:
+        return f"search: all {price.trials:,} trials have ended"
+    told = f"search: {price.left:,} trials left of {price.trials:,}"
+    refused = f"; the recipe's rules refuse {price.refused:,} of {price.drawn + price.refused:,} points drawn"
+    if not price.drawn:
+        return f"{told}{refused}, so there is nothing to price them by"
+    return (
+        f"{told}, each adds {_span(price.each)} of work ({_flops_span(price.flops)} FLOPs); together about "
+        f"{_span(price.together)}, then {plural(price.settings, 'setting')} to confirm, about {_span(price.confirm)} "
+        f"(speed {price.speed_basis}){refused if price.refused else ''}"
+    )
+
+
+def _span(seconds: Span) -> str:
+    low, high = duration(seconds.low), duration(seconds.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def _flops_span(flops: Span) -> str:
+    low, high = quantity(flops.low), quantity(flops.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def plan_data(
+    workspace: Workspace, work: Work, costs: Estimate, disk: Disk, free: int, price: SearchPrice | None = None
+) -> dict[str, Any]:
+    """The plan as plain data, for `--json`; sizes in bytes, those of the disk before `gc`; a search's price in seconds
+    from the cheapest to the dearest.
+    """
     plan = workspace.plan
     by_stage = {cost.stage.fingerprint: cost for cost in costs.costs}
     sizes = {one.stage.fingerprint: one for one in disk.stages}
@@ -79,6 +121,7 @@ def plan_data(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, fre
         "flops": costs.flops,
         "seconds": costs.seconds,
         "speed_basis": costs.speed_basis,
+        "search": None if price is None else asdict(price),
         "disk": {
             "finished": disk.finished,
             "added": disk.added,

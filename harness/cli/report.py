@@ -61,7 +61,7 @@ def report_on(workspace: Workspace) -> Report:
             raise KeyboardInterrupt
     seen = overview(plan, store, stage)
     write_index(plan, workspace.reports)
-    files = write.write_report(plan, store, stage, workspace.reports, seen=seen)
+    files = write.write_report(plan, store, stage, workspace.reports, seen=seen, search=workspace.search)
     return Report(files=files, overview=seen)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.cli.console import errors, output
 from harness.cli.environment import engine_problems, gpu_problems, hub_problems
 from harness.cli.execute import execute
-from harness.cli.plan import disk_warning
+from harness.cli.plan import disk_warning, search_price
 from harness.cli.report import print_report, report_on
 from harness.cli.search import run_search
 from harness.cli.sync import TrackingWorker, finish
@@ -115,20 +115,26 @@ def _import_problems(work: Work) -> Iterator[HarnessError]:
 
 def _budget_problems(workspace: Workspace, work: Work) -> Iterator[HarnessError]:
     budget, where = workspace.runtime.budget, workspace.plan.loaded.where
-    if budget.stages is not None and len(work.to_run) > budget.stages:
+    if budget.stages is None and budget.hours is None:
+        return
+    price = search_price(workspace)
+    most = len(work.to_run) + (price.stages if price is not None else 0)
+    searched = " with what the search may add" if price is not None and price.left else ""
+    if budget.stages is not None and most > budget.stages:
         yield PlanError(
             "the plan must fit `runtime.budget.stages`",
-            f"{len(work.to_run):,} stages are to run, {budget.stages:,} allowed",
+            f"{most:,} stages are to run{searched}, {budget.stages:,} allowed",
             "raise the budget or ask for less",
             where("runtime.budget.stages"),
         )
     if budget.hours is not None:
         slots, _ = slots_and_threads(workspace.runtime)
         seconds = estimate(work.to_run, workspace.plan.stages, workspace.store, slots).seconds
+        seconds += price.together.high + price.confirm.high if price is not None else 0.0
         if seconds > budget.hours * 3600:
             yield PlanError(
                 "the plan must fit `runtime.budget.hours`",
-                f"about {duration(seconds)}, {budget.hours:g} h allowed",
+                f"about {duration(seconds)}{searched}, {budget.hours:g} h allowed",
                 "raise the budget or ask for less",
                 where("runtime.budget.hours"),
             )

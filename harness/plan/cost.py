@@ -55,7 +55,7 @@ def estimate(stages: Sequence[Stage], everything: Sequence[Stage], store: Store,
         work = stage.kind.work(stage, known)
         seconds = work.flops / speed if work.flops else seconds_of.get(stage.kind, stage.kind.seconds)
         costs.append(StageCost(stage=stage, tokens=work.tokens, flops=work.flops, seconds=seconds, basis=work.basis))
-    return Estimate(costs=tuple(costs), seconds=_makespan(costs, slots), speed_basis=speed_basis)
+    return Estimate(costs=tuple(costs), seconds=makespan(costs, slots), speed_basis=speed_basis)
 
 
 def _measured_speeds(stages: Sequence[Stage], known: Known) -> tuple[float, dict[Kind, float], Basis]:
@@ -78,7 +78,7 @@ def _measured_speeds(stages: Sequence[Stage], known: Known) -> tuple[float, dict
     return ASSUMED_FLOPS_PER_SECOND, means, "assumed"
 
 
-def _makespan(costs: Sequence[StageCost], slots: int) -> float:
+def makespan(costs: Sequence[StageCost], slots: int) -> float:
     """Wall seconds by list scheduling in plan order (inputs first) on identical slots."""
     ends: dict[str, float] = {}
     free = [0.0] * max(1, slots)

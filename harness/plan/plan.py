@@ -208,7 +208,11 @@ def make_plan(
 
 
 def baseline_setting(settings: Sequence[PlannedSetting]) -> PlannedSetting:
-    """The setting others are compared with: the first without PMP, else the first."""
+    """The setting others are compared with: the first without PMP, else the first; where a search has chosen all of
+    them the first, which is 1:1.
+    """
+    if all(one.setting.chosen for one in settings):
+        return settings[0]
     return next((one for one in settings if one.setting.experiment.pretrain is None), settings[0])
 
 

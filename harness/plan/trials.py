@@ -15,7 +15,7 @@ from harness.pipeline.imports import NO_IMPORTS, Imports
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.training import trains_head
-from harness.plan.plan import Outcome, Plan, PlannedSetting, Variant, most_pairs, order_trunks
+from harness.plan.plan import Outcome, Plan, PlannedSetting, Variant, make_plan, most_pairs, order_trunks
 from harness.recipe.blocks import WSD
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting, setting_of
@@ -68,6 +68,11 @@ class TrialPlanner:
         self._make: Callable[[Mapping[str, int]], Pipeline] = lambda most: Pipeline(
             Graph(), loaded.recipe.seeds.data, most, imports=imports, commits=commits, forks=forks
         )
+        self._whole: Callable[[LoadedRecipe], Plan] = lambda loaded: make_plan(loaded, imports, commits, forks)
+
+    def whole(self, loaded: LoadedRecipe) -> Plan:
+        """The plan of a recipe's settings, as `make_plan` makes it, with what this planner knows."""
+        return self._whole(loaded)
 
     def setting(self, name: str, overrides: Mapping[str, object], values: Mapping[str, str]) -> Setting:
         """The setting of a point, which no recipe has.

@@ -28,10 +28,12 @@ from harness.report.failures import TaskFailures, alarms, task_failures
 from harness.report.methods import covers, levels, methods, model_words, sharing
 from harness.report.overview import Caution, Overview, caution, judged_tasks
 from harness.report.provenance import Link, Origin, data_stages, environments, origins
+from harness.report.search import SearchReport, search_report
 from harness.report.settings import SettingFacts, parameters, probe_table, setting_facts, training_table
 from harness.report.status import Statuses
 from harness.report.times import time_tables
 from harness.report.words import TIMES, listing, plural
+from harness.search.state import SearchState
 from harness.store.record import EVENTS, Record
 from harness.store.store import Store
 
@@ -44,6 +46,7 @@ class ReportData:
         answer: what the settings come to, in sentences.
         facts: what was run, as (name, value).
         failures: where models fail, by task.
+        search: what the recipe's search has come to; None without one, or before it began.
         damaged: what of the payloads shown here is not as its record has it.
     """
 
@@ -69,10 +72,11 @@ class ReportData:
     origins: tuple[Origin, ...]
     data_stages: tuple[Link, ...]
     unfinished: Facts
+    search: SearchReport | None = None
     damaged: tuple[str, ...] = ()
 
 
-def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
+def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None = None) -> ReportData:
     """Gather a report from a plan's records, events and small parts of its artifacts."""
     statuses, payloads = seen.statuses, Payloads(seen.statuses, store)
     pairs, judged = pair_examples(plan, payloads), quality_examples(plan, payloads)
@@ -110,6 +114,7 @@ def collect(plan: Plan, store: Store, seen: Overview) -> ReportData:
         origins=origins(seen.boards, statuses),
         data_stages=data_stages(plan, statuses),
         unfinished=_unfinished(plan, statuses),
+        search=None if search is None else search_report(plan, store, seen, search),
         damaged=tuple(payloads.damaged),
     )
 

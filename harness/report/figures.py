@@ -138,7 +138,7 @@ def best_of_n_figure(board: Board) -> Figure | None:
         title=f"Best-of-N on {board.title}",
         caption=" ".join(notes),
         description=f"Best-of-N accuracy on {board.title} against N for {len(arms)} settings and the references.",
-        plot=_plot(figure),
+        plot=plain_plot(figure),
         legend=(*arm_legend, *legend),
         numbers=_curve_numbers(board, drawn),
     )
@@ -285,12 +285,12 @@ def _loss_figure(title: str, metric: str, curves: Sequence[Curve], settings: Seq
         title=title,
         caption=" ".join(notes),
         description=f"{title} against training step, {plural(len(curves), 'run')}.",
-        plot=_plot(figure),
+        plot=plain_plot(figure),
         legend=tuple(legend.values()) if len(legend) > 1 else (),
     )
 
 
-def _plot(figure: go.Figure) -> dict[str, Any]:
+def plain_plot(figure: go.Figure) -> dict[str, Any]:
     """Data and layout as plain JSON data, in the house style."""
     axis = {
         "gridcolor": "var(--rule)",

@@ -21,6 +21,7 @@ from harness.report.figures import COLOURS, best_of_n_figure, loss_figures
 from harness.report.methods import levels
 from harness.report.provenance import anchor
 from harness.report.render import TEMPLATES, environment
+from harness.report.search_figures import search_figures
 
 
 def render_html(data: ReportData) -> str:
@@ -28,7 +29,8 @@ def render_html(data: ReportData) -> str:
     boards = data.overview.boards
     curves = {board.task: best_of_n_figure(board) for board in boards}
     losses = loss_figures(data.curves, [setting.name for setting in data.settings])
-    figures = [figure for figure in (*curves.values(), *losses) if figure is not None]
+    searched = [] if data.search is None else search_figures(data.search)
+    figures = [figure for figure in (*searched, *curves.values(), *losses) if figure is not None]
     scripts = {"plotly": _script(get_plotlyjs()), "page": _script((TEMPLATES / "report.js").read_text("utf-8"))}
     if not figures:
         del scripts["plotly"]
@@ -41,6 +43,7 @@ def render_html(data: ReportData) -> str:
         level=levels(one for board in boards for row in board.rows for one in row.estimates.values()),
         curves=curves,
         losses=losses,
+        searched=searched,
         plots={figure.title: json_for_script(figure.plot) for figure in figures},
         figure_ids={figure.title: f"figure-{index}" for index, figure in enumerate(figures)},
         scripts=scripts,

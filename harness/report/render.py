@@ -35,6 +35,7 @@ def environment(*, escape: bool, finalize: Callable[[Any], Any] | None = None) -
         headlines={name: one.headline for name, one in EVALUATIONS.items()},
         wrong_candidates=WRONG_CANDIDATES,
         smallest_pool=SMALLEST_POOL,
+        confirmed_words=words.CONFIRMED,
     )
     return made
 

@@ -70,10 +70,13 @@ def report_json(data: ReportData) -> str:
         "failures": {task: found.tables for task, found in data.failures.items()},
         "boards": [_board(board) for board in seen.boards],
     }
+    if data.search is not None:
+        content["search"] = {name: value for name, value in _plain(data.search).items() if name not in IN_SEARCH_JSON}
     return json.dumps(content, default=_plain, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-LEFT_OUT = ("name", "overview", "parameters", "curves", "pairs", "judged_pairs", "pools", "damaged")
+LEFT_OUT = ("name", "overview", "parameters", "curves", "pairs", "judged_pairs", "pools", "search", "damaged")
+IN_SEARCH_JSON = ("state", "space", "trials")
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,13 @@ MOST_NAMED = 5
 
 RETRACTED = "retracted"
 
+CONFIRMED = (
+    "Confirmed: 1:1 and the best settings by dev were trained again with seeds that no trial had, and then judged once "
+    "on problems that no trial saw. Optimism: dev when selected minus dev with fresh seeds; the best of many trials is "
+    "partly luck, which fresh seeds do not repeat. Only the test columns compare settings; `harness compare` compares "
+    "any two of them."
+)
+
 NO_SPREAD = "no spread"
 """All clusters gave one value: resampling them says nothing about another draw of problems."""
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
 from harness.report.overview import Overview, overview
+from harness.search.state import SEARCH, SearchState
 from harness.store.identity import fingerprint
 from harness.store.record import write_text
 from harness.store.store import Store
@@ -24,7 +25,7 @@ HTML, MARKDOWN, CSV, JSON = "report.html", "report.md", "leaderboard.csv", "repo
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFiles:
-    """Where a report is. `rendered` is False where it stood already.
+    """Where a report is. `rendered` is False where it stood already; `search` is None without a search.
 
     `damaged` says which stages' files were not as their records have them, with the remedy.
     """
@@ -34,29 +35,39 @@ class ReportFiles:
     csv: Path
     json: Path
     rendered: bool
+    search: Path | None = None
     damaged: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        return (self.html, self.markdown, self.csv, self.json)
+        beside = () if self.search is None else (self.search,)
+        return (self.html, self.markdown, self.csv, self.json, *beside)
 
 
 def write_report(
-    plan: Plan, store: Store, analysis: Stage | None, directory: Path, *, seen: Overview | None = None
+    plan: Plan,
+    store: Store,
+    analysis: Stage | None,
+    directory: Path,
+    *,
+    seen: Overview | None = None,
+    search: SearchState | None = None,
 ) -> ReportFiles:
     """Write the report of what is done so far, unless the files in `directory` already are that report.
 
     Args:
         analysis: the stage that compares the finished outcomes; None while there is none. It may have failed.
         seen: its overview, if the caller has one already.
+        search: what the recipe's search has come to so far.
     """
     seen = seen or overview(plan, store, analysis)
-    digest = state_digest(plan, store, seen)
+    digest = state_digest(plan, store, seen, search)
     files = ReportFiles(
         html=directory / HTML,
         markdown=directory / MARKDOWN,
         csv=directory / CSV,
         json=directory / JSON,
+        search=None if search is None else directory / SEARCH,
         rendered=False,
     )
     if all(path.is_file() for path in files.paths) and _last_digest(directory) == digest:
@@ -66,8 +77,9 @@ def write_report(
     from harness.report.markdown import render_markdown
     from harness.report.tables import leaderboard, report_json
 
-    data = collect(plan, store, seen)
-    contents = (render_html(data), render_markdown(data), leaderboard(data), report_json(data))
+    data = collect(plan, store, seen, search)
+    contents = [render_html(data), render_markdown(data), leaderboard(data), report_json(data)]
+    contents += [] if search is None else [json.dumps(asdict(search), indent=1, ensure_ascii=False) + "\n"]
     directory.mkdir(parents=True, exist_ok=True)
     for path, text in zip(files.paths, contents, strict=True):
         write_text(path, text)
@@ -75,8 +87,10 @@ def write_report(
     return replace(files, rendered=True, damaged=data.damaged)
 
 
-def state_digest(plan: Plan, store: Store, seen: Overview) -> str:
-    """Changes with anything the report shows: the recipe, the stages' results and times, failures, this room's code."""
+def state_digest(plan: Plan, store: Store, seen: Overview, search: SearchState | None = None) -> str:
+    """Changes with anything the report shows: the recipe, the stages' results and times, failures, the search's
+    trials, this room's code.
+    """
     stages: list[dict[str, Any]] = []
     for status in seen.statuses.values():
         record = status.record
@@ -95,7 +109,8 @@ def state_digest(plan: Plan, store: Store, seen: Overview) -> str:
         )
     recipe = plan.loaded.recipe.model_dump(mode="json", by_alias=True, exclude={"runtime"})
     settings = [list(setting.names) for setting in plan.settings]
-    return fingerprint({"recipe": recipe, "settings": settings, "stages": stages, "code": _code_digest()})
+    shown = {"recipe": recipe, "settings": settings, "stages": stages, "code": _code_digest()}
+    return fingerprint(shown if search is None else {**shown, "search": json.dumps(asdict(search))})
 
 
 def _code_digest() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -38,15 +38,21 @@ def with_chosen(loaded: LoadedRecipe, planner: TrialPlanner, state: SearchState 
 
     Their seeds are ones that no trial had. A recipe without ablations has these settings alone.
     """
-    search, recipe = planner.search, loaded.recipe
-    seeds = Seeds(data=recipe.seeds.data, first=search.fresh, **search.confirm.seeds.model_dump())
-    settings = [
-        replace(one, experiment=one.experiment.model_copy(update={"seeds": seeds}), chosen=True)
-        for one in _chosen(planner, state)
-    ]
+    settings = as_chosen(planner, _chosen(planner, state))
     if loaded.data.get("ablations"):
         return replace(loaded, settings=(*loaded.settings, *settings))
-    return replace(loaded, settings=tuple(settings), recipe=recipe.model_copy(update={"seeds": seeds}))
+    recipe = loaded.recipe.model_copy(update={"seeds": settings[0].experiment.seeds})
+    return replace(loaded, settings=settings, recipe=recipe)
+
+
+def as_chosen(planner: TrialPlanner, settings: Iterable[Setting]) -> tuple[Setting, ...]:
+    """Settings as they are confirmed: with seeds that no trial had."""
+    search = planner.search
+    data = planner.loaded.recipe.seeds.data
+    seeds = Seeds(data=data, first=search.fresh, **search.confirm.seeds.model_dump())
+    return tuple(
+        replace(one, experiment=one.experiment.model_copy(update={"seeds": seeds}), chosen=True) for one in settings
+    )
 
 
 def _chosen(planner: TrialPlanner, state: SearchState | None) -> Iterator[Setting]:

@@ -20,8 +20,8 @@ from harness.plan.cost import (
     ASSUMED_FLOPS_PER_SECOND,
     Estimate,
     StageCost,
-    _makespan,
     estimate,
+    makespan,
 )
 from harness.plan.plan import Plan
 from harness.store.store import Store
@@ -207,24 +207,24 @@ def test_makespan_of_a_diamond() -> None:
     left, right = chain(graph, "left", 2.0, top.stage), chain(graph, "right", 4.0, top.stage)
     bottom = chain(graph, "bottom", 1.0, left.stage, right.stage)
     costs = [top, left, right, bottom]
-    assert _makespan(costs, 1) == 10.0
-    assert _makespan(costs, 2) == _makespan(costs, 9) == 8.0
-    assert _makespan(costs[1:], 2) == 5.0  # what is done is no wait
+    assert makespan(costs, 1) == 10.0
+    assert makespan(costs, 2) == makespan(costs, 9) == 8.0
+    assert makespan(costs[1:], 2) == 5.0  # what is done is no wait
 
 
 def test_makespan_waits_for_earlier_trunk_states() -> None:
     graph = Graph()
     first, second = chain(graph, "first", 3.0), chain(graph, "second", 2.0)
-    assert _makespan([first, second], 2) == 3.0
+    assert makespan([first, second], 2) == 3.0
     second.stage.after.append(first.stage)
-    assert _makespan([first, second], 2) == 5.0
+    assert makespan([first, second], 2) == 5.0
 
 
 @given(st.lists(st.floats(0.1, 10.0), min_size=1, max_size=12), st.integers(1, 6))
 def test_makespan_bounds_of_independent_stages(seconds: Sequence[float], slots: int) -> None:
     graph = Graph()
     costs = [chain(graph, str(index), each) for index, each in enumerate(seconds)]
-    span = _makespan(costs, slots)
+    span = makespan(costs, slots)
     least = max(sum(seconds) / slots, max(seconds))
     assert least <= span * (1 + 1e-9)
     assert span <= sum(seconds) / slots + max(seconds) + 1e-9  # Graham's bound for list scheduling
