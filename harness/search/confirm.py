@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -96,8 +96,15 @@ def name_of(trial: TrialState) -> str:
     """A trial with what it is, as boards call it."""
     if trial.arm:
         return f"{ARM_NAMES[trial.arm]} (trial {trial.number})"  # type: ignore[index]
-    told = ", ".join(f"{path.split('.')[-1]}={_short(value)}" for path, value in trial.parameters.items())
+    told = ", ".join(f"{_end(path, trial.parameters)}={_short(value)}" for path, value in trial.parameters.items())
     return f"{told} (trial {trial.number})"
+
+
+def _end(path: str, paths: Collection[str]) -> str:
+    """The last words of a path that tell it from the others."""
+    words = path.split(".")
+    ends = [".".join(words[start:]) for start in range(len(words) - 1, -1, -1)]
+    return next(end for end in ends if sum(f".{other}".endswith(f".{end}") for other in paths) == 1)
 
 
 def _short(value: Any) -> str:

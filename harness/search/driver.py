@@ -169,6 +169,6 @@ def metric_of(objective: Objective) -> str:
 
 
 def _told(error: HarnessError) -> str:
-    if isinstance(error, ProblemList):
-        return "; ".join(one.one_line() for one in error.problems)
-    return error.one_line()
+    """What is wrong with a point, without the place in the recipe, which is the search's own."""
+    problems = error.problems if isinstance(error, ProblemList) else (error,)
+    return "; ".join(f"{one.rule}, but {one.value}" for one in problems)

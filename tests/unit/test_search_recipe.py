@@ -17,7 +17,7 @@ from harness.plan.plan import make_plan
 from harness.plan.trials import ARM_NAMES, TrialPlanner, arms_of
 from harness.recipe.load import load_recipe
 from harness.recipe.search import Choices, LogRatio, Range, applies, ends, overrides_of
-from harness.search.confirm import study_name, with_chosen
+from harness.search.confirm import name_of, study_name, with_chosen
 from harness.search.state import SearchState, TrialState
 from tests.conftest import RECIPE
 
@@ -152,6 +152,12 @@ def test_a_value_becomes_overrides() -> None:
     conditional = Range(low=1, high=2, when={"a.b": ["word", 3]})
     assert [applies(conditional, {"a.b": value}) for value in ("word", 3, "other")] == [True, True, False]
     assert not applies(conditional, {})
+
+
+def test_parameters_are_named_by_what_tells_them_apart() -> None:
+    parameters = {"pretrain.learning_rate": 0.00312, "finetune.learning_rate": 0.5, "pairs.count": 64}
+    named = name_of(replace(trial(7, 0.1), parameters=parameters))
+    assert named == "pretrain.learning_rate=0.00312, finetune.learning_rate=0.5, count=64 (trial 7)"
 
 
 def test_a_trial_shares_what_the_grid_makes_and_makes_no_test_problem(planner: Planner) -> None:
