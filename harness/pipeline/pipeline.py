@@ -61,6 +61,9 @@ class Pipeline(OverlapStages):
         self, evaluation: Evaluation, experiment: Experiment, task: str, model: Stage, label: str, split: Split = "test"
     ) -> Stage:
         """A model of the recipe, judged on a split of a task, or on held-out code."""
+        itself = evaluation.of_model(self, experiment, task, model, label)
+        if itself is not None:
+            return itself
         of = f"{label} on {_named(task, split)}"
         source = evaluation.source(self, experiment, task, split)
         tokens = evaluation.tokens(self, experiment, task, split)

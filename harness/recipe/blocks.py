@@ -42,6 +42,7 @@ from harness.recipe.models import (
     PackagedModel,
     Writer,
 )
+from harness.recipe.retention import LmEvalBlock, Retention, RetentionBlock
 
 # ---------------------------------------------------------------------------------------------- seeds and model
 
@@ -350,7 +351,11 @@ class Evaluate(Block):
     best_of_n: BestOfN | None = None
     pair_accuracy: PairAccuracy | None = None
     code_pairs: CodePairs | None = None
-    retention: bool = Field(False, description="How likely PMP checkpoints and bases find the held-out `code_pairs`.")
+    retention: Retention = Field(
+        False,
+        description="How well PMP checkpoints and bases do as language models: how likely they find the held-out "
+        "`code_pairs` (true), and with a block tasks of lm-eval.",
+    )
     overlap: OverlapBlock | None = Field(OverlapBlock(), description="null: not looked for.")
     failures: Literal["none", "scores", "calibrated"] = Field(
         "scores", description="Where models fail, by their scores; `calibrated` scores the dev candidates too."
@@ -375,6 +380,11 @@ class Evaluate(Block):
         if self.retention and self.code_pairs is None:
             raise problem("`retention` is judged on the held-out `code_pairs`", "there are none", "add `code_pairs`")
         return self
+
+    @property
+    def lm_eval(self) -> LmEvalBlock | None:
+        """The tasks of lm-eval that models before fine-tuning are judged on."""
+        return self.retention.lm_eval if isinstance(self.retention, RetentionBlock) else None
 
     @property
     def others(self) -> dict[str, OtherEvaluation]:
