@@ -15,9 +15,10 @@ def results(workdir: str | Path = "workdir", recipe: str | None = None) -> pd.Da
     """Every result of a workdir as a tidy table: a line a row of the board, seed, task and metric.
 
     Columns: recipe, kind (`setting` or `reference`), row, `axis.<name>` for every ablation axis, pretrain_seed and
-    finetune_seed (Int64, missing where there is none), task, evaluation, metric, value (the mean over problems),
-    problems, stage (kind/fingerprint, for `harness show`), done, retracted (why it counts no more, else ""). What is
-    requested and not done yet has one line with the headline metric and no value. Reads records only.
+    finetune_seed (Int64, missing where there is none), task, split (whose problems judge: `test`, `dev`, or `heldout`
+    for code pairs), evaluation, metric, value (the mean over problems), problems, stage (kind/fingerprint, for
+    `harness show`), done, retracted (why it counts no more, else ""). What is requested and not done yet has one line
+    with the headline metric and no value. Reads records only.
 
     Example: the mean over seeds of every setting's BoN area
 

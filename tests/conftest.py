@@ -114,6 +114,7 @@ RECIPE: dict[str, Any] = {
         "failures": "scores",
         "overlap": {"n": 13, "threshold": 0.0, "near_equal": 0.5, "masked": False},
         "probes": None,
+        "split": "test",
         "reference_scorers": ["length", "ngrams"],
         "imported": {},
     },

@@ -62,9 +62,8 @@ def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, Hashable]]:
     for path, kind in plugin_kinds(experiment):
         yield path, plugin_digest, kind
     if (lm_eval := experiment.evaluate.lm_eval) is not None:
-        for task in lm_eval.tasks:
-            key, name = "evaluate.retention.lm_eval", LmEvalName(task, lm_eval.include_path)
-            yield f"{key}.tasks", require_lm_eval_data, name
+        for one in lm_eval.tasks:
+            yield "evaluate.retention.lm_eval.tasks", require_lm_eval_data, LmEvalName(one, lm_eval.include_path)
     for path, model in models_of(experiment):
         yield path, resolve_model, model
 

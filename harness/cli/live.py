@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Self
 
 from rich.console import Group
 from rich.live import Live
@@ -99,7 +100,7 @@ class LiveView:
         self._live: Live | None = None
         self._works = True
 
-    def __enter__(self) -> LiveView:
+    def __enter__(self) -> Self:
         self._show(self._begin)
         return self
 

@@ -11,6 +11,7 @@ from harness.cli.environment import engine_problems, gpu_problems, hub_problems
 from harness.cli.execute import execute
 from harness.cli.plan import disk_warning
 from harness.cli.report import print_report, report_on
+from harness.cli.search import run_search
 from harness.cli.sync import TrackingWorker, finish
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import HarnessError, PlanError, ProblemList
@@ -18,9 +19,11 @@ from harness.execution.runner import Summary
 from harness.pipeline.imports import IMPORTED
 from harness.plan.cost import estimate
 from harness.plan.disk import disk_of, free_bytes
+from harness.plan.trials import TrialPlanner
 from harness.plan.work import Work
 from harness.report.index import write_index
 from harness.report.words import duration, plural
+from harness.search.state import SearchState
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 GO_ON = "interrupted; the same command goes on from here"
@@ -54,9 +57,20 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
         return DONE
     _warn_of_disk(workspace, work)
     workspace.store.create()
+    if workspace.trials is not None and not _has_searched(workspace.trials, workspace.search):
+        summary = run_search(workspace)
+        if summary.interrupted:
+            errors().print(f"the search was {GO_ON}")
+            return INTERRUPTED
+        workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=True)
+        work = workspace.work()
     write_index(workspace.plan, workspace.reports)
     with _tracking(workspace, work, recipe, assignments) as worker:
         return _run_left(workspace, work, worker, recipe)
+
+
+def _has_searched(trials: TrialPlanner, state: SearchState | None) -> bool:
+    return state is not None and state.has_ended(trials.search.trials)
 
 
 def _tracking(

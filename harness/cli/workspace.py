@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.cli.console import errors
 from harness.cli.environment import gpu_problems, keep_problems, missing_packages, workdir_problems
 from harness.cli.lock import resolve, unresolved
-from harness.errors import ProblemList, StoreError
+from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
 from harness.pipeline.counts import task_problems, with_counts
+from harness.pipeline.evaluations import EVALUATIONS
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import NO_IMPORTS, import_problems, survey_imports
 from harness.plan.forks import NO_FORKS, base_problems, forks_of
 from harness.plan.plan import Plan, make_plan
+from harness.plan.trials import TrialPlanner
 from harness.plan.work import Work, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.recipe.lock import read_lock
+from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
+from harness.search.confirm import study_name, with_chosen
+from harness.search.state import SearchState, folder_of, read_state
 from harness.store.store import Store
 
 STORE = "store"
@@ -28,9 +33,13 @@ REPORTS = "reports"
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
+    """A recipe's plan in its workdir; with a search also who plans its trials, and what it has come to."""
+
     plan: Plan
     store: Store
     workdir: Path
+    trials: TrialPlanner | None = None
+    search: SearchState | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -51,10 +60,41 @@ def load_checked(recipe: Path, assignments: Sequence[str]) -> LoadedRecipe:
         ProblemList: everything wrong with the recipe.
     """
     loaded = load_recipe(recipe, assignments)
-    problems = [*task_problems(loaded), *keep_problems(loaded)]
+    problems = [*task_problems(with_ends(loaded)), *keep_problems(loaded), *search_problems(loaded)]
     if problems:
         raise ProblemList(problems)
     return loaded
+
+
+def with_ends(loaded: LoadedRecipe) -> LoadedRecipe:
+    """The recipe with what a search's trials may be among its settings: what they lack is told beforehand."""
+    return replace(loaded, settings=(*loaded.settings, *loaded.ends))
+
+
+def search_problems(loaded: LoadedRecipe) -> list[HarnessError]:
+    """What Optuna, and the evaluations, say of a search."""
+    search = loaded.recipe.search
+    if search is None:
+        return []
+    from harness.search.sampling import make_pruner, make_sampler  # half a second of Optuna
+
+    problems: list[HarnessError] = []
+    for key, make in (
+        ("search.sampler", lambda: make_sampler(search.sampler, search.sampler.seed)),
+        ("search.pruner", lambda: make_pruner(search.pruner)),
+    ):
+        try:
+            make()
+        except RecipeError as error:
+            problems.append(RecipeError(error.rule, error.value, error.remedy, loaded.where(key)))
+    for number, objective in enumerate(search.objectives):
+        evaluation = EVALUATIONS.get(objective.evaluation)
+        if objective.metric is not None and evaluation is not None and not evaluation.has(objective.metric):
+            rule = f"`search.objectives.{number}.metric` must be one of `{objective.evaluation}`"
+            value = f"{objective.metric!r} is none"
+            remedy = suggestion(objective.metric, list(evaluation.labels)) or f"e.g. {evaluation.headline}"
+            problems.append(RecipeError(rule, value, remedy, loaded.where(f"search.objectives.{number}.metric")))
+    return problems
 
 
 def open_workspace(
@@ -76,20 +116,34 @@ def open_workspace(
     unusable = workdir_problems(folder / STORE, where, writes=writes)
     imports, damage = (NO_IMPORTS, []) if unusable else survey_imports(Store(folder / STORE))
     forks, unfit = (NO_FORKS, []) if unusable else forks_of(loaded, Store(folder / STORE))
-    unknown = import_problems(loaded, imports)
-    problems = missing_packages(loaded) + (unusable or [*unknown, *(damage if unknown else ()), *unfit])
+    everything = with_ends(loaded)
+    unknown = import_problems(everything, imports)
+    problems = missing_packages(everything) + (unusable or [*unknown, *(damage if unknown else ()), *unfit])
     if problems:
         raise ProblemList([*problems, *(gpu_problems(loaded) if runs else ())])
-    if asked := task_problems(loaded, plugins=True):
+    if asked := task_problems(everything, plugins=True):
         raise ProblemList(asked)
-    loaded = with_counts(loaded)
+    counted = with_counts(everything)
+    settings = counted.settings[: len(loaded.settings)]
+    loaded = replace(loaded, recipe=counted.recipe, settings=settings, ends=counted.settings[len(settings) :])
     commits = read_lock(recipe)
-    if runs and unresolved(loaded, commits):
-        commits = resolve(recipe, loaded, commits)
+    if runs and unresolved(everything, commits):
+        commits = resolve(recipe, everything, commits)
+    trials, search = None, None
+    if loaded.recipe.search is not None:
+        trials = TrialPlanner(loaded, imports, commits, forks)
+        search = _state_of(trials, folder)
+        loaded = with_chosen(loaded, trials, search)
     plan = make_plan(loaded, imports, commits, forks)
     if other_bases := base_problems(plan):
         raise ProblemList(other_bases)
-    return Workspace(plan=plan, store=Store(folder / STORE), workdir=folder)
+    return Workspace(plan=plan, store=Store(folder / STORE), workdir=folder, trials=trials, search=search)
+
+
+def _state_of(trials: TrialPlanner, workdir: Path) -> SearchState | None:
+    """What the recipe's search has come to; None before it began, or where it was another one."""
+    found = read_state(folder_of(workdir, trials.loaded.recipe.name))
+    return found if found is not None and found.study == study_name(trials) else None
 
 
 def open_store(workdir: Path) -> Store:

@@ -115,7 +115,7 @@ def values_of(name: str, samples: Sequence[Sample], metric: str, filtered: str) 
     found = {}
     for sample in samples:
         if sample["filter"] == filtered:
-            value = sample.get(metric)
+            value: Any = sample.get(metric)
             try:
                 found[str(sample["doc_id"])] = float(value)
             except (TypeError, ValueError):

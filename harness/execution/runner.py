@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -100,28 +101,59 @@ class Runner:
         self._repairs: dict[str, int] = {}
         self._known: dict[str, Stage] = {}
         self._redone: set[str] = set()
+        self._in_use = ExitStack()
         self._frontier = self._survey()
 
-    def run(self, stages: Sequence[Stage], known: Sequence[Stage]) -> Summary:
-        """Run `stages` (inputs first). `known` are all stages of the plan, for repairs of finished ones."""
-        self._pending = {stage.fingerprint: stage for stage in stages}
-        self._known = {stage.fingerprint: stage for stage in known}
-        self._redone = self._finished(stages)  # and yet to run: they are of other code
-        self._frontier = self._survey()
-        with in_use(self._store.root, self._read_by(stages)):
-            return self._run()
+    def run(self, stages: Sequence[Stage], known: Sequence[Stage], more: Callable[[], bool] = lambda: False) -> Summary:
+        """Run `stages` (inputs first). `known` are all stages of the plan, for repairs of finished ones.
 
-    def _run(self) -> Summary:
+        Args:
+            more: called at every turn; it may `add` stages, and says whether it still may later.
+        """
+        with self._in_use:
+            self.add(stages, known)
+            return self._run(more)
+
+    def add(self, stages: Sequence[Stage], known: Sequence[Stage]) -> None:
+        """Further stages to run; those that run, wait or failed already are left as they are."""
+        self._known |= {stage.fingerprint: stage for stage in known}
+        new = [stage for stage in stages if self.is_settled(stage.fingerprint) and stage.fingerprint not in self._lost]
+        if new:
+            self._in_use.enter_context(in_use(self._store.root, self._read_by(new)))
+        self._redone |= self._finished(new)  # and yet to run: they are of other code
+        self._pending |= {stage.fingerprint: stage for stage in new}
+        self._frontier = self._survey()
+
+    def drop(self, fingerprints: Collection[str]) -> None:
+        """Stages that nobody wants any more, unless they run already."""
+        for fingerprint in fingerprints:
+            self._pending.pop(fingerprint, None)
+        self._frontier = self._survey()
+
+    @property
+    def lost(self) -> Collection[str]:
+        """Stages that failed."""
+        return self._lost
+
+    def is_settled(self, fingerprint: str) -> bool:
+        """Whether a stage neither waits nor runs, here or elsewhere."""
+        return not (fingerprint in self._pending or fingerprint in self._running or fingerprint in self._elsewhere)
+
+    def _run(self, more: Callable[[], bool]) -> Summary:
         summary = Summary()
         try:
-            while self._pending or self._running or self._elsewhere:
+            while (may := more()) or self._pending or self._running or self._elsewhere:
                 self._start_ready()
-                for outcome in self._executor.wait(POLL_SECONDS):
+                outcomes = self._executor.wait(POLL_SECONDS)
+                for outcome in outcomes:
                     self._take(outcome, summary)
                 self._look_elsewhere()
                 self._listener.tick()
                 if not self._running and not self._elsewhere and not self._frontier:
-                    break
+                    if not may:
+                        break
+                    if not outcomes:
+                        time.sleep(POLL_SECONDS)  # until there is more
         except KeyboardInterrupt:
             summary.interrupted = True
             for outcome in self._executor.close(interrupt=True):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.pipeline.evaluations import EVALUATIONS
-from harness.pipeline.tasks import SIMULATED
+from harness.pipeline.tasks import SIMULATED, Split, unused_split
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe
 from harness.recipe.tasks import AnyTask, PoolTaskBlock, TaskBlock
@@ -31,10 +31,11 @@ def task_problems(loaded: LoadedRecipe, *, plugins: bool = False) -> list[Harnes
             told = RecipeError(error.rule, error.value, error.remedy, loaded.where(path, setting))
             problems.setdefault(told.one_line(), told)
         for name, task in experiment.tasks.items():
-            if isinstance(task, PoolTaskBlock) or (":" in task.kind) != plugins:
+            if (":" in task.kind) != plugins:
                 continue
             try:
-                wrong = list(_wrong(experiment, name, task, load_task(task.kind)))
+                own = None if isinstance(task, PoolTaskBlock) else _wrong(experiment, name, task)
+                wrong = list(own or _one_pair_each(experiment, name))
             except RecipeError as unknown:
                 wrong = [(f"tasks.{name}.kind", unknown)]
             for path, error in wrong:
@@ -60,9 +61,25 @@ def _wrong_kinds(experiment: Recipe) -> Iterator[tuple[str, RecipeError]]:
                 yield path, RecipeError(rule, f"`{name}` is of kind {kind!r}", "correct it, or ask `choices`")
 
 
-def _wrong(experiment: Recipe, name: str, task: TaskBlock, made: Task) -> Iterator[tuple[str, RecipeError]]:
+def _one_pair_each(experiment: Recipe, name: str) -> Iterator[tuple[str, RecipeError]]:
+    """More fine-tuning pairs of a task than problems, where nobody knows how many pairs these give."""
+    wanted, problems = experiment.finetune.share, experiment.tasks[name].problems.of("finetune")
+    if name in experiment.finetune.tasks and problems is not None and wanted > problems:
+        yield (
+            "finetune.samples",
+            RecipeError(
+                f"`finetune.samples` must fit the fine-tuning problems of `{name}`",
+                f"needs {wanted:,} of {problems:,} (one pair a problem)",
+                f"lower it or raise `tasks.{name}.problems.finetune`",
+            ),
+        )
+
+
+def _wrong(experiment: Recipe, name: str, task: TaskBlock) -> Iterator[tuple[str, RecipeError]]:
     """(path in the recipe, what is wrong there)."""
-    path = f"tasks.{name}"
+    path, made = f"tasks.{name}", load_task(task.kind)
+    if not isinstance(made, FixedTask) or made.preference_count(()) is None:
+        yield from _one_pair_each(experiment, name)
     if made.rules or isinstance(made, FixedTask):
         wrong = wrong_options(task.kind, task.options, made.defaults, made.rules)
         if "shares" in task.options and "shares" not in wrong:
@@ -131,26 +148,29 @@ def with_counts(loaded: LoadedRecipe) -> LoadedRecipe:
     Raises:
         ProblemList: files that are not there, or do not hold what they should.
     """
-    numbers = _Numbers(loaded.recipe.seeds.data)
+    numbers = _Numbers(loaded.recipe.seeds.data, unused_split(loaded.recipe))
     problems: dict[str, HarnessError] = {}
     settings: list[Setting] = []
     recipe = loaded.recipe
     for setting, experiment in _experiments(loaded):
-        tasks = {}
+        found: dict[str, _Counted] = {}
         for name, task in experiment.tasks.items():
             try:
-                tasks[name] = numbers.of(task)
+                found[name] = numbers.of(task)
             except HarnessError as error:
                 where = loaded.where(f"tasks.{name}", setting)
                 told = RecipeError(error.rule, error.value, error.remedy, error.where or where)
                 problems.setdefault(f"{name} {told.one_line()}", told)
-        if problems:
+        if len(found) < len(experiment.tasks):
             continue
-        counted = experiment
+        for path, many in _too_many_pairs(experiment, found):
+            told = RecipeError(many.rule, many.value, many.remedy, loaded.where(path, setting))
+            problems.setdefault(told.one_line(), told)
+        counted, tasks = experiment, {name: one.task for name, one in found.items()}
         if any(tasks[name] is not task for name, task in experiment.tasks.items()):
             counted = experiment.model_copy(update={"tasks": tasks})
-            for found in counted.contradictions():
-                context = found.context or {}
+            for wrong in counted.contradictions():
+                context = wrong.context or {}
                 (path, *_) = re.findall(r"`([^`]+)`", context["rule"])
                 told = RecipeError(context["rule"], context["value"], context["remedy"], loaded.where(path, setting))
                 problems.setdefault(told.one_line(), told)
@@ -163,25 +183,58 @@ def with_counts(loaded: LoadedRecipe) -> LoadedRecipe:
     return replace(loaded, recipe=recipe, settings=tuple(settings))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Counted:
+    """A task with `all` as numbers, and the preferences that each split's problems give; None: it does not know."""
+
+    task: AnyTask
+    pairs: Mapping[str, int] | None = None
+
+
+def _too_many_pairs(experiment: Recipe, counted: Mapping[str, _Counted]) -> Iterator[tuple[str, RecipeError]]:
+    """Preferences beyond those that the problems dealt to a split give."""
+    tuning, accuracy = experiment.finetune, experiment.evaluate.pair_accuracy
+    wanted: list[tuple[str, str, Split, int]]
+    wanted = [(name, "finetune.samples", "finetune", tuning.share) for name in tuning.tasks]
+    if accuracy is not None:
+        judging = (experiment.evaluate.split, accuracy.samples)
+        wanted += [(name, "evaluate.pair_accuracy.samples", *judging) for name in accuracy.tasks]
+    for name, path, split, samples in wanted:
+        pairs = counted[name].pairs
+        if pairs is None:
+            continue
+        problems, there = counted[name].task.problems.of(split) or 0, pairs.get(split, 0)
+        needed = max(samples, problems) if split == "finetune" else samples  # one of each problem is made at least
+        if needed > there:
+            rule = f"`{path}` must fit the preferences of `{name}`"
+            value = f"needs {needed:,}, and {problems:,} {split} problems give {there:,}"
+            yield path, RecipeError(rule, value, f"lower it or raise `tasks.{name}.problems.{split}`")
+
+
 class _Numbers:
-    """Tasks with `all` as numbers; equal objects give equal objects, so that settings go on sharing them."""
+    """Counts of tasks; equal objects give equal objects, so that settings go on sharing them."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._found: dict[int, tuple[AnyTask, AnyTask]] = {}
+    def __init__(self, seed: int, untouched: str | None) -> None:
+        self._seed, self._untouched = seed, untouched
+        self._found: dict[int, tuple[AnyTask, _Counted]] = {}
 
-    def of(self, task: AnyTask) -> AnyTask:
+    def of(self, task: AnyTask) -> _Counted:
         if id(task) not in self._found:
-            self._found[id(task)] = (task, task if isinstance(task, PoolTaskBlock) else _counted(task, self._seed))
+            counted = _Counted(task=task)
+            if not isinstance(task, PoolTaskBlock):
+                counted = _counted(task, self._seed, self._untouched)
+            self._found[id(task)] = (task, counted)
         return self._found[id(task)][1]
 
 
-def _counted(task: TaskBlock, seed: int) -> TaskBlock:
+def _counted(task: TaskBlock, seed: int, untouched: str | None) -> _Counted:
+    """Counts as numbers; of `untouched`, a split that nothing is made of, they stay as they are."""
     made = load_task(task.kind)
     if not isinstance(made, FixedTask):
-        return task
-    counts = {split: task.problems.of(split) for split in task.problems.asked}
+        return _Counted(task=task)
+    counts = {split: task.problems.of(split) for split in task.problems.asked if split != untouched}
     numbers: dict[str, int] = {}
+    pairs: dict[str, int | None] = {}
     for split in counts:
         sharing = made.sharing(split)
         part = made.parts[split]
@@ -189,7 +242,9 @@ def _counted(task: TaskBlock, seed: int) -> TaskBlock:
         problems = without(everything, made.left_out(split, task.path))
         # Dealt together, so that what is too much is known before anything is trained.
         together = {other: counts[other] for other in sharing if other in counts}
-        numbers[split] = len(dealt(problems, together, seed=seed, sharing=sharing)[split])
-    if None not in counts.values():
-        return task
-    return task.model_copy(update={"problems": task.problems.model_copy(update=numbers)})
+        own = dealt(problems, together, seed=seed, sharing=sharing)[split]
+        numbers[split], pairs[split] = len(own), made.preference_count(own)
+    if None in counts.values():
+        task = task.model_copy(update={"problems": task.problems.model_copy(update=numbers)})
+    known = {split: count for split, count in pairs.items() if count is not None}
+    return _Counted(task=task, pairs=known if len(known) == len(pairs) else None)

@@ -6,7 +6,7 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Kind, Spec, absent
 from harness.pipeline.pairs import TRAIN
 from harness.pipeline.scores import ScoreStages
-from harness.pipeline.tasks import Split
+from harness.pipeline.tasks import Split, unused_split
 from harness.recipe.blocks import TinyModel
 from harness.recipe.models import DescriptionPrompt
 from harness.recipe.pairs import ImportedPairs, MadePairs, MutationSide, ReferenceSide
@@ -81,24 +81,25 @@ class OverlapStages(ScoreStages):
     def _prompts_trained_on(self, experiment: Experiment) -> dict[str, Stage]:
         """The fine-tuning pairs of a setting, and the problems that its tiny model begins with."""
         tasks, tiny = experiment.tasks, isinstance(experiment.model, TinyModel)
+        counts = {name: self.tuning_pairs(experiment, name) for name in experiment.finetune.tasks}
 
         def build() -> dict[str, Stage]:
             found: dict[str, Stage] = {}
-            for name in experiment.finetune.tasks:
-                count = self.asked(experiment, name, "finetune")
+            for name, count in counts.items():
                 found[f"{PREFERENCES}-{name}"] = self.preferences(name, tasks[name], "finetune", count)
             for name in tasks:
                 if tiny and tasks[name].problems.base:
                     found[f"{BASE}-{name}"] = self.problems(name, tasks[name], "base")
             return found
 
-        key = ("prompts trained on", self._task_key(experiment), tiny, *experiment.finetune.tasks)
+        key = ("prompts trained on", self._task_key(experiment), tiny, *counts.items())
         return self._remember(key, build)
 
     def _judged_by(self, experiment: Experiment, name: str) -> dict[str, Stage]:
         task = experiment.tasks[name]
         splits: tuple[Split, ...] = ("dev", "test")
-        return {f"problems-{one}": self.problems(name, task, one) for one in splits if one in task.problems.asked}
+        asked = [one for one in splits if one in task.problems.asked and one != unused_split(experiment)]
+        return {f"problems-{one}": self.problems(name, task, one) for one in asked}
 
 
 def _is_written(pairs: MadePairs) -> bool:

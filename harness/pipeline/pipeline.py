@@ -10,7 +10,7 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.overlap import OverlapStages
 from harness.pipeline.scores import UNFITTED, Scorer
-from harness.pipeline.tasks import Split
+from harness.pipeline.tasks import Split, judging_split
 from harness.pipeline.training import trains_head
 from harness.recipe.blocks import WSD, ImportedRow
 from harness.recipe.fields import CODE
@@ -29,13 +29,13 @@ class Pipeline(OverlapStages):
         source: Stage,
         scores: Stage,
         of: str,
-        split: Split = "test",
+        split: Split | None = None,
     ) -> Stage:
-        """Values by problem of scores."""
+        """Values by problem of scores; without a split on the one that judges."""
         inputs = {
             "scores": scores,
             evaluation.content: source,
-            **evaluation.more_inputs(self, experiment, task, split),
+            **evaluation.more_inputs(self, experiment, task, split or judging_split(experiment, task)),
             **self._overlaps(experiment, task),
         }
         label = f"{evaluation.noun} {of}"
@@ -46,10 +46,10 @@ class Pipeline(OverlapStages):
         if evaluation.baselined is None:
             return None
         inputs = {
-            evaluation.content: evaluation.source(self, experiment, task, "test"),
+            evaluation.content: evaluation.source(self, experiment, task, experiment.evaluate.split),
             **self._overlaps(experiment, task),
         }
-        label = f"baselines of the {task} pool"
+        label = f"baselines of the {_named(task, experiment.evaluate.split)} pool"
         return self.graph.stage(evaluation.baselined, evaluation.baselines(experiment), inputs, label=label)
 
     def _overlaps(self, experiment: Experiment, task: str) -> dict[str, Stage]:
@@ -58,12 +58,19 @@ class Pipeline(OverlapStages):
         return {} if found is None else {"overlap": found}
 
     def judged(
-        self, evaluation: Evaluation, experiment: Experiment, task: str, model: Stage, label: str, split: Split = "test"
+        self,
+        evaluation: Evaluation,
+        experiment: Experiment,
+        task: str,
+        model: Stage,
+        label: str,
+        split: Split | None = None,
     ) -> Stage:
-        """A model of the recipe, judged on a split of a task, or on held-out code."""
+        """A model of the recipe, judged on a split of a task (by default the one that judges), or on held-out code."""
         itself = evaluation.of_model(self, experiment, task, model, label)
         if itself is not None:
             return itself
+        split = split or judging_split(experiment, task)
         of = f"{label} on {_named(task, split)}"
         source = evaluation.source(self, experiment, task, split)
         tokens = evaluation.tokens(self, experiment, task, split)
@@ -75,8 +82,9 @@ class Pipeline(OverlapStages):
         self, evaluation: Evaluation, experiment: Experiment, task: str, scorer: Scorer, seed: int
     ) -> Stage | None:
         """A scorer that understands nothing, fitted on what the models are trained on; None where it knows nothing."""
-        where, source = _named(task, "test"), evaluation.source(self, experiment, task, "test")
-        target = {"target": source, "target_tokens": evaluation.tokens(self, experiment, task, "test")}
+        split = judging_split(experiment, task)
+        where, source = _named(task, split), evaluation.source(self, experiment, task, split)
+        target = {"target": source, "target_tokens": evaluation.tokens(self, experiment, task, split)}
         scores: Stage | None
         if scorer in UNFITTED:
             if task == CODE or evaluation.own_texts:
@@ -95,9 +103,10 @@ class Pipeline(OverlapStages):
         self, evaluation: Evaluation, experiment: Experiment, task: str, name: str, row: ImportedRow
     ) -> Stage:
         """An imported checkpoint."""
-        source = evaluation.source(self, experiment, task, "test")
+        split = experiment.evaluate.split
+        source = evaluation.source(self, experiment, task, split)
         scores = self.of_imported_checkpoint(experiment, task, name, row, source, evaluation.content)
-        return self.judge(evaluation, experiment, task, source, scores, f"{name} on {task}")
+        return self.judge(evaluation, experiment, task, source, scores, f"{name} on {_named(task, split)}")
 
     def judged_scores(
         self, evaluation: Evaluation, experiment: Experiment, task: str, name: str, row: ImportedRow
@@ -105,15 +114,16 @@ class Pipeline(OverlapStages):
         """Imported scores; None where what is judged is no candidate of the task's pool, which they are of."""
         if evaluation.own_texts:
             return None
-        source = evaluation.source(self, experiment, task, "test")
+        split = experiment.evaluate.split
+        source = evaluation.source(self, experiment, task, split)
         candidates, pairs = source, {}
         if evaluation.content == "pairs":
             if not isinstance(experiment.tasks[task], PoolTaskBlock):
                 return None
-            candidates = self.candidates(experiment, task)
-            pairs = {"pairs": source, "tokens": evaluation.tokens(self, experiment, task, "test")}
+            candidates = self.candidates(experiment, task, split)
+            pairs = {"pairs": source, "tokens": evaluation.tokens(self, experiment, task, split)}
         scores = self.of_imported_scores(task, name, row, candidates, pairs)
-        return self.judge(evaluation, experiment, task, source, scores, f"{name} on {task}")
+        return self.judge(evaluation, experiment, task, source, scores, f"{name} on {_named(task, split)}")
 
     def probes(self, experiment: Experiment, seed: int) -> list[tuple[int, str, Stage]]:
         """(pairs read, task, pair accuracy) of states along a run's stable path, as they are.

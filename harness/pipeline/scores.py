@@ -90,7 +90,7 @@ class ScoreStages(TrainingStages):
             inputs[f"problems-{name}"] = self.problems(name, block, "finetune")
             inputs[f"pool-{name}"] = self.imported("pool", block.imported)
         if content == "pairs":
-            inputs["candidates"] = self.candidates(experiment, task)
+            inputs["candidates"] = self.candidates(experiment, task, experiment.evaluate.split)
         problems = sum(self.asked(experiment, name, "finetune") for name in counted)
         spec = ShallowScoreSpec(scorer="source_prior", content=content, tasks=counted, samples=problems, seed=None)
         return self.graph.stage(SHALLOW_SCORE, spec, inputs, label=f"score source_prior on {task} {content}")
@@ -103,7 +103,8 @@ class ScoreStages(TrainingStages):
         of_pool = content == "pairs" and isinstance(experiment.tasks[task], PoolTaskBlock)
         if not (of_candidates or of_pool) or not self.knows_logprobs(experiment, task):
             return None
-        inputs = {**target, **({"candidates": self.candidates(experiment, task)} if of_pool else {})}
+        pool = {"candidates": self.candidates(experiment, task, experiment.evaluate.split)} if of_pool else {}
+        inputs = {**target, **pool}
         spec = ShallowScoreSpec(scorer="logprob", content=content, tasks=(), samples=0, seed=None)
         return self.graph.stage(SHALLOW_SCORE, spec, inputs, label=f"score logprob on {task} {content}")
 
@@ -125,13 +126,13 @@ class ScoreStages(TrainingStages):
     def _fitted_on(self, experiment: Experiment) -> dict[str, Stage]:
         """The fine-tuning pairs and tokens of all tasks; found once, since every evaluated task asks for them."""
         tasks = experiment.finetune.tasks
-        key = ("fitted on", self.tokenizer(experiment).fingerprint, self._task_key(experiment), *tasks)
+        counts = {name: self.tuning_pairs(experiment, name) for name in tasks}
+        key = ("fitted on", self.tokenizer(experiment).fingerprint, self._task_key(experiment), *counts.items())
 
         def build() -> dict[str, Stage]:
             found: dict[str, Stage] = {}
-            for name in tasks:
-                task, count = experiment.tasks[name], self.asked(experiment, name, "finetune")
-                found[f"pairs-{name}"] = self.preferences(name, task, "finetune", count)
+            for name, count in counts.items():
+                found[f"pairs-{name}"] = self.preferences(name, experiment.tasks[name], "finetune", count)
                 found[f"tokens-{name}"] = self.preference_tokens(experiment, name, "finetune", count)
             return found
 

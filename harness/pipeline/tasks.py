@@ -10,7 +10,8 @@ from harness.pipeline.kind import Basis, Kind, Known, NoSpec, Spec, absent
 from harness.pipeline.models import WriterSpec, Writing
 from harness.pipeline.planner import Planner
 from harness.recipe.blocks import CandidatesBlock
-from harness.recipe.fields import TASKS
+from harness.recipe.fields import CODE, LM_EVAL_PREFIX, TASKS
+from harness.recipe.pairs import ImportedPairs
 from harness.recipe.schema import Experiment
 from harness.recipe.tasks import AnyTask, PoolTaskBlock, ProblemCounts, TaskBlock
 from harness.sources import resolve
@@ -165,6 +166,24 @@ SIMULATED = "simulated"
 # ------------------------------------------------------------------------------------------------------ planning
 
 
+def unused_split(experiment: Experiment) -> Split | None:
+    """The split that nothing may be made of: test, where dev problems judge."""
+    return "test" if experiment.evaluate.split == "dev" else None
+
+
+def judging_split(experiment: Experiment, task: str) -> Split:
+    """The split that judges on a task; on code pairs dev only where the recipe keeps code for it.
+
+    Documents of lm-eval's tasks, which train and choose nothing, are all of them test documents.
+    """
+    if task.startswith(LM_EVAL_PREFIX):
+        return "test"
+    split, pairs = experiment.evaluate.split, experiment.pairs
+    if task == CODE and not (pairs.dev if isinstance(pairs, ImportedPairs) else experiment.corpus.dev):
+        return "test"
+    return split
+
+
 class TaskStages(Planner):
     """Adds tasks to what every recipe has."""
 
@@ -173,6 +192,10 @@ class TaskStages(Planner):
         count = experiment.tasks[name].problems.of(split)
         assert count is not None  # `all` became a number when the recipe was taken in
         return count
+
+    def tuning_pairs(self, experiment: Experiment, name: str) -> int:
+        """Fine-tuning pairs that are made of a task: one a problem, or what fine-tuning takes where that is more."""
+        return max(self.asked(experiment, name, "finetune"), experiment.finetune.share)
 
     def problems(self, name: str, task: AnyTask, split: Split) -> Stage[ProblemsSpec]:
         """A stream: more problems begin with these."""
@@ -228,15 +251,16 @@ class TaskStages(Planner):
         )
         return self._problems_stage(f"problems {name} test", spec, {}, place)
 
-    def problem_splits(self, name: str, task: AnyTask) -> Stage[NoSpec]:
+    def problem_splits(self, experiment: Experiment, name: str) -> Stage[NoSpec]:
         """Fails where a problem or a cluster is in two splits; trainings wait for it without reading it."""
+        task, untouched = experiment.tasks[name], unused_split(experiment)
 
         def build() -> Stage[NoSpec]:
-            asked = [split for split in SPLITS if split in task.problems.asked]
+            asked = [split for split in SPLITS if split in task.problems.asked and split != untouched]
             inputs = {f"problems-{split}": self.problems(name, task, split) for split in asked}
             return self.graph.stage(PROBLEM_SPLITS, NoSpec(), inputs, label=f"splits {name}")
 
-        return self._remember(("splits", self._text(task)), build)
+        return self._remember(("splits", self._text(task), untouched), build)
 
     def preferences(self, name: str, task: AnyTask, split: Split, count: int) -> Stage[PreferencesSpec]:
         key = ("preferences", self._text(task), split, count)
@@ -265,7 +289,7 @@ class TaskStages(Planner):
             return bool(self.imports["pool", task.imported].result.get("logprobs"))
         return block is not None and _tells_logprobs(block)
 
-    def candidates(self, experiment: Experiment, name: str, split: Split = "test") -> Stage:
+    def candidates(self, experiment: Experiment, name: str, split: Split) -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.candidates
         if isinstance(task, PoolTaskBlock):
             pool: dict[str, Stage] = {"problems": self.problems(name, task, split)}

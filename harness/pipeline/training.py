@@ -357,7 +357,7 @@ class TrainingStages(OrderStages):
 
     def _splits(self, experiment: Experiment, names: Sequence[str]) -> list[Stage[NoSpec]]:
         """What must have passed before tasks are trained on: none of their problems is in two splits."""
-        return [self.problem_splits(name, experiment.tasks[name]) for name in names]
+        return [self.problem_splits(experiment, name) for name in names]
 
     def checks(self, experiment: Experiment) -> tuple[Stage, ...]:
         return (*self._splits(experiment, list(experiment.tasks)), *super().checks(experiment))
@@ -378,7 +378,7 @@ class TrainingStages(OrderStages):
         def build() -> Stage[FinetuneSpec]:
             inputs = {"start": start}
             for name in block.tasks:
-                count = self.asked(experiment, name, "finetune")
+                count = self.tuning_pairs(experiment, name)
                 inputs[f"tokens-{name}"] = self.preference_tokens(experiment, name, "finetune", count)
                 if block.select is not None:
                     dev = self.asked(experiment, name, "dev")

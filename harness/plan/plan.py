@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 
-from harness.pipeline.evaluations import evaluations_of
+from harness.pipeline.evaluations import evaluation_named, evaluations_of
 from harness.pipeline.evaluations.best_of_n import BestOfN
 from harness.pipeline.failures import JudgedRun, failures_of
 from harness.pipeline.graph import Graph, Stage, sizes_alone
@@ -19,9 +19,11 @@ from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.scores import UNFITTED
 from harness.pipeline.training import TRUNK_STATE, trains_head, trunk_of
 from harness.recipe.blocks import ImportedRow
+from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits
 from harness.recipe.schema import Experiment
+from harness.recipe.search import Objective
 from harness.store.record import Record
 
 POOL = "pool"  # the row of what a pool gives without a scorer
@@ -51,7 +53,7 @@ class Variant:
     """A setting with one combination of seeds. `pretrain_seed` is None for an arm without PMP.
 
     `pretrained` and `finetuned` are its training stages; a reference scorer has none. `checks` look at the training
-    pairs, `probes` at its PMP on the way; neither is an outcome.
+    pairs, `probes` at its PMP on the way, `dev` at what a search chose it by; none of them is an outcome.
     """
 
     setting: str
@@ -62,6 +64,7 @@ class Variant:
     finetuned: Stage | None = None
     checks: tuple[Stage, ...] = ()
     probes: tuple[Probe, ...] = ()
+    dev: tuple[Outcome, ...] = ()
 
     @property
     def targets(self) -> tuple[Stage, ...]:
@@ -70,6 +73,7 @@ class Variant:
             *(outcome.stage for outcome in self.outcomes),
             *self.checks,
             *(probe.stage for probe in self.probes),
+            *(outcome.stage for outcome in self.dev),
         )
 
 
@@ -166,10 +170,10 @@ def make_plan(
     """
     recipe = loaded.recipe
     graph = Graph()
-    pipeline = Pipeline(graph, recipe.seeds.data, _most_pairs(loaded), imports=imports, commits=commits, forks=forks)
+    pipeline = Pipeline(graph, recipe.seeds.data, most_pairs(loaded), imports=imports, commits=commits, forks=forks)
     merged: dict[tuple[str, ...], list[tuple[Setting, tuple[Variant, ...]]]] = {}
     for setting in loaded.settings:
-        variants = tuple(_variants(pipeline, setting, recipe.seeds.pretrain, recipe.seeds.finetune))
+        variants = tuple(_variants(pipeline, setting, recipe.search.objectives if recipe.search else ()))
         ends = tuple(outcome.stage.fingerprint for variant in variants for outcome in variant.outcomes)
         merged.setdefault(ends, []).append((setting, variants))
     settings = tuple(
@@ -185,7 +189,7 @@ def make_plan(
     failures = tuple(_failures(pipeline, recipe, settings, imported))
     looks = [one.stage for one in failures]
     targets = dict.fromkeys([*(stage for variant in everyone for stage in variant.targets), *checks, *looks])
-    _order_trunks(graph)
+    order_trunks(graph)
     stages = tuple(graph.in_order(targets))
     asked = sum(sizes_alone(stages, [variant.targets for variant in everyone])) + len(set(looks))
     return Plan(
@@ -240,11 +244,11 @@ def _judged(variants: Sequence[Variant], task: str) -> list[JudgedRun]:
     ]
 
 
-def _most_pairs(loaded: LoadedRecipe) -> dict[str, int]:
-    """n_max of every pair stream, in whole global batches of the setting that asks for it."""
+def most_pairs(loaded: LoadedRecipe) -> dict[str, int]:
+    """n_max of every pair stream, in whole global batches of the setting that asks for it, searched ones included."""
     probe = Pipeline(Graph(), loaded.recipe.seeds.data, {})
     most: dict[str, int] = {}
-    for setting in loaded.settings:
+    for setting in (*loaded.settings, *loaded.ends):
         experiment = setting.experiment
         if experiment.pretrain is not None:
             key = probe.pair_key(experiment)
@@ -252,16 +256,16 @@ def _most_pairs(loaded: LoadedRecipe) -> dict[str, int]:
     return most
 
 
-def _variants(pipeline: Pipeline, setting: Setting, pretrain_seeds: int, finetune_seeds: int) -> list[Variant]:
+def _variants(pipeline: Pipeline, setting: Setting, objectives: Sequence[Objective]) -> list[Variant]:
     experiment = setting.experiment
-    seeds: list[int | None] = [None] if experiment.pretrain is None else list(range(pretrain_seeds))
+    seeds: list[int | None] = [None] if experiment.pretrain is None else list(experiment.seeds.pretrains)
     variants = []
     for pretrain_seed in seeds:
         pretrained = None if pretrain_seed is None else pipeline.pretrain(experiment, pretrain_seed)
         start = pretrained or pipeline.base(experiment)
         probes = () if pretrain_seed is None else pipeline.probes(experiment, pretrain_seed)
         label = setting.name if pretrain_seed is None else f"{setting.name} pretrain {pretrain_seed}"
-        for finetune_seed in range(finetune_seeds):
+        for finetune_seed in experiment.seeds.finetunes:
             finetuned = pipeline.finetune(experiment, start, finetune_seed, label)
             outcomes = _outcomes(pipeline, setting, pretrained, start, finetuned, f"{label} finetune {finetune_seed}")
             variants.append(
@@ -274,6 +278,7 @@ def _variants(pipeline: Pipeline, setting: Setting, pretrain_seeds: int, finetun
                     finetuned=finetuned,
                     checks=pipeline.checks(experiment),
                     probes=tuple(Probe(pairs=pairs, task=task, stage=stage) for pairs, task, stage in probes),
+                    dev=_on_dev(pipeline, setting, start, finetuned, label, objectives) if setting.chosen else (),
                 )
             )
     return variants
@@ -295,9 +300,30 @@ def _outcomes(
     return outcomes
 
 
+def _on_dev(
+    pipeline: Pipeline,
+    setting: Setting,
+    start: Stage,
+    finetuned: Stage,
+    label: str,
+    objectives: Sequence[Objective],
+) -> tuple[Outcome, ...]:
+    """What a search chose this setting by, as far as it is defined for it."""
+    experiment, found = setting.experiment, []
+    for objective in objectives:
+        evaluation = evaluation_named(objective.evaluation)
+        model = start if objective.task == CODE else finetuned
+        if objective.task == CODE and evaluation.rewards and not trains_head(experiment):
+            continue
+        stage = pipeline.judged(evaluation, experiment, objective.task, model, label, "dev")
+        found.append(Outcome(task=objective.task, metric=evaluation.name, stage=stage))
+    return tuple(found)
+
+
 def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
     """Shallow scorers of the base experiment, fitted on the same pairs as each fine-tuning seed."""
     experiment = loaded.recipe
+    finetunes = sorted({seed for setting in loaded.settings for seed in setting.experiment.seeds.finetunes})
     evaluations = evaluations_of(experiment)
     pools = []
     for evaluation in evaluations:
@@ -308,7 +334,7 @@ def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
     references = [Variant(setting=POOL, pretrain_seed=None, finetune_seed=None, outcomes=tuple(pools))]
     pretrains = experiment.pretrain is not None and pipeline.pair_key(experiment) in pipeline.rows
     for scorer in experiment.evaluate.reference_scorers:
-        seeds: Iterable[int | None] = (None,) if scorer in UNFITTED else range(loaded.recipe.seeds.finetune)
+        seeds: Iterable[int | None] = (None,) if scorer in UNFITTED else finetunes
         for seed in seeds:
             outcomes = []
             for evaluation in (one for one in evaluations if one.rewards):
@@ -345,7 +371,7 @@ def _asset(imports: Imports, row: ImportedRow) -> Import:
     return imports["scores", row.scores] if row.scores is not None else imports["checkpoint", str(row.checkpoint)]
 
 
-def _order_trunks(graph: Graph) -> None:
+def order_trunks(graph: Graph) -> None:
     """Run the states of one trunk in order of step, so that each goes on from the one before."""
     trunks: dict[str, list[Stage]] = {}
     for stage in graph:

@@ -54,7 +54,15 @@ def merge(old: Any, new: Any) -> Any:
 
 
 # Blocks whose entries have names of the recipe's own: null in an entry's place removes what it had.
-NAMED = (("tasks",), ("pairs", "judges"), ("evaluate", "imported"), ("runtime", "keep"), ("tags",), AXES)
+NAMED = (
+    ("tasks",),
+    ("pairs", "judges"),
+    ("evaluate", "imported"),
+    ("runtime", "keep"),
+    ("tags",),
+    ("search", "parameters"),
+    AXES,
+)
 
 
 def idle_nulls(old: Any, new: Any, path: Path = ()) -> Iterator[Path]:

@@ -5,14 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from harness.recipe.fields import (
@@ -35,13 +28,7 @@ from harness.recipe.fields import (
     problem,
     without_nulls,
 )
-from harness.recipe.models import (
-    FolderModel,
-    GgufModel,
-    HubModel,
-    PackagedModel,
-    Writer,
-)
+from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel, Writer
 from harness.recipe.retention import LmEvalBlock, Retention, RetentionBlock
 
 # ---------------------------------------------------------------------------------------------- seeds and model
@@ -55,6 +42,17 @@ class Seeds(Block):
     )
     pretrain: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = Field(1, description="Seeds of order and head in PMP.")
     finetune: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = Field(1, description="Seeds of subset and order.")
+    first: Annotated[int, Field(ge=0, le=MOST_SEED)] = Field(
+        0, description="Number of the first seed of either kind: seeds that an earlier run has not seen."
+    )
+
+    @property
+    def pretrains(self) -> range:
+        return range(self.first, self.first + self.pretrain)
+
+    @property
+    def finetunes(self) -> range:
+        return range(self.first, self.first + self.finetune)
 
 
 class WSD(Block):
@@ -226,13 +224,21 @@ class Finetune(Optimization):
     """Fine-tuning as a reward model on reasoning preferences."""
 
     tasks: Names
-    samples: Count = Field(description="Preference pairs in all, shared evenly by the tasks.")
+    samples: Count = Field(
+        description="Preference pairs in all, shared evenly by the tasks. More than one a problem are for published "
+        "tasks that have them; every seed then trains on the same pairs."
+    )
     loss: Loss = Loss(rm=1.0, lm=0.0)
     head: Literal["carry", "reinit", "linear_probe"] = Field(
         "carry",
         description="Scalar head: as PMP left it (fresh where there is none), fresh, or fresh and trained alone.",
     )
     select: Selection | None = Field(None, description="Default: the last checkpoint.")
+
+    @property
+    def share(self) -> int:
+        """Pairs of a task, of those that take the remainder."""
+        return -(-self.samples // len(self.tasks))
 
 
 # ------------------------------------------------------------------------------------------------ evaluation
@@ -278,7 +284,7 @@ class BestOfN(Block):
 
 
 class PairAccuracy(Block):
-    """Accuracy on held-out reasoning preferences of the tasks' test problems."""
+    """Accuracy on held-out reasoning preferences of the tasks' problems."""
 
     tasks: Names
     samples: Count = Field(description="Pairs a task.")
@@ -348,6 +354,9 @@ class Evaluate(Block):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[Annotated[str, AfterValidator(_is_evaluation)], OtherEvaluation | None]
 
+    split: Literal["test", "dev"] = Field(
+        "test", description="Whose problems judge. With `dev`, test problems are neither made nor scored."
+    )
     best_of_n: BestOfN | None = None
     pair_accuracy: PairAccuracy | None = None
     code_pairs: CodePairs | None = None
@@ -376,9 +385,12 @@ class Evaluate(Block):
     ] = Field(default_factory=dict, description="Rows of the board from outside.")
 
     @model_validator(mode="after")
-    def _retention_has_pairs(self) -> Evaluate:
+    def _goes_together(self) -> Evaluate:
         if self.retention and self.code_pairs is None:
             raise problem("`retention` is judged on the held-out `code_pairs`", "there are none", "add `code_pairs`")
+        if self.failures == "calibrated" and self.split == "dev":
+            rule = "`failures: calibrated` fits temperatures on dev problems, which must not judge as well"
+            raise problem(rule, "`split` is dev", "set `failures: scores`, or `split: test`")
         return self
 
     @property

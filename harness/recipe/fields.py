@@ -48,12 +48,12 @@ LOSSES = ("bradley_terry",)
 CODE = "code"  # what results call the held-out code pairs, beside the tasks
 
 
-LM_EVAL = "lm_eval/"  # before the names of lm-eval's tasks in results; no task of a recipe is named so
+LM_EVAL_PREFIX = "lm_eval/"  # before the names of lm-eval's tasks in results; no task of a recipe is named so
 
 
 def before_finetuning(task: str) -> bool:
     """Whether results of this name are of models as they are before fine-tuning."""
-    return task == CODE or task.startswith(LM_EVAL)
+    return task == CODE or task.startswith(LM_EVAL_PREFIX)
 
 
 def without_nulls(value: Any) -> Any:

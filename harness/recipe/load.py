@@ -12,39 +12,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.recipe import ablate
 from harness.recipe.fields import MOST_VARIANTS
 from harness.recipe.problems import suggestion, told_problems, touches
 from harness.recipe.schema import EXPERIMENT_FIELDS, Ablations, Recipe
+from harness.recipe.search import BALANCE, LogRatio, Parameter, ends, overrides_of
 from harness.recipe.yaml_source import Location, Source, parse_value, read_yaml
 
 MOST_PARENTS = 16
+BESIDE = ("ablations", "search")  # what a recipe says of many settings, and no setting of itself
+FIXED_IN_SEARCH = ("evaluate", "tasks")
+PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """One point of the ablation: the recipe with its overrides applied, validated.
 
-    `places` names, for every overridden path, where the recipe asks for it.
+    `places` names, for every overridden path, where the recipe asks for it; `chosen` is one that a search confirms.
     """
 
     name: str
     values: Mapping[str, str]
     experiment: Recipe
     places: Mapping[str, str] = field(default_factory=dict, repr=False)
+    chosen: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedRecipe:
-    """A valid recipe, the settings it asks for, and the plain data it was read from (with `extends` resolved)."""
+    """A valid recipe, the settings it asks for, and the plain data it was read from (with `extends` resolved).
+
+    `ends` are settings at the ends of a search's parameters: what its trials may need is found out by them.
+    """
 
     path: Path
     recipe: Recipe
     settings: tuple[Setting, ...]
     data: Mapping[str, Any]
+    ends: tuple[Setting, ...] = field(default=(), repr=False)
     source: Source = field(repr=False)
 
     def where(self, path: str, setting: Setting | None = None) -> str:
@@ -70,10 +79,13 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
     problems: list[RecipeError] = []
     recipe = _validate(source.data, source, (), {}, problems)
     settings = _settings(source, recipe, problems)
+    at_ends = _ends(source, recipe, problems)
     if problems:
         raise ProblemList(_distinct(problems))
     assert recipe is not None
-    return LoadedRecipe(path=path, recipe=recipe, settings=tuple(settings), data=source.data, source=source)
+    return LoadedRecipe(
+        path=path, recipe=recipe, settings=tuple(settings), data=source.data, ends=tuple(at_ends), source=source
+    )
 
 
 def _with_parents(path: Path, chain: list[Path]) -> Source:
@@ -186,6 +198,35 @@ def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) 
     return [setting for setting, _ in found if setting is not None]
 
 
+def _ends(source: Source, base: Recipe | None, problems: list[RecipeError]) -> list[Setting]:
+    """Settings with one parameter of a search at an end of its range, or at a choice; what the recipe refuses of it."""
+    raw = source.data.get("search")
+    parameters = raw.get("parameters") if isinstance(raw, Mapping) else None
+    found: list[Setting] = []
+    told = {(one.rule, one.value) for one in problems}
+    for path, block in parameters.items() if isinstance(parameters, Mapping) else ():
+        origin = ("search", "parameters", str(path))
+        if str(path).split(".")[0] in FIXED_IN_SEARCH:
+            rule = f"a search may not change {', '.join(f'`{name}`' for name in FIXED_IN_SEARCH)}"
+            value = f"`{path}` would judge trials by other problems"
+            problems.append(RecipeError(rule, value, "search what is trained", str(source.locate(origin))))
+            continue
+        try:
+            parameter: Parameter = PARAMETER.validate_python(block)
+        except ValidationError:
+            continue  # reported with the recipe itself
+        for value in ends(parameter):
+            if isinstance(parameter, LogRatio) and not str(path).endswith(BALANCE):
+                continue
+            overrides = overrides_of(str(path), parameter, value)
+            chosen = [ablate.Override(path=at, value=one, origin=origin) for at, one in overrides.items()]
+            setting, wrong = _setting(source, base, f"{path}={value}", {str(path): str(value)}, chosen)
+            conditional = parameter.when is not None
+            problems += [] if conditional else [one for one in wrong if (one.rule, one.value) not in told]
+            found += [] if setting is None else [setting]
+    return found
+
+
 def setting_of(loaded: LoadedRecipe, name: str, overrides: Mapping[str, Any], origin: tuple[str, ...] = ()) -> Setting:
     """One more setting of a recipe, as an axis would make it: for a search, which does not know its trials beforehand.
 
@@ -212,7 +253,7 @@ def _setting(
 ) -> tuple[Setting | None, list[RecipeError]]:
     """A recipe with overrides, and what is wrong with it; of a wrong recipe (`base` is None) what they got wrong."""
     problems: list[RecipeError] = []
-    data: dict[str, Any] = {key: value for key, value in source.data.items() if key != "ablations"}
+    data: dict[str, Any] = {key: value for key, value in source.data.items() if key not in BESIDE}
     plain = data
     origins: list[ablate.Override] = []
     for override in overrides:
@@ -232,10 +273,22 @@ def _setting(
     found: list[RecipeError] = []
     recipe = _validate(data, source, origins, valid, found)
     places = {override.path: str(source.locate(override.origin)) for override in origins}
+    if base is not None and recipe is not None and recipe.evaluate.split != base.evaluate.split:
+        place = next(place for path, place in places.items() if path.split(".")[0] == "evaluate")
+        found.append(_another_split(recipe.evaluate.split, base.evaluate.split, place))
     problems += [one for one in found if base is not None or one.where in places.values()]
     if recipe is None:
         return None, problems
     return Setting(name=name, values=dict(values), experiment=recipe, places=places), problems
+
+
+def _another_split(split: str, base: str, where: str) -> RecipeError:
+    return RecipeError(
+        "all settings of a recipe must be judged on one split",
+        f"`evaluate.split` is {split} here and {base} in the recipe",
+        "drop the override; a second recipe of another name shares what both train",
+        where,
+    )
 
 
 def _not_an_experiment_field(path: str, where: str) -> RecipeError:

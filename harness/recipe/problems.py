@@ -55,12 +55,12 @@ def _place(keys: list[str], text: str, source: Source, overrides: Sequence[ablat
     """Where a mistake stands: at the last override that touches it, else at the first key the text names."""
     path = ".".join(keys)
     names = [name.removeprefix(f"{path}.") for name in re.findall(r"`([^`]+)`", text) if name != path]
-    named = [".".join([*keys, name]) for name in names]
-    touching = [override for override in overrides if any(touches(override.path, name) for name in named)]
+    named = [(*keys, *name.split(".")) for name in names]
+    touching = [override for override in overrides if any(touches(override.path, ".".join(name)) for name in named)]
     touching = touching or [override for override in overrides if touches(override.path, path)]
     if touching:
         return str(source.locate(touching[-1].origin))
-    return str(source.locate(tuple(named[0].split(".")) if named else tuple(keys)))
+    return str(source.locate(named[0] if named else tuple(keys)))
 
 
 def _shown(value: Any) -> str:
@@ -84,7 +84,8 @@ def _walk(loc: Sequence[int | str], data: Mapping[str, Any]) -> tuple[list[str],
         present = isinstance(here, Mapping) and part in here
         indexed = isinstance(here, (list, tuple)) and isinstance(part, int) and part < len(here)
         fields = [annotation for model in models for annotation in _annotations(model, str(part))]
-        if present or indexed or fields or (last and isinstance(here, Mapping) and not _is_tag(here, part)):
+        named = last and isinstance(here, Mapping) and not _is_tag(here, part, models)
+        if present or indexed or fields or named:
             keys.append(str(part))
             holders = models
             models = [model for annotation in fields for model in _models_in(annotation)] or models
@@ -95,8 +96,8 @@ def _walk(loc: Sequence[int | str], data: Mapping[str, Any]) -> tuple[list[str],
     return keys, holders
 
 
-def _is_tag(here: Mapping[str, Any], part: int | str) -> bool:
-    return any(here.get(key) == part for key in ablate.DISCRIMINATORS)
+def _is_tag(here: Mapping[str, Any], part: int | str, models: Sequence[type[BaseModel]]) -> bool:
+    return any(here.get(key) == part for key in ablate.DISCRIMINATORS) or part in [model.__name__ for model in models]
 
 
 def _tagged(model: type[BaseModel], tag: str) -> bool:

@@ -40,8 +40,9 @@ from harness.recipe.fields import (
     without_nulls,
 )
 from harness.recipe.models import DescriptionPrompt, ModelJudge, ModelSide
-from harness.recipe.pairs import AnyPairs, MadePairs
+from harness.recipe.pairs import AnyPairs, ImportedPairs, MadePairs
 from harness.recipe.runtime import Runtime
+from harness.recipe.search import Search
 from harness.recipe.tasks import AnyTask, PoolTaskBlock
 
 
@@ -67,7 +68,7 @@ class Experiment(Block):
         """Everything that single blocks cannot see."""
         yield from self._kinds_exist()
         yield from self._tasks_exist()
-        yield from self._finetune_fits()
+        yield from self._finetune_fills_a_batch()
         yield from self._few_fits()
         yield from self._few_parts()
         if self.pretrain is not None:
@@ -89,7 +90,7 @@ class Experiment(Block):
     def _tasks_exist(self) -> Iterator[PydanticCustomError]:
         if CODE in self.tasks:
             yield problem(f"`tasks.{CODE}` must be called otherwise", "it is the name of the code pairs", "rename it")
-        asked = {"finetune.tasks": self.finetune.tasks}
+        asked, split = {"finetune.tasks": self.finetune.tasks}, self.evaluate.split
         asked |= {f"evaluate.{name}.tasks": tasks for name, tasks in self.evaluate.asked.items()}
         for row, block in self.evaluate.imported.items():
             asked[f"evaluate.imported.{row}.tasks"] = block.tasks or ()
@@ -101,9 +102,10 @@ class Experiment(Block):
                         f"{name!r} is none of {', '.join(self.tasks)}",
                         "correct the name or add the task",
                     )
-                elif path != "finetune.tasks" and "test" not in self.tasks[name].problems.asked:
-                    value = f"`tasks.{name}.problems.test` is 0"
-                    yield problem(f"`{path}` must name tasks with test problems", value, "ask for some")
+                elif path != "finetune.tasks" and split not in self.tasks[name].problems.asked:
+                    value = f"`tasks.{name}.problems.{split}` is 0"
+                    remedy = "ask for some" if split == "test" else "ask for some, or set `evaluate.split: test`"
+                    yield problem(f"`{path}` must name tasks with {split} problems", value, remedy)
             if len(set(names)) != len(names):
                 yield problem(f"`{path}` must name a task once", f"got {list(names)}", "drop the repeat")
         for name in self.finetune.tasks if self.finetune.select is not None else ():
@@ -111,7 +113,7 @@ class Experiment(Block):
                 value = f"`tasks.{name}.problems.dev` is 0"
                 yield problem("`finetune.select` needs dev problems of every task", value, "ask for some")
 
-    def _finetune_fits(self) -> Iterator[PydanticCustomError]:
+    def _finetune_fills_a_batch(self) -> Iterator[PydanticCustomError]:
         samples, batch = self.finetune.samples, self.finetune.global_batch
         if samples < batch:
             yield problem(
@@ -119,15 +121,6 @@ class Experiment(Block):
                 f"{samples:,} pairs are fewer than `finetune.global_batch` = {batch:,}",
                 "raise the samples or lower the batch",
             )
-        share = -(-samples // len(self.finetune.tasks))
-        for name in self.finetune.tasks:
-            pool = self.tasks[name].problems.of("finetune") if name in self.tasks else share
-            if pool is not None and share > pool:
-                yield problem(
-                    f"`finetune.samples` must fit the fine-tuning problems of `{name}`",
-                    f"needs {share:,} of {pool:,} (one pair a problem)",
-                    f"lower it or raise `tasks.{name}.problems.finetune`",
-                )
 
     def _few_fits(self) -> Iterator[PydanticCustomError]:
         fitted = len(self.finetune.tasks)
@@ -159,7 +152,7 @@ class Experiment(Block):
                 "lower `n` or raise `candidates.samples`",
             )
         for name in made:
-            parts = (self.tasks[name].problems.of("test") or 0) // block.candidates.part_size
+            parts = (self.tasks[name].problems.of(self.evaluate.split) or 0) // block.candidates.part_size
             if parts > MOST_PARTS:
                 yield problem(
                     f"`evaluate.best_of_n.candidates` may be made in {MOST_PARTS:,} parts a task",
@@ -285,11 +278,14 @@ class Recipe(Experiment):
     )
     plugins: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = ()
     seeds: Seeds = Seeds()
+    search: Search | None = Field(None, description="Trials that Optuna proposes, beside the ablations.")
     ablations: Annotated[Ablations, BeforeValidator(_nothing, json_schema_input_type=Ablations | None)] = Ablations()
     runtime: Runtime = Runtime()
 
     def _contradictions(self) -> Iterator[PydanticCustomError]:
         yield from super()._contradictions()
+        if self.search is not None:
+            yield from self._search_fits(self.search)
         for path, kind in plugin_kinds(self):
             package = kind.split(":")[0].split(".")[0]
             if package not in self.plugins:
@@ -298,6 +294,33 @@ class Recipe(Experiment):
                     f"{kind!r} is in {package!r}",
                     f"add `plugins: [{package}]`",
                 )
+
+    def _search_fits(self, search: Search) -> Iterator[PydanticCustomError]:
+        for number, objective in enumerate(search.objectives):
+            path, name = f"search.objectives.{number}", objective.evaluation
+            if objective.task == CODE:
+                block = self.evaluate.retention if name == "retention" else self.evaluate.code_pairs
+                if not block:
+                    key = "retention" if name == "retention" else "code_pairs"
+                    yield problem(f"`{path}` needs `evaluate.{key}`", "it is missing", "add it")
+                split = self.pairs if isinstance(self.pairs, ImportedPairs) else self.corpus
+                if not split.dev:
+                    where = "pairs.dev" if split is self.pairs else "corpus.dev"
+                    yield problem(f"`{path}` needs code pairs for dev", f"`{where}` is empty", f"add `{where}`")
+            elif objective.task not in self.evaluate.asked.get(name, ()):
+                yield problem(
+                    f"`{path}` must be an evaluation and task that `evaluate` asks about",
+                    f"`evaluate.{name}` does not name {objective.task!r}",
+                    "add it there",
+                )
+            elif objective.task in self.tasks and "dev" not in self.tasks[objective.task].problems.asked:
+                value = f"`tasks.{objective.task}.problems.dev` is 0"
+                yield problem(f"`{path}` needs dev problems", value, "ask for some")
+        if search.pruner is not None and self.evaluate.probes is None:
+            yield problem("`search.pruner` needs `evaluate.probes`", "there are none", "add it, or drop the pruner")
+        if len(search.arms) > search.trials:
+            value = f"{search.trials} are fewer than the {len(search.arms)} `search.arms`"
+            yield problem("`search.trials` must leave room for the arms", value, "raise it")
 
 
 def kinds_of(experiment: Experiment) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -28,12 +28,13 @@ from harness.pipeline.evaluations.best_of_n import (
 )
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import Import
+from harness.pipeline.tasks import judging_split
 from harness.plan.analysis import baseline_of
 from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant
 from harness.recipe.fields import CODE, before_finetuning
 from harness.report.comparison import SETTING, AboveShallow, AnalysisIndex, Difference, Estimate, Place
 from harness.report.status import Statuses, in_words
-from harness.report.words import DAGGER, DASH, REFERENCES, TIMES, task_title
+from harness.report.words import DAGGER, DASH, REFERENCES, TIMES, split_name, task_title
 
 NOT_ASKED = "not asked"
 
@@ -110,9 +111,11 @@ class Board:
     Attributes:
         sizes: every N of the Best-of-N curves; `key_size` the largest N > 1 and ≤ n / 4, or the largest N at all.
         pool_size: candidates a problem in the smallest pool; 0 where the task has no pool.
+        split: whose problems judge.
     """
 
     task: str
+    split: str
     evaluations: tuple[str, ...]
     sizes: tuple[int, ...]
     key_size: int
@@ -196,7 +199,9 @@ class Board:
 
     @property
     def title(self) -> str:
-        return task_title(self.task)
+        if self.split != "dev":
+            return task_title(self.task)
+        return "dev code pairs" if self.task == CODE else f"{self.task}, dev problems"
 
     @property
     def area_sizes(self) -> tuple[int, ...]:
@@ -281,6 +286,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
     inside = [size for size in sizes if 1 < size <= pool // AREA_POOL_SHARE]
     return Board(
         task=task,
+        split=split_name(task, judging_split(plan.loaded.recipe, task)),
         evaluations=evaluations,
         sizes=tuple(sizes),
         key_size=max(inside or sizes, default=0),

@@ -26,7 +26,7 @@ from harness.report.data import (
 from harness.report.facts import Facts
 from harness.report.failures import TaskFailures, alarms, task_failures
 from harness.report.methods import covers, levels, methods, model_words, sharing
-from harness.report.overview import Caution, Overview, caution
+from harness.report.overview import Caution, Overview, caution, judged_tasks
 from harness.report.provenance import Link, Origin, data_stages, environments, origins
 from harness.report.settings import SettingFacts, parameters, probe_table, setting_facts, training_table
 from harness.report.status import Statuses
@@ -118,7 +118,8 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
     recipe = plan.loaded.recipe
     statuses = seen.statuses
     done = [record for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None]
-    asked = {name: recipe.tasks[name].problems.test for name in _judged(recipe)}
+    split = recipe.evaluate.split
+    asked = {name: getattr(recipe.tasks[name].problems, split) for name in judged_tasks(recipe)}
     problems = listing([f"{name} {count if count == ALL else f'{count:,}'}" for name, count in asked.items()])
     seeds = recipe.seeds
     estimates = [one for board in seen.boards for row in board.rows for one in row.estimates.values()]
@@ -129,7 +130,7 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
         ("Fine-tuning", f"{recipe.finetune.samples:,} pairs of {listing(recipe.finetune.tasks)}"),
         ("Tasks", listing([f"{name} ({task.kind})" for name, task in recipe.tasks.items()])),
         ("Candidate pools", _pools(recipe)),
-        ("Test problems", problems),
+        (f"{split.capitalize()} problems", problems),
         ("Seeds", f"{seeds.pretrain} {TIMES} {seeds.finetune} (PMP {TIMES} fine-tuning), data seed {seeds.data}"),
         ("Intervals", f"{levels(estimates)}, over {covers(estimates)}" if estimates else "none yet"),
         ("Stages", f"{len(done):,} of {len(plan.stages):,} done; {plan.asked:,} before sharing"),
@@ -141,16 +142,11 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
     return tuple((name, value) for name, value in facts if value)
 
 
-def _judged(recipe: Recipe) -> dict[str, None]:
-    """The tasks that models are judged on."""
-    return dict.fromkeys(name for tasks in recipe.evaluate.asked.values() for name in tasks)
-
-
 def _pools(recipe: Recipe) -> str:
     """Where the candidates of all tasks come from."""
     made = recipe.evaluate.candidates
     told = [] if made is None else [f"{made.engine}, {made.samples:,} candidates a problem"]
-    tasks = {name: recipe.tasks[name] for name in _judged(recipe)}
+    tasks = {name: recipe.tasks[name] for name in judged_tasks(recipe)}
     told += [
         f"{name}: imported pool {task.imported}" for name, task in tasks.items() if isinstance(task, PoolTaskBlock)
     ]

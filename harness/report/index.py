@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from pydantic import TypeAdapter
 from harness.errors import StoreError
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kinds import noted_stage
+from harness.pipeline.tasks import judging_split
 from harness.plan.plan import Plan, Variant
 from harness.recipe.lock import lock_of, lock_text
 from harness.recipe.schema import Recipe
+from harness.report.words import split_name
 from harness.store.record import read_json, write_text
 
 INDEX, RECIPE = "outcomes.json", "recipe.yaml"
@@ -64,6 +66,7 @@ class Index:
     Attributes:
         own_tracking: its runs are tracked in the workdir, not at an address of the recipe's own.
         seed: the recipe's data seed, which also resamples problems.
+        splits: task -> the split that judges on it.
     """
 
     recipe: str
@@ -71,6 +74,11 @@ class Index:
     seed: int
     outcomes: tuple[OutcomeEntry, ...]
     stages: Mapping[str, StageEntry]
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+    def split_of(self, task: str) -> str:
+        """The split that judges on a task; an index that names none is older than the choice."""
+        return self.splits.get(task, split_name(task, "test"))
 
     def made_from(self, fingerprint: str) -> frozenset[str]:
         """A stage and everything it was made from, directly or not."""
@@ -86,12 +94,14 @@ class Index:
 
 def index_of(plan: Plan) -> Index:
     """The index of a plan."""
+    tasks = [outcome.task for outcome in plan.outcomes]
     return Index(
         recipe=plan.loaded.recipe.name,
         own_tracking=plan.loaded.recipe.runtime.tracking_uri is None,
         seed=plan.loaded.recipe.seeds.data,
         outcomes=tuple(_entries(plan)),
         stages={stage.fingerprint: _stage_entry(stage) for stage in plan.stages},
+        splits={task: split_name(task, judging_split(plan.loaded.recipe, task)) for task in dict.fromkeys(tasks)},
     )
 
 

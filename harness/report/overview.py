@@ -12,6 +12,7 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.overlap import OVERLAP
 from harness.pipeline.tasks import CANDIDATES
 from harness.plan.plan import Plan, Variant
+from harness.recipe.schema import Recipe
 from harness.report.board import Board, boards
 from harness.report.status import Statuses, look
 from harness.report.truncation import truncation_alarms
@@ -81,8 +82,8 @@ def comparison_failure(analysis: Stage | None, statuses: Statuses) -> str:
 def few_seeds(plan: Plan) -> dict[str, list[str]]:
     """Settings that claim nothing, by the seeds of which they have too few: PMP seeds, or without PMP fine-tuning's."""
     found: dict[str, list[str]] = {}
-    seeds = plan.loaded.recipe.seeds
     for setting in plan.settings:
+        seeds = setting.setting.experiment.seeds
         kind, number = ("fine-tuning", seeds.finetune)
         if setting.setting.experiment.pretrain is not None:
             kind, number = ("PMP", seeds.pretrain)
@@ -110,6 +111,7 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, made: Sequ
     stale = Counter(status.stage.kind.name for status in statuses.values() if status.stale)
     reason = comparison_failure(analysis, statuses)
     return [
+        *caution("Judged on dev problems", "These are no results on test problems.", _on_dev(plan)),
         *caution(
             FEW_SEEDS,
             f"Places need {FEWEST_SEEDS} seeds. With fewer, a setting has no place and none of its differences is "
@@ -172,6 +174,22 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, made: Sequ
             (f"{kind}: {number:,}" for kind, number in stale.items()),
         ),
     ]
+
+
+def judged_tasks(recipe: Recipe) -> tuple[str, ...]:
+    """The tasks that models are judged on."""
+    return tuple(dict.fromkeys(name for tasks in recipe.evaluate.asked.values() for name in tasks))
+
+
+def _on_dev(plan: Plan) -> list[str]:
+    """The tasks whose dev problems judge, and whose also chose the checkpoints; none where test problems judge."""
+    recipe = plan.loaded.recipe
+    found = []
+    for name in judged_tasks(recipe) if recipe.evaluate.split == "dev" else ():
+        tuned = [(one.name, one.setting.experiment.finetune) for one in plan.settings]
+        chosen = [setting for setting, block in tuned if block.select is not None and name in block.tasks]
+        found.append(f"{name}: checkpoints of {few(chosen)} were chosen on the same split" if chosen else name)
+    return found
 
 
 def _trained_on(plan: Plan, statuses: Statuses) -> list[str]:

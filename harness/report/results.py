@@ -40,7 +40,7 @@ def results(workdir: str | Path = "workdir", recipe: str | None = None) -> pd.Da
     columns = [
         *("recipe", "kind", "row"),
         *(f"axis.{axis}" for axis in axes),
-        *(*SEEDS, "task", "evaluation", "metric", "value", "problems", "stage", "done", "retracted"),
+        *(*SEEDS, "task", "split", "evaluation", "metric", "value", "problems", "stage", "done", "retracted"),
     ]
     table = pd.DataFrame(lines, columns=columns)
     whole = {name: "Int64" for name in (*SEEDS, "problems")}
@@ -69,7 +69,7 @@ def _lines(
         head = (
             *(row.index.recipe, row.kind, row.name),
             *(entry.axes.get(axis) for axis in axes),
-            *(entry.pretrain_seed, entry.finetune_seed, entry.task, evaluation),
+            *(entry.pretrain_seed, entry.finetune_seed, entry.task, row.index.split_of(entry.task), evaluation),
         )
         tail = (f"{kind}/{entry.stage[:SHORT]}", record is not None, retraction(row, entry, retractions))
         if record is None:

@@ -17,7 +17,7 @@ from harness.report.comparison import Estimate
 from harness.report.words import RETRACTED
 
 COLUMNS = (
-    *("task", "metric", "kind", "row", "label", "state"),
+    *("task", "split", "metric", "kind", "row", "label", "state"),
     *("estimate", "low", "high", "level", "covers", "problems", "clusters", "method"),
     *("seeds", "by_seed", "beyond_quarter_of_pool", "records"),
 )
@@ -35,7 +35,8 @@ def leaderboard(data: ReportData) -> str:
 
 
 def _lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
-    common = {"task": board.task, "kind": row.kind, "row": row.name, "label": row.label, "seeds": row.seeds}
+    common = {"task": board.task, "split": board.split, "kind": row.kind, "row": row.name, "label": row.label}
+    common["seeds"] = row.seeds
     for metric, estimate in row.estimates.items():
         yield {
             **common,
@@ -87,6 +88,7 @@ def _plain(value: Any) -> Any:
 def _board(board: Board) -> dict[str, Any]:
     return {
         "task": board.task,
+        "split": board.split,
         "baseline": board.baseline,
         "pool_size": board.pool_size,
         "sizes": board.sizes,

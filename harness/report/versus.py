@@ -80,7 +80,8 @@ def match(first: Row, second: Row, is_done: IsThere, area_of: AreaOf) -> tuple[l
         data = [{_judged_on(row.index, one) for one in its} for row, its in zip(rows, entries, strict=True)]
         why = "; ".join(filter(None, (_gap(row, its, is_done) for row, its in zip(rows, entries, strict=True))))
         if not why and (data[0] != data[1] or len(data[0]) != 1):
-            why = "judged on other data"
+            splits = dict.fromkeys(row.index.split_of(task) for row in rows)
+            why = f"judged on {' and '.join(splits)}" if len(splits) > 1 else "judged on other data"
         if not why and evaluation == BEST_OF_N.name:
             why = _no_common_area({area_of(one.stage) for its in entries for one in its})
         if why:

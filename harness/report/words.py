@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.recipe.fields import CODE, LM_EVAL
+from harness.recipe.fields import CODE, LM_EVAL_PREFIX
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
@@ -140,8 +140,13 @@ def value_text(value: object) -> str:
     return str(value)
 
 
+def split_name(task: str, split: str) -> str:
+    """What results call the split that judges on a task: of code pairs `test` is called heldout, as in a corpus."""
+    return "heldout" if (task, split) == (CODE, "test") else split
+
+
 def task_title(task: str) -> str:
     """What a board or a column of a task is called."""
-    if task.startswith(LM_EVAL):
-        return f"lm-eval {task.removeprefix(LM_EVAL)}"
+    if task.startswith(LM_EVAL_PREFIX):
+        return f"lm-eval {task.removeprefix(LM_EVAL_PREFIX)}"
     return "held-out code pairs" if task == CODE else task

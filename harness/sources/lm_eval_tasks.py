@@ -83,7 +83,11 @@ class _Loader(yaml.SafeLoader):
     """Reads lm-eval's YAML without its code."""
 
 
-_Loader.add_constructor("!function", lambda loader, node: _Function(loader.construct_scalar(node)))
+def _read_function(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> _Function:
+    return _Function(loader.construct_scalar(node))
+
+
+_Loader.add_constructor("!function", _read_function)
 
 
 def lm_eval_version() -> str:
@@ -147,7 +151,7 @@ def require_lm_eval_data(asked: LmEvalName) -> None:
 def _require_dataset(dataset: str, revision: str | None) -> None:
     from datasets import config
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import GatedRepoError, HTTPError  # type: ignore[attr-defined]
 
     if (Path(config.HF_DATASETS_CACHE) / dataset.replace("/", "___")).is_dir():
         return
@@ -162,7 +166,7 @@ def _require_dataset(dataset: str, revision: str | None) -> None:
             "the hub asks for its terms to be accepted",
             f"accept them at https://huggingface.co/datasets/{dataset} and set HF_TOKEN",
         ) from None
-    except (OSError, ValueError, HTTPError, HfHubHTTPError, OfflineModeIsEnabled) as error:
+    except (OSError, ValueError, HTTPError) as error:  # the library lets errors of the network through as they are
         raise MissingRequirement(
             f"the hub must have the data set {dataset}",
             f"it says: {reason_of(error)}",

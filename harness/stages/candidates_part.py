@@ -1,4 +1,4 @@
-"""candidates_part: n solutions for each of a range of a task's test problems, graded."""
+"""candidates_part: n solutions for each of a range of a task's problems, graded."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from harness.errors import DataError
 from harness.evaluation.lm_eval_task import judge, load_task, values_of
 from harness.models.export import open_language_tokenizer
 from harness.models.sources import load_causal_model
-from harness.pipeline.evaluations.retention import LM_EVAL_VALUES, LmEval
+from harness.pipeline.evaluations.retention import LM_EVAL, LmEval
 from harness.stages.context import StageContext
 from harness.stages.pools import Values
 from harness.store.artifacts import Checkpoint, LmEvalDocuments, ProblemValues, Tokenizer
@@ -24,7 +24,7 @@ def run(context: StageContext) -> dict[str, Any]:
     Raises:
         DataError: lm-eval fails, or its data is no longer that of the `documents`.
     """
-    spec = LM_EVAL_VALUES.read(context.spec)
+    spec = LM_EVAL.read(context.spec)
     samples = judge(
         spec.task,
         load_task(spec.task, Path(context.how.source_path)),

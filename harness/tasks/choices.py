@@ -97,6 +97,13 @@ class ChoiceTask(FixedTask):
         rng.shuffle(wrong)
         yield from (_option(number, options[number]) for number in wrong)
 
+    def preference_count(self, problems: Sequence[Problem]) -> int:
+        """One for each different wrong option of each different question."""
+        rng = stream("preference count")
+        return len(
+            {(one.prompt, one.solution, wrong) for one in problems for wrong in self.propose_mistakes(one, rng, "")}
+        )
+
     def preferences(
         self, problems: Sequence[Problem], *, count: int, seed: int, refused: Counter[str] | None = None
     ) -> list[Preference]:

@@ -80,6 +80,10 @@ class FixedTask(Task):
         """Whether a problem is one of those that the options ask for."""
         return True
 
+    def preference_count(self, problems: Sequence[Problem]) -> int | None:
+        """How many different pairs `preferences` can make of these problems; None: only one of each is sure."""
+        return None
+
     def rows(self, path: Path) -> Iterator[tuple[str, Any]]:
         """(place, row) of a file. Overwritten for formats that are no table."""
         return read_rows(path, self.columns)

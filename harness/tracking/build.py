@@ -137,7 +137,8 @@ class _Builder:
         tags |= {"harness.compared": "yes", "harness.baseline": "yes" if is_baseline else "no"}
         doubt = self._doubt(setting.variants)
         tags |= doubt
-        tags |= {"seeds.pretrain": str(self.seeds.pretrain), "seeds.finetune": str(self.seeds.finetune)}
+        seeds = setting.setting.experiment.seeds
+        tags |= {"seeds.pretrain": str(seeds.pretrain), "seeds.finetune": str(seeds.finetune)}
         return RunView(
             kind="setting",
             key=setting_key,
@@ -313,7 +314,8 @@ class _Builder:
         from the baseline with intervals, in a few digits, and of what the intervals are over and how they were made."""
         columns = self.columns()
         metrics: Metrics = {}
-        tags: dict[str, str] = {}
+        on_dev = self.plan.loaded.recipe.evaluate.split == "dev"
+        tags = {"harness.split": "dev problems"} if on_dev else {}
         for part, ending, tag, what, form in (
             ("estimates", "", ESTIMATE, "", ".3f"),
             ("differences", "_minus_baseline", DIFFERENCE, "difference.", "+.3f"),

@@ -250,7 +250,7 @@ CORPORA = {
     "parquet: no columns": ("{kind: parquet, paths: [here/a.parquet]}", ["`corpus.columns` is required"]),
     "parquet: shares": (
         "{kind: parquet, paths: [here/a.parquet], columns: {text: code}, heldout: 0.6, base: 0.4}",
-        ["0.6 + 0.4 is all"],
+        ["0.6 + 0 + 0.4 is all"],
     ),
     "an unknown kind": ("{kind: csv, paths: [here]}", ["`corpus.kind` must be one of"]),
     "huggingface: no such name": ("{kind: huggingface, id: 'a/b/c', columns: {text: code}}", ["must match pattern"]),

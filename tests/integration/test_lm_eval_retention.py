@@ -22,36 +22,7 @@ from harness.sources.lm_eval_tasks import UNRESOLVED, LmEvalName, find_lm_eval_t
 from harness.store.artifacts import Checkpoint, ProblemValues, Tokenizer
 from tests.integration.pipelines import TINY, folder_of, of_kind, run
 from tests.integration.shell import Shell
-
-DOCS = [
-    {"question": f"def add_{number}(a, b):", "options": ["return a + b", "a plus b", "nothing"], "gold": number % 3}
-    for number in range(8)
-]
-OPTIONS = """\
-task: {name}
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {data}}}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{question}}}}"
-doc_to_choice: "{{{{options}}}}"
-doc_to_target: gold
-"""
-ANSWERS = """\
-include: options.yaml
-task: answers
-output_type: generate_until
-doc_to_target: "{{gold}}"
-generation_kwargs: {until: ["\\n"], max_gen_toks: 4}
-process_results: !function own.judge
-metric_list:
-  - {metric: length, aggregation: mean, higher_is_better: false}
-  - {metric: short, aggregation: mean, higher_is_better: true}
-filter_list:
-  - {name: first, filter: [{function: take_first}]}
-  - {name: stripped, filter: [{function: remove_whitespace}, {function: take_first}]}
-"""
-OWN = "def judge(doc, results):\n    return {'length': len(results[0]), 'short': 1 / (1 + len(results[0]))}\n"
+from tests.toys.lm_eval_tasks import write_lm_eval_tasks
 
 
 @pytest.fixture
@@ -59,14 +30,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of tasks; data sets are unpacked beside it."""
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
-    folder = tmp_path / "tasks"
-    folder.mkdir()
-    data = folder / "docs.jsonl"
-    data.write_text("".join(json.dumps(doc) + "\n" for doc in DOCS), encoding="utf-8")
-    (folder / "options.yaml").write_text(OPTIONS.format(name="options", data=data), encoding="utf-8")
-    (folder / "answers.yaml").write_text(ANSWERS, encoding="utf-8")
-    (folder / "own.py").write_text(OWN, encoding="utf-8")
-    return folder
+    return write_lm_eval_tasks(tmp_path / "tasks")
 
 
 def asked(tasks: Path, *names: str, **more: Any) -> str:

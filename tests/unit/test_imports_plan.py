@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.pipeline.counts import task_problems
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.imports import IMPORTED, AssetSpec, Import, Imports, import_problems, imports_of
 from harness.pipeline.kinds import KINDS
@@ -139,6 +140,13 @@ def test_scores_need_a_task_and_chat_a_template(asking: dict[str, Any], told: Ca
     assert any("needs a chat template, but 'a-checkpoint' came without one" in line for line in lines)
     assert told(asking, imports(scores={"tasks": ["pot", "else"]}, checkpoint={"chat": True})) == []
     assert "they are of else" in told(asking, imports(scores={"tasks": ["else"]}, checkpoint={"chat": True}))[0]
+
+
+def test_a_pool_gives_one_fine_tuning_pair_a_problem(asking: dict[str, Any], load: Load) -> None:
+    asking["finetune"]["samples"] = 64
+    asking["tasks"]["pot"]["problems"]["finetune"] = 31
+    (problem,) = task_problems(load(asking))
+    assert "`pot`, but needs 32 of 31 (one pair a problem)" in problem.one_line()
 
 
 def test_an_axis_may_choose_among_imports(asking: dict[str, Any], told: Callable[..., list[str]]) -> None:

@@ -125,6 +125,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "evaluate.pair_accuracy.tasks": (["logic"], ()),
     "evaluate.pair_accuracy.samples": (24, ("preferences",)),
     "evaluate.code_pairs.count": (140, ("pairs", "encode")),
+    "evaluate.split": ("dev", ("problems", "preferences", "candidates_part", "overlap")),
     "evaluate.reference_scorers": (["ngrams"], ()),
     "evaluate.retention": (True, ()),
     "evaluate.failures": ("calibrated", ()),  # looks are no outcomes: see test_plan.py
@@ -232,7 +233,9 @@ def outcomes(plan: Plan) -> dict[Role, str]:
 
 def test_every_leaf_of_an_experiment_is_here(recipe: dict[str, Any], planned: MakePlan) -> None:
     whole = planned(recipe).loaded.recipe.model_dump(mode="json", by_alias=True)
-    experiment = {key: value for key, value in whole.items() if key not in (*NO_EXPERIMENT, "seeds", "ablations")}
+    experiment = {
+        key: value for key, value in whole.items() if key not in (*NO_EXPERIMENT, "seeds", "ablations", "search")
+    }
     assert set(leaves(experiment)) - set(LEAVES) == ONE_CHOICE
     assert set(leaves(recipe)) - {"name"} == set(leaves(experiment))  # the recipe of these tests leaves nothing out
 
@@ -406,7 +409,7 @@ def test_one_more_setting_is_that_of_an_axis(recipe: dict[str, Any], load: Any) 
     assert any("`pretrain.los` must be a known key" in line for line in told)
 
 
-@pytest.mark.parametrize("path", LEAVES)
+@pytest.mark.parametrize("path", [path for path in LEAVES if path != "evaluate.split"])  # that one is no axis
 def test_sharing_merges_nothing_that_differs(recipe: dict[str, Any], planned: MakePlan, path: str) -> None:
     """Each arm of an axis has the very stages it has when planned alone, whichever arm comes first."""
     value, _ = LEAVES[path]

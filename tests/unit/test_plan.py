@@ -443,6 +443,39 @@ def test_dev_candidates_are_scored_only_to_calibrate(recipe: dict[str, Any], pla
     assert planned(recipe).failures == ()
 
 
+def test_on_dev_the_test_problems_are_left_alone_and_nothing_trains_anew(
+    recipe: dict[str, Any], planned: MakePlan
+) -> None:
+    on_test = planned(recipe)
+    recipe["evaluate"]["split"] = "dev"
+    on_dev = planned(recipe)
+    assert all(stage.spec.split != "test" for stage in on_dev.stages if hasattr(stage.spec, "split"))
+    assert not [stage.label for stage in on_dev.stages if "problems-test" in stage.inputs]
+    trained = [
+        {one.finetuned.fingerprint for one in plan.variants if one.finetuned is not None} for plan in (on_test, on_dev)
+    ]
+    assert trained[0] == trained[1]
+    (pairs,) = {
+        one.stage.inputs["pairs"].stage
+        for one in on_dev.variants[0].outcomes
+        if one.task == "sums" and one.metric == "pair_accuracy"
+    }
+    assert (pairs.spec.split, pairs.spec.count) == ("dev", recipe["evaluate"]["pair_accuracy"]["samples"])
+
+
+def test_code_pairs_are_dev_ones_only_where_the_recipe_has_some(recipe: dict[str, Any], planned: MakePlan) -> None:
+    def judging() -> set[str]:
+        outcomes = [one for variant in planned(recipe).everyone for one in variant.outcomes if one.task == CODE]
+        parts = [next(iter(one.stage.inputs["pairs"].stage.inputs.values())).stage for one in outcomes]
+        return {part.spec.split for part in parts}
+
+    recipe["evaluate"]["split"] = "dev"
+    assert judging() == {"heldout"}
+    recipe["corpus"]["packages"].append("json")
+    recipe["corpus"]["dev"] = ["json"]
+    assert judging() == {"dev"}
+
+
 def test_a_dropped_outcome_is_made_again(plan: Plan, store: Store, finish: Finish) -> None:
     finish_all(plan, finish)
     drop(plan, store, "pair_accuracy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from harness.report.data import Line, _pair_example, corpus_words
 from harness.report.html import json_for_script
 from harness.report.index import index_of
 from harness.report.markdown import plain, table
+from harness.report.overview import overview
 from harness.report.provenance import chain
 from harness.report.rows import find_row
 from harness.report.settings import UNCHANGED, differences, flat, resolved
@@ -290,3 +292,12 @@ def test_the_answer_claims_only_what_the_analysis_claims(
     assert answer(board.boards(plan, look(plan.stages, Store(tmp_path)), None)) == (
         "No answer yet: no evaluation is compared.",
     )
+
+
+def test_checkpoints_that_the_same_dev_problems_chose_are_flagged(tmp_path: Path) -> None:
+    plan = quickstart(
+        "evaluate.split=dev", "finetune.select={every_steps: 2}", "finetune={tasks: [logic], samples: 800}"
+    )
+    (found,) = [one for one in overview(plan, Store(tmp_path), None).cautions if one.title == "Judged on dev problems"]
+    names = ", ".join(one.name for one in plan.settings[:-1]) + f" and {plan.settings[-1].name}"
+    assert found.items == ("arithmetic", f"logic: checkpoints of {names} were chosen on the same split")

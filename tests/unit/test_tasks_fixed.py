@@ -374,6 +374,48 @@ def test_more_problems_than_there_are_is_known_before_anything_runs(
     assert ".yaml:" in problem.one_line()
 
 
+def test_several_pairs_a_problem_are_for_tasks_that_know_how_many_there_are(
+    asking: dict[str, Any], load: Load, tmp_path: Path
+) -> None:
+    (sample,) = SAMPLES["commonsense_qa"].rows["train"][:1]
+    rows = [{**sample, "id": f"q{n}", "question": f"{n} {sample['question']}"} for n in range(24)]
+    files = {"train": write(tmp_path / "train.json", rows), "validation": write(tmp_path / "val.json", rows[:3])}
+    asking["tasks"]["everyday"] = {
+        "kind": "commonsense_qa",
+        "path": {part: str(path) for part, path in files.items()},
+        "problems": {"finetune": 20, "dev": "all", "test": 3},
+    }
+    asking["finetune"]["tasks"] = ["everyday"]
+    asking["evaluate"]["pair_accuracy"] = {"tasks": ["everyday"], "samples": 6}
+
+    def pairs(samples: int) -> dict[str, int]:
+        """What fine-tuning pairs are read by, each with their number."""
+        asking["finetune"]["samples"] = samples
+        found = {}
+        for stage in plan_of(load, asking).stages:
+            for item in stage.inputs.values():
+                if item.stage.label == "preferences everyday finetune" and item.stage.kind.name == "preferences":
+                    found[stage.kind.name] = item.stage.spec.count
+        return found
+
+    readers = {"encode", "overlap", "shallow_score"}
+    assert pairs(16) == pairs(20) == dict.fromkeys(readers, 20)
+    assert pairs(30) == dict.fromkeys(readers, 30)
+    assert pairs(40) == dict.fromkeys(readers, 40)
+    asking["finetune"]["samples"], asking["evaluate"]["pair_accuracy"]["samples"] = 41, 7
+    with pytest.raises(ProblemList) as told:
+        with_counts(load(asking))
+    tuning, judging = (problem.one_line() for problem in told.value.problems)
+    assert "`finetune.samples` must fit" in tuning
+    assert "needs 41, and 20 finetune problems give 40" in tuning
+    assert "`evaluate.pair_accuracy.samples` must fit" in judging
+    assert "needs 7, and 3 test problems give 6" in judging
+    assert all(".yaml:" in line for line in (tuning, judging))
+    asking["finetune"] |= {"tasks": ["sums"], "samples": 33}  # one made for the recipe
+    (line,) = wrongs(load, asking)
+    assert "needs 33 of 32 (one pair a problem)" in line
+
+
 def test_contradictions_of_counts_are_found_when_they_are_numbers(asking: dict[str, Any], load: Load) -> None:
     asking["evaluate"]["best_of_n"]["candidates"]["part_size"] = 1
     asking["tasks"]["words"]["problems"] = {"test": "all"}

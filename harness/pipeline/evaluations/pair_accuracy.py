@@ -61,11 +61,11 @@ class PairAccuracy(Evaluation):
         return {"candidates": stages.candidates(experiment, task, split)}
 
     def _count(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> int:
-        """As many as the recipe asks for; of dev problems one each."""
-        if split != "test":
+        """As many as the recipe asks for; of dev problems that judge nobody one each."""
+        block = experiment.evaluate.pair_accuracy
+        if block is None or task not in block.tasks or split != experiment.evaluate.split:
             return stages.asked(experiment, task, split)
-        assert experiment.evaluate.pair_accuracy is not None
-        return experiment.evaluate.pair_accuracy.samples
+        return block.samples
 
     def is_detail(self, metric: str) -> bool:
         return metric != self.headline

@@ -18,7 +18,7 @@ from harness.pipeline.tasks import Split
 from harness.pipeline.tokens import EncodeSpec, Precision
 from harness.pipeline.training import TrainingStages
 from harness.pipeline.weights import FORWARD, weights_of
-from harness.recipe.fields import CODE, LM_EVAL
+from harness.recipe.fields import CODE, LM_EVAL_PREFIX
 from harness.recipe.schema import Experiment
 from harness.sources.lm_eval_tasks import LmEvalName, lm_eval_version
 from harness.store.artifacts import LmEvalDocuments, ProblemValues
@@ -70,7 +70,7 @@ class LmEvalKind(Kind[LmEvalSpec]):
 
 RETENTION: Kind[NoSpec] = Kind("retention", 1, NoSpec, ProblemValues)
 LM_EVAL_TASK = LmEvalTaskKind("lm_eval_task", 1, LmEvalTaskSpec, LmEvalDocuments, row_bytes=400)
-LM_EVAL_VALUES = LmEvalKind("lm_eval", 1, LmEvalSpec, ProblemValues, accelerated=True, row_bytes=40)
+LM_EVAL = LmEvalKind("lm_eval", 1, LmEvalSpec, ProblemValues, accelerated=True, row_bytes=40)
 
 
 # --------------------------------------------------------------------------------------------------- evaluations
@@ -114,7 +114,7 @@ class LmEval(Evaluation):
 
     name = "lm_eval"
     noun = "lm-eval"
-    kind = LM_EVAL_VALUES
+    kind = LM_EVAL
     content = "texts"
     headline = "lm_eval"
     labels: ClassVar[Mapping[str, str]] = {"lm_eval": "lm-eval, main metric"}
@@ -123,12 +123,12 @@ class LmEval(Evaluation):
 
     def of_pretraining(self, experiment: Experiment) -> tuple[str, ...]:
         asked = experiment.evaluate.lm_eval
-        return () if asked is None else tuple(LM_EVAL + task for task in asked.tasks)
+        return () if asked is None else tuple(LM_EVAL_PREFIX + task for task in asked.tasks)
 
     def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage[LmEvalTaskSpec]:
         asked = experiment.evaluate.lm_eval
         assert asked is not None
-        found = stages.lm_eval_task(LmEvalName(task.removeprefix(LM_EVAL), asked.include_path))
+        found = stages.lm_eval_task(LmEvalName(task.removeprefix(LM_EVAL_PREFIX), asked.include_path))
         spec = LmEvalTaskSpec(
             task=found.name,
             metrics=found.metrics,
@@ -151,7 +151,7 @@ class LmEval(Evaluation):
         spec = LmEvalSpec(**asked, precision=experiment.finetune.precision)
         inputs = {"checkpoint": model, "tokenizer": stages.tokenizer(experiment), "documents": source}
         return stages.graph.stage(
-            LM_EVAL_VALUES, spec, inputs, label=f"{source.label} of {label}", source_path=source.source_path
+            LM_EVAL, spec, inputs, label=f"{source.label} of {label}", source_path=source.source_path
         )
 
     def spec(self, experiment: Experiment) -> Spec:

@@ -96,6 +96,10 @@ class MathShepherd(Math500):
         drawn = rng.sample(right, len(right))
         return next(text for text in drawn if self.grade(problem, text))
 
+    def preference_count(self, problems: Sequence[Problem]) -> int:
+        """Couples as they are labelled: grading would take minutes, and refuses few."""
+        return sum(len(one.metadata["right"]) * len(one.metadata["wrong"]) for one in problems)
+
     def preferences(
         self, problems: Sequence[Problem], *, count: int, seed: int, refused: Counter[str] | None = None
     ) -> list[Preference]:

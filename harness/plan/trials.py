@@ -1,0 +1,195 @@
+"""The stages of one trial of a search: a setting, trained with the search's seeds and judged on dev."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from harness.errors import PlanError, ProblemList, RecipeError
+from harness.pipeline.evaluation import Evaluation
+from harness.pipeline.evaluations import evaluation_named
+from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
+from harness.pipeline.graph import Graph, Stage
+from harness.pipeline.imports import NO_IMPORTS, Imports
+from harness.pipeline.optimization import steps_of
+from harness.pipeline.pipeline import Pipeline
+from harness.pipeline.training import trains_head
+from harness.plan.plan import Outcome, Plan, PlannedSetting, Variant, most_pairs, order_trunks
+from harness.recipe.blocks import WSD
+from harness.recipe.fields import CODE
+from harness.recipe.load import LoadedRecipe, Setting, setting_of
+from harness.recipe.lock import Commits
+from harness.recipe.search import Arm, Objective, Search, arm_overrides
+from harness.store.record import Record
+
+ARM_NAMES: Mapping[Arm, str] = MappingProxyType(
+    {"one_to_one": "1:1", "rm_only": "RM only", "lm_only": "LM only", "no_pmp": "no PMP"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A look at a trial on its way, after so many pairs of PMP: what it may be stopped by."""
+
+    pairs: int
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPlan:
+    """A trial's stages. `values` are what its objectives are the means of, in the order of the recipe."""
+
+    setting: Setting
+    plan: Plan
+    values: tuple[tuple[Stage, ...], ...]
+    looks: tuple[Look, ...] = ()
+
+
+class TrialPlanner:
+    """Plans trials of a recipe with a search.
+
+    Args:
+        loaded: with counts in the place of `all`.
+        imports, commits, forks: as `make_plan` takes them.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedRecipe,
+        imports: Imports = NO_IMPORTS,
+        commits: Commits = MappingProxyType({}),
+        forks: Mapping[str, Record] = MappingProxyType({}),
+    ) -> None:
+        assert loaded.recipe.search is not None
+        self.loaded = loaded
+        self.search: Search = loaded.recipe.search
+        self._make: Callable[[Mapping[str, int]], Pipeline] = lambda most: Pipeline(
+            Graph(), loaded.recipe.seeds.data, most, imports=imports, commits=commits, forks=forks
+        )
+
+    def setting(self, name: str, overrides: Mapping[str, object], values: Mapping[str, str]) -> Setting:
+        """The setting of a point, which no recipe has.
+
+        Raises:
+            ProblemList: the recipe's own rules refuse this combination.
+        """
+        made = setting_of(self.loaded, name, overrides, ("search", "parameters"))
+        # A search changes no task, so what was counted once holds for every trial.
+        experiment = made.experiment.model_copy(update={"tasks": self.loaded.recipe.tasks})
+        wrong = experiment.contradictions()
+        if wrong:
+            told = [one.context or {} for one in wrong]
+            place = self.loaded.where("search")
+            raise ProblemList([RecipeError(one["rule"], one["value"], one["remedy"], place) for one in told])
+        return replace(made, experiment=experiment, values=dict(values))
+
+    def plan(self, setting: Setting, first: int = 0) -> TrialPlan:
+        """Everything a trial asks for.
+
+        Args:
+            first: the first of its seeds.
+
+        Raises:
+            PlanError: an objective is not defined for this setting.
+        """
+        experiment, search = setting.experiment, self.search
+        pipeline = self._make(most_pairs(replace(self.loaded, settings=(*self.loaded.settings, setting))))
+        values: list[list[Stage]] = [[] for _ in search.objectives]
+        variants: list[Variant] = []
+        looks: dict[int, list[Stage]] = {}
+        seeds = search.seeds
+        pretrains: Sequence[int | None] = range(first, first + seeds.pretrain) if experiment.pretrain else [None]
+        for pretrain in pretrains:
+            pretrained = None if pretrain is None else pipeline.pretrain(experiment, pretrain)
+            start = pretrained or pipeline.base(experiment)
+            told = setting.name if pretrain is None else f"{setting.name} pretrain {pretrain}"
+            for pairs, stage in self._looks(pipeline, setting, pretrain):
+                looks.setdefault(pairs, []).append(stage)
+            for finetune in range(first, first + seeds.finetune):
+                label = f"{told} finetune {finetune}"
+                outcomes = []
+                finetuned = None
+                for number, objective in enumerate(search.objectives):
+                    evaluation = evaluation_named(objective.evaluation)
+                    if objective.task == CODE:
+                        _require_head(evaluation, setting, objective)
+                        model = start
+                    else:
+                        model = finetuned = finetuned or pipeline.finetune(experiment, start, finetune, told)
+                    what = start.label if objective.task == CODE else label
+                    stage = pipeline.judged(evaluation, experiment, objective.task, model, what, "dev")
+                    if stage not in values[number]:
+                        values[number].append(stage)
+                    outcomes.append(Outcome(task=objective.task, metric=evaluation.name, stage=stage))
+                variants.append(
+                    Variant(
+                        setting=setting.name,
+                        pretrain_seed=pretrain,
+                        finetune_seed=finetune,
+                        outcomes=tuple(outcomes),
+                        pretrained=pretrained,
+                        finetuned=finetuned,
+                    )
+                )
+        order_trunks(pipeline.graph)
+        targets = tuple(dict.fromkeys(stage for stages in (*values, *looks.values()) for stage in stages))
+        stages = tuple(pipeline.graph.in_order(targets))
+        plan = Plan(
+            loaded=self.loaded,
+            graph=pipeline.graph,
+            settings=(PlannedSetting(names=(setting.name,), setting=setting, variants=tuple(variants)),),
+            references=(),
+            targets=targets,
+            stages=stages,
+            asked=len(stages),
+        )
+        return TrialPlan(
+            setting=setting,
+            plan=plan,
+            values=tuple(map(tuple, values)),
+            looks=tuple(Look(pairs=pairs, stages=tuple(looks[pairs])) for pairs in sorted(looks)),
+        )
+
+    def _looks(self, pipeline: Pipeline, setting: Setting, seed: int | None) -> Iterator[tuple[int, Stage]]:
+        """(pairs read, pair accuracy on dev) along a run's stable path: on the objective's task, or on code."""
+        block, asked = setting.experiment.pretrain, setting.experiment.evaluate.probes
+        if self.search.pruner is None or block is None or asked is None or not trains_head(setting.experiment):
+            return
+        if not isinstance(block.schedule, WSD) or block.average is not None or seed is None:
+            return
+        steps = steps_of(block, setting.experiment.pairs.count)
+        every = max(1, asked.every_pairs // steps.batch)
+        task = self.search.objectives[0].task
+        for step in range(every, steps.decay_start + 1, every):
+            if step > pipeline.forked_at(block):
+                state = pipeline.trunk_state(setting.experiment, block, seed, step)
+                stage = pipeline.judged(PairAccuracy(), setting.experiment, task, state, state.label, "dev")
+                yield step * steps.batch, stage
+
+
+def arms_of(planner: TrialPlanner) -> tuple[list[Arm], dict[str, str]]:
+    """The arms that a search tries first, none without PMP; and by name why others cannot be judged."""
+    found: list[Arm] = []
+    left_out: dict[str, str] = {}
+    for arm in planner.search.arms if planner.loaded.recipe.pretrain is not None else ():
+        try:
+            planner.plan(planner.setting(ARM_NAMES[arm], arm_overrides(arm), {}))
+            found.append(arm)
+        except (PlanError, ProblemList) as error:
+            left_out[ARM_NAMES[arm]] = error.one_line()
+    return found, left_out
+
+
+def part_of(trial: TrialPlan, targets: Sequence[Stage]) -> Plan:
+    """A trial's plan as far as these targets need it."""
+    return replace(trial.plan, targets=tuple(targets), stages=tuple(trial.plan.graph.in_order(targets)))
+
+
+def _require_head(evaluation: Evaluation, setting: Setting, objective: Objective) -> None:
+    if evaluation.rewards and (setting.experiment.pretrain is None or not trains_head(setting.experiment)):
+        raise PlanError(
+            f"`{objective.name}` needs a reward head that PMP trained",
+            f"{setting.name} has none",
+            "judge this arm after fine-tuning, by an objective on a task",
+        )
