@@ -203,7 +203,7 @@ def _read_texts(root: Path) -> Iterator[tuple[Path, bytes]]:
 def _defined_in(root: Path, name: str) -> Path | None:
     """The first file that defines a task, as lm-eval looks for it: only files that hold its name are parsed."""
     broken: MissingRequirement | None = None
-    defines = re.compile(rb"^\s*(task|group): *[\"']?" + re.escape(name.encode()) + rb"[\"']? *\r?(#|$)", re.MULTILINE)
+    defines = _said("task|group", name)
     for path, text in _texts(root):
         if defines.search(text) is None:
             continue
@@ -224,11 +224,18 @@ def _defined_in(root: Path, name: str) -> Path | None:
     return None
 
 
+def _said(keys: str, name: str) -> re.Pattern[bytes]:
+    """A line that gives a name to one of some keys, which thousands of lm-eval's own files put in quotes."""
+    said = rf"^\s*[\"']?({keys})[\"']? *: *[\"']?{re.escape(name)}[\"']? *\r?(#|$)"
+    return re.compile(said.encode(), re.MULTILINE)
+
+
 def _tagged(root: Path, name: str) -> Iterator[str]:
     """Tasks that bear a tag themselves; others may inherit it from a file that they include."""
-    bears = re.compile(rb"^\s*(- *|tag: *)[\"']?" + re.escape(name.encode()) + rb"[\"']? *\r?$", re.MULTILINE)
+    listed = re.compile(rf"^\s*- *[\"']?{re.escape(name)}[\"']? *\r?(#|$)".encode(), re.MULTILINE)
+    alone = _said("tag", name)
     for path, text in _texts(root):
-        if b"tag:" in text and bears.search(text):
+        if alone.search(text) or (b"tag" in text and listed.search(text)):
             try:
                 config = _merged(path, {})
             except MissingRequirement:
@@ -252,7 +259,7 @@ def _unknown(name: str, roots: Sequence[Path]) -> MissingRequirement:
         found.decode(errors="replace")
         for root in roots
         for _, text in _texts(root)
-        for found in re.findall(rb"^task: *[\"']?([^\s\"'\[#]+)", text, re.MULTILINE)
+        for found in re.findall(rb"^[\"']?task[\"']? *: *[\"']?([^\s\"'\[#]+)", text, re.MULTILINE)
     }
     near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
     remedy = f"did you mean `{near[0]}`?" if near else "`lm_eval ls tasks` lists them"
@@ -347,14 +354,11 @@ def _metrics(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _code(file: Path, config: Mapping[str, Any]) -> Iterator[Path]:
     """The Python files beside a YAML that its functions are read from."""
-    waiting: list[Any] = [config]
-    for value in waiting:
+    for value in _leaves(config):
         if isinstance(value, _Function):
             module = file.parent / f"{value.rpartition('.')[0].replace('.', '/')}.py"
             if module.is_file():
                 yield module.resolve()
-        elif isinstance(value, (dict, list)):
-            waiting += value.values() if isinstance(value, dict) else value
 
 
 def _data_files(name: str, source: str, given: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
@@ -376,8 +380,14 @@ def _data_files(name: str, source: str, given: Mapping[str, Any]) -> Iterator[tu
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, (dict, list)):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(one)
-    elif value is not None:
-        yield value
+    """What is no mapping and no list; what aliases name many times stands once, as a few lines may name it billions."""
+    waiting, seen = [value], {id(value)}
+    for one in waiting:
+        if not isinstance(one, (dict, list)):
+            if one is not None:
+                yield one
+            continue
+        for inner in one.values() if isinstance(one, dict) else one:
+            if not isinstance(inner, (dict, list)) or id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(inner)
