@@ -143,35 +143,48 @@ def require_lm_eval_data(asked: LmEvalName) -> None:
         MissingRequirement: neither.
     """
     task = find_lm_eval_task(asked)
-    if task.dataset:
-        _require_dataset(task.dataset, None if task.revision == UNRESOLVED else task.revision)
+    if not task.dataset:
+        return
+    problem = _dataset_problem(task.dataset, None if task.revision == UNRESOLVED else task.revision)
+    if problem is not None:
+        raise problem
+
+
+_away: list[str] = []
+"""What the hub said when it could not be reached, once it could not: waiting for it may take `HUB_SECONDS` each time."""
 
 
 @functools.cache
-def _require_dataset(dataset: str, revision: str | None) -> None:
+def _dataset_problem(dataset: str, revision: str | None) -> MissingRequirement | None:
     from datasets import config
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HTTPError  # type: ignore[attr-defined]
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
     if (Path(config.HF_DATASETS_CACHE) / dataset.replace("/", "___")).is_dir():
-        return
-    try:
-        found = HfApi().dataset_info(dataset, revision=revision, timeout=HUB_SECONDS)
-        if not found.gated:
-            return
-        HfApi().auth_check(dataset, repo_type="dataset")
-    except GatedRepoError:
-        raise MissingRequirement(
-            f"the data set {dataset} must be open to you",
-            "the hub asks for its terms to be accepted",
-            f"accept them at https://huggingface.co/datasets/{dataset} and set HF_TOKEN",
-        ) from None
-    except (OSError, ValueError, HTTPError) as error:  # the library lets errors of the network through as they are
-        raise MissingRequirement(
-            f"the hub must have the data set {dataset}",
-            f"it says: {reason_of(error)}",
-            "check network, HF_ENDPOINT and HF_TOKEN, or let HF_HOME be a cache that holds it",
-        ) from None
+        return None
+    said = _away[0] if _away else ""
+    if not said:
+        try:
+            found = HfApi().dataset_info(dataset, revision=revision, timeout=HUB_SECONDS)
+            if found.gated:
+                HfApi().auth_check(dataset, repo_type="dataset")
+        except GatedRepoError:
+            return MissingRequirement(
+                f"the data set {dataset} must be open to you",
+                "the hub asks for its terms to be accepted",
+                f"accept them at https://huggingface.co/datasets/{dataset} and set HF_TOKEN",
+            )
+        except (OSError, ValueError, HTTPError) as error:  # the library lets errors of the network through as they are
+            said = reason_of(error)
+            if not isinstance(error, HfHubHTTPError):  # no answer, rather than a refusal
+                _away.append(said)
+        else:
+            return None
+    return MissingRequirement(
+        f"the hub must have the data set {dataset}",
+        f"it says: {said}",
+        "check network, HF_ENDPOINT and HF_TOKEN, or let HF_HOME be a cache that holds it",
+    )
 
 
 # ------------------------------------------------------------------------------------------------- finding a task

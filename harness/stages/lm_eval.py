@@ -46,7 +46,7 @@ def run(context: StageContext) -> dict[str, Any]:
     for filtered in spec.filters:
         for metric in spec.metrics:
             found = values_of(spec.task, samples, metric, filtered)
-            names = [f"{LmEval.headline}_{metric}" + (f"_{filtered}" if len(spec.filters) > 1 else "")]
+            names = [f"{LmEval.headline}_{metric}" + (f".{filtered}" if len(spec.filters) > 1 else "")]
             if not values.rows:
                 names.insert(0, LmEval.headline)
             for name in names:

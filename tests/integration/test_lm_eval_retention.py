@@ -46,7 +46,7 @@ def test_values_are_those_of_lm_evals_own_model_on_the_exported_checkpoint(
     added = [one for one in workspace.work().to_run if one.kind.name != "analysis"]
     kinds = {"likelihood": 2, "retention": 2, "lm_eval_task": 2, "lm_eval": 4}  # nothing is trained again
     assert sorted(one.kind.name for one in added) == sorted(name for name, count in kinds.items() for _ in range(count))
-    summary = run(workspace, added)
+    summary = run(workspace, added, slots=1)  # lm-eval is imported once
     assert not summary.failed, summary.failed
     for stage in of_kind(workspace, "lm_eval"):
         rows = ProblemValues(folder_of(workspace.store, stage)).rows()
@@ -56,7 +56,8 @@ def test_values_are_those_of_lm_evals_own_model_on_the_exported_checkpoint(
     told = (workspace.reports / "report.md").read_text(encoding="utf-8")
     assert "lm-eval options" in told
     assert "lm-eval, main metric" in told
-    assert "lm-eval, acc norm" in told
+    assert "lm-eval, acc\\_norm" in told
+    assert "lm-eval, short (stripped)" in told
     assert shell("compare", "rm+lm", "no-pmp", "--workdir", workspace.workdir) == 0, shell.err
     assert "lm_eval/options, lm-eval, main metric" in shell.out
 
@@ -90,7 +91,7 @@ def by_lm_eval(workspace: Workspace, stage: Stage, tasks: Path, tmp_path: Path) 
         if task == "options":
             told |= {(f"lm_eval_{metric}", number): sample[metric] for metric in ("acc", "acc_norm")}
         else:
-            told["lm_eval_short_" + sample["filter"], number] = sample["short"]
+            told["lm_eval_short." + sample["filter"], number] = sample["short"]
         if first:
             told["lm_eval", number] = sample["acc" if task == "options" else "short"]
     return told

@@ -158,7 +158,11 @@ class LmEval(Evaluation):
         raise NotImplementedError  # `of_model` makes the stage, whose spec depends on the task
 
     def label(self, metric: str) -> str:
-        return self.labels.get(metric) or f"lm-eval, {metric.removeprefix(f'{self.headline}_').replace('_', ' ')}"
+        """As lm-eval calls it; with the filter where the task has several."""
+        if metric == self.headline:
+            return self.labels[metric]
+        name, _, filtered = metric.removeprefix(f"{self.headline}_").partition(".")
+        return f"lm-eval, {name}" + (f" ({filtered})" if filtered else "")
 
     def has(self, metric: str) -> bool:
         return metric == self.headline or metric.startswith(f"{self.headline}_")
