@@ -20,6 +20,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable, hash_string
 
 from harness.errors import DataError, HarnessError, reason_of
+from harness.sources.lm_eval_tasks import digests_of
 
 T = TypeVar("T")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)  # the worker's to tell
@@ -28,12 +29,17 @@ Sample = Mapping[str, Any]
 """What lm-eval says of a document: `doc_id`, `doc_hash`, `filter`, and a value of each metric."""
 
 
-def load_task(name: str, path: Path) -> Task:
+def load_task(name: str, path: Path, files: Mapping[str, str]) -> Task:
     """The task that a YAML defines, with its data.
 
+    Args:
+        files: those that it was planned with, see `sources.lm_eval_tasks.LmEvalTask`. A training may lie between.
+
     Raises:
-        DataError: lm-eval cannot load it, or the file defines another.
+        DataError: they are others now, lm-eval cannot load it, or the file defines another.
     """
+    if digests_of(name, path) != sorted(files.values()):
+        raise DataError(f"the files of {name!r} must be those of the plan", f"{path} has changed", "run again")
 
     def load() -> Task:
         tasks: dict[str, Task] = TaskManager(include_defaults=False).load([str(path)])["tasks"]

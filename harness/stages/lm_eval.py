@@ -22,12 +22,12 @@ def run(context: StageContext) -> dict[str, Any]:
     """Every metric of every filter; the first metric of the first filter is the main one and stands for itself too.
 
     Raises:
-        DataError: lm-eval fails, or its data is no longer that of the `documents`.
+        DataError: lm-eval fails, the task's files are no longer those of the plan, or its data that of `documents`.
     """
     spec = LM_EVAL.read(context.spec)
     samples = judge(
         spec.task,
-        load_task(spec.task, Path(context.how.source_path)),
+        load_task(spec.task, Path(context.how.source_path), spec.files),
         load_causal_model(context.input("checkpoint", Checkpoint).model).to(context.how.device).eval(),
         _tokenizer(context),
         limit=spec.limit,

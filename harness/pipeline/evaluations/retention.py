@@ -36,13 +36,13 @@ class _AskedSpec(Spec):
     filters: tuple[str, ...]
     limit: int | None
     num_fewshot: int | None
+    files: Mapping[str, str]
 
 
 class LmEvalTaskSpec(_AskedSpec):
     """With all that decides its documents and how they are asked."""
 
     version: str
-    files: Mapping[str, str]
     dataset: str
     subset: str | None
     revision: str
