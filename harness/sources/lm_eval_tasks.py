@@ -151,7 +151,7 @@ def require_lm_eval_data(asked: LmEvalName) -> None:
 
 
 _away: list[str] = []
-"""What the hub said when it could not be reached, once it could not: waiting for it may take `HUB_SECONDS` each time."""
+"""What the hub said when it could not be reached, once it could not: it may be silent for `HUB_SECONDS` each time."""
 
 
 @functools.cache

@@ -46,7 +46,7 @@ def test_values_are_those_of_lm_evals_own_model_on_the_exported_checkpoint(
     added = [one for one in workspace.work().to_run if one.kind.name != "analysis"]
     kinds = {"likelihood": 2, "retention": 2, "lm_eval_task": 2, "lm_eval": 4}  # nothing is trained again
     assert sorted(one.kind.name for one in added) == sorted(name for name, count in kinds.items() for _ in range(count))
-    summary = run(workspace, added, slots=1)  # lm-eval is imported once
+    summary = run(workspace, added)
     assert not summary.failed, summary.failed
     for stage in of_kind(workspace, "lm_eval"):
         rows = ProblemValues(folder_of(workspace.store, stage)).rows()
