@@ -16,9 +16,11 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from harness.cli.workspace import Workspace
+from harness.errors import DataError
+from harness.evaluation.lm_eval_task import load_task
 from harness.models.export import LANGUAGE_FOLDER, export_checkpoint
 from harness.pipeline.graph import Stage
-from harness.sources.lm_eval_tasks import UNRESOLVED, LmEvalName, find_lm_eval_task
+from harness.sources.lm_eval_tasks import LmEvalName, find_lm_eval_task
 from harness.store.artifacts import Checkpoint, ProblemValues, Tokenizer
 from tests.integration.pipelines import TINY, folder_of, of_kind, run
 from tests.integration.shell import Shell
@@ -151,7 +153,8 @@ def test_identity_is_what_a_task_is_made_of(tasks: Path) -> None:
         before = changed
 
 
-def test_a_task_of_the_package_is_known_without_its_code() -> None:
-    found = find_lm_eval_task(LmEvalName("gsm8k", None))
-    assert (found.dataset, found.subset, found.revision) == ("openai/gsm8k", "main", UNRESOLVED)
-    assert (found.metrics, found.filters) == (("exact_match",), ("strict-match", "flexible-extract"))
+def test_files_that_changed_since_the_plan_are_not_run(tasks: Path) -> None:
+    found = find_lm_eval_task(LmEvalName("answers", str(tasks)))
+    (tasks / "own.py").write_text("raise RuntimeError\n", encoding="utf-8")
+    with pytest.raises(DataError, match="must be those of the plan"):
+        load_task(found.name, found.path, found.files)

@@ -12,6 +12,7 @@ from harness.sources.lm_eval_tasks import UNRESOLVED, LmEvalName, find_lm_eval_t
 
 def test_tasks_of_lm_eval_are_found_whether_or_not_their_keys_are_quoted() -> None:
     plain, quoted = (find_lm_eval_task(LmEvalName(name, None)) for name in ("gsm8k", "mmlu_abstract_algebra"))
+    assert (plain.dataset, plain.subset, plain.revision) == ("openai/gsm8k", "main", UNRESOLVED)
     assert (plain.metrics, plain.filters) == (("exact_match",), ("strict-match", "flexible-extract"))
     assert (quoted.dataset, quoted.subset, quoted.revision) == ("cais/mmlu", "abstract_algebra", UNRESOLVED)
     assert list(quoted.files) == sorted(quoted.files)
