@@ -21,6 +21,7 @@ from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
 from harness.recipe.schema import Recipe, models_of, plugin_kinds
 from harness.recipe.tasks import PoolTaskBlock
+from harness.sources.lm_eval_tasks import LmEvalName, require_lm_eval_data
 from harness.sources.models import resolve_model
 from harness.sources.resolve import corpus_looks, plugin_digest
 from harness.store.store import Store
@@ -60,6 +61,9 @@ def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, Hashable]]:
             yield f"tasks.{name}.kind", _look_for_generator, task.kind
     for path, kind in plugin_kinds(experiment):
         yield path, plugin_digest, kind
+    if (lm_eval := experiment.evaluate.lm_eval) is not None:
+        for one in lm_eval.tasks:
+            yield "evaluate.retention.lm_eval.tasks", require_lm_eval_data, LmEvalName(one, lm_eval.include_path)
     for path, model in models_of(experiment):
         yield path, resolve_model, model
 

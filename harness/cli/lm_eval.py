@@ -16,12 +16,12 @@ from harness.cli.workspace import STORE, open_store
 from harness.errors import MissingRequirement, StoreError
 from harness.imports.files import content_files
 from harness.pipeline.kinds import KINDS
+from harness.sources.lm_eval_tasks import INSTALL
 from harness.store.artifacts import Candidates, ImportedCheckpoint, Tokenizer
 
 if TYPE_CHECKING:
     from harness.lm_eval.rewards import ModelFiles
 
-INSTALL = "pip install -e '.[lm-eval]'"
 REWARD_FOLDER = "reward_model"  # of an export, see `models/export.py`
 
 

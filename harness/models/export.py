@@ -54,11 +54,7 @@ def export_checkpoint(
     """
     logging.disable_progress_bar()
     model = RewardModel.load(checkpoint)
-    words = (
-        load_tokenizer(tokenizer)
-        if tokenizer.is_dir()
-        else PreTrainedTokenizerFast(tokenizer_file=str(tokenizer), chat_template=chat_template, **special)
-    )
+    words = open_language_tokenizer(tokenizer, special=special, chat_template=chat_template)
     try:
         export_model(model, words, folder, told={**told, "reward_head_trained": model.has_head})
     except BaseException:
@@ -66,6 +62,17 @@ def export_checkpoint(
             shutil.rmtree(folder / name, ignore_errors=True)
         raise
     return model.has_head
+
+
+def open_language_tokenizer(tokenizer: Path, *, special: Mapping[str, str], chat_template: str | None) -> Any:
+    """A tokenizer as transformers has it; arguments as in `export_checkpoint`.
+
+    Raises:
+        MissingRequirement: the folder holds none.
+    """
+    if tokenizer.is_dir():
+        return load_tokenizer(tokenizer)
+    return PreTrainedTokenizerFast(tokenizer_file=str(tokenizer), chat_template=chat_template, **special)
 
 
 def export_model(model: RewardModel, tokenizer: Any, folder: Path, *, told: Mapping[str, Any]) -> None:

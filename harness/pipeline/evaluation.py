@@ -24,6 +24,10 @@ RANGE = (0.0, 1.0)
 """Of every metric."""
 
 
+JUDGED_ON = ("pairs", "candidates", "documents")
+"""What the input of a stage of values that holds the data is called."""
+
+
 class Evaluation(ABC):
     """Scores of a task's candidates or pairs become values by problem.
 
@@ -98,6 +102,12 @@ class Evaluation(ABC):
     ) -> Stage:
         """What a model of the recipe makes of these tokens."""
         return stages.scored(experiment, model, tokens, label)
+
+    def of_model(
+        self, stages: TrainingStages, experiment: Experiment, task: str, model: Stage, label: str
+    ) -> Stage | None:
+        """The stage of its values, where that asks a model itself; None where it reads scores, as most do."""
+        return None
 
     @abstractmethod
     def spec(self, experiment: Experiment) -> Spec:

@@ -67,6 +67,9 @@ class Pipeline(OverlapStages):
         split: Split | None = None,
     ) -> Stage:
         """A model of the recipe, judged on a split of a task (by default the one that judges), or on held-out code."""
+        itself = evaluation.of_model(self, experiment, task, model, label)
+        if itself is not None:
+            return itself
         split = split or judging_split(experiment, task)
         of = f"{label} on {_named(task, split)}"
         source = evaluation.source(self, experiment, task, split)

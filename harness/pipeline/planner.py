@@ -16,6 +16,7 @@ from harness.pipeline.imports import IMPORTED, NO_IMPORTS, AssetSpec, Imports
 from harness.pipeline.models import PRETRAINED, PretrainedSpec
 from harness.recipe.lock import Commits
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel
+from harness.sources.lm_eval_tasks import LmEvalName, LmEvalTask, find_lm_eval_task
 from harness.sources.models import resolve_model
 from harness.store.record import Record
 
@@ -77,6 +78,10 @@ class Planner:
             return self.graph.stage(PRETRAINED, spec, label=f"model {source.name}", source_path=source.place)
 
         return self._remember(("pretrained", self._text(model)), build)
+
+    def lm_eval_task(self, asked: LmEvalName) -> LmEvalTask:
+        """A task of lm-evaluation-harness."""
+        return self._remember(("lm_eval", asked.task, asked.include_path), lambda: find_lm_eval_task(asked))
 
     def imported(self, what: str, name: str) -> Stage[AssetSpec]:
         """The stage that brought in a named asset; its identity is the content's digest, whatever the name."""

@@ -10,7 +10,7 @@ from harness.pipeline.kind import Basis, Kind, Known, NoSpec, Spec, absent
 from harness.pipeline.models import WriterSpec, Writing
 from harness.pipeline.planner import Planner
 from harness.recipe.blocks import CandidatesBlock
-from harness.recipe.fields import CODE, TASKS
+from harness.recipe.fields import CODE, LM_EVAL_PREFIX, TASKS
 from harness.recipe.pairs import ImportedPairs
 from harness.recipe.schema import Experiment
 from harness.recipe.tasks import AnyTask, PoolTaskBlock, ProblemCounts, TaskBlock
@@ -172,7 +172,12 @@ def unused_split(experiment: Experiment) -> Split | None:
 
 
 def judging_split(experiment: Experiment, task: str) -> Split:
-    """The split that judges on a task; on code pairs dev only where the recipe keeps code for it."""
+    """The split that judges on a task; on code pairs dev only where the recipe keeps code for it.
+
+    Documents of lm-eval's tasks, which train and choose nothing, are all of them test documents.
+    """
+    if task.startswith(LM_EVAL_PREFIX):
+        return "test"
     split, pairs = experiment.evaluate.split, experiment.pairs
     if task == CODE and not (pairs.dev if isinstance(pairs, ImportedPairs) else experiment.corpus.dev):
         return "test"

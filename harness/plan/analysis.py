@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from harness.pipeline.comparing import ANALYSIS, AnalysisSpec, OutcomeSpec
+from harness.pipeline.evaluation import JUDGED_ON
 from harness.pipeline.graph import Stage
 from harness.plan.plan import IMPORTED, POOL, Plan, Variant, baseline_setting
-from harness.recipe.fields import CODE
+from harness.recipe.fields import before_finetuning
 
 
 def baseline_of(plan: Plan) -> str:
@@ -15,7 +16,7 @@ def baseline_of(plan: Plan) -> str:
 
 def _judged_on(outcome: Stage) -> str:
     """The data an outcome is about: only outcomes on the same can be compared."""
-    return outcome.inputs["pairs" if "pairs" in outcome.inputs else "candidates"].stage.fingerprint
+    return next(outcome.inputs[name].stage.fingerprint for name in JUDGED_ON if name in outcome.inputs)
 
 
 def analysis_stage(plan: Plan, finished: frozenset[str], retracted: frozenset[str] = frozenset()) -> Stage | None:
@@ -50,7 +51,7 @@ def analysis_stage(plan: Plan, finished: frozenset[str], retracted: frozenset[st
                         task=task,
                         evaluation=metric,
                         pretrain_seed=variant.pretrain_seed,
-                        finetune_seed=None if task == CODE else variant.finetune_seed,
+                        finetune_seed=None if before_finetuning(task) else variant.finetune_seed,
                         data=_judged_on(stage),
                         retracted=stage.fingerprint in retracted,
                     )

@@ -29,6 +29,7 @@ from harness.recipe.fields import (
     without_nulls,
 )
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel, Writer
+from harness.recipe.retention import LmEvalBlock, Retention, RetentionBlock
 
 # ---------------------------------------------------------------------------------------------- seeds and model
 
@@ -359,7 +360,11 @@ class Evaluate(Block):
     best_of_n: BestOfN | None = None
     pair_accuracy: PairAccuracy | None = None
     code_pairs: CodePairs | None = None
-    retention: bool = Field(False, description="How likely PMP checkpoints and bases find the held-out `code_pairs`.")
+    retention: Retention = Field(
+        False,
+        description="How well PMP checkpoints and bases do as language models: how likely they find the held-out "
+        "`code_pairs` (true), and with a block tasks of lm-eval.",
+    )
     overlap: OverlapBlock | None = Field(OverlapBlock(), description="null: not looked for.")
     failures: Literal["none", "scores", "calibrated"] = Field(
         "scores", description="Where models fail, by their scores; `calibrated` scores the dev candidates too."
@@ -387,6 +392,11 @@ class Evaluate(Block):
             rule = "`failures: calibrated` fits temperatures on dev problems, which must not judge as well"
             raise problem(rule, "`split` is dev", "set `failures: scores`, or `split: test`")
         return self
+
+    @property
+    def lm_eval(self) -> LmEvalBlock | None:
+        """The tasks of lm-eval that models before fine-tuning are judged on."""
+        return self.retention.lm_eval if isinstance(self.retention, RetentionBlock) else None
 
     @property
     def others(self) -> dict[str, OtherEvaluation]:

@@ -48,6 +48,14 @@ LOSSES = ("bradley_terry",)
 CODE = "code"  # what results call the held-out code pairs, beside the tasks
 
 
+LM_EVAL_PREFIX = "lm_eval/"  # before the names of lm-eval's tasks in results; no task of a recipe is named so
+
+
+def before_finetuning(task: str) -> bool:
+    """Whether results of this name are of models as they are before fine-tuning."""
+    return task == CODE or task.startswith(LM_EVAL_PREFIX)
+
+
 def without_nulls(value: Any) -> Any:
     """Named entries without those that null removes from what a recipe extends."""
     return {name: entry for name, entry in value.items() if entry is not None} if isinstance(value, Mapping) else value

@@ -31,7 +31,7 @@ from harness.pipeline.imports import Import
 from harness.pipeline.tasks import judging_split
 from harness.plan.analysis import baseline_of
 from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant
-from harness.recipe.fields import CODE
+from harness.recipe.fields import CODE, before_finetuning
 from harness.report.comparison import SETTING, AboveShallow, AnalysisIndex, Difference, Estimate, Place
 from harness.report.status import Statuses, in_words
 from harness.report.words import DAGGER, DASH, REFERENCES, TIMES, split_name, task_title
@@ -222,7 +222,7 @@ def boards(plan: Plan, statuses: Statuses, analysis: Mapping[str, Any] | None) -
         evaluations = tasks.setdefault(outcome.task, [])
         if evaluation not in evaluations:
             evaluations.append(evaluation)
-    order = sorted(tasks, key=lambda task: (task == CODE, BestOfN.name not in tasks[task]))
+    order = sorted(tasks, key=lambda task: (before_finetuning(task), BestOfN.name not in tasks[task]))
     return tuple(_board(plan, statuses, found, task, tuple(tasks[task])) for task in order)
 
 
@@ -271,7 +271,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
     rows = [
         row(SETTING, one.name, one.variants, seeds=_seeds(one.variants, task), missing=no_head) for one in plan.settings
     ]
-    for variant in plan.imported if task != CODE else ():  # nothing from outside is judged on held-out code
+    for variant in () if before_finetuning(task) else plan.imported:  # nothing from outside is judged there
         asset = plan.assets[variant.setting]
         missing = f"{NOT_ASKED}: no {asset.what} for it"
         rows.append(row(IMPORTED, variant.setting, [variant], note=_of_import(asset), missing=missing))
@@ -323,7 +323,7 @@ def _seeds(variants: Sequence[Variant], task: str) -> str:
     finetune = {variant.finetune_seed for variant in variants} - {None}
     if not _outcomes(variants, task) or not pretrain | finetune:
         return ""
-    if task == CODE:
+    if before_finetuning(task):
         return str(len(pretrain) or "")
     return f"{len(pretrain) or DASH} {TIMES} {len(finetune)}"
 

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness.pipeline.comparing import COMPARISON
+from harness.pipeline.evaluation import JUDGED_ON
 from harness.pipeline.evaluations import evaluation_of
 from harness.pipeline.evaluations.best_of_n import BEST_OF_N, SMALLEST_POOL
 from harness.pipeline.graph import Graph, Stage
-from harness.recipe.fields import CODE
+from harness.recipe.fields import before_finetuning
 from harness.report.index import Index, OutcomeEntry
 from harness.report.rows import Row
 from harness.report.words import listing
@@ -172,7 +173,7 @@ def _gap(row: Row, entries: Sequence[OutcomeEntry], is_done: IsThere) -> str:
 
 def _judged_on(index: Index, entry: OutcomeEntry) -> str:
     inputs = index.stages[entry.stage].inputs
-    return inputs["pairs" if "pairs" in inputs else "candidates"]
+    return next(inputs[name] for name in JUDGED_ON if name in inputs)
 
 
 def _scores(index: Index, entry: OutcomeEntry) -> str | None:
@@ -188,7 +189,7 @@ def _side(row: Row, entries: Sequence[OutcomeEntry]) -> Side:
                 values=entry.stage,
                 scores=_scores(row.index, entry),
                 pretrain_seed=entry.pretrain_seed,
-                finetune_seed=None if entry.task == CODE else entry.finetune_seed,
+                finetune_seed=None if before_finetuning(entry.task) else entry.finetune_seed,
             )
             for entry in entries
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.recipe.fields import CODE
+from harness.recipe.fields import CODE, LM_EVAL_PREFIX
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
@@ -154,4 +154,6 @@ def split_name(task: str, split: str) -> str:
 
 def task_title(task: str) -> str:
     """What a board or a column of a task is called."""
+    if task.startswith(LM_EVAL_PREFIX):
+        return f"lm-eval {task.removeprefix(LM_EVAL_PREFIX)}"
     return "held-out code pairs" if task == CODE else task

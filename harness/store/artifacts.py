@@ -108,6 +108,13 @@ class Writings(Table):
     columns = ("slot", "draft", "text", "finish_reason", "prompt_tokens_cut", "tokens")
 
 
+class LmEvalDocuments(Table):
+    """The documents that a task of lm-eval judges by: its number, lm-eval's digest, and the document as JSON."""
+
+    file = "documents.parquet"
+    columns = ("id", "digest", "document")
+
+
 class Candidates(Table):
     """Candidate solutions, problem after problem. `seen` is whether fine-tuning pairs show this error type.
 

@@ -30,7 +30,8 @@ from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kinds import KINDS
 from tests.golden.summaries import Summary, condense, digest, summarise
 from tests.integration.pipelines import every_kind, folder_of, record_of, run
-from tests.toys import published
+from tests.toys import lm_eval_tasks, published
+from tests.toys.lm_eval_tasks import write_lm_eval_tasks
 from tests.toys.published import (
     rows_of_choices,
     rows_of_pairs,
@@ -79,6 +80,7 @@ def golden_recipe(folder: Path) -> Path:
         "CHOICES": write_lines(folder / "choices.jsonl", rows_of_choices(6)),
         "BENCH2": write_lines(folder / "bench2.jsonl", rows_of_rewardbench2()),
         "STYLES": write_lines(folder / "styles.jsonl", rows_of_rm_bench()),
+        "LM_EVAL": write_lm_eval_tasks(folder / "lm_eval"),
     }
     text = (HERE / "golden.yaml").read_text(encoding="utf-8")
     for word, path in named.items():
@@ -119,7 +121,8 @@ def found(workspace: Workspace) -> Golden:
 
 def recipe_digest() -> str:
     """Of what is run: the recipe, the packages it reads and what is imported."""
-    files = [HERE / "golden.yaml", *sorted((HERE / "site").rglob("*.py")), Path(published.__file__)]
+    files = [HERE / "golden.yaml", *sorted((HERE / "site").rglob("*.py"))]
+    files += [Path(published.__file__), Path(lm_eval_tasks.__file__)]
     return digest([path.read_text(encoding="utf-8") for path in files])
 
 

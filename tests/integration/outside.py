@@ -11,6 +11,7 @@ import yaml
 from harness.cli.app import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from tests.integration.pipelines import TINY
+from tests.toys.lm_eval_tasks import write_lm_eval_tasks
 from tests.toys.published import (
     rows_of_choices,
     rows_of_pairs,
@@ -45,6 +46,8 @@ OUTSIDE = frozenset(
         "rm_bench",
         "likelihood",
         "retention",
+        "lm_eval_task",
+        "lm_eval",
         "altered",
         "robustness",
     }
@@ -77,7 +80,6 @@ RECIPE: dict[str, Any] = {
         "best_of_n": {"tasks": ["logic", "pot"]},
         "pair_accuracy": {"tasks": ["pot"], "samples": 12},
         "choices": {"tasks": ["pot", "everyday"]},
-        "retention": True,
         "imported": {
             "my-rm": {"checkpoint": "a-checkpoint", "text": "chat", "max_tokens": 512},
             "published": {"scores": "a-scores"},
@@ -125,6 +127,8 @@ def recipe_of(folder: Path) -> dict[str, Any]:
     ):
         place = {part: str(write_lines(folder / f"{task}.jsonl", rows))}
         recipe["tasks"][task] = {"kind": kind, "path": place, "problems": {"test": "all"}}
+    tasks = write_lm_eval_tasks(folder / "lm_eval")
+    recipe["evaluate"]["retention"] = {"lm_eval": {"tasks": ["options"], "include_path": str(tasks), "limit": 4}}
     recipe["ablations"]["axes"]["pairs"]["written"] = written_by(model)
     recipe["ablations"]["include"] = [
         {"name": "pretrained", "set": {"model": {"source": "folder", "path": str(model)}}}
