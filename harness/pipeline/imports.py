@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.errors import HarnessError, RecipeError, StoreError
 from harness.pipeline.kind import Kind, Spec
-from harness.recipe.blocks import ImportedRow
+from harness.recipe.evaluate import ImportedRow
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.models import ImportedRewardModel
 from harness.recipe.pairs import ImportedPairs

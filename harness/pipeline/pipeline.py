@@ -12,7 +12,8 @@ from harness.pipeline.overlap import OverlapStages
 from harness.pipeline.scores import UNFITTED, Scorer
 from harness.pipeline.tasks import Split, judging_split
 from harness.pipeline.training import trains_head
-from harness.recipe.blocks import WSD, ImportedRow
+from harness.recipe.blocks import WSD
+from harness.recipe.evaluate import ImportedRow
 from harness.recipe.fields import CODE
 from harness.recipe.schema import Experiment
 from harness.recipe.tasks import PoolTaskBlock

@@ -11,7 +11,7 @@ from harness.pipeline.optimization import steps_of
 from harness.pipeline.tasks import CANDIDATES
 from harness.pipeline.tokens import Content, ScoreSpec, responses_in
 from harness.pipeline.training import TrainingStages
-from harness.recipe.blocks import ImportedRow
+from harness.recipe.evaluate import ImportedRow
 from harness.recipe.schema import Experiment
 from harness.recipe.tasks import PoolTaskBlock
 from harness.store.artifacts import Scores

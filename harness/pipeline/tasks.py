@@ -9,7 +9,7 @@ from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Basis, Kind, Known, NoSpec, Spec, absent
 from harness.pipeline.models import WriterSpec, Writing
 from harness.pipeline.planner import Planner
-from harness.recipe.blocks import CandidatesBlock
+from harness.recipe.evaluate import CandidatesBlock
 from harness.recipe.fields import CODE, LM_EVAL_PREFIX, TASKS
 from harness.recipe.pairs import ImportedPairs
 from harness.recipe.schema import Experiment

@@ -18,7 +18,7 @@ from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.scores import UNFITTED
 from harness.pipeline.training import TRUNK_STATE, trains_head, trunk_of
-from harness.recipe.blocks import ImportedRow
+from harness.recipe.evaluate import ImportedRow
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits

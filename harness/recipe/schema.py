@@ -20,8 +20,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from harness.recipe.blocks import WSD, Evaluate, Finetune, Model, Pretrain, Seeds, TinyModel
+from harness.recipe.blocks import WSD, Finetune, Model, Pretrain, Seeds, TinyModel
 from harness.recipe.corpus import CorpusSource
+from harness.recipe.evaluate import Evaluate
 from harness.recipe.fields import (
     CODE,
     ENGINES,

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from harness.errors import MissingRequirement, reason_of
 
+HUB_SECONDS = 30.0
+
 _away: list[str] = []
-"""What the hub said when it could not be reached, once it could not: its library waits half a minute for each file."""
+"""What the hub said when it could not be reached, once it could not: it may be silent for half a minute each time."""
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -43,3 +45,47 @@ def hub_file(dataset: str, revision: str, name: str) -> Path:
             f"it says: {said}",
             "check network, HF_ENDPOINT and HF_TOKEN, let HF_HOME be a cache that holds it, or name a copy as `path`",
         ) from None
+
+
+def require_dataset(dataset: str, revision: str | None) -> None:
+    """That a data set is in the cache of the datasets library, or open on the hub.
+
+    Raises:
+        MissingRequirement: neither.
+    """
+    problem = _dataset_problem(dataset, revision)
+    if problem is not None:
+        raise problem
+
+
+@functools.cache
+def _dataset_problem(dataset: str, revision: str | None) -> MissingRequirement | None:
+    from datasets import config
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+
+    if (Path(config.HF_DATASETS_CACHE) / dataset.replace("/", "___")).is_dir():
+        return None
+    said = _away[0] if _away else ""
+    if not said:
+        try:
+            found = HfApi().dataset_info(dataset, revision=revision, timeout=HUB_SECONDS)
+            if found.gated:
+                HfApi().auth_check(dataset, repo_type="dataset")
+        except GatedRepoError:
+            return MissingRequirement(
+                f"the data set {dataset} must be open to you",
+                "the hub asks for its terms to be accepted",
+                f"accept them at https://huggingface.co/datasets/{dataset} and set HF_TOKEN",
+            )
+        except (OSError, ValueError, HTTPError) as error:  # the library lets errors of the network through as they are
+            said = reason_of(error)
+            if not isinstance(error, HfHubHTTPError):  # no answer, rather than a refusal
+                _away.append(said)
+        else:
+            return None
+    return MissingRequirement(
+        f"the hub must have the data set {dataset}",
+        f"it says: {said}",
+        "check network, HF_ENDPOINT and HF_TOKEN, or let HF_HOME be a cache that holds it",
+    )

@@ -22,12 +22,12 @@ import yaml
 
 from harness.errors import MissingRequirement, reason_of
 from harness.recipe.corpus import COMMIT
+from harness.sources.datasets import require_dataset
 from harness.store.identity import file_digest
 
 INSTALL = "pip install -e '.[lm-eval]'"
 RULE = "`evaluate.retention.lm_eval.tasks` must name tasks of lm-eval that can be judged by document"
 SHOWN = 4  # members of a group that an error names
-HUB_SECONDS = 30.0
 
 BUILDERS = ("json", "csv", "parquet", "text", "arrow", "xml")
 """What lm-eval calls a data set that is files, each a reader of the datasets library."""
@@ -145,46 +145,7 @@ def require_lm_eval_data(asked: LmEvalName) -> None:
     task = find_lm_eval_task(asked)
     if not task.dataset:
         return
-    problem = _dataset_problem(task.dataset, None if task.revision == UNRESOLVED else task.revision)
-    if problem is not None:
-        raise problem
-
-
-_away: list[str] = []
-"""What the hub said when it could not be reached, once it could not: it may be silent for `HUB_SECONDS` each time."""
-
-
-@functools.cache
-def _dataset_problem(dataset: str, revision: str | None) -> MissingRequirement | None:
-    from datasets import config
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
-
-    if (Path(config.HF_DATASETS_CACHE) / dataset.replace("/", "___")).is_dir():
-        return None
-    said = _away[0] if _away else ""
-    if not said:
-        try:
-            found = HfApi().dataset_info(dataset, revision=revision, timeout=HUB_SECONDS)
-            if found.gated:
-                HfApi().auth_check(dataset, repo_type="dataset")
-        except GatedRepoError:
-            return MissingRequirement(
-                f"the data set {dataset} must be open to you",
-                "the hub asks for its terms to be accepted",
-                f"accept them at https://huggingface.co/datasets/{dataset} and set HF_TOKEN",
-            )
-        except (OSError, ValueError, HTTPError) as error:  # the library lets errors of the network through as they are
-            said = reason_of(error)
-            if not isinstance(error, HfHubHTTPError):  # no answer, rather than a refusal
-                _away.append(said)
-        else:
-            return None
-    return MissingRequirement(
-        f"the hub must have the data set {dataset}",
-        f"it says: {said}",
-        "check network, HF_ENDPOINT and HF_TOKEN, or let HF_HOME be a cache that holds it",
-    )
+    require_dataset(task.dataset, None if task.revision == UNRESOLVED else task.revision)
 
 
 # ------------------------------------------------------------------------------------------------- finding a task
