@@ -40,6 +40,7 @@ def asked(tasks: Path, *names: str, **more: Any) -> str:
     return f"evaluate.retention={json.dumps({'lm_eval': block})}"
 
 
+@pytest.mark.slow("runs lm-eval in the pipeline and beside it")
 def test_values_are_those_of_lm_evals_own_model_on_the_exported_checkpoint(
     shell: Shell, copy: Callable[..., Workspace], tasks: Path, tmp_path: Path
 ) -> None:
