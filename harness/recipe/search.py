@@ -176,6 +176,14 @@ class Search(Block):
         if self.pruner is not None and len(self.objectives) > 1:
             value = f"there are {len(self.objectives)}"
             raise problem("`pruner` needs a single objective", value, "drop it or all objectives but one")
+        for where, settings, seeds in (
+            ("seeds", 1, self.seeds),
+            ("confirm.seeds", self.confirm.best + 1, self.confirm.seeds),
+        ):
+            variants = settings * seeds.pretrain * seeds.finetune
+            if variants > MOST_SEEDS:
+                rule = f"settings times `{where}` may be {MOST_SEEDS:,}"
+                raise problem(rule, f"they are {variants:,}", "lower them")
         names = [objective.name for objective in self.objectives]
         if len(set(names)) != len(names):
             raise problem("`objectives` must name one once", f"got {', '.join(names)}", "drop the repeat")

@@ -331,7 +331,7 @@ def meaning(path: Path) -> dict[str, Any]:
 def settings(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Every setting's data."""
     ablations = data.get("ablations") or {}
-    base = {key: value for key, value in data.items() if key != "ablations"}
+    base = {key: value for key, value in data.items() if key not in ("ablations", "search")}
     axes: list[list[tuple[str, str, dict[str, Any]]]] = []
     for axis, chosen in (ablations.get("axes") or {}).items():
         if isinstance(chosen, dict):
@@ -428,12 +428,15 @@ def assert_told_with_places(complaints: str) -> None:
 def is_small(loaded: LoadedRecipe) -> bool:
     recipe = loaded.recipe
     variants = len(loaded.settings) * recipe.seeds.pretrain * recipe.seeds.finetune
+    if recipe.search is not None:
+        variants += (1 + recipe.search.confirm.best) * recipe.search.confirm.seeds.pretrain
     parts = max(
         one.experiment.pairs.count * (1 + one.experiment.pairs.spare) // one.experiment.pairs.part_size
         for one in loaded.settings
     )
     pool = max(task.problems.test for task in recipe.tasks.values())
-    parts = max(parts, pool // recipe.evaluate.best_of_n.candidates.part_size)
+    if recipe.evaluate.candidates is not None:
+        parts = max(parts, pool // recipe.evaluate.candidates.part_size)
     return variants <= MOST_VARIANTS_PLANNED and parts <= MOST_PARTS_PLANNED
 
 
