@@ -22,6 +22,7 @@ from harness.report import write
 from harness.report.board import Board, Row
 from harness.report.index import write_index
 from harness.report.overview import Overview, comparison_failure, overview
+from harness.report.search import search_answer
 from harness.report.status import look
 from harness.report.words import NO_SPREAD
 from harness.report.write import ReportFiles
@@ -31,10 +32,11 @@ NAME_WIDTH = 20  # columns that a setting's name keeps on a narrow terminal, fol
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A written report and what the terminal shows of it."""
+    """A written report and what the terminal shows of it; `search` is what a search has come to, in sentences."""
 
     files: ReportFiles
     overview: Overview
+    search: tuple[str, ...] = ()
 
     @property
     def failure(self) -> str:
@@ -62,7 +64,8 @@ def report_on(workspace: Workspace) -> Report:
     seen = overview(plan, store, stage)
     write_index(plan, workspace.reports)
     files = write.write_report(plan, store, stage, workspace.reports, seen=seen, search=workspace.search)
-    return Report(files=files, overview=seen)
+    found = () if workspace.search is None else search_answer(plan, seen, workspace.search)
+    return Report(files=files, overview=seen, search=found)
 
 
 def _analysis(workspace: Workspace) -> Stage | None:
@@ -114,6 +117,8 @@ def print_report(report: Report) -> None:
         else:
             why = f"not compared: {report.failure}" if report.failure else "nothing to compare yet"
             console.print(f"{board.title}: {why}")
+    for sentence in report.search:
+        console.print(Text(sentence))
     for caution in report.overview.cautions:
         line = Text(caution.title, style="yellow")
         if caution.items:

@@ -117,6 +117,14 @@ def search_report(plan: Plan, store: Store, seen: Overview, state: SearchState) 
     )
 
 
+def search_answer(plan: Plan, seen: Overview, state: SearchState) -> tuple[str, ...]:
+    """Which setting is best by dev, what it reached on test, and the optimism of the selection: sentences."""
+    search = plan.loaded.recipe.search
+    assert search is not None
+    confirmed = _confirmed(plan, seen, state, search) if state.has_ended(search.trials) else ()
+    return _answer(seen, state, search, best_trial(state), confirmed)
+
+
 def label_of_objective(objective: Objective) -> str:
     """`BoN area on dev problems of arithmetic`."""
     where = "dev code pairs" if objective.task == CODE else f"dev problems of {objective.task}"
