@@ -396,4 +396,7 @@ def _opened(address: str) -> RDBStorage:
             if number == MOST_OPENINGS - 1:
                 raise
             time.sleep(random.uniform(0.0, OPENING_SECONDS))
+        except RuntimeError as error:  # tables of another version, or of another program that counts its versions alike
+            rule = "`search.storage` must be a database of its own, made by this version of Optuna"
+            raise MissingRequirement(rule, str(error).splitlines()[0], "name another database") from None
     raise AssertionError

@@ -27,7 +27,7 @@ from harness.errors import MissingRequirement
 from harness.tracking.places import without_secrets
 from harness.tracking.shared_views import CURVES, TABLE, shared_views
 from harness.tracking.view import Dataset, File, RunView, View
-from harness.tracking.words import DIFFERENCE, ESTIMATE, LONGEST_TAG, SEARCH, clipped, first_line, plain
+from harness.tracking.words import DIFFERENCE, ESTIMATE, LONGEST_TAG, POINT, SEARCH, clipped, first_line, plain
 
 # MLflow's limits of one request, and how many runs it answers with.
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH, RUNS_A_PAGE = 1_000, 100, 100, 500
@@ -117,14 +117,15 @@ class MlflowTracker:
             settings = [run for run in runs if run.data.tags[KIND] == "setting"]
             runs = sorted(settings if len(settings) > 1 else runs, key=lambda run: str(run.info.run_name))
             page = f"{base.rstrip('/')}/#/experiments/{quote(found.experiment_id)}/runs?{SIDEBAR}"
-            trials = [run for run in everything if run.data.tags[KIND] == "trial" and run.info.status == "FINISHED"]
-            trials = [run for run in trials if run.data.tags.get(CURRENT) == "yes"][-MOST_COMPARED:]
+            # A run without a parameter is drawn at the top of that axis, where an arm without one does not belong.
+            shown = {KIND: "trial", CURRENT: "yes", POINT: "yes"}.items()
+            trials = [run for run in everything if shown <= run.data.tags.items() and run.info.status == "FINISHED"]
             return Addresses(
                 experiment=page,
                 table=f"{page}&viewStateShareKey={TABLE}",
                 curves=f"{page}&viewStateShareKey={CURVES}&compareRunsMode=CHART",
                 comparison=_side_by_side(base, found.experiment_id, runs[:MOST_COMPARED]),
-                trials=_side_by_side(base, found.experiment_id, trials) if trials else "",
+                trials=_side_by_side(base, found.experiment_id, trials[-MOST_COMPARED:]) if trials else "",
             )
 
     @contextmanager

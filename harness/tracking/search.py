@@ -10,7 +10,7 @@ from harness.report.curves import Point
 from harness.search.state import SearchState, State, TrialState
 from harness.store.identity import fingerprint
 from harness.tracking.view import RunView, Status
-from harness.tracking.words import SEARCH, clipped, key, parameters
+from harness.tracking.words import POINT, SEARCH, clipped, key, parameters
 
 LONGEST_REASON = 2_000
 STATUSES: Mapping[State, Status] = {
@@ -40,11 +40,13 @@ def search_runs(recipe: str, search: Search, state: SearchState) -> Iterator[Run
         metrics={},
     )
     for trial in trials:
-        yield _trial(recipe, state, trial, study)
+        yield _trial(recipe, search, state, trial, study)
 
 
-def _trial(recipe: str, state: SearchState, trial: TrialState, study: str) -> RunView:
+def _trial(recipe: str, search: Search, state: SearchState, trial: TrialState, study: str) -> RunView:
+    lacks = any(path not in trial.parameters for path, one in search.parameters.items() if one.when is None)
     tags = {
+        POINT: "no" if trial.arm and lacks else "yes",
         f"{SEARCH}trial": str(trial.number),
         f"{SEARCH}arm": trial.arm,
         f"{SEARCH}state": trial.state,

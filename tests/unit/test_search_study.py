@@ -6,14 +6,16 @@ import math
 import multiprocessing
 import os
 import signal
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.errors import RecipeError
+from harness.errors import MissingRequirement, RecipeError
 from harness.recipe.search import ARMS, Search
 from harness.search.sampling import make_sampler
 from harness.search.state import SearchState
@@ -280,9 +282,20 @@ def test_a_study_is_kept_in_a_folder_of_any_name(tmp_path: Path) -> None:
 
 def test_a_damaged_database_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_bytes(b"not a database" * 100)
-    with pytest.raises(Exception, match="file is not a database") as caught:
+    with pytest.raises(MissingRequirement) as caught:
         open_study(tmp_path)
-    assert type(caught.value).__name__ == "MissingRequirement"
+    assert "file is not a database" in caught.value.value
+
+
+def test_the_database_of_another_program_is_one_clear_error(tmp_path: Path) -> None:
+    """MLflow's, for one, which keeps its version in a table of the same name."""
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+        database.execute("INSERT INTO alembic_version VALUES ('0584bdc529eb')")
+        database.commit()
+    with pytest.raises(MissingRequirement) as caught:
+        open_study(tmp_path)
+    assert "a database of its own" in caught.value.rule
 
 
 def test_a_value_that_is_no_number_fails_its_trial_alone(opened: Open) -> None:
