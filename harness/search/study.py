@@ -101,12 +101,11 @@ class Study:
     ) -> None:
         self.search, self.name, self._arms, self._base = search, name, arms, base
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
         self.address = search.storage or URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
         self._lock = FileLock(folder / "study.lock")
         self._lease = Lease(folder / f"driver-{uuid.uuid4().hex}.lease")
         self._lease.acquire()
-        self._beat = 0.0
+        self._folder, self._beat = folder, 0.0
         self._seen: dict[int, float] = {}
         seed, parallel = search.sampler.seed, search.parallel > 1
         self._sampler = Seeded(
@@ -251,7 +250,7 @@ class Study:
     # ----------------------------------------------------------------------------------------------- drivers
 
     def beat(self) -> None:
-        """Say that this driver lives; called at every turn."""
+        """Say that this driver lives."""
         if time.monotonic() - self._beat > HEARTBEAT_SECONDS / 2:
             self._beat = time.monotonic()
             with self._told():
@@ -311,8 +310,7 @@ class Study:
         )
 
     def others_run(self) -> bool:
-        """Whether trials are under way or to be asked again, of whichever driver; the end of one that ended is noticed
-        here."""
+        """Whether trials are under way or to be asked again, of whichever driver; one that ended is noticed here."""
         with self._told(), self._lock:
             self._take_over()
             trials = self._trials()
@@ -396,7 +394,7 @@ def _opened(address: str) -> RDBStorage:
             if number == MOST_OPENINGS - 1:
                 raise
             time.sleep(random.uniform(0.0, OPENING_SECONDS))
-        except RuntimeError as error:  # tables of another version, or of another program that counts its versions alike
+        except RuntimeError as error:  # another version's tables, or those of a program that counts versions alike
             rule = "`search.storage` must be a database of its own, made by this version of Optuna"
             raise MissingRequirement(rule, str(error).splitlines()[0], "name another database") from None
     raise AssertionError

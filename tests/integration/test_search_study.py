@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import yaml
 from harness.cli.search import run_search
 from harness.cli.tracking_worker import Worker
 from harness.cli.workspace import Workspace, open_workspace
-from harness.search.state import SearchState, TrialState, folder_of, read_state, write_state
+from harness.search.state import SearchState, folder_of, read_state, write_state
 from tests.integration.pipelines import ROOT
 from tests.toys.mlflow_servers import held, put_database
 from tests.toys.shared import once_a_session
@@ -78,7 +79,7 @@ def test_optunas_own_program_opens_the_study(searched: Path) -> None:
         assert json.loads(known["overrides"]) == trial.overrides
         assert row["params"] == trial.parameters
         assert row["state"] == "COMPLETE"
-        assert row["values"] == dict(zip(state.objectives, trial.values, strict=True))
+        assert row["value"] == dict(zip(state.objectives, trial.values, strict=True))
     best = optuna(storage, "best-trial", "--study-name", state.study)
     assert best["number"] == state.best[0]
 
@@ -104,16 +105,13 @@ def test_mlflow_shows_the_search_while_it_goes_on_and_in_the_end(
     shutil.copytree(searched, workdir)
     put_database(migrated, workdir / "mlflow" / "mlflow.db")
     uri = f"sqlite:///{workdir / 'mlflow' / 'mlflow.db'}"
-    ended = state_of(workdir)
+    found = state_of(workdir)
     folder = folder_of(workdir, NAME)
-
-    def as_it_was(trial: TrialState, **then: Any) -> TrialState:
-        return TrialState(**{**vars(trial), **then})
-
-    last = ended.trials[-1]
-    at_work = as_it_was(last, state="running", values=(), intermediate=(), finished=0.0)
-    trials = (*ended.trials[:-1], at_work)
-    write_state(folder, SearchState(**{**vars(ended), "trials": trials, "best": (), "ended": False, "analysis": ""}))
+    pruned = replace(found.trials[0], state="pruned", values=(), reason="after 16 pairs, by ThresholdPruner")
+    last = found.trials[1]
+    ended = replace(found, trials=(pruned, last), best=(last.number,), analysis="")
+    at_work = replace(last, state="running", values=(), intermediate=(), finished=0.0)
+    write_state(folder, replace(ended, trials=(pruned, at_work), best=(), ended=False))
     open_again = partial(open_workspace, recipe, [], workdir)
     worker = Worker(open_again(), open_again)
     assert worker.answer({"do": "follow"})["runs"]["created"] >= 3
@@ -134,14 +132,16 @@ def test_mlflow_shows_the_search_while_it_goes_on_and_in_the_end(
     assert study["tags"]["search.best"] == ended.trial(ended.best[0]).name
     for trial in ended.trials:
         run = shown[trial.name]
-        assert run["status"] == "FINISHED"
+        assert run["status"] == ("KILLED" if trial is pruned else "FINISHED")
         assert run["parent"].startswith("study ")
         assert run["params"] == {path: str(value) for path, value in trial.parameters.items()}
         assert run["tags"]["search.trial"] == str(trial.number)
         assert run["tags"].get("search.arm", "") == trial.arm
-        assert run["tags"]["search.state"] == "complete"
+        assert run["tags"]["search.state"] == trial.state
+        assert run["tags"].get("search.reason", "") == trial.reason
         assert run["tags"]["stage.pair_accuracy.logic"] == trial.stages[0][0]
-        assert [float(value) for _, value, _ in run["metrics"]["objective/logic/pair_accuracy"]] == list(trial.values)
+        values = run["metrics"].get("objective/logic/pair_accuracy", [])
+        assert [float(value) for _, value, _ in values] == list(trial.values)
         points = [(step, float(value)) for step, value, _ in run["metrics"]["probe/logic"]]
         assert points == [(step, pytest.approx(value)) for step, value in trial.intermediate]
     assert sum(worker.answer({"do": "follow"})["runs"].values()) == len(shown)
