@@ -19,11 +19,9 @@ from harness.execution.runner import Summary
 from harness.pipeline.imports import IMPORTED
 from harness.plan.cost import estimate
 from harness.plan.disk import disk_of, free_bytes
-from harness.plan.trials import TrialPlanner
 from harness.plan.work import Work
 from harness.report.index import write_index
 from harness.report.words import duration, plural
-from harness.search.state import SearchState
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 GO_ON = "interrupted; the same command goes on from here"
@@ -57,27 +55,24 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
         return DONE
     _warn_of_disk(workspace, work)
     workspace.store.create()
-    if workspace.trials is not None and not _has_searched(workspace.trials, workspace.search):
-        summary = run_search(workspace)
-        if summary.interrupted:
-            errors().print(f"the search was {GO_ON}")
-            return INTERRUPTED
-        workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=True)
-        work = workspace.work()
-    write_index(workspace.plan, workspace.reports)
-    with _tracking(workspace, work, recipe, assignments) as worker:
+    searches = workspace.trials is not None and not workspace.has_searched
+    with _tracking(workspace, work, recipe, assignments, searches=searches) as worker:
+        if searches:
+            summary = run_search(workspace)
+            if summary.interrupted:
+                errors().print(f"the search was {GO_ON}")
+                return INTERRUPTED
+            workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=True)
+            work = workspace.work()
+        write_index(workspace.plan, workspace.reports)
         return _run_left(workspace, work, worker, recipe)
 
 
-def _has_searched(trials: TrialPlanner, state: SearchState | None) -> bool:
-    return state is not None and state.has_ended(trials.search.trials)
-
-
 def _tracking(
-    workspace: Workspace, work: Work, recipe: Path, assignments: Sequence[str]
+    workspace: Workspace, work: Work, recipe: Path, assignments: Sequence[str], *, searches: bool
 ) -> AbstractContextManager[TrackingWorker | None]:
     """What shows the run while it goes on; nothing where nothing is to run."""
-    if not work.to_run or workspace.runtime.tracking == "none":
+    if not (work.to_run or searches) or workspace.runtime.tracking == "none":
         return nullcontext()
     return TrackingWorker(workspace, recipe, assignments, live=True)
 

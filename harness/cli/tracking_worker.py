@@ -11,9 +11,10 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -41,12 +42,16 @@ LOCK, LOCK_SECONDS = "tracking.lock", 60.0
 class Worker:
     """Serves one recipe in one workdir.
 
+    Args:
+        open_again: opens it; while its search goes on, what is to be shown changes with what that has come to.
+
     Attributes:
         pause: seconds to wait before looking again.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, open_again: Callable[[], Workspace] | None = None) -> None:
         self.pause = LIVE_SECONDS
+        self._open_again = open_again
         self._workspace = workspace
         self._place = place_of(workspace.runtime.tracking_uri, workspace.workdir)
         self._tracker: MlflowTracker | None = None
@@ -79,6 +84,8 @@ class Worker:
         return asdict(tracker.addresses(self._workspace.plan.loaded.recipe.name, base))
 
     def _sync(self, finished: Finished | None) -> dict[str, Any]:
+        if self._open_again is not None and self._workspace.trials is not None and not self._workspace.has_searched:
+            self._workspace = self._open_again()
         plan, store = self._workspace.plan, self._workspace.store
         try:
             # Two runs of a workdir must not create a database or a run each.
@@ -87,7 +94,7 @@ class Worker:
                 statuses = look(plan.stages, store)
                 states = {key: status.state for key, status in statuses.items()}
                 retracted = {key: status.retracted for key, status in statuses.items() if status.retracted}
-                counts = tracker.show(build_view(plan, store, states, finished, retracted))
+                counts = tracker.show(build_view(plan, store, states, finished, retracted, self._workspace.search))
                 return {"runs": counts, "aside": self._aside}
         except Timeout:
             raise MissingRequirement(
@@ -139,7 +146,8 @@ def main() -> None:
     print_anything()  # MLflow's words, which go to a log
     with _answers() as answers, open(0, "rb", buffering=0, closefd=False) as orders:
         asked = json.loads(orders.readline())
-        worker = Worker(open_workspace(Path(asked["recipe"]), asked["assignments"], Path(asked["workdir"])))
+        open_again = partial(open_workspace, Path(asked["recipe"]), asked["assignments"], Path(asked["workdir"]))
+        worker = Worker(open_again(), open_again)
         import harness.tracking.mlflow_tracker  # noqa: F401  # takes seconds, in which no order waits for us
 
         while True:

@@ -54,11 +54,13 @@ def _print_addresses(workspace: Workspace, recipe: Path, assignments: Sequence[s
         "table": "settings and references, with intervals (begin here)",
         "curves": "training curves, a mean a setting",
         "comparison": "settings side by side",
+        "trials": "trials of the search side by side, in parallel coordinates",
         "experiment": "all runs",
     }
     console = output()
     for name, title in titles.items():
-        console.print(f"{title}:\n  {found[name]}")
+        if found[name]:
+            console.print(f"{title}:\n  {found[name]}")
 
 
 def _port(port: int | None) -> int:

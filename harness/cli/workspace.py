@@ -49,6 +49,11 @@ class Workspace:
     def reports(self) -> Path:
         return self.workdir / REPORTS / self.plan.loaded.recipe.name
 
+    @property
+    def has_searched(self) -> bool:
+        """Whether as many trials have ended as the recipe's search asks for."""
+        return self.trials is not None and self.search is not None and self.search.has_ended(self.trials.search.trials)
+
     def work(self) -> Work:
         return work_left(self.plan, self.store, self.runtime)
 

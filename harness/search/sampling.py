@@ -1,13 +1,14 @@
 """Who proposes points, as a recipe names them; and how its parameters are asked for.
 
-With `study.py` the only file that imports Optuna.
+It, `study.py` and `trials.py` alone import Optuna.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from importlib.util import find_spec
 from typing import Any
 
 import optuna
@@ -21,6 +22,8 @@ from harness.recipe.search import Choices, LogRatio, Parameter, Pruner, Range, S
 
 AT = "at"
 """Of an arm that is no point of the space: which parameters it has."""
+FIXED = "fixed_params"  # Optuna's word for what an enqueued trial is to have
+NEEDED = {"CmaEsSampler": "cmaes"}  # a package that Optuna does not bring, and misses only in the first draw
 # Samplers that lay out the whole space by their seed, and would lay out another for every trial.
 LAID_OUT = ("GridSampler", "QMCSampler", "BruteForceSampler")
 
@@ -34,6 +37,10 @@ def make_sampler(block: Sampler, seed: int, *, parallel: bool = False) -> BaseSa
         RecipeError: there is none of that name, or it does not take these arguments.
     """
     arguments = dict(block.arguments)
+    needed = NEEDED.get(block.kind)
+    if needed is not None and find_spec(needed) is None:
+        rule = "`search.sampler.kind` must have the package that it needs"
+        raise RecipeError(rule, f"{block.kind} needs {needed}", f"pip install {needed}, or choose another sampler")
     kind = _class_of("sampler", block.kind, optuna.samplers, BaseSampler)
     if block.kind == "TPESampler" and parallel:
         arguments.setdefault("constant_liar", True)  # else trials that run side by side are nearly the same
@@ -110,6 +117,8 @@ class Seeded(BaseSampler):
         self._sampler.before_trial(self._seen(study), trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if FIXED in trial.system_attrs:
+            return {}  # nothing is drawn for it
         return self._sampler.infer_relative_search_space(self._seen(study), trial)
 
     def sample_relative(
@@ -125,12 +134,15 @@ class Seeded(BaseSampler):
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: Optuna, values: Sequence[float] | None
     ) -> None:
-        self._sampler.after_trial(self._seen(study), trial, state, values)
+        if AT in trial.user_attrs:
+            return
+        with suppress(KeyError) if FIXED in trial.system_attrs else nullcontext():
+            self._sampler.after_trial(self._seen(study), trial, state, values)  # GridSampler looks for an arm's cell
 
-    @property
-    def exhausted(self) -> bool:
+    def is_exhausted(self, study: optuna.Study) -> bool:
         """Whether every point of the space was tried."""
-        return self._points is not None and self._points.exhausted
+        points, sampler = self._seen(study), self._sampler
+        return points.exhausted or (isinstance(sampler, optuna.samplers.GridSampler) and sampler.is_exhausted(points))
 
     def _seen(self, study: optuna.Study) -> Points:
         if self._points is None:

@@ -1,53 +1,68 @@
-"""A study of Optuna's: trials are claimed, told and taken over. With `sampling.py` the only file that imports Optuna.
+"""A study of Optuna's: trials are claimed, told and taken over. It, `sampling.py` and `trials.py` alone import Optuna.
 
 Several drivers may work on one study, in one workdir or, through a database, in several. What must not happen twice is
 left to the storage: a trial has one number, and ends once. A driver that ended leaves its trials running: who finds
-them fails them and asks for their parameters again. Which trials count follows from what all drivers see alike.
+them fails them and asks for their parameters again, by a trial that takes their place. Which trials count follows from
+what all drivers see alike, by the trials' numbers: drivers in several workdirs share no lock.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as Optuna
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from harness.errors import MissingRequirement
 from harness.recipe.search import BALANCE, Arm, Search, applies, label_of, overrides_of
-from harness.search.sampling import AT, LAID_OUT, Points, Seeded, lies_in, make_pruner, make_sampler, quiet, suggest
-from harness.search.state import SearchState, State, TrialState
+from harness.search.sampling import (
+    AT,
+    FIXED,
+    LAID_OUT,
+    Points,
+    Seeded,
+    lies_in,
+    make_pruner,
+    make_sampler,
+    quiet,
+    suggest,
+)
+from harness.search.state import SearchState
+from harness.search.trials import (
+    AGAIN,
+    ARM,
+    DRIVER,
+    ENDED,
+    GRID,
+    INTERRUPTED,
+    NAME,
+    OVERRIDES,
+    REASON,
+    STAGES,
+    SURPLUS,
+    is_given_up,
+    places_of,
+    plain,
+)
 from harness.store.lease import Lease, is_held
 
 HEARTBEAT_SECONDS, SILENT_SECONDS = 30, 180
-DRIVER, ARM, NAME, OVERRIDES, STAGES, REASON, AGAIN = (
-    "driver",
-    "arm",
-    "name",
-    "overrides",
-    "stages",
-    "reason",
-    "asked again",
-)
-STATES: Mapping[Optuna, State] = {
-    Optuna.WAITING: "waiting",
-    Optuna.RUNNING: "running",
-    Optuna.COMPLETE: "complete",
-    Optuna.PRUNED: "pruned",
-    Optuna.FAIL: "failed",
-}
-NOT_ITS_FAULT = ("its driver ended", "interrupted", "more than `search.trials`")
-ENDED, INTERRUPTED, SURPLUS = NOT_ITS_FAULT
+MOST_OPENINGS, OPENING_SECONDS = 8, 0.5  # of a new database, whose tables several drivers may create at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +101,12 @@ class Study:
     ) -> None:
         self.search, self.name, self._arms, self._base = search, name, arms, base
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self.address = search.storage or f"sqlite:///{folder / 'study.db'}"
+        self.address = search.storage or URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
         self._lock = FileLock(folder / "study.lock")
         self._lease = Lease(folder / f"driver-{uuid.uuid4().hex}.lease")
         self._lease.acquire()
-        self._beat = 0.0
+        self._folder, self._beat = folder, 0.0
+        self._seen: dict[int, float] = {}
         seed, parallel = search.sampler.seed, search.parallel > 1
         self._sampler = Seeded(
             lambda drawn: make_sampler(search.sampler, drawn, parallel=parallel),
@@ -99,7 +114,7 @@ class Study:
             laid_out=search.sampler.kind in LAID_OUT,
         )
         with self._told(), self._lock:
-            self._storage = RDBStorage(self.address, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=SILENT_SECONDS)
+            self._storage = _opened(self.address)
             self._study = optuna.create_study(
                 study_name=name,
                 storage=self._storage,
@@ -119,19 +134,21 @@ class Study:
         try:
             with quiet():
                 yield
-        except (SQLAlchemyError, ImportError) as error:
-            told = str(error).splitlines()[0]
+        except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+            told = str(error.__cause__ if isinstance(error, StorageInternalError) else error).splitlines()[0]
             raise MissingRequirement("`search.storage` must answer", told, "see that the database runs") from None
 
     # ------------------------------------------------------------------------------------------------- points
 
     def _enqueue_arms(self) -> None:
-        asked = {trial.user_attrs.get(ARM) for trial in self._trials()}
-        for arm in self._arms:
-            if arm not in asked:
-                at = dict(self._arm_parameters(arm))
-                whole = arm == "one_to_one" and at.keys() == self.search.parameters.keys()
-                self._study.enqueue_trial(at, user_attrs={ARM: arm} | ({} if whole else {AT: sorted(at)}))
+        trials = self._trials()
+        places = places_of(trials)
+        asked = {trial.user_attrs.get(ARM) for trial in trials if trial.number in places}
+        room = max(0, self.search.trials - len(set(places.values())))
+        for arm in [arm for arm in self._arms if arm not in asked][:room]:
+            at = dict(self._arm_parameters(arm))
+            whole = arm == "one_to_one" and at.keys() == self.search.parameters.keys()
+            self._study.enqueue_trial(at, user_attrs={ARM: arm} | ({} if whole else {AT: sorted(at)}))
 
     def _arm_parameters(self, arm: Arm) -> Iterator[tuple[str, Any]]:
         """What an arm is in the study's parameters: the recipe's own values, as far as they lie in the space."""
@@ -154,15 +171,19 @@ class Study:
         """The next point to try; None where none is left, or others are trying the last."""
         with self._told(), self._lock:
             self._take_over()
-            if self._taken() >= self.search.trials or self._sampler.exhausted:
-                return None
-            trial = self._study.ask()
-            trial.set_user_attr(DRIVER, self._lease.path.name)
-            self._storage.record_heartbeat(trial._trial_id)
-            rank = sum(_counts(one) for one in self._trials() if one.number < trial.number)
-            if rank >= self.search.trials:  # a driver elsewhere asked at the same moment
-                self._end(trial, Optuna.FAIL, SURPLUS)
-                return None
+            while True:
+                trials = self._trials()
+                places, within = self._within(trials)
+                waits = any(one.state == Optuna.WAITING and places.get(one.number) in within for one in trials)
+                if not waits and (len(within) >= self.search.trials or self._sampler.is_exhausted(self._study)):
+                    return None
+                trial = self._study.ask()
+                self._storage.record_heartbeat(trial._trial_id)
+                trial.set_user_attr(DRIVER, self._lease.path.name)
+                places, within = self._within(self._trials())
+                if places.get(trial.number) in within:
+                    break
+                self._end(trial, Optuna.FAIL, SURPLUS)  # a driver elsewhere asked at the same moment
         known = trial.user_attrs
         asked = known.get(AT)
         parameters: dict[str, Any] = {}
@@ -179,25 +200,31 @@ class Study:
             found |= overrides_of(path, self.search.parameters[path], value)
         return found
 
-    def _taken(self) -> int:
-        return sum(_counts(trial) for trial in self._trials())
+    def _within(self, trials: Sequence[FrozenTrial]) -> tuple[Mapping[int, int], set[int]]:
+        """The places of trials, and which of them are within `search.trials`."""
+        places = places_of(trials)
+        return places, set(sorted(set(places.values()))[: self.search.trials])
 
     # --------------------------------------------------------------------------------------------------- ends
 
     def note(self, point: Point, name: str, overrides: Mapping[str, Any], stages: Sequence[Sequence[str]]) -> None:
         """What a trial is, for whoever opens the study."""
-        with self._told():
+        with self._told(), suppress(UpdateFinishedTrialError):  # taken over while we were silent
             point.trial.set_user_attr(NAME, name)
             point.trial.set_user_attr(OVERRIDES, json.dumps(dict(overrides)))
             point.trial.set_user_attr(STAGES, [list(one) for one in stages])
 
     def look(self, point: Point, pairs: int, value: float) -> bool:
         """Report a value on the way; whether the trial is to be stopped."""
-        with self._told():
+        with self._told(), suppress(UpdateFinishedTrialError):
             point.trial.report(value, pairs)
             return bool(point.trial.should_prune())
+        return False
 
     def complete(self, point: Point, values: Sequence[float]) -> None:
+        if any(map(math.isnan, values)):
+            self.fail(point, "an objective is not a number")
+            return
         with self._told():
             self._end(point.trial, Optuna.COMPLETE, "", values)
 
@@ -215,16 +242,15 @@ class Study:
             self._again(self._storage.get_trial(point.trial._trial_id), INTERRUPTED)
 
     def _end(self, trial: Trial, state: Optuna, reason: str, values: Sequence[float] | None = None) -> None:
-        if self._storage.get_trial(trial._trial_id).state != Optuna.RUNNING:
-            return  # taken over while we were silent; what was computed is in the store
-        if reason:
-            trial.set_user_attr(REASON, reason)
-        self._study.tell(trial, values, state)
+        with suppress(UpdateFinishedTrialError):  # taken over while we were silent; what was computed is in the store
+            if reason:
+                trial.set_user_attr(REASON, reason)
+            self._study.tell(trial, values, state, skip_if_finished=True)
 
     # ----------------------------------------------------------------------------------------------- drivers
 
     def beat(self) -> None:
-        """Say that this driver lives; called at every turn."""
+        """Say that this driver lives."""
         if time.monotonic() - self._beat > HEARTBEAT_SECONDS / 2:
             self._beat = time.monotonic()
             with self._told():
@@ -233,36 +259,68 @@ class Study:
                         self._storage.record_heartbeat(trial._trial_id)
 
     def _take_over(self) -> None:
-        """Fail the trials of drivers that ended, and have their parameters asked again."""
-        for trial in self._trials():
+        """Fail the trials of drivers that ended, and have their parameters asked again; and what waits in vain."""
+        trials = self._trials()
+        places, within = self._within(trials)
+        replaced = {trial.user_attrs.get(AGAIN) for trial in trials}
+        for trial in trials:
+            place = places.get(trial.number)
             if trial.state == Optuna.RUNNING and self._is_left(trial):
                 self._again(trial, ENDED)
+            elif trial.state == Optuna.WAITING and (place is None or (place == trial.number and place not in within)):
+                with suppress(UpdateFinishedTrialError):
+                    self._storage.set_trial_user_attr(trial._trial_id, REASON, SURPLUS)
+                    self._storage.set_trial_state_values(trial._trial_id, state=Optuna.FAIL)
+            elif is_given_up(trial) and place is not None and trial.number not in replaced and self._is_silent(trial):
+                self._ask_again(trial)  # a driver ended between failing it and this
 
     def _is_left(self, trial: FrozenTrial) -> bool:
         driver = trial.user_attrs.get(DRIVER)
-        if driver is not None and (self._folder / driver).exists():
+        if driver is not None and (self.search.storage is None or (self._folder / driver).exists()):
             return not is_held(self._folder / driver)
-        if driver is None and self.search.storage is None:
-            return True  # all drivers take this lock, and it ended between asking and saying who it is
-        started = trial.datetime_start
-        if driver is None:
-            return started is not None and time.time() - started.timestamp() > SILENT_SECONDS
+        if driver is None:  # it ended between asking and saying who it is
+            return self._is_silent(trial)
         return trial._trial_id in self._storage._get_stale_trial_ids(self._study._study_id)
+
+    def _is_silent(self, trial: FrozenTrial) -> bool:
+        """Whether nobody is about to change a trial: at once where all drivers take our lock, else after a while."""
+        if self.search.storage is None:
+            return True
+        return time.monotonic() - self._seen.setdefault(trial.number, time.monotonic()) > SILENT_SECONDS
 
     def _again(self, trial: FrozenTrial, reason: str) -> None:
         try:
             self._storage.set_trial_user_attr(trial._trial_id, REASON, reason)
             self._storage.set_trial_state_values(trial._trial_id, state=Optuna.FAIL)
-        except optuna.exceptions.UpdateFinishedTrialError:
+        except UpdateFinishedTrialError:
             return  # another driver was first
+        self._ask_again(trial)
+
+    def _ask_again(self, trial: FrozenTrial) -> None:
         kept = {key: trial.user_attrs[key] for key in (ARM, AT) if key in trial.user_attrs}
-        self._study.enqueue_trial(trial.params, user_attrs={**kept, AGAIN: trial.number})
+        # A driver may have ended before it asked for all the parameters that an arm fixes.
+        point = {**trial.system_attrs.get(FIXED, {}), **trial.params}
+        known = {key: trial.system_attrs[key] for key in GRID if key in trial.system_attrs}
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=Optuna.WAITING,
+                system_attrs=known | ({FIXED: point} if point else {}),
+                user_attrs={**kept, AGAIN: trial.number},
+            )
+        )
 
     def others_run(self) -> bool:
-        """Whether trials are under way, of whichever driver; the end of one that ended is noticed here."""
+        """Whether trials are under way or to be asked again, of whichever driver; one that ended is noticed here."""
         with self._told(), self._lock:
             self._take_over()
-            return any(trial.state in (Optuna.RUNNING, Optuna.WAITING) for trial in self._trials())
+            trials = self._trials()
+            places, within = self._within(trials)
+            replaced = {trial.user_attrs.get(AGAIN) for trial in trials}
+            return any(
+                trial.state in (Optuna.RUNNING, Optuna.WAITING) or (is_given_up(trial) and trial.number not in replaced)
+                for trial in trials
+                if places.get(trial.number) in within
+            )
 
     def close(self) -> None:
         self._lease.release()
@@ -278,13 +336,14 @@ class Study:
         """
         with self._told():
             trials = self._trials()
+            places = places_of(trials)
             return SearchState(
                 study=self.name,
                 storage=storage,
                 objectives=tuple(objective.name for objective in self.search.objectives),
                 directions=tuple(objective.direction for objective in self.search.objectives),
                 asked=self.search.trials,
-                trials=tuple(map(_plain, trials)),
+                trials=tuple(plain(trial, placed=trial.number in places) for trial in trials),
                 importances=self._importances() if ended else (),
                 best=self._best() if ended else (),
                 left_out=left_out,
@@ -327,27 +386,15 @@ def _value(objective: int) -> Callable[[FrozenTrial], float]:
     return lambda trial: float(trial.values[objective])
 
 
-def _counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of those a recipe asks for: not one that was asked again, or is yet to be."""
-    reason = trial.user_attrs.get(REASON)
-    return trial.state != Optuna.WAITING and not (trial.state == Optuna.FAIL and reason in NOT_ITS_FAULT)
-
-
-def _plain(trial: FrozenTrial) -> TrialState:
-    known = trial.user_attrs
-    started, finished = trial.datetime_start, trial.datetime_complete
-    return TrialState(
-        number=trial.number,
-        name=known.get(NAME, f"trial {trial.number}"),
-        arm=known.get(ARM, ""),
-        state=STATES[trial.state],
-        parameters=dict(trial.params),
-        overrides=json.loads(known.get(OVERRIDES, "{}")),
-        values=tuple(trial.values or ()) if trial.state == Optuna.COMPLETE else (),
-        intermediate=tuple(sorted(trial.intermediate_values.items())),
-        stages=tuple(tuple(one) for one in known.get(STAGES, ())),
-        reason=known.get(REASON, ""),
-        counted=_counts(trial),
-        started=started.timestamp() if started else 0.0,
-        finished=finished.timestamp() if finished else 0.0,
-    )
+def _opened(address: str) -> RDBStorage:
+    for number in range(MOST_OPENINGS):
+        try:
+            return RDBStorage(address, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=SILENT_SECONDS)
+        except (IntegrityError, ProgrammingError):  # another driver creates its tables at this moment
+            if number == MOST_OPENINGS - 1:
+                raise
+            time.sleep(random.uniform(0.0, OPENING_SECONDS))
+        except RuntimeError as error:  # another version's tables, or those of a program that counts versions alike
+            rule = "`search.storage` must be a database of its own, made by this version of Optuna"
+            raise MissingRequirement(rule, str(error).splitlines()[0], "name another database") from None
+    raise AssertionError

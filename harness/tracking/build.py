@@ -18,8 +18,10 @@ from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant
 from harness.recipe.schema import Recipe
 from harness.report.curves import CurveReader, Point
 from harness.report.settings import resolved
+from harness.search.state import SearchState
 from harness.store.identity import fingerprint
 from harness.store.store import Snapshot, Store
+from harness.tracking.search import search_runs
 from harness.tracking.stages import StageFacts
 from harness.tracking.view import File, Kind, RunView, Status, View
 from harness.tracking.words import (
@@ -58,6 +60,7 @@ def build_view(
     states: Mapping[str, str],
     finished: Finished | None,
     retracted: Mapping[str, str] = MappingProxyType({}),
+    search: SearchState | None = None,
 ) -> View:
     """What a tracker shall show of a recipe.
 
@@ -65,12 +68,15 @@ def build_view(
         states: how far each stage of the plan is, by fingerprint: `done`, `failed`, `blocked`, `running` or other.
         finished: None while a run goes on; then settings have no means yet, and the view is not `whole`.
         retracted: fingerprint -> why, of stages made from something that is not to be trusted.
+        search: what the recipe's search has come to.
     """
     builder = _Builder(plan, store, states, finished, retracted)
     runs = list(builder.settings())
     if finished is not None:
         runs += [*builder.references(), *builder.imported(), *builder.report()]
     recipe = plan.loaded.recipe
+    if recipe.search is not None and search is not None:
+        runs += search_runs(recipe.name, recipe.search, search)
     return View(
         experiment=recipe.name,
         note=recipe.notes,

@@ -27,7 +27,7 @@ from harness.errors import MissingRequirement
 from harness.tracking.places import without_secrets
 from harness.tracking.shared_views import CURVES, TABLE, shared_views
 from harness.tracking.view import Dataset, File, RunView, View
-from harness.tracking.words import DIFFERENCE, ESTIMATE, LONGEST_TAG, clipped, first_line, plain
+from harness.tracking.words import DIFFERENCE, ESTIMATE, LONGEST_TAG, POINT, SEARCH, clipped, first_line, plain
 
 # MLflow's limits of one request, and how many runs it answers with.
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH, RUNS_A_PAGE = 1_000, 100, 100, 500
@@ -37,20 +37,26 @@ KIND, DIGEST, CURRENT, COMPARED = "harness.kind", "harness.digest", "harness.cur
 PARENT, NOTE, CONTEXT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.data.context"
 EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")  # else the page asks what kind it is
 SIDEBAR = "workflowType=machine_learning"  # else the pages of language-model applications stand beside the runs
-OURS = ("harness.", "axis.", "interval.", "code.", "environment.", "stage.", "seeds.", "recipe.", ESTIMATE, DIFFERENCE)
+OURS = (
+    *("harness.", "axis.", "interval.", "code.", "environment.", "stage.", "seeds.", "recipe."),
+    *(SEARCH, ESTIMATE, DIFFERENCE),
+)
 RUN_NAME = "mlflow.runName"
+ABOVE = {"variant": "harness.setting", "trial": "harness.study"}  # tag of a run: the key of its parent
 
 Name = tuple[str, str]  # kind and key of a run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
-    """Web addresses of an experiment: all runs, the table of settings, curves by setting, settings side by side."""
+    """Web addresses of an experiment: all runs, the table of settings, curves by setting, settings side by side, and
+    trials of a search side by side, "" where there are none."""
 
     experiment: str
     table: str
     curves: str
     comparison: str
+    trials: str = ""
 
 
 class MlflowTracker:
@@ -106,17 +112,20 @@ class MlflowTracker:
                     f"{without_secrets(self._uri)} has none",
                     "run the recipe, or `harness sync` it",
                 )
-            runs = [run for run in self._runs(found.experiment_id).values() if run.data.tags.get(COMPARED) == "yes"]
+            everything = self._runs(found.experiment_id).values()
+            runs = [run for run in everything if run.data.tags.get(COMPARED) == "yes"]
             settings = [run for run in runs if run.data.tags[KIND] == "setting"]
             runs = sorted(settings if len(settings) > 1 else runs, key=lambda run: str(run.info.run_name))
             page = f"{base.rstrip('/')}/#/experiments/{quote(found.experiment_id)}/runs?{SIDEBAR}"
-            ids = json.dumps([run.info.run_id for run in runs[:MOST_COMPARED]], separators=(",", ":"))
-            compare = f"runs={quote(ids)}&experiments={quote(json.dumps([found.experiment_id]))}"
+            # A run without a parameter is drawn at the top of that axis, where an arm without one does not belong.
+            shown = {KIND: "trial", CURRENT: "yes", POINT: "yes"}.items()
+            trials = [run for run in everything if shown <= run.data.tags.items() and run.info.status == "FINISHED"]
             return Addresses(
                 experiment=page,
                 table=f"{page}&viewStateShareKey={TABLE}",
                 curves=f"{page}&viewStateShareKey={CURVES}&compareRunsMode=CHART",
-                comparison=f"{base.rstrip('/')}/#/compare-runs?{compare}&{SIDEBAR}",  # that page wants `runs` first
+                comparison=_side_by_side(base, found.experiment_id, runs[:MOST_COMPARED]),
+                trials=_side_by_side(base, found.experiment_id, trials[-MOST_COMPARED:]) if trials else "",
             )
 
     @contextmanager
@@ -225,7 +234,7 @@ class MlflowTracker:
         ]
         tags = {**run.tags, CURRENT: "yes"}
         if run.parent:
-            tags |= {PARENT: parent, "harness.setting": run.parent}
+            tags |= {PARENT: parent, ABOVE[run.kind]: run.parent}
         params = [] if before else [Param(name, value) for name, value in run.params.items()]
         self._log(run_id, "params", params, PARAMS_A_BATCH)
         self._log(run_id, "metrics", points, METRICS_A_BATCH)
@@ -238,7 +247,7 @@ class MlflowTracker:
         for file in run.files:
             self._keep(run_id, file)
         self._client.update_run(run_id, run.status, run.name)
-        if run.status in ("FINISHED", "FAILED"):
+        if run.status in ("FINISHED", "FAILED", "KILLED"):
             self._client.set_terminated(run_id, run.status, run.end)
         self._client.set_tag(run_id, DIGEST, run.digest())
         if run.status != "FINISHED":
@@ -256,6 +265,12 @@ class MlflowTracker:
             path = Path(folder) / file.name
             path.write_text(file.content, encoding="utf-8")
             self._client.log_artifact(run_id, str(path))
+
+
+def _side_by_side(base: str, experiment_id: str, runs: Sequence[Run]) -> str:
+    ids = json.dumps([run.info.run_id for run in runs], separators=(",", ":"))
+    compare = f"runs={quote(ids)}&experiments={quote(json.dumps([experiment_id]))}"  # that page wants `runs` first
+    return f"{base.rstrip('/')}/#/compare-runs?{compare}&{SIDEBAR}"
 
 
 def _is_finished(run: Run) -> bool:

@@ -14,8 +14,8 @@ from typing import Literal
 from harness.report.curves import Point
 from harness.store.identity import file_digest, fingerprint
 
-Kind = Literal["setting", "variant", "reference", "report"]
-Status = Literal["FINISHED", "FAILED", "RUNNING", "SCHEDULED"]
+Kind = Literal["setting", "variant", "reference", "report", "study", "trial"]
+Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING", "SCHEDULED"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class RunView:
 
     Attributes:
         key: names the run among those of its kind, whatever else changes; stable over processes and workdirs.
-        parent: key of the setting a variant belongs to, else "".
+        parent: key of the setting a variant belongs to, or of the study a trial belongs to; else "".
         start, end: milliseconds since the epoch.
         metrics: ascending steps, at most `report.curves.MOST_POINTS`; a single number is one point at step 0.
     """

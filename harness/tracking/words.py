@@ -12,6 +12,8 @@ LONGEST_KEY = 250
 LONGEST_PARAM = 6_000
 LONGEST_TAG = 8_000
 ESTIMATE, DIFFERENCE = "estimate.", "difference."  # tags: a number with its interval, as people read it
+SEARCH = "search."  # tags of studies and trials
+POINT = f"{SEARCH}point"  # whether a trial has all parameters of its search
 METRICS = {"area": "bon_area"}  # beside other things, "area" alone says too little
 
 

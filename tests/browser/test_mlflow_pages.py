@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.recipe.search import Search
 from harness.report.curves import Point
+from harness.search.state import SearchState, TrialState
 from harness.tracking.mlflow_tracker import Addresses, MlflowTracker
+from harness.tracking.search import search_runs
 from harness.tracking.view import RunView, View
 
 CHROMIUM = shutil.which("chromium") or ""
@@ -43,10 +46,52 @@ def setting(name: str, area: float) -> RunView:
     )
 
 
+def trial(number: int, arm: str, rate: float, balance: float | None, value: float) -> TrialState:
+    found = {"pretrain.learning_rate": rate, "pretrain.loss.balance": balance}
+    return TrialState(
+        number=number,
+        name=f"trial {number}" + (f" ({arm})" if arm else ""),
+        arm=arm,
+        state="complete",
+        parameters={path: value for path, value in found.items() if value is not None},
+        overrides={},
+        values=(value,),
+        intermediate=((16, value - 0.1), (32, value - 0.05)),
+        stages=(("pair_accuracy/0123456789ab",),),
+        reason="",
+        counted=True,
+        started=1_000.0 + number,
+        finished=1_001.0 + number,
+    )
+
+
+def search() -> tuple[RunView, ...]:
+    objective = {"task": "code", "evaluation": "pair_accuracy"}
+    space = {"pretrain.loss.balance": {"log_ratio": [-4, 4]}, "pretrain.learning_rate": {"low": 1e-4, "high": 1e-2}}
+    block = Search.model_validate({"parameters": space, "objectives": [objective], "trials": 3})
+    state = SearchState(
+        study="side by side-1",
+        storage="postgresql://me:***@host/db",
+        objectives=("code/pair_accuracy",),
+        directions=("maximize",),
+        asked=3,
+        trials=(
+            trial(0, "one_to_one", 0.003, 0.0, 0.71234567),
+            trial(1, "rm_only", 0.003, None, 0.6),
+            trial(2, "", 0.0071, -1.25, 0.8),
+        ),
+        importances=(),
+        best=(2, 0, 1),
+        left_out={},
+        ended=True,
+    )
+    return tuple(search_runs("side by side", block, state))
+
+
 @pytest.fixture(scope="module")
 def addresses(mlflow_server: str) -> Addresses:
     tracker = MlflowTracker(mlflow_server)
-    runs = (setting("both-losses", 0.61803398875), setting("no-pretraining", 0.5))
+    runs = (setting("both-losses", 0.61803398875), setting("no-pretraining", 0.5), *search())
     axes, columns = ("axis.loss",), ("logic/bon_area",)
     tracker.show(View(experiment="side by side", note="why", runs=runs, whole=True, axes=axes, columns=columns))
     return tracker.addresses("side by side", mlflow_server)
@@ -72,3 +117,14 @@ def test_settings_side_by_side_show_what_differs(addresses: Addresses, tmp_path:
     page = words(addresses.comparison, tmp_path / "profile")
     for part in ("Comparing 2 Runs", "axis.loss", "both-losses", "no-pretraining", "logic/bon_area", "0.618"):
         assert part in page, page
+
+
+def test_trials_side_by_side_show_parameters_and_the_objective(addresses: Addresses, tmp_path: Path) -> None:
+    page = words(addresses.trials, tmp_path / "profile")
+    assert "Comparing 2 Runs" in page, page  # without the arm that has no balance
+    plot, _, table = page.partition("Run details")
+    for part in ("pretrain.learning_rate", "pretrain.loss.balance", "objective/code/pair_accuracy"):
+        assert part in plot, page  # the axes of the parallel coordinates
+        assert part in table, page
+    for part in ("trial 0 (one_to_one)", "-1.25", "0.0071", "0.712"):
+        assert part in table, page

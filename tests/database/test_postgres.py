@@ -5,20 +5,28 @@ All but the evaluations of the runs was computed before: a database shows what i
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import optuna
 import pytest
+import sqlalchemy
 import yaml
 
 from harness.cli.workspace import Workspace, open_workspace
-from tests.integration.pipelines import TINY
+from harness.search.state import folder_of, read_state
+from tests.integration.killing import state_of
+from tests.integration.pipelines import ROOT, TINY
 from tests.integration.shell import Shell
 from tests.integration.told import shown_metrics, told_by_the_store
 from tests.toys.mlflow_servers import ENOUGH_SECONDS, Server
@@ -123,3 +131,96 @@ def test_a_run_is_shown_in_full_by_a_server_on_postgresql(
     recipe = run_tracked("served", server.uri)
     assert shell("sync", recipe, "--workdir", workdir) == 0
     assert re.search(r"runs \d+ unchanged\n", shell.out)
+
+
+# A trial is cheap, as its stages are those of another: what they race for is the study.
+SEARCH = {
+    "extends": str(TINY),
+    "name": "raced-for",
+    "ablations": None,
+    "search": {
+        "parameters": {"pretrain.learning_rate": {"choices": [0.003, 0.006]}},
+        "objectives": [{"task": "logic", "evaluation": "pair_accuracy"}],
+        "arms": ["one_to_one", "rm_only"],
+        "sampler": {"kind": "RandomSampler"},
+        "trials": 24,
+        "parallel": 2,
+    },
+}
+DRIVE = """
+import sys
+from pathlib import Path
+from harness.cli.search import run_search
+from harness.cli.workspace import open_workspace
+run_search(open_workspace(Path(sys.argv[1]), [], Path(sys.argv[2]), writes=True, runs=True))
+"""
+AT_MOST_SECONDS = 240.0
+
+
+def is_at_a_trial(driver: subprocess.Popen[bytes], folder: Path, study: str, address: str) -> bool:
+    """Whether a driver's trial is under way: one with its lease, that says its process."""
+    leases = {path.name: json.loads(path.read_text())["pid"] for path in folder.glob("driver-*.lease")}
+    trials = optuna.load_study(study_name=study, storage=address).trials
+    running = [trial for trial in trials if trial.state == optuna.trial.TrialState.RUNNING]
+    return any(leases.get(trial.user_attrs.get("driver")) == driver.pid for trial in running)
+
+
+def kill_at_a_trial(driver: subprocess.Popen[bytes], folder: Path, address: str) -> None:
+    deadline = time.monotonic() + AT_MOST_SECONDS
+    while time.monotonic() < deadline and driver.poll() is None:
+        state = read_state(folder)
+        if state is not None and any(trial.finished for trial in state.trials):
+            os.kill(driver.pid, signal.SIGSTOP)
+            while state_of(driver.pid) not in ("T", "Z", ""):
+                time.sleep(0.001)
+            if is_at_a_trial(driver, folder, state.study, address):
+                os.killpg(driver.pid, signal.SIGKILL)
+                driver.wait()
+                return
+            os.kill(driver.pid, signal.SIGCONT)
+        time.sleep(0.05)
+    raise AssertionError("it was at no trial")
+
+
+@pytest.mark.slow("four drivers of a search begin at once, and one is killed")
+def test_drivers_on_one_database_lose_and_double_no_trial(database: str, finished: Workspace, tmp_path: Path) -> None:
+    with sqlalchemy.create_engine(database, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(sqlalchemy.text("CREATE DATABASE searches"))
+    address = database.rpartition("/")[0] + "/searches"
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({**SEARCH, "search": {**SEARCH["search"], "storage": address}}))
+    shared, second, third = workdirs = [tmp_path / name for name in ("shared", "second", "third")]
+    for workdir in workdirs:
+        shutil.copytree(finished.workdir, workdir)
+    drivers = [
+        subprocess.Popen([sys.executable, "-c", DRIVE, str(recipe), str(workdir)], cwd=ROOT, start_new_session=True)
+        for workdir in (shared, shared, second, third)
+    ]
+    try:
+        kill_at_a_trial(drivers[0], folder_of(shared, "raced-for"), address)
+        for driver in drivers[1:]:
+            assert driver.wait(AT_MOST_SECONDS) == 0
+    finally:
+        for driver in drivers:
+            if driver.poll() is None:
+                os.killpg(driver.pid, signal.SIGKILL)
+
+    states = [read_state(folder_of(workdir, "raced-for")) for workdir in workdirs]
+    assert states[0] is not None
+    assert all(state is not None and state.ended and state.trials == states[0].trials for state in states)
+    counted = states[0].counted
+    assert len(counted) == 24
+    assert {trial.state for trial in counted} == {"complete"}
+    assert {trial.state for trial in states[0].trials} <= {"complete", "failed"}
+    assert sorted(trial.arm for trial in counted if trial.arm) == ["one_to_one", "rm_only"]
+    assert PASSWORD not in (folder_of(shared, "raced-for") / "search.json").read_text()
+
+    found = optuna.load_study(study_name=states[0].study, storage=address).trials
+    assert [trial.number for trial in found] == list(range(len(found)))
+    left = [trial for trial in found if trial.user_attrs.get("reason") == "its driver ended"]
+    assert left
+    for trial in left:
+        (again,) = [one for one in found if one.user_attrs.get("asked again") == trial.number]
+        assert again.params.items() >= trial.params.items()
+        assert again.state == optuna.trial.TrialState.COMPLETE
+    assert len({trial.user_attrs["driver"] for trial in found}) > 1
