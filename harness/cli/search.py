@@ -54,7 +54,6 @@ def run_search(workspace: Workspace) -> Summary:
         gpus=gpus_of(workspace.runtime, stages),
         preload=sorted({stage.kind.module for stage in stages}),
     )
-
     how = how_of(workspace.runtime)
 
     def save() -> SearchState:
@@ -66,8 +65,10 @@ def run_search(workspace: Workspace) -> Summary:
         with SearchView(workspace.store, planner.search.trials) as live:
             driver = Driver(planner, study, workspace.store, live, save)
             runner = Runner(workspace.store, executor, driver, how)
-            summary = runner.run((), (), lambda: driver.turn(runner))
-            driver.give_back()
+            try:
+                summary = runner.run((), (), lambda: driver.turn(runner))
+            finally:
+                driver.give_back()
         state = study.state(ended=not summary.interrupted, storage=shown, left_out=left_out)
         compared = comparison_of(planner, state) if state.ended else None
         if compared is not None:
