@@ -19,7 +19,7 @@ from harness.plan.cost import Estimate
 from harness.plan.trials import arms_of
 from harness.report.words import duration
 from harness.search.confirm import comparison_of, name_of, study_name
-from harness.search.state import SearchState, TrialState, folder_of, write_state
+from harness.search.state import STUDY, SearchState, TrialState, folder_of, write_state
 from harness.store.store import Store
 from harness.tracking.places import without_secrets
 
@@ -45,7 +45,8 @@ def run_search(workspace: Workspace) -> Summary:
     }
     arms, left_out = arms_of(planner)
     study = Study(planner.search, arms, folder, name, about, _values(planner.loaded.data))
-    shown = without_secrets(study.address)
+    own = f"sqlite:///{folder.relative_to(workspace.workdir)}/{STUDY}"  # wherever the workdir may lie
+    shown = own if planner.search.storage is None else without_secrets(planner.search.storage)
     stages = planner.plan(planner.setting(recipe.name, {}, {})).plan.stages
     slots, threads = slots_and_threads(workspace.runtime)
     executor = LocalExecutor(

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.errors import StoreError
 from harness.store.record import read_json, write_json
 
-SEARCH, SEARCHES = "search.json", "search"
+SEARCH, SEARCHES, STUDY = "search.json", "search", "study.db"
 State = Literal["waiting", "running", "complete", "pruned", "failed"]
 
 

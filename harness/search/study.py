@@ -42,7 +42,7 @@ from harness.search.sampling import (
     quiet,
     suggest,
 )
-from harness.search.state import SearchState
+from harness.search.state import STUDY, SearchState
 from harness.search.trials import (
     AGAIN,
     ARM,
@@ -101,7 +101,7 @@ class Study:
     ) -> None:
         self.search, self.name, self._arms, self._base = search, name, arms, base
         folder.mkdir(parents=True, exist_ok=True)
-        self.address = search.storage or URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
+        self.address = search.storage or URL.create("sqlite", database=str(folder / STUDY)).render_as_string()
         self._lock = FileLock(folder / "study.lock")
         self._lease = Lease(folder / f"driver-{uuid.uuid4().hex}.lease")
         self._lease.acquire()
