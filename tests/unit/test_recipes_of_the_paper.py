@@ -33,6 +33,7 @@ ASKED = {
     "paper/main": (12, 9),
     "paper/main-7b": (12, 9),
     "paper/loss-combinations": (48, 27),
+    "paper/loss-combinations-dev": (48, 27),
     "paper/pair-count": (15, 15),
     "paper/pair-count-full": (36, 12),
     "paper/pair-construction": (18, 18),
@@ -142,8 +143,8 @@ def test_each_plans_and_shares_what_it_trains(data: Path, tmp_path: Path) -> Non
         name: asked for name, asked in ASKED.items() if name != WANTS_AN_IMPORT
     }
     # What recipes say they share, in one workdir, is the same stage.
-    once, again = plans["paper/sample-efficiency"], plans["paper/sample-efficiency-dev"]
-    assert trained(once, "finetune") == trained(again, "finetune")
+    for name in ("paper/sample-efficiency", "paper/loss-combinations"):
+        assert trained(plans[name], "finetune") == trained(plans[f"{name}-dev"], "finetune")
     assert trained(plans["paper/main"], "pretrain") < trained(plans["paper/loss-combinations"], "pretrain")
     assert trained(plans["open-questions/two-million"], "finetune") < trained(
         plans["open-questions/where-the-lm-term-belongs"], "finetune"
