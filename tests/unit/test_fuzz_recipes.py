@@ -11,6 +11,7 @@ import functools
 import io
 import itertools
 import json
+import math
 import random
 import re
 import shutil
@@ -334,8 +335,11 @@ def settings(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     base = {key: value for key, value in data.items() if key not in ("ablations", "search")}
     axes: list[list[tuple[str, str, dict[str, Any]]]] = []
     for axis, chosen in (ablations.get("axes") or {}).items():
+        if isinstance(chosen, dict) and "factor" in chosen:
+            between = math.floor(math.log(chosen["last"] / chosen["first"], chosen["factor"]) + 1e-9)
+            chosen = [round(chosen["first"] * chosen["factor"] ** step) for step in range(between + 1)]
         if isinstance(chosen, dict):
-            axes.append([(axis, name, overrides) for name, overrides in chosen.items()])
+            axes.append([(axis, name, overrides) for name, overrides in chosen.items() if overrides is not None])
         elif chosen is not None:
             axes.append([(axis, f"{axis.split('.')[-1]}={value}", {axis: value}) for value in chosen])
     if ablations.get("mode", "grid") == "grid":
@@ -368,12 +372,17 @@ def _excludes(exclusion: Mapping[str, Any], combination: tuple[tuple[str, str, A
     return all(names[axis] in (str(value), f"{axis.split('.')[-1]}={value}") for axis, value in exclusion.items())
 
 
+def without_nulls(chosen: Any) -> Any:
+    """Values of an axis without those that null drops."""
+    return {name: one for name, one in chosen.items() if one is not None} if isinstance(chosen, dict) else chosen
+
+
 def differences(value: Any, data: Any, path: str = "") -> Iterator[str]:
     """Where a loaded value is not what its data say; what the data leave out must be the field's default."""
     if path == "ablations" and data is None:
         data = {}
     if path == "ablations.axes":
-        data = {axis: chosen for axis, chosen in data.items() if chosen is not None}
+        data = {axis: without_nulls(chosen) for axis, chosen in data.items() if chosen is not None}
     if isinstance(value, BaseModel):
         names = {field.alias or name: name for name, field in type(value).model_fields.items()}
         names |= {name: name for name in value.model_extra or {}}

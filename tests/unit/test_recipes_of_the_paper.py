@@ -1,0 +1,151 @@
+"""The recipes of the paper and its open questions: what each asks for, where its values come from, and that it plans.
+
+Data of the hub are stood in for by a few made rows, counts of problems are shrunk to fit them, and models of the hub
+are never asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli.workspace import open_workspace
+from harness.plan.plan import Plan
+from harness.recipe.fields import without_nulls
+from harness.recipe.load import load_recipe
+from tests.toys.published import write_lines
+from tests.toys.samples import SAMPLES, labelled
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("paper", "open-questions")
+SOURCES = ("paper", "released code", "derived", "unverified", "ours")
+PROBLEMS = 60
+WANTS_AN_IMPORT = "open-questions/pair-order"  # of a reward model
+
+# recipe -> settings, and runs of PMP, which settings share that differ in fine-tuning alone
+ASKED = {
+    "paper/main": (12, 9),
+    "paper/main-7b": (12, 9),
+    "paper/loss-combinations": (48, 27),
+    "paper/loss-combinations-dev": (48, 27),
+    "paper/pair-count": (15, 15),
+    "paper/pair-count-full": (36, 12),
+    "paper/pair-construction": (18, 18),
+    "paper/data-source": (6, 6),
+    "paper/schedule": (6, 6),
+    "paper/end-token": (9, 9),
+    "paper/sample-efficiency": (80, 3),
+    "paper/sample-efficiency-dev": (80, 3),
+    "paper/architectures": (18, 9),
+    "paper/generator-families": (6, 6),
+    "open-questions/two-million": (6, 3),
+    "open-questions/cross-family": (27, 27),
+    "open-questions/generator-strength": (27, 27),
+    "open-questions/beyond-mathematics": (8, 3),
+    "open-questions/loss-weights": (1, 3),
+    "open-questions/non-code-pmp": (12, 9),
+    "open-questions/where-the-lm-term-belongs": (18, 6),
+    "open-questions/pair-properties": (7, 21),
+    "open-questions/pair-order": (3, 9),
+}
+
+
+def test_each_asks_for_what_it_says_and_is_in_the_table_of_questions() -> None:
+    found = {f"{folder}/{path.stem}": path for folder in FOLDERS for path in (ROOT / "recipes" / folder).glob("*.yaml")}
+    assert {name: len(load_recipe(path).settings) for name, path in found.items()} == {
+        name: settings for name, (settings, _) in ASKED.items()
+    }
+    questions = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8")
+    assert not [name for name in ASKED if f"`{name.split('/')[1]}.yaml`" not in questions]
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_every_value_names_its_source(name: str) -> None:
+    text = (ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    assert "Question:" in text
+    assert "Settled by:" in text
+    assert re.search(r"Nothing here was\s+(# )?run by us", text)
+    for line in text.splitlines():
+        if re.match(r"#|extends:|name:|notes:", line):
+            continue
+        value, _, source = re.sub(r"[\w.-]+: (null|\{\})", "", line).partition("#")
+        assert not re.search(r"[:-] +[^\s{]|\[", value) or any(word in source for word in SOURCES), line
+
+
+# ------------------------------------------------------------------------------------------------------- plans
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder a task, with enough problems to be dealt out."""
+    folder = tmp_path_factory.mktemp("data")
+    for kind in ("gsm8k", "math500", "reclor", "logiqa2", "commonsense_qa", "balanced_copa", "strategyqa", "qasc"):
+        (folder / kind).mkdir()
+        for part, rows in SAMPLES[kind].rows.items():
+            write_lines(folder / kind / f"{part}.jsonl", rows)
+    rows = []
+    for number in range(PROBLEMS):  # no two of these questions are alike, which would make them one cluster
+        words = " ".join(f"{chr(97 + number // 8)}{letter}{chr(97 + number % 8)}" for letter in "bcdfgh")
+        for step, mark in (("so", "+"), ("thus", "+"), ("so", "-"), ("thus", "-")):
+            answer = number + (mark == "-")
+            rows.append(
+                labelled(f"How many {words}?", f"Step 1: It is {step} {answer}. The answer is: {answer} {mark}")
+            )
+    (folder / "math_shepherd").mkdir()
+    write_lines(folder / "math_shepherd" / "train.jsonl", rows)
+    return folder
+
+
+def fewer(value: Any, key: str = "") -> Any:
+    """Counts of problems and preferences by their logarithm, so that different ones stay different."""
+    last = key.split(".")[-1]
+    if isinstance(value, Mapping):
+        return {name: fewer(one, f"{key}.{name}") for name, one in value.items()}
+    if last == "samples" and "candidates" not in key:
+        return [fewer(one, key) for one in value] if isinstance(value, list) else round(math.log2(value))
+    if last == "finetune" and isinstance(value, int):
+        return 2 * round(math.log2(value))
+    if last in ("dev", "test") and isinstance(value, int):
+        return 10 if "shepherd" in key else 2
+    if last == "global_batch" and "pretrain" not in key:
+        return max(1, value // 64)
+    return value
+
+
+def planned(name: str, data: Path, folder: Path) -> Plan:
+    recipe = fewer(load_recipe(ROOT / "recipes" / f"{name}.yaml").data)
+    if recipe["ablations"] is not None:
+        axes = without_nulls(recipe["ablations"]["axes"])
+        recipe["ablations"]["axes"] = {axis: without_nulls(values) for axis, values in axes.items()}
+    recipe["seeds"]["finetune"] = 1  # what several seeds of it share is no business of these recipes
+    for task in recipe["tasks"].values():
+        task["path"] = str(data / task["kind"])
+    recipe["evaluate"]["pair_accuracy"]["samples"] = 1
+    recipe["pairs"]["part_size"] = recipe["pairs"]["count"]  # few parts, whatever the count
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps(recipe), encoding="utf-8")
+    return open_workspace(path, [], folder / "workdir").plan
+
+
+def trained(plan: Plan, kind: str) -> set[str]:
+    return {stage.fingerprint for stage in plan.stages if stage.kind.name == kind}
+
+
+def test_each_plans_and_shares_what_it_trains(data: Path, tmp_path: Path) -> None:
+    plans = {name: planned(name, data, tmp_path) for name in ASKED if name != WANTS_AN_IMPORT}
+    assert {name: (len(plan.settings), len(trained(plan, "pretrain"))) for name, plan in plans.items()} == {
+        name: asked for name, asked in ASKED.items() if name != WANTS_AN_IMPORT
+    }
+    # What recipes say they share, in one workdir, is the same stage.
+    for name in ("paper/sample-efficiency", "paper/loss-combinations"):
+        assert trained(plans[name], "finetune") == trained(plans[f"{name}-dev"], "finetune")
+    assert trained(plans["paper/main"], "pretrain") < trained(plans["paper/loss-combinations"], "pretrain")
+    assert trained(plans["open-questions/two-million"], "finetune") < trained(
+        plans["open-questions/where-the-lm-term-belongs"], "finetune"
+    )
