@@ -48,6 +48,7 @@ def _told(detail: ErrorDetails, keys: list[str], models: list[type[BaseModel]]) 
         return [(f"`{path}` must be a known key", "it is not", remedy)]
     _, should, expected = detail["msg"].partition(" should ")
     expected = expected.partition(" or instance of ")[0] if should else f"be valid ({detail['msg']})"
+    expected = expected.replace("a valid tuple", "a list").replace("a valid dictionary", "a mapping")
     return [(f"`{path or 'the recipe'}` must {expected}", f"it is {_shown(detail['input'])}", "correct it")]
 
 

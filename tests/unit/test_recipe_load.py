@@ -236,7 +236,7 @@ SLIPS = {
         "instead",
     ]),
     "an axis that is no axis": ("      rm: {pretrain.loss: {lm: 0.0}}", "      rm: pretrain.loss", [
-        "recipe.yaml:41: `ablations.axes.loss.rm` must be a valid dictionary, but it is 'pretrain.loss'; correct it",
+        "recipe.yaml:41: `ablations.axes.loss.rm` must be a mapping, but it is 'pretrain.loss'; correct it",
     ]),
     "an axis without values": ("[80, 160]", "[]", [
         "recipe.yaml:42: axis `pairs.count` must have values, but it has none; add one or drop the axis",
