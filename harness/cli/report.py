@@ -22,7 +22,6 @@ from harness.report import write
 from harness.report.board import Board, Row
 from harness.report.index import write_index
 from harness.report.overview import Overview, comparison_failure, overview
-from harness.report.search import search_answer
 from harness.report.status import look
 from harness.report.words import NO_SPREAD
 from harness.report.write import ReportFiles
@@ -64,8 +63,15 @@ def report_on(workspace: Workspace) -> Report:
     seen = overview(plan, store, stage)
     write_index(plan, workspace.reports)
     files = write.write_report(plan, store, stage, workspace.reports, seen=seen, search=workspace.search)
-    found = () if workspace.search is None else search_answer(plan, seen, workspace.search)
-    return Report(files=files, overview=seen, search=found)
+    return Report(files=files, overview=seen, search=_found(workspace, seen))
+
+
+def _found(workspace: Workspace, seen: Overview) -> tuple[str, ...]:
+    if workspace.search is None:
+        return ()
+    from harness.report.search import search_answer  # renders: a run that has nothing to do does not
+
+    return search_answer(workspace.plan, seen, workspace.search)
 
 
 def _analysis(workspace: Workspace) -> Stage | None:

@@ -164,10 +164,13 @@ def test_a_pruned_trial_keeps_what_it_finished(workdir: Path, recipe: Make) -> N
         assert workspace.store.record("trunk_state", first.fingerprint) is not None
 
 
-@pytest.mark.slow("starts a search three times, and stops it twice")
-def test_a_search_that_is_killed_loses_and_doubles_no_trial(workdir: Path, recipe: Make) -> None:
-    path = recipe({"trials": 6})
-    for number, how in enumerate((signal.SIGKILL, signal.SIGINT)):
+@pytest.mark.slow("starts a search, stops it, and goes on")
+@pytest.mark.sampled("signals", ((signal.SIGKILL,), (signal.SIGINT, signal.SIGKILL)), ((signal.SIGKILL,),))
+def test_a_search_that_is_killed_loses_and_doubles_no_trial(
+    workdir: Path, recipe: Make, signals: tuple[signal.Signals, ...]
+) -> None:
+    path = recipe({"trials": 4 + len(signals)})
+    for number, how in enumerate(signals):
         driver = harness("run", path, "--workdir", workdir)
         deadline = time.monotonic() + 60
         wanted = 1 + number  # so many trials ended, and others under way
@@ -179,11 +182,10 @@ def test_a_search_that_is_killed_loses_and_doubles_no_trial(workdir: Path, recip
         os.killpg(driver.pid, how)
         _, said = driver.communicate()
         assert driver.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL), said
-    last = harness("run", path, "--workdir", workdir)
-    _, said = last.communicate()
-    assert last.returncode == 0, said
+    assert not run_search(open_workspace(path, [], workdir)).interrupted
     state = state_of(workdir)
-    no_zombie(state, 6)
+    no_zombie(state, 4 + len(signals))
     given_up = [trial for trial in state.trials if not trial.counted]
-    assert {trial.reason for trial in given_up} == {"its driver ended", "interrupted"}
+    told = {signal.SIGKILL: "its driver ended", signal.SIGINT: "interrupted"}
+    assert {trial.reason for trial in given_up} == {told[how] for how in signals}
     assert [trial.arm for trial in state.counted].count("one_to_one") == 1
