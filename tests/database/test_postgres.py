@@ -181,7 +181,7 @@ def kill_at_a_trial(driver: subprocess.Popen[bytes], folder: Path, address: str)
     raise AssertionError("it was at no trial")
 
 
-@pytest.mark.exhaustive
+@pytest.mark.exhaustive("CI kills a driver on sqlite, and has many processes share a study")
 @pytest.mark.slow("drivers of a search begin at once, and one is killed")
 @pytest.mark.sampled(("count", "trials"), ((2, 8), (4, 24)), ((2, 8),))
 def test_drivers_on_one_database_lose_and_double_no_trial(
