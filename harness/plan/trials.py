@@ -24,7 +24,7 @@ from harness.recipe.schema import Recipe
 from harness.recipe.search import Arm, Objective, Search, arm_overrides
 from harness.store.record import Record
 
-ARM_NAMES: Mapping[Arm, str] = MappingProxyType(
+ARM_NAMES: Mapping[str, str] = MappingProxyType(
     {"one_to_one": "1:1", "rm_only": "RM only", "lm_only": "LM only", "no_pmp": "no PMP"}
 )
 
@@ -90,11 +90,8 @@ class TrialPlanner:
             raise ProblemList([RecipeError(one["rule"], one["value"], one["remedy"], place) for one in told])
         return replace(made, experiment=experiment, values=dict(values))
 
-    def plan(self, setting: Setting, first: int = 0) -> TrialPlan:
+    def plan(self, setting: Setting) -> TrialPlan:
         """Everything a trial asks for.
-
-        Args:
-            first: the first of its seeds.
 
         Raises:
             PlanError: an objective is not defined for this setting.
@@ -105,14 +102,14 @@ class TrialPlanner:
         variants: list[Variant] = []
         looks: dict[int, list[Stage]] = {}
         seeds = search.seeds
-        pretrains: Sequence[int | None] = range(first, first + seeds.pretrain) if experiment.pretrain else [None]
+        pretrains: Sequence[int | None] = range(seeds.pretrain) if experiment.pretrain else [None]
         for pretrain in pretrains:
             pretrained = None if pretrain is None else pipeline.pretrain(experiment, pretrain)
             start = pretrained or pipeline.base(experiment)
             told = setting.name if pretrain is None else f"{setting.name} pretrain {pretrain}"
             for pairs, stage in self._looks(pipeline, experiment, pretrain):
                 looks.setdefault(pairs, []).append(stage)
-            for finetune in range(first, first + seeds.finetune):
+            for finetune in range(seeds.finetune):
                 label = f"{told} finetune {finetune}"
                 outcomes = []
                 finetuned = None

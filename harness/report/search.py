@@ -350,7 +350,7 @@ def _trials_table(
             score(value) + (f" {interval(one.low, one.high)}" if one is not None else "")
             for value, one in zip(trial.values, estimates, strict=False)
         ] or [""] * len(labels)
-        kind = f"{trial.number} ({ARM_NAMES[trial.arm]})" if trial.arm else str(trial.number)  # type: ignore[index]
+        kind = f"{trial.number} ({ARM_NAMES[trial.arm]})" if trial.arm else str(trial.number)
         point = [value_text(trial.parameters[path]) if path in trial.parameters else "" for path in space]
         rows.append((kind, trial.state, *cells, *point))
     more = f"{len(order) - MOST_ROWS:,} further trials are in search.json. " if len(order) > MOST_ROWS else ""

@@ -272,12 +272,12 @@ def _ends(figure: go.Figure, search: SearchReport, parameter: LogRatio, at: int,
         notes.append("Dashed: no PMP.")
     notes.insert(0, "ln(w_lm / w_rm) with w_rm + w_lm = 2; 1:1 is 0.")
     for arm in places:
-        name = ARM_NAMES[arm]  # type: ignore[index]
+        name = ARM_NAMES[arm]
         if arm not in by_arm:
             why = search.state.left_out.get(name, "no such trial is complete")
             notes.append(f"{name} is not drawn: {why}.")
     ticks = sorted({low, low / 2, 0.0, high / 2, high}) if low <= 0 <= high else [low, high]
-    shown = [*((places[arm], ARM_NAMES[arm]) for arm in places if arm in by_arm)]  # type: ignore[index]
+    shown = [*((places[arm], ARM_NAMES[arm]) for arm in places if arm in by_arm)]
     return {
         "title": {"text": "log ratio of the loss weights, LM over RM"},
         "tickvals": [*ticks, *(place for place, _ in shown)],

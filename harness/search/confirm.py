@@ -95,7 +95,7 @@ def _ends(setting: PlannedSetting) -> list[Stage]:
 def name_of(trial: TrialState) -> str:
     """A trial with what it is, as boards call it."""
     if trial.arm:
-        return f"{ARM_NAMES[trial.arm]} (trial {trial.number})"  # type: ignore[index]
+        return f"{ARM_NAMES[trial.arm]} (trial {trial.number})"
     told = ", ".join(f"{_end(path, trial.parameters)}={_short(value)}" for path, value in trial.parameters.items())
     return f"{told} (trial {trial.number})"
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from harness.errors import HarnessError, ProblemList
 from harness.execution.executor import Outcome, StageTask
 from harness.execution.runner import Listener, Runner
+from harness.pipeline.evaluations import evaluation_named
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
 from harness.plan.trials import ARM_NAMES, TrialPlan, TrialPlanner, part_of
@@ -163,8 +164,6 @@ class Driver:
 
 def metric_of(objective: Objective) -> str:
     """The metric that an objective is the mean of."""
-    from harness.pipeline.evaluations import evaluation_named
-
     return objective.metric or evaluation_named(objective.evaluation).headline
 
 
