@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from harness.pipeline.evaluation import Evaluation
+from harness.pipeline.evaluations import evaluation_named
 from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
 from harness.pipeline.optimization import steps_of
@@ -16,6 +17,7 @@ from harness.recipe.blocks import WSD
 from harness.recipe.evaluate import ImportedRow
 from harness.recipe.fields import CODE
 from harness.recipe.schema import Experiment
+from harness.recipe.search import Objective
 from harness.recipe.tasks import PoolTaskBlock
 
 
@@ -78,6 +80,22 @@ class Pipeline(OverlapStages):
         what = of if task == CODE else f"{of} {evaluation.content}"
         scores = evaluation.scores(self, experiment, model, tokens, what)
         return self.judge(evaluation, experiment, task, source, scores, of, split)
+
+    def judged_by(
+        self, objective: Objective, experiment: Experiment, start: Stage, finetuned: Callable[[], Stage], label: str
+    ) -> Stage | None:
+        """What a search values a setting by, on dev; None where that needs a reward head that PMP has not trained.
+
+        Args:
+            start: what is fine-tuned, and judged on code pairs as it is.
+            finetuned: gives the fine-tuned model, where a task is judged.
+        """
+        evaluation = evaluation_named(objective.evaluation)
+        if objective.task != CODE:
+            return self.judged(evaluation, experiment, objective.task, finetuned(), label, "dev")
+        if evaluation.rewards and not trains_head(experiment):
+            return None
+        return self.judged(evaluation, experiment, CODE, start, start.label, "dev")
 
     def judged_reference(
         self, evaluation: Evaluation, experiment: Experiment, task: str, scorer: Scorer, seed: int

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 
-from harness.pipeline.evaluations import evaluation_named, evaluations_of
+from harness.pipeline.evaluations import evaluations_of
 from harness.pipeline.evaluations.best_of_n import BestOfN
 from harness.pipeline.failures import JudgedRun, failures_of
 from harness.pipeline.graph import Graph, Stage, sizes_alone
@@ -19,7 +19,6 @@ from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.scores import UNFITTED
 from harness.pipeline.training import TRUNK_STATE, trains_head, trunk_of
 from harness.recipe.evaluate import ImportedRow
-from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits
 from harness.recipe.schema import Experiment
@@ -282,7 +281,9 @@ def _variants(pipeline: Pipeline, setting: Setting, objectives: Sequence[Objecti
                     finetuned=finetuned,
                     checks=pipeline.checks(experiment),
                     probes=tuple(Probe(pairs=pairs, task=task, stage=stage) for pairs, task, stage in probes),
-                    dev=_on_dev(pipeline, setting, start, finetuned, label, objectives) if setting.chosen else (),
+                    dev=tuple(
+                        _on_dev(pipeline, experiment, start, finetuned, label, objectives if setting.chosen else ())
+                    ),
                 )
             )
     return variants
@@ -306,22 +307,17 @@ def _outcomes(
 
 def _on_dev(
     pipeline: Pipeline,
-    setting: Setting,
+    experiment: Experiment,
     start: Stage,
     finetuned: Stage,
     label: str,
     objectives: Sequence[Objective],
-) -> tuple[Outcome, ...]:
-    """What a search chose this setting by, as far as it is defined for it."""
-    experiment, found = setting.experiment, []
+) -> Iterator[Outcome]:
+    """What a search chose a setting by, as far as it is defined for it."""
     for objective in objectives:
-        evaluation = evaluation_named(objective.evaluation)
-        model = start if objective.task == CODE else finetuned
-        if objective.task == CODE and evaluation.rewards and not trains_head(experiment):
-            continue
-        stage = pipeline.judged(evaluation, experiment, objective.task, model, label, "dev")
-        found.append(Outcome(task=objective.task, metric=evaluation.name, stage=stage))
-    return tuple(found)
+        stage = pipeline.judged_by(objective, experiment, start, lambda: finetuned, label)
+        if stage is not None:
+            yield Outcome(task=objective.task, metric=objective.evaluation, stage=stage)
 
 
 def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:

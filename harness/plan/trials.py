@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from types import MappingProxyType
 
 from harness.errors import PlanError, ProblemList, RecipeError
-from harness.pipeline.evaluation import Evaluation
-from harness.pipeline.evaluations import evaluation_named
 from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.imports import NO_IMPORTS, Imports
@@ -17,7 +16,6 @@ from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.training import trains_head
 from harness.plan.plan import Outcome, Plan, PlannedSetting, Variant, make_plan, most_pairs, order_trunks
 from harness.recipe.blocks import WSD
-from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting, setting_of
 from harness.recipe.lock import Commits
 from harness.recipe.schema import Recipe
@@ -107,24 +105,18 @@ class TrialPlanner:
             pretrained = None if pretrain is None else pipeline.pretrain(experiment, pretrain)
             start = pretrained or pipeline.base(experiment)
             told = setting.name if pretrain is None else f"{setting.name} pretrain {pretrain}"
-            for pairs, stage in self._looks(pipeline, experiment, pretrain):
-                looks.setdefault(pairs, []).append(stage)
+            for pairs, look in self._looks(pipeline, experiment, pretrain):
+                looks.setdefault(pairs, []).append(look)
             for finetune in range(seeds.finetune):
-                label = f"{told} finetune {finetune}"
+                finetuned = cache(partial(pipeline.finetune, experiment, start, finetune, told))
                 outcomes = []
-                finetuned = None
-                for number, objective in enumerate(search.objectives):
-                    evaluation = evaluation_named(objective.evaluation)
-                    if objective.task == CODE:
-                        _require_head(evaluation, setting, objective)
-                        model = start
-                    else:
-                        model = finetuned = finetuned or pipeline.finetune(experiment, start, finetune, told)
-                    what = start.label if objective.task == CODE else label
-                    stage = pipeline.judged(evaluation, experiment, objective.task, model, what, "dev")
-                    if stage not in values[number]:
-                        values[number].append(stage)
-                    outcomes.append(Outcome(task=objective.task, metric=evaluation.name, stage=stage))
+                for objective, found in zip(search.objectives, values, strict=True):
+                    stage = pipeline.judged_by(objective, experiment, start, finetuned, f"{told} finetune {finetune}")
+                    if stage is None:
+                        raise _without_head(setting, objective)
+                    if stage not in found:
+                        found.append(stage)
+                    outcomes.append(Outcome(task=objective.task, metric=objective.evaluation, stage=stage))
                 variants.append(
                     Variant(
                         setting=setting.name,
@@ -132,7 +124,6 @@ class TrialPlanner:
                         finetune_seed=finetune,
                         outcomes=tuple(outcomes),
                         pretrained=pretrained,
-                        finetuned=finetuned,
                     )
                 )
         order_trunks(pipeline.graph)
@@ -194,10 +185,9 @@ def _on_dev(experiment: Recipe) -> Recipe:
     return experiment.model_copy(update={"evaluate": experiment.evaluate.model_copy(update={"split": "dev"})})
 
 
-def _require_head(evaluation: Evaluation, setting: Setting, objective: Objective) -> None:
-    if evaluation.rewards and (setting.experiment.pretrain is None or not trains_head(setting.experiment)):
-        raise PlanError(
-            f"`{objective.name}` needs a reward head that PMP trained",
-            f"{setting.name} has none",
-            "judge this arm after fine-tuning, by an objective on a task",
-        )
+def _without_head(setting: Setting, objective: Objective) -> PlanError:
+    return PlanError(
+        f"`{objective.name}` needs a reward head that PMP trained",
+        f"{setting.name} has none",
+        "judge this arm after fine-tuning, by an objective on a task",
+    )
