@@ -98,7 +98,6 @@ def test_a_training_that_diverges_in_several_processes_says_so(copy: Copy) -> No
     assert "lower the learning rate" in failed.reason
 
 
-@pytest.mark.exhaustive("CI interrupts a training in two processes, and ends single ones with their driver")
 @pytest.mark.slow("two runs whose stages start torchrun and its processes")
 def test_processes_end_with_their_driver_and_the_training_goes_on(finished: Workspace, copy: Copy) -> None:
     workspace = copy("runtime.training.processes=2")
