@@ -96,10 +96,13 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a model does in a stage: tokens that it reads and writes, and floating-point operations."""
+    """What a model does in a stage: tokens that it reads and writes, and floating-point operations.
+
+    `flops` is None where the model's size is not known.
+    """
 
     tokens: float = 0.0
-    flops: float = 0.0
+    flops: float | None = 0.0
     basis: Basis = "measured"
 
 

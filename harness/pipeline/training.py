@@ -107,16 +107,19 @@ class Training(Kind[S]):
         sources = [item.stage for name, item in stage.inputs.items() if name.startswith("tokens")]
         if not sources:  # a state that a fork begins with, whose inputs are not planned
             return Work()
+        loss = self._loss(stage)
         read = [ENCODE.tokens_a_group(source, known) for source in sources]
         bases = [basis for _, basis in read]
         basis: Basis = next((one for one in ("assumed", "from characters") if one in bases), "measured")
-        tokens = sum(mean for mean, _ in read) / len(read) * self.reads(stage)
+        groups = self.reads(stage) / len(read)
+        chosen = sum(ENCODE.tokens_a_response(source, known) for source in sources) * groups
+        tokens = sum(mean for mean, _ in read) * groups
+        if not loss.rm and sources[0].spec.content == "pairs":
+            tokens -= chosen  # nobody reads the rejected side, here as long as the chosen one
         weights = weights_of(stage, known)
         if weights is None:
-            return Work(tokens=tokens, basis=basis)
-        loss = self._loss(stage)
-        predicted = tokens / 3 if loss.rm else tokens  # of prompt, chosen and rejected, the chosen third
-        head = weights.vocabulary * predicted if loss.lm else 0.0
+            return Work(tokens=tokens, flops=None, basis=basis)
+        head = weights.vocabulary * chosen if loss.lm else 0.0
         flops = FORWARD * BACKWARD_FACTOR * (weights.layers * tokens + head)
         return Work(tokens=tokens, flops=flops, basis=basis)
 

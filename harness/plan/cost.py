@@ -20,18 +20,25 @@ ASSUMED_FLOPS_PER_SECOND = 3.0e10  # one CPU thread on a tiny model
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """Cost of one stage. `tokens` and `flops` are 0 for stages that run no model."""
+    """Cost of one stage.
+
+    `tokens` and `flops` are 0 for stages that run no model; `flops` is None where the model's size is not known, and
+    `seconds` then stands for nothing.
+    """
 
     stage: Stage
     tokens: float
-    flops: float
+    flops: float | None
     seconds: float
     basis: Basis
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Costs of the stages left to run; `seconds` is the wall time on so many slots, by list scheduling."""
+    """Costs of stages; `seconds` is the wall time on so many slots, by list scheduling.
+
+    What models of unknown size do is counted in `unknown` and in no sum of FLOPs.
+    """
 
     costs: tuple[StageCost, ...]
     seconds: float
@@ -43,12 +50,22 @@ class Estimate:
 
     @property
     def flops(self) -> float:
-        return sum(cost.flops for cost in self.costs)
+        return sum(cost.flops or 0.0 for cost in self.costs)
+
+    @property
+    def unknown(self) -> int:
+        return sum(cost.flops is None for cost in self.costs)
 
 
-def estimate(stages: Sequence[Stage], everything: Sequence[Stage], store: Store, slots: int) -> Estimate:
-    """Costs of `stages` (those left to run) given what `everything` in the plan has already measured."""
-    known = Known(Snapshot(store))
+def estimate(
+    stages: Sequence[Stage], everything: Sequence[Stage], store: Store, slots: int, known: Known | None = None
+) -> Estimate:
+    """Costs of `stages` (those left to run) given what `everything` in the plan has already measured.
+
+    Args:
+        known: what the store knows, where somebody has looked already.
+    """
+    known = known or Known(Snapshot(store))
     speed, seconds_of, speed_basis = _measured_speeds(everything, known)
     costs = []
     for stage in stages:

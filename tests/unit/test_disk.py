@@ -205,7 +205,7 @@ def test_tokens_take_two_bytes_or_four(recipe: dict[str, Any], planned: MakePlan
         (encode,) = [stage for stage in plan.stages if stage.kind.name == "encode" and "pairs train" in stage.label]
         found += disk_of([encode], plan.stages, store, 1).stages
     small, large = map(size, found)
-    tokens = 160 * 3 * 60  # pairs x (prompt and two sides) x assumed tokens
+    tokens = 160 * 3 * 128 / 4  # pairs x (prompt and two sides) x assumed tokens
     assert large - small == pytest.approx(2 * tokens)
 
 
