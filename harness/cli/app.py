@@ -247,11 +247,20 @@ def lm_eval(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure this machine's processors for `plan`, in about a minute.")
+    ] = False,
+    workdir: Annotated[Path, typer.Option("--workdir", help="Where `--calibrate` keeps it.")] = DEFAULT_WORKDIR,
+) -> None:
     """Show the GPUs and the builds of torch and vLLM, what of them is incompatible, and how to fix it."""
     from harness.cli.doctor import examine
 
     examine()
+    if calibrate:
+        from harness.cli.calibrate import calibrate as measure
+
+        measure(workdir)
 
 
 @model_app.command("fetch")

@@ -17,6 +17,7 @@ from harness.cli.price import (
     by_kind,
     hours,
     pairs_of_documents,
+    percent,
     price_data,
     prices_of,
     print_pairs,
@@ -124,6 +125,7 @@ def plan_data(
         "flops": costs.flops,
         "seconds": costs.seconds,
         "speed_basis": costs.speed_basis,
+        "calibration_error": costs.error,
         "search": None if search is None else asdict(search),
         "price": price_data(prices),
         "pairs": [
@@ -191,8 +193,9 @@ def _print(workspace: Workspace, work: Work, prices: Prices) -> None:
     )
     if work.to_run:
         slots, _ = slots_and_threads(workspace.runtime)
+        error = "" if costs.error is None else f", {percent(costs.error)} off on a median stage that has run"
         console.print(
-            f"here about {duration(costs.seconds)} on {plural(slots, 'slot')} (speed {costs.speed_basis}), "
+            f"here about {duration(costs.seconds)} on {plural(slots, 'slot')} (speed {costs.speed_basis}{error}), "
             f"{quantity(costs.tokens)} tokens, {quantity(costs.flops)} FLOPs",
         )
     for (model, revision), where in unresolved(plan.loaded, plan.commits).items():

@@ -13,7 +13,7 @@ from harness.cli.workspace import open_workspace
 from harness.errors import HarnessError, MissingRequirement, ProblemList
 from harness.plan.cost import StageCost
 from harness.plan.price import Price, StagePrice, price_of
-from harness.report.words import duration, memory, plural
+from harness.report.words import duration, listing, memory, plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def plan_together(recipes: Sequence[Path], assignments: Sequence[str], workdir: 
             workspace = open_workspace(recipe, assignments, workdir)
         except HarnessError as error:
             problems = error.problems if isinstance(error, ProblemList) else [error]
-            more = f" (and {plural(len(problems) - 1, 'more')})" if len(problems) > 1 else ""
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             planned.append(Planned(recipe=recipe, refused=f"{problems[0]}{more}"))
             continue
         work = workspace.work()
@@ -132,9 +132,12 @@ def show_plans(recipes: Sequence[Path], assignments: Sequence[str], workdir: Pat
         )
         if price.unknown:
             console.print(f"{plural(price.unknown, 'stage')} of models whose size nobody knows are in no sum")
+    reasons: dict[str, list[str]] = {}
     for one in together.recipes:
-        if one.refused:
-            console.print(visible(f"{one.recipe.stem} is not planned: {one.refused}"), style="red")
+        reasons.setdefault(one.refused, []).append(one.recipe.stem)
+    reasons.pop("", None)
+    for reason, names in reasons.items():
+        console.print(visible(f"not planned: {listing(names)}: {reason}"), style="red")
 
 
 def together_data(together: Together) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from harness.store.store import Snapshot
 if TYPE_CHECKING:
     from harness.pipeline.graph import Stage
 
-Basis = Literal["measured", "from shape", "from characters", "assumed"]
+Basis = Literal["measured", "calibrated", "from shape", "from characters", "assumed"]
 
 # Used only until something was measured in this workdir; `plan` says so.
 TABLE = 1_000  # bytes of a table without rows: its columns' names and where they end

@@ -17,13 +17,13 @@ from harness.pipeline.optimization import steps_of
 from harness.pipeline.tokens import ASSUMED_CHARACTERS_PER_TOKEN
 from harness.pipeline.weights import parameters
 from harness.plan.cost import (
-    ASSUMED_FLOPS_PER_SECOND,
     Estimate,
     StageCost,
     estimate,
     makespan,
 )
 from harness.plan.plan import Plan
+from harness.plan.speed import ASSUMED_FLOPS_PER_SECOND
 from harness.store.store import Store
 from tests.toys.graphs import any_stage
 
@@ -188,7 +188,7 @@ def test_times_of_other_kinds_are_means_of_what_ran(plan: Plan, store: Store, fi
     left = estimate(parts[2:], plan.stages, store, 1)
     assert len(parts) > 2
     assert left.seconds == pytest.approx(4.0 * len(parts[2:]))
-    assert left.speed_basis == "assumed"
+    assert left.speed_basis == "measured"
 
 
 def test_an_estimate_adds_up(plan: Plan, store: Store) -> None:
