@@ -24,7 +24,7 @@ from harness.pipeline.optimization import (
 from harness.pipeline.order import OrderSpec, OrderStages
 from harness.pipeline.tokens import ENCODE
 from harness.pipeline.weights import BACKWARD_FACTOR, FORWARD, Weights, weights_of
-from harness.recipe.blocks import Averaging, Pretrain, Selection, TinyModel
+from harness.recipe.blocks import Averaging, Pretrain, Selection, TinyFamily, TinyModel
 from harness.recipe.schema import Experiment
 from harness.recipe.tasks import TaskBlock
 from harness.store.artifacts import Checkpoint, TrunkState
@@ -39,7 +39,7 @@ class TrainingSpec(Spec):
 
 class ShapeSpec(Spec):
     source: Literal["tiny"]
-    family: Literal["llama", "qwen2"]
+    family: TinyFamily
     vocabulary: int
     hidden_size: int
     layers: int
