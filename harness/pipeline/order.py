@@ -22,12 +22,14 @@ class OrderSpec(Spec):
     Attributes:
         rows: a permutation, or an order by difficulty, is of so many rows; None where neither needs it.
         first: by difficulty; None by the seed.
+        on: what is read: pairs, or texts of the corpus, all of them again and again, each time in another order.
     """
 
     seed: int
     rows: int | None = absent(None)
     epochs: int = absent(1)
     first: Literal["hardest", "easiest"] | None = absent(None)
+    on: Literal["pairs", "corpus"] = absent("pairs")
 
 
 class OrderStages(PairStages):

@@ -22,7 +22,7 @@ from harness.pipeline.optimization import (
     steps_of,
 )
 from harness.pipeline.order import OrderSpec, OrderStages
-from harness.pipeline.tokens import ENCODE
+from harness.pipeline.tokens import ENCODE, EncodeSpec
 from harness.pipeline.weights import BACKWARD_FACTOR, FORWARD, Weights, weights_of
 from harness.recipe.blocks import Averaging, Pretrain, Selection, TinyModel
 from harness.recipe.schema import Experiment
@@ -208,15 +208,22 @@ def trunk_of(identity: Mapping[str, Any]) -> str:
     """What all states of one trunk share: their identity without the step and the rows read up to it."""
     spec = {key: value for key, value in identity["spec"].items() if key != "step"}
     inputs = dict(identity["inputs"])
-    tokens = dict(inputs.pop("tokens"))
-    if "rows" not in spec["order"]:
-        del tokens["rows"]
+    tokens = inputs.pop("tokens")
+    if "rows" not in spec["order"] and "rows" in tokens:  # of texts all are read
+        tokens = {key: value for key, value in tokens.items() if key != "rows"}
     return fingerprint({"spec": spec, "inputs": inputs, "tokens": tokens, "code": identity["code_version"]})
 
 
 def trains_head(experiment: Experiment) -> bool:
     """Whether PMP leaves a trained scalar head, to be carried on and to be judged."""
     return experiment.pretrain is not None and experiment.pretrain.loss.rm > 0
+
+
+def _losses(block: Pretrain) -> str:
+    """What a run learns from, for labels."""
+    told = f"rm={block.loss.rm:g} lm={block.loss.lm:g}"
+    told += " coin labels" if block.loss.labels == "coin" and block.loss.rm else ""
+    return told + (" on corpus" if block.on == "corpus" else "")
 
 
 class TrainingStages(OrderStages):
@@ -229,11 +236,18 @@ class TrainingStages(OrderStages):
             return self.pretrained(model)
         length = experiment.pairs.max_tokens
         key = ("base", self._text(model), self._corpus_key(experiment), self._base_problems(experiment), length)
-        return self._remember(key, lambda: self._base(experiment, model, length))
+        return self._remember(key, lambda: self._base(experiment, model))
 
-    def _base(self, experiment: Experiment, model: TinyModel, length: int) -> Stage[BaseSpec]:
-        corpus = self.encode(experiment, self.corpus(experiment), content="texts", max_tokens=length, label="base code")
-        inputs: dict[str, Stage] = {"tokenizer": self.tokenizer(experiment), "tokens-corpus": corpus}
+    def base_code(self, experiment: Experiment) -> Stage[EncodeSpec]:
+        """The documents of the corpus' `base` split, as the texts that a tiny base model reads."""
+        length = experiment.pairs.max_tokens
+        return self.encode(experiment, self.corpus(experiment), content="texts", max_tokens=length, label="base code")
+
+    def _base(self, experiment: Experiment, model: TinyModel) -> Stage[BaseSpec]:
+        inputs: dict[str, Stage] = {
+            "tokenizer": self.tokenizer(experiment),
+            "tokens-corpus": self.base_code(experiment),
+        }
         for name, task in experiment.tasks.items():
             if isinstance(task, TaskBlock) and task.problems.base:
                 problems = self.problems(name, task, "base")
@@ -277,15 +291,14 @@ class TrainingStages(OrderStages):
             for place in range(average.count):
                 step = steps.total - place * (average.every_pairs // steps.batch)
                 inputs[f"trunk-{place}"] = self.trunk_state(experiment, block, seed, step)
-        loss = block.loss
         what = f"{average.count} {average.over}"
-        label = f"average of {what} rm={loss.rm:g} lm={loss.lm:g} seed {seed}"
+        label = f"average of {what} {_losses(block)} seed {seed}"
         return self.graph.stage(AVERAGE, NoSpec(), inputs, label=label)
 
     def _run(self, experiment: Experiment, block: Pretrain, seed: int) -> Stage[PretrainSpec]:
         """One training to its end."""
-        base, tokens = self.base(experiment), self.pair_tokens(experiment)
-        order = experiment.pairs.order
+        base, order = self.base(experiment), experiment.pairs.order
+        tokens = self.pair_tokens(experiment) if block.on == "pairs" else self.base_code(experiment)
         asked = (self._text(block), "" if order is None else self._text(order), experiment.pairs.count, seed)
         key = ("pretrain", base.fingerprint, tokens.fingerprint, *asked)
         pretrained = self._remember(key, lambda: self._branch(experiment, block, seed))
@@ -302,21 +315,20 @@ class TrainingStages(OrderStages):
             start = {"trunk": self.trunk_state(experiment, block, seed, steps.decay_start)}
         schedule = schedule_of(block)
         spec = PretrainSpec(
-            training=optimization(block),
+            training=optimization(block, data_seed=self.data_seed),
             order=order,
             schedule=BranchSpec(kind="wsd") if isinstance(schedule, WsdSpec) else schedule,
             start_step=max(steps.decay_start, forked),
             stop_step=steps.total,
             warmup_steps=steps.warmup,
         )
-        loss = block.loss
         epochs = f" × {block.epochs} epochs" if block.epochs > 1 else ""
-        label = f"pretrain rm={loss.rm:g} lm={loss.lm:g} n={steps.pairs:,}{epochs} seed {seed}"
+        label = f"pretrain {_losses(block)} n={steps.pairs:,}{epochs} seed {seed}"
         return self.graph.stage(PRETRAIN, spec, {**start, **read}, label=label)
 
     def _gate(self, experiment: Experiment, stage: Stage) -> None:
         """Let no step on the pairs be made before they were found good, where a recipe wants that."""
-        if experiment.pairs.quality.on_fail == "stop":
+        if experiment.reads_pairs and experiment.pairs.quality.on_fail == "stop":
             gate = self.pair_gate(experiment)
             if gate not in stage.gates:
                 stage.gates.append(gate)
@@ -326,10 +338,13 @@ class TrainingStages(OrderStages):
         steps = steps_of(block, experiment.pairs.count)
         order, read = self._reading(experiment, block, seed, min(step * steps.batch, steps.pairs))
         spec = TrunkStateSpec(
-            training=optimization(block), order=order, schedule=TrunkSpec(), warmup_steps=steps.warmup, step=step
+            training=optimization(block, data_seed=self.data_seed),
+            order=order,
+            schedule=TrunkSpec(),
+            warmup_steps=steps.warmup,
+            step=step,
         )
-        loss = block.loss
-        label = f"trunk rm={loss.rm:g} lm={loss.lm:g} step {step} seed {order.seed}"
+        label = f"trunk {_losses(block)} step {step} seed {order.seed}"
         state = self.graph.stage(TRUNK_STATE, spec, {**self._start(experiment, block), **read}, label=label)
         self._gate(experiment, state)
         return state
@@ -337,7 +352,9 @@ class TrainingStages(OrderStages):
     def _reading(
         self, experiment: Experiment, block: Pretrain, seed: int, rows: int
     ) -> tuple[OrderSpec, dict[str, Input]]:
-        """In which order a run reads, and the first rows it reads."""
+        """In which order a run reads, and the first rows it reads; of texts, of which any may come first, all."""
+        if block.on == "corpus":
+            return OrderSpec(seed=seed, on="corpus"), {"tokens": Input(stage=self.base_code(experiment))}
         pairs = steps_of(block, experiment.pairs.count).pairs
         order, scores = self.pair_order(experiment, seed, pairs, block.epochs)
         tokens = Input(stage=self.pair_tokens(experiment), rows=rows if order.rows is None else order.rows)

@@ -253,7 +253,7 @@ def most_pairs(loaded: LoadedRecipe) -> dict[str, int]:
     most: dict[str, int] = {}
     for setting in (*loaded.settings, *loaded.ends):
         experiment = setting.experiment
-        if experiment.pretrain is not None:
+        if experiment.pretrain is not None and experiment.reads_pairs:
             key = probe.pair_key(experiment)
             most[key] = max(most.get(key, 0), steps_of(experiment.pretrain, experiment.pairs.count).pairs)
     return most

@@ -65,6 +65,11 @@ class Experiment(Block):
         refuse(self._contradictions())
         return self
 
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether anything is trained on `pairs`."""
+        return self.pretrain is not None and self.pretrain.on == "pairs"
+
     def _contradictions(self) -> Iterator[PydanticCustomError]:
         """Everything that single blocks cannot see."""
         yield from self._kinds_exist()

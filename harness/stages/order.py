@@ -11,6 +11,8 @@ from harness.pipeline.order import OrderSpec
 
 Order = NDArray[np.int64]
 
+COIN = 0xC017  # so that a seed's coin draws other numbers than its orders
+
 
 def trunk_order(order: OrderSpec, groups: int, margins: NDArray[np.float64] | None = None) -> Order:
     """(groups,) rows of a PMP run: row order for seed 0, else the beginning of a permutation of `order.rows` rows.
@@ -32,6 +34,12 @@ def trunk_order(order: OrderSpec, groups: int, margins: NDArray[np.float64] | No
     for epoch in range(1, order.epochs):
         epochs.append(first if margins is not None else np.random.default_rng([seed, epoch]).permutation(rows))
     return np.concatenate(epochs)[:groups].astype(np.int64)
+
+
+def coin(seed: int, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Heads or tails for each row number; of a row it is the same whatever other rows there are."""
+    sides = np.random.default_rng([seed, COIN]).random(int(rows.max(initial=-1)) + 1, dtype=np.float32) < 0.5
+    return np.asarray(sides[rows])
 
 
 def subset_order(seed: int, sizes: Sequence[int], samples: int) -> Order:
