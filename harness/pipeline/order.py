@@ -40,6 +40,12 @@ class OrderStages(PairStages):
         count = self.rows[self.pair_key(experiment)]
         return self._pair_tokens(experiment, TRAIN, count)
 
+    def replayed_tokens(self, experiment: Experiment) -> Input:
+        """The training pairs that fine-tuning draws from: the recipe's first `count`, whatever PMP reads of them."""
+        count = experiment.pairs.count
+        most = max(count, self.rows[self.pair_key(experiment)])
+        return Input(stage=self._pair_tokens(experiment, TRAIN, most), rows=count)
+
     def heldout_pairs(self, experiment: Experiment, split: ProblemSplit = "test") -> Stage:
         return self.pairs(experiment, _HELD_OUT[split], self._code_pairs(experiment))
 

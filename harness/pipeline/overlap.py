@@ -68,7 +68,8 @@ class OverlapStages(ScoreStages):
     def _trained_on(self, experiment: Experiment) -> dict[str, Stage]:
         pairs = experiment.pairs
         reads_pairs, imports = experiment.reads_pairs, isinstance(pairs, ImportedPairs)
-        reads_corpus = experiment.pretrain is not None and not (reads_pairs and imports)
+        on_texts = experiment.pretrain is not None and experiment.pretrain.on == "corpus"
+        reads_corpus = on_texts or (reads_pairs and not imports)
         found: dict[str, Stage] = {}
         if isinstance(experiment.model, TinyModel) or reads_corpus:
             found[CORPUS] = self.corpus(experiment)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.pipeline.graph import Input, Stage
-from harness.pipeline.kind import Basis, Kind, Known, NoSpec, S, Spec, Work
+from harness.pipeline.kind import Basis, Kind, Known, NoSpec, S, Spec, Work, absent
 from harness.pipeline.optimization import (
     AnnealSpec,
     BranchSpec,
@@ -25,6 +25,7 @@ from harness.pipeline.order import OrderSpec, OrderStages
 from harness.pipeline.tokens import ENCODE, EncodeSpec
 from harness.pipeline.weights import BACKWARD_FACTOR, FORWARD, Weights, weights_of
 from harness.recipe.blocks import Averaging, Pretrain, Selection, TinyModel
+from harness.recipe.fields import CODE
 from harness.recipe.schema import Experiment
 from harness.recipe.tasks import TaskBlock
 from harness.store.artifacts import Checkpoint, TrunkState
@@ -78,6 +79,7 @@ class FinetuneSpec(TrainingSpec):
     schedule: Annotated[AnnealSpec | WsdSpec, Field(discriminator="kind")]
     tasks: tuple[str, ...]
     samples: int
+    replay: int = absent(0)
     head: Literal["carry", "reinit", "linear_probe"]
     select: Selection | None
     seed: int
@@ -97,6 +99,10 @@ class Training(Kind[S]):
     def reads(self, stage: Stage[S]) -> int:
         """Groups read, repeats counted."""
 
+    def shares(self, stage: Stage[S]) -> Mapping[str, float]:
+        """Shares of what is read by input; what is not named has equal shares of the rest."""
+        return {}
+
     def steps(self, stage: Stage[S]) -> int:
         """Updates at most, the steps of its trunk included."""
         assert isinstance(stage.spec, TrainingSpec)
@@ -104,13 +110,15 @@ class Training(Kind[S]):
 
     def work(self, stage: Stage[S], known: Known) -> Work:
         """6 FLOPs a weight and token; the vocabulary matrix only where tokens are predicted."""
-        sources = [item.stage for name, item in stage.inputs.items() if name.startswith("tokens")]
+        sources = {name: item.stage for name, item in stage.inputs.items() if name.startswith("tokens")}
         if not sources:  # a state that a fork begins with, whose inputs are not planned
             return Work()
-        read = [ENCODE.tokens_a_group(source, known) for source in sources]
-        bases = [basis for _, basis in read]
+        read = {name: ENCODE.tokens_a_group(source, known) for name, source in sources.items()}
+        bases = [basis for _, basis in read.values()]
         basis: Basis = next((one for one in ("assumed", "from characters") if one in bases), "measured")
-        tokens = sum(mean for mean, _ in read) / len(read) * self.reads(stage)
+        shares = self.shares(stage)
+        equal = (1.0 - sum(shares.values())) / max(1, len(read) - len(shares))
+        tokens = sum(mean * shares.get(name, equal) for name, (mean, _) in read.items()) * self.reads(stage)
         weights = weights_of(stage, known)
         if weights is None:
             return Work(tokens=tokens, basis=basis)
@@ -173,7 +181,10 @@ class PretrainKind(Training[PretrainSpec]):
 
 class FinetuneKind(Training[FinetuneSpec]):
     def reads(self, stage: Stage[FinetuneSpec]) -> int:
-        return stage.spec.samples
+        return stage.spec.samples + stage.spec.replay
+
+    def shares(self, stage: Stage[FinetuneSpec]) -> Mapping[str, float]:
+        return {f"tokens-{CODE}": stage.spec.replay / self.reads(stage)} if stage.spec.replay else {}
 
     def scratch(self, stage: Stage[FinetuneSpec], known: Known, size: float) -> float:
         """With `select`, every checkpoint that was the best so far as well."""
@@ -181,7 +192,7 @@ class FinetuneKind(Training[FinetuneSpec]):
         assert weights is not None
         best = 0.0
         if spec.select is not None:
-            best = -(-(spec.samples // spec.training.global_batch) // spec.select.every_steps) * weights.checkpoint()
+            best = -(-self.steps(stage) // spec.select.every_steps) * weights.checkpoint()
         return super().scratch(stage, known, size) + best
 
     def _moments(self, stage: Stage[FinetuneSpec], weights: Weights) -> float:
@@ -302,6 +313,8 @@ class TrainingStages(OrderStages):
         asked = (self._text(block), "" if order is None else self._text(order), experiment.pairs.count, seed)
         key = ("pretrain", base.fingerprint, tokens.fingerprint, *asked)
         pretrained = self._remember(key, lambda: self._branch(experiment, block, seed))
+        if block.on == "corpus":
+            return pretrained
         self._gate(experiment, pretrained)
         if "trunk" in pretrained.inputs:
             self._gate(experiment, pretrained.inputs["trunk"].stage)
@@ -328,7 +341,7 @@ class TrainingStages(OrderStages):
 
     def _gate(self, experiment: Experiment, stage: Stage) -> None:
         """Let no step on the pairs be made before they were found good, where a recipe wants that."""
-        if experiment.reads_pairs and experiment.pairs.quality.on_fail == "stop":
+        if experiment.pairs.quality.on_fail == "stop":
             gate = self.pair_gate(experiment)
             if gate not in stage.gates:
                 stage.gates.append(gate)
@@ -346,7 +359,8 @@ class TrainingStages(OrderStages):
         )
         label = f"trunk {_losses(block)} step {step} seed {order.seed}"
         state = self.graph.stage(TRUNK_STATE, spec, {**self._start(experiment, block), **read}, label=label)
-        self._gate(experiment, state)
+        if block.on == "pairs":
+            self._gate(experiment, state)
         return state
 
     def _reading(
@@ -380,20 +394,23 @@ class TrainingStages(OrderStages):
         return (*self._splits(experiment, list(experiment.tasks)), *super().checks(experiment))
 
     def finetune(self, experiment: Experiment, start: Stage, seed: int, label: str) -> Stage[FinetuneSpec]:
-        block = experiment.finetune
+        block, end_token = experiment.finetune, experiment.pairs.end_token
         head = "reinit" if block.head == "carry" and not trains_head(experiment) else block.head  # the same there
         spec = FinetuneSpec(
             training=optimization(block),
             schedule=schedule_of(block),
             tasks=block.tasks,
             samples=block.samples,
+            replay=block.replay,
             head=head,
             select=block.select,
             seed=seed,
         )
 
         def build() -> Stage[FinetuneSpec]:
-            inputs = {"start": start}
+            inputs: dict[str, Stage | Input] = {"start": start}
+            if block.replay:
+                inputs[f"tokens-{CODE}"] = self.replayed_tokens(experiment)
             for name in block.tasks:
                 count = self.tuning_pairs(experiment, name)
                 inputs[f"tokens-{name}"] = self.preference_tokens(experiment, name, "finetune", count)
@@ -402,7 +419,10 @@ class TrainingStages(OrderStages):
                     inputs[f"dev-{name}"] = self.preference_tokens(experiment, name, "dev", dev)
             stage = self.graph.stage(FINETUNE, spec, inputs, label=f"finetune {label} seed {seed}")
             stage.gates.extend(gate for gate in self._splits(experiment, block.tasks) if gate not in stage.gates)
+            if block.replay:
+                self._gate(experiment, stage)
             return stage
 
-        key = ("finetune", start.fingerprint, self._text(block), head, self._task_key(experiment), seed)
+        replayed = (self.pair_key(experiment), experiment.pairs.count, end_token) if block.replay else ()
+        key = ("finetune", start.fingerprint, self._text(block), head, self._task_key(experiment), replayed, seed)
         return self._remember(key, build)

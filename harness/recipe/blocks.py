@@ -244,6 +244,11 @@ class Finetune(Optimization):
         description="Preference pairs in all, shared evenly by the tasks. More than one a problem are for published "
         "tasks that have them; every seed then trains on the same pairs."
     )
+    replay: Annotated[int, Field(ge=0, le=MOST_PAIRS)] = Field(
+        0,
+        description="Training code pairs of `pairs` read beside the samples, drawn and mixed in by the seed. With "
+        "`pretrain: null` code and reasoning are learned in one stage.",
+    )
     loss: Loss = Loss(rm=1.0, lm=0.0)
     head: Literal["carry", "reinit", "linear_probe"] = Field(
         "carry",

@@ -11,7 +11,7 @@ from harness.pipeline.order import OrderSpec
 
 Order = NDArray[np.int64]
 
-COIN = 0xC017  # so that a seed's coin draws other numbers than its orders
+COIN, REPLAY = 0xC017, 0x2EA1  # so that a seed's coin and replay draw other numbers than its orders
 
 
 def trunk_order(order: OrderSpec, groups: int, margins: NDArray[np.float64] | None = None) -> Order:
@@ -56,6 +56,18 @@ def subset_order(seed: int, sizes: Sequence[int], samples: int) -> Order:
     mixed = np.concatenate(chosen)
     order: Order = mixed[generator.permutation(len(mixed))].astype(np.int64)
     return order
+
+
+def with_replay(order: Order, seed: int, source: int, size: int, replay: int) -> Order:
+    """`order` with `replay` rows of one more source among it, drawn by the seed; fewer are a prefix of the draw.
+
+    What `order` takes of its own sources stays; where each row comes changes.
+    """
+    generator = np.random.default_rng([seed, REPLAY])
+    rows = generator.permutation(size)[:replay]
+    mixed = np.concatenate([order, np.stack([np.full(len(rows), source), rows], axis=1)])
+    replayed: Order = mixed[generator.permutation(len(mixed))].astype(np.int64)
+    return replayed
 
 
 def epochs_order(seed: int, sizes: Sequence[int], groups: int) -> Order:

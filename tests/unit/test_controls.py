@@ -21,7 +21,7 @@ from harness.pairs.construct import Reference, Shuffled, Written, by_docstring, 
 from harness.pipeline.graph import Stage
 from harness.pipeline.optimization import LossSpec
 from harness.plan.plan import Plan
-from harness.stages.order import coin
+from harness.stages.order import coin, subset_order, with_replay
 from harness.stages.pair_order import turned_labels
 from harness.store.artifacts import Tokens
 from harness.training.checkpoints import ResumePoint
@@ -194,6 +194,13 @@ def test_a_coin_is_identity_of_the_rm_loss_alone(recipe: dict[str, Any], planned
     assert fingerprints(with_coin, "pretrain") == fingerprints(without, "pretrain")
 
 
+def test_lm_only_reads_the_same_pairs_in_the_same_order(recipe: dict[str, Any], planned: MakePlan) -> None:
+    both, lm = planned(recipe, "seeds.pretrain=2"), planned(recipe, "seeds.pretrain=2", "pretrain.loss.rm=0.0")
+    for before, after in zip(of(both, "pretrain"), of(lm, "pretrain"), strict=True):
+        assert after.inputs["tokens"].identity() == before.inputs["tokens"].identity()
+        assert spec_of(after)["order"] == spec_of(before)["order"]
+
+
 def test_trivial_pairs_are_trained_on_and_never_judge(recipe: dict[str, Any], planned: MakePlan) -> None:
     recipe["evaluate"]["code_pairs"] = {"count": 16}
     plain, trivial = planned(recipe), planned(recipe, "pairs.train_rejected={from: shuffled}")
@@ -214,3 +221,29 @@ def test_training_on_the_corpus_reads_what_the_base_model_read(recipe: dict[str,
         assert all(spec_of(after)[name] == spec_of(before)[name] for name in same)
     assert not of(corpus, "pair_quality")
     assert "language-model loss alone" in refused(planned, recipe, on)
+
+
+def test_replay_adds_pairs_that_pmp_reads_and_moves_no_other_stage(recipe: dict[str, Any], planned: MakePlan) -> None:
+    plain, replayed = planned(recipe), planned(recipe, "finetune.replay=24")
+    assert fingerprints(replayed, "pretrain") == fingerprints(plain, "pretrain") != []
+    for before, after in zip(of(plain, "finetune"), of(replayed, "finetune"), strict=True):
+        assert spec_of(after) == {**spec_of(before), "replay": 24}
+        assert set(after.inputs) - set(before.inputs) == {"tokens-code"}
+    # one stage, with PMP or without it in the same recipe: the same pairs
+    axes = {"pmp": {"one": {"pretrain": None}, "two": {}}}
+    together = planned({**recipe, "ablations": {"axes": axes}}, "finetune.replay=24")
+    alone = planned(recipe, "finetune.replay=24", "pretrain=null")
+    assert set(fingerprints(alone, "finetune")) < set(fingerprints(together, "finetune"))
+    assert of(alone, "pair_quality")
+    assert "more than `pairs.count`" in refused(planned, recipe, "finetune.replay=1_000_000")
+
+
+def test_replay_keeps_the_draw_of_preferences() -> None:
+    order = subset_order(3, [40, 30], 20)
+    more, most = (with_replay(order, 3, 2, 50, count) for count in (10, 50))
+    for mixed, count in ((more, 10), (most, 50)):
+        assert sorted(mixed[mixed[:, 0] < 2].tolist()) == sorted(order.tolist())
+        assert len(set(mixed[mixed[:, 0] == 2][:, 1].tolist())) == count
+    assert set(more[more[:, 0] == 2][:, 1].tolist()) < set(range(50))
+    assert (np.flatnonzero(more[:, 0] == 2) != np.arange(20, 30)).any(), "mixed in, not appended"
+    assert more.tolist() != with_replay(order, 4, 2, 50, 10).tolist()
