@@ -251,12 +251,16 @@ def most_pairs(loaded: LoadedRecipe) -> dict[str, int]:
     """n_max of every pair stream, in whole global batches of the setting that asks for it, searched ones included."""
     probe = Pipeline(Graph(), loaded.recipe.seeds.data, {})
     most: dict[str, int] = {}
+    replayed: dict[str, int] = {}
     for setting in (*loaded.settings, *loaded.ends):
         experiment = setting.experiment
-        if experiment.pretrain is not None:
+        if experiment.pretrain is not None and experiment.pretrain.on == "pairs":
             key = probe.pair_key(experiment)
             most[key] = max(most.get(key, 0), steps_of(experiment.pretrain, experiment.pairs.count).pairs)
-    return most
+        elif experiment.finetune.replay:
+            key = probe.pair_key(experiment)
+            replayed[key] = max(replayed.get(key, 0), experiment.pairs.count)
+    return replayed | most  # what PMP reads does not depend on who else replays it
 
 
 def _variants(pipeline: Pipeline, setting: Setting, objectives: Sequence[Objective]) -> list[Variant]:
@@ -332,7 +336,8 @@ def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
             if stage is not None:
                 pools.append(Outcome(task=task, metric=stage.kind.name, stage=stage))
     references = [Variant(setting=POOL, pretrain_seed=None, finetune_seed=None, outcomes=tuple(pools))]
-    pretrains = experiment.pretrain is not None and pipeline.pair_key(experiment) in pipeline.rows
+    block = experiment.pretrain
+    pretrains = block is not None and block.on == "pairs" and pipeline.pair_key(experiment) in pipeline.rows
     for scorer in experiment.evaluate.reference_scorers:
         seeds: Iterable[int | None] = (None,) if scorer in UNFITTED else finetunes
         for seed in seeds:

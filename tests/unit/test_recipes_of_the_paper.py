@@ -23,7 +23,7 @@ from tests.toys.published import write_lines
 from tests.toys.samples import SAMPLES, labelled
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("paper", "open-questions")
+FOLDERS = ("paper", "open-questions", "controls")
 SOURCES = ("paper", "released code", "derived", "unverified", "ours")
 PROBLEMS = 60
 WANTS_AN_IMPORT = "open-questions/pair-order"  # of a reward model
@@ -53,6 +53,7 @@ ASKED = {
     "open-questions/where-the-lm-term-belongs": (18, 6),
     "open-questions/pair-properties": (7, 21),
     "open-questions/pair-order": (3, 9),
+    "controls/what-is-preference": (30, 18),
 }
 
 
