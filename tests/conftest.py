@@ -90,6 +90,7 @@ RECIPE: dict[str, Any] = {
     "pretrain": {
         "on": "pairs",
         "epochs": 1,
+        "match": None,
         "average": None,
         "from": None,
         **OPTIMIZATION,

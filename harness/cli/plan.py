@@ -29,6 +29,7 @@ from harness.cli.price import (
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import HarnessError
 from harness.plan.disk import Disk, free_bytes
+from harness.plan.match import matching
 from harness.plan.work import Work
 from harness.report.settings import pairs_trained
 from harness.report.words import duration, memory, plural, quantity
@@ -185,6 +186,9 @@ def _print(workspace: Workspace, work: Work, prices: Prices) -> None:
     print_table(settings)
     if len(plan.settings) > MOST_SETTINGS_SHOWN:
         console.print(f"... and {len(plan.settings) - MOST_SETTINGS_SHOWN} more")
+    for one in plan.loaded.waiting:
+        if matching(one):
+            console.print(visible(f"{one.name}: planned once the tokens are counted by which it is matched"))
     _print_kinds(workspace, work, prices)
     console.print(
         f"{plural(len(plan.settings), 'setting')}, {plural(len(plan.variants), 'variant')}; "

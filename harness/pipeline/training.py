@@ -22,7 +22,7 @@ from harness.pipeline.optimization import (
     steps_of,
 )
 from harness.pipeline.order import OrderSpec, OrderStages
-from harness.pipeline.tokens import ENCODE, EncodeSpec
+from harness.pipeline.tokens import ENCODE, TALLY, EncodeSpec
 from harness.pipeline.weights import BACKWARD_FACTOR, FORWARD, Weights, weights_of
 from harness.recipe.blocks import Averaging, Pretrain, Selection, TinyFamily, TinyModel
 from harness.recipe.fields import CODE
@@ -324,6 +324,13 @@ class TrainingStages(OrderStages):
         if "trunk" in pretrained.inputs:
             self._gate(experiment, pretrained.inputs["trunk"].stage)
         return pretrained
+
+    def tally(self, experiment: Experiment) -> Stage[NoSpec]:
+        """Counts the tokens that a setting's PMP reads."""
+        block = experiment.pretrain
+        assert block is not None
+        tokens = self.pair_tokens(experiment) if block.on == "pairs" else self.base_code(experiment)
+        return self.graph.stage(TALLY, NoSpec(), {"tokens": tokens}, label=f"tokens of {tokens.label}")
 
     def _branch(self, experiment: Experiment, block: Pretrain, seed: int) -> Stage[PretrainSpec]:
         steps = steps_of(block, experiment.pairs.count)

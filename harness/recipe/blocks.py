@@ -188,6 +188,15 @@ class Averaging(Block):
         return self
 
 
+class Match(Block):
+    """As much computation as another setting's PMP."""
+
+    flops: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(
+        description="The setting, or its value on an axis where the others are the same. As many pairs are read as "
+        "compute what it does, `pairs.count` at most; solved from counted tokens before anything is trained."
+    )
+
+
 class Pretrain(Optimization):
     """Preference-model pretraining on `pairs`."""
 
@@ -200,6 +209,7 @@ class Pretrain(Optimization):
         1, description="Times every pair is read, each time in another order."
     )
     loss: PretrainLoss = PretrainLoss(rm=1.0, lm=1.0)
+    match: Match | None = Field(None, description="Default: `pairs.count` says how much is read.")
     average: Averaging | None = Field(None, description="Default: the last checkpoint of one run.")
     start: StateName | None = Field(
         None,

@@ -46,7 +46,9 @@ class Setting:
 class LoadedRecipe:
     """A valid recipe, the settings it asks for, and the plain data it was read from (with `extends` resolved).
 
-    `ends` are settings at the ends of a search's parameters: what its trials may need is found out by them.
+    `ends` are settings at the ends of a search's parameters, or what matched settings may read at most: what those may
+    need is found out by them. `waiting` are those matched settings, and whom they are matched with, whose tokens are to
+    be counted first.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class LoadedRecipe:
     settings: tuple[Setting, ...]
     data: Mapping[str, Any]
     ends: tuple[Setting, ...] = field(default=(), repr=False)
+    waiting: tuple[Setting, ...] = field(default=(), repr=False)
     source: Source = field(repr=False)
 
     def where(self, path: str, setting: Setting | None = None) -> str:

@@ -148,6 +148,7 @@ ONE_CHOICE = {
     "evaluate.best_of_n.candidates.options",  # of an engine of one's own only
     "evaluate.best_of_n.candidates.writer",  # of models only
     "pretrain.on",  # the other goes with another loss, see test_controls.py
+    "pretrain.match",  # becomes `pairs.count`, see test_match.py
     "pretrain.from",  # names what only a workdir has, see test_forks.py
     "corpus.decontaminate",  # names what only a workdir has, see test_imports_plan.py
     "tasks.sums.path", "tasks.logic.path",  # of published data only, see test_fixed_tasks.py
@@ -167,7 +168,9 @@ NO_EXPERIMENT: dict[str, Any] = {
             "processes": 2, "nodes": 2, "launch": ["srun"], "rendezvous": "here:29400", "sharing": "fsdp",
             "activation_checkpointing": True, "compile": True,
         },
-        "budget": {"hours": 1.0, "stages": 9}, "tracking": "none", "tracking_uri": "sqlite:///elsewhere.db",
+        "budget": {"hours": 1.0, "stages": 9, "gpu_hours": 2.0, "disk_gb": 9.0, "pairs_a_document": 5.0},
+        "gpus": {"kind": "a100-80gb", "count": 8, "utilisation": 0.4, "writing_utilisation": 0.1},
+        "tracking": "none", "tracking_uri": "sqlite:///elsewhere.db",
     },
 }  # fmt: skip
 
