@@ -77,11 +77,22 @@ def validate(recipe: RecipePath, assignments: Assignments = None) -> None:
 
 
 @app.command()
-def plan(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir = None, as_json: AsJson = False) -> None:
-    """Show what a recipe would run: settings, stages after sharing, what is done, tokens, time, disk."""
+def plan(
+    recipes: Annotated[
+        list[Path], typer.Argument(metavar="RECIPE", help="A recipe; several, or a folder, are planned together.")
+    ],
+    assignments: Assignments = None,
+    workdir: Workdir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a recipe would run: settings, stages after sharing, what is done, tokens, price, time, disk."""
     from harness.cli.plan import show_plan
+    from harness.cli.plans import recipes_in, show_plans
 
-    show_plan(recipe, assignments or [], workdir, as_json=as_json)
+    if len(recipes) == 1 and not recipes[0].is_dir():
+        show_plan(recipes[0], assignments or [], workdir, as_json=as_json)
+    else:
+        show_plans(recipes_in(recipes), assignments or [], workdir, as_json=as_json)
 
 
 @app.command()
@@ -236,11 +247,20 @@ def lm_eval(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure this machine's processors for `plan`, in about a minute.")
+    ] = False,
+    workdir: Annotated[Path, typer.Option("--workdir", help="Where `--calibrate` keeps it.")] = DEFAULT_WORKDIR,
+) -> None:
     """Show the GPUs and the builds of torch and vLLM, what of them is incompatible, and how to fix it."""
     from harness.cli.doctor import examine
 
     examine()
+    if calibrate:
+        from harness.cli.calibrate import calibrate as measure
+
+        measure(workdir)
 
 
 @model_app.command("fetch")

@@ -8,15 +8,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness.cli.budget import budget_problems
 from harness.cli.console import output, print_json, print_table, table, visible
+from harness.cli.environment import engine_problems, gpu_problems, hub_problems
 from harness.cli.lock import unresolved
+from harness.cli.price import (
+    Prices,
+    by_kind,
+    hours,
+    pairs_of_documents,
+    percent,
+    price_data,
+    prices_of,
+    print_pairs,
+    print_price,
+    search_price,
+    search_words,
+    shows_gpus,
+)
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
-from harness.plan.cost import Estimate, estimate
-from harness.plan.disk import Disk, disk_of, free_bytes
+from harness.errors import HarnessError
+from harness.plan.disk import Disk, free_bytes
 from harness.plan.work import Work
 from harness.report.settings import pairs_trained
 from harness.report.words import duration, memory, plural, quantity
-from harness.search.price import SearchPrice, Span, price_search
+from harness.search.price import SearchPrice
 
 MOST_SETTINGS_SHOWN = 40
 
@@ -25,61 +41,47 @@ def show_plan(recipe: Path, assignments: Sequence[str], workdir: Path | None, *,
     """Print the plan of a recipe."""
     workspace = open_workspace(recipe, assignments, workdir)
     work = workspace.work()
-    slots, _ = slots_and_threads(workspace.runtime)
-    costs = estimate(work.to_run, workspace.plan.stages, workspace.store, slots)
-    disk = disk_of(work.to_run, workspace.plan.stages, workspace.store, slots)
+    prices = prices_of(workspace, work)
     free = free_bytes(workspace.workdir)
-    price = search_price(workspace)
+    search = search_price(workspace)
+    lacking = lacks(workspace, work, prices)
     if as_json:
-        print_json(plan_data(workspace, work, costs, disk, free, price))
-    else:
-        _print(workspace, work, costs, disk, slots)
-        if price is not None:
-            output().print(search_words(price))
-        _print_disk(workspace, disk, free)
+        print_json(plan_data(workspace, work, prices, free, lacking, search))
+        return
+    _print(workspace, work, prices)
+    if search is not None:
+        output().print(search_words(search))
+    print_price(workspace, prices)
+    print_pairs(pairs_of_documents(workspace.plan.stages, prices.known))
+    _print_disk(workspace, prices.disk, free)
+    for problem in lacking:
+        output().print(visible(f"`run` would refuse this: {problem}"), style="bold red")
 
 
-def search_price(workspace: Workspace) -> SearchPrice | None:
-    """What is left of the recipe's search will cost; None without one."""
-    if workspace.trials is None:
-        return None
-    slots, _ = slots_and_threads(workspace.runtime)
-    return price_search(workspace.trials, workspace.search, workspace.plan, workspace.store, workspace.runtime, slots)
-
-
-def search_words(price: SearchPrice) -> str:
-    """A price in a sentence."""
-    if not price.left:
-        return f"search: all {price.trials:,} trials have ended"
-    told = f"search: {price.left:,} trials left of {price.trials:,}"
-    refused = f"; the recipe's rules refuse {price.refused:,} of {price.drawn + price.refused:,} points drawn"
-    if not price.drawn:
-        return f"{told}{refused}, so there is nothing to price them by"
-    return (
-        f"{told}, each adds {_span(price.each)} of work ({_flops_span(price.flops)} FLOPs); together about "
-        f"{_span(price.together)}, then {plural(price.settings, 'setting')} to confirm, about {_span(price.confirm)} "
-        f"(speed {price.speed_basis}){refused if price.refused else ''}"
-    )
-
-
-def _span(seconds: Span) -> str:
-    low, high = duration(seconds.low), duration(seconds.high)
-    return low if low == high else f"{low} to {high}"
-
-
-def _flops_span(flops: Span) -> str:
-    low, high = quantity(flops.low), quantity(flops.high)
-    return low if low == high else f"{low} to {high}"
+def lacks(workspace: Workspace, work: Work, prices: Prices) -> list[HarnessError]:
+    """Why a run of what is left would be refused now: what this machine lacks for it, and what the budget forbids."""
+    return [
+        *budget_problems(workspace, work, prices),
+        *gpu_problems(workspace.plan.loaded, work.to_run),
+        *engine_problems(work.to_run),
+        *hub_problems(work.to_run),
+    ]
 
 
 def plan_data(
-    workspace: Workspace, work: Work, costs: Estimate, disk: Disk, free: int, price: SearchPrice | None = None
+    workspace: Workspace,
+    work: Work,
+    prices: Prices,
+    free: int,
+    lacking: Sequence[HarnessError],
+    search: SearchPrice | None = None,
 ) -> dict[str, Any]:
     """The plan as plain data, for `--json`; sizes in bytes, those of the disk before `gc`; a search's price in seconds
     from the cheapest to the dearest.
     """
-    plan = workspace.plan
+    plan, costs, disk = workspace.plan, prices.left, prices.disk
     by_stage = {cost.stage.fingerprint: cost for cost in costs.costs}
+    on_gpus = {one.stage.fingerprint: one for one in prices.price.stages}
     sizes = {one.stage.fingerprint: one for one in disk.stages}
     stages = []
     for stage in plan.stages:
@@ -96,6 +98,8 @@ def plan_data(
                 "flops": cost.flops if cost else None,
                 "seconds": cost.seconds if cost else None,
                 "basis": cost.basis if cost else None,
+                "gpu_hours": on_gpus[stage.fingerprint].gpu_hours if cost else None,
+                "gpu_memory": on_gpus[stage.fingerprint].memory if cost else None,
                 "bytes": size.size if size else disk.now.get(stage.fingerprint),
                 "bytes_basis": size.basis if size else "measured",
             }
@@ -121,7 +125,14 @@ def plan_data(
         "flops": costs.flops,
         "seconds": costs.seconds,
         "speed_basis": costs.speed_basis,
-        "search": None if price is None else asdict(price),
+        "calibration_error": costs.error,
+        "search": None if search is None else asdict(search),
+        "price": price_data(prices),
+        "pairs": [
+            {"pairs": one.pairs, "documents": one.documents, "pairs_a_document": one.each}
+            for one in pairs_of_documents(plan.stages, prices.known)
+        ],
+        "lacking": [str(problem) for problem in lacking],
         "disk": {
             "finished": disk.finished,
             "added": disk.added,
@@ -164,8 +175,8 @@ def _print_disk(workspace: Workspace, disk: Disk, free: int) -> None:
         console.print(visible(warning), style="bold red")
 
 
-def _print(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, slots: int) -> None:
-    plan = workspace.plan
+def _print(workspace: Workspace, work: Work, prices: Prices) -> None:
+    plan, costs = workspace.plan, prices.left
     console = output()
     numbers = ("pairs", "variants")
     settings = table(f"{plan.loaded.recipe.name}: settings", "setting", *numbers, right=numbers)
@@ -174,47 +185,17 @@ def _print(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, slots:
     print_table(settings)
     if len(plan.settings) > MOST_SETTINGS_SHOWN:
         console.print(f"... and {len(plan.settings) - MOST_SETTINGS_SHOWN} more")
-    kinds = table(
-        "stages",
-        "kind",
-        "all",
-        "done",
-        "to run",
-        "tokens",
-        "FLOPs",
-        "tokens are",
-        "disk",
-        right=("all", "done", "to run", "tokens", "FLOPs", "disk"),
-    )
-    everything = Counter(stage.kind for stage in plan.stages)
-    left = Counter(stage.kind for stage in work.to_run)
-    sizes: Counter[str] = Counter()
-    for stage in plan.stages:
-        sizes[stage.kind.name] += disk.now.get(stage.fingerprint, 0)
-    for one in disk.stages:
-        sizes[one.stage.kind.name] += round(one.size or 0)
-    for kind, count in everything.items():
-        mine = [cost for cost in costs.costs if cost.stage.kind == kind]
-        tokens, flops = sum(cost.tokens for cost in mine), sum(cost.flops for cost in mine)
-        bases = sorted({cost.basis for cost in mine}) if tokens else []
-        kinds.add_row(
-            kind.name,
-            str(count),
-            str(sum(stage.kind == kind and stage.fingerprint in work.done for stage in plan.stages)),
-            str(left[kind]),
-            quantity(tokens) if tokens else "",
-            quantity(flops) if flops else "",
-            ", ".join(bases),
-            f"{quantity(sizes[kind.name])}B",
-        )
-    print_table(kinds)
+    _print_kinds(workspace, work, prices)
     console.print(
-        f"{len(plan.settings)} settings, {len(plan.variants)} variants; {plan.asked:,} stages asked for, "
-        f"{len(plan.stages):,} after sharing; {len(work.done):,} done, {len(work.to_run):,} to run",
+        f"{plural(len(plan.settings), 'setting')}, {plural(len(plan.variants), 'variant')}; "
+        f"{plural(plan.asked, 'stage')} asked for, {len(plan.stages):,} after sharing; "
+        f"{len(work.done):,} done, {len(work.to_run):,} to run",
     )
     if work.to_run:
+        slots, _ = slots_and_threads(workspace.runtime)
+        error = "" if costs.error is None else f", {percent(costs.error)} off on a median stage that has run"
         console.print(
-            f"about {duration(costs.seconds)} on {slots} slots (speed {costs.speed_basis}), "
+            f"here about {duration(costs.seconds)} on {plural(slots, 'slot')} (speed {costs.speed_basis}{error}), "
             f"{quantity(costs.tokens)} tokens, {quantity(costs.flops)} FLOPs",
         )
     for (model, revision), where in unresolved(plan.loaded, plan.commits).items():
@@ -224,3 +205,34 @@ def _print(workspace: Workspace, work: Work, costs: Estimate, disk: Disk, slots:
             f"{len(work.stale)} finished stages were made by other code of the same version "
             "(runtime.stale_code: rerun makes them again)",
         )
+
+
+def _print_kinds(workspace: Workspace, work: Work, prices: Prices) -> None:
+    """Of each kind of stage what is left to run, and what it takes; its disk with what is there."""
+    plan, disk = workspace.plan, prices.disk
+    gpus = ("GPU-hours", "GPU memory") if shows_gpus(workspace, prices) else ()
+    columns = ("all", "to run", "tokens", "FLOPs", *gpus, "disk")
+    kinds = table("stages", "kind", *columns, "tokens are", right=columns)
+    left = Counter(stage.kind for stage in work.to_run)
+    sizes: Counter[str] = Counter()
+    for stage in plan.stages:
+        sizes[stage.kind.name] += disk.now.get(stage.fingerprint, 0)
+    for one in disk.stages:
+        sizes[one.stage.kind.name] += round(one.size or 0)
+    on_gpus = by_kind(prices.price)
+    for kind, count in Counter(stage.kind for stage in plan.stages).items():
+        mine = [cost for cost in prices.left.costs if cost.stage.kind == kind]
+        tokens, flops = sum(cost.tokens for cost in mine), sum(cost.flops or 0.0 for cost in mine)
+        spent, most = on_gpus.get(kind.name, (0.0, 0.0))
+        unknown = any(cost.flops is None for cost in mine)
+        kinds.add_row(
+            kind.name,
+            f"{count:,}",
+            f"{left[kind]:,}" if left[kind] else "",
+            quantity(tokens) if tokens else "",
+            "unknown" if unknown else quantity(flops) if flops else "",
+            *(("unknown" if unknown else hours(spent) if spent else "", memory(most) if most else "") if gpus else ()),
+            f"{quantity(sizes[kind.name])}B",
+            ", ".join(sorted({cost.basis for cost in mine})) if tokens else "",
+        )
+    print_table(kinds)

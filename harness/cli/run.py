@@ -6,22 +6,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from harness.cli.budget import budget_problems
 from harness.cli.console import errors, output
-from harness.cli.environment import engine_problems, gpu_problems, hub_problems
 from harness.cli.execute import execute
-from harness.cli.plan import disk_warning, search_price
+from harness.cli.plan import disk_warning, lacks
+from harness.cli.price import prices_of
 from harness.cli.report import print_report, report_on
 from harness.cli.search import run_search
 from harness.cli.sync import TrackingWorker, finish
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import HarnessError, PlanError, ProblemList
 from harness.execution.runner import Summary
+from harness.pipeline.corpus import CORPUS
 from harness.pipeline.imports import IMPORTED
-from harness.plan.cost import estimate
 from harness.plan.disk import disk_of, free_bytes
 from harness.plan.work import Work
 from harness.report.index import write_index
-from harness.report.words import duration, plural
+from harness.report.words import plural
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 GO_ON = "interrupted; the same command goes on from here"
@@ -39,13 +40,7 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
 def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_run: bool) -> int:
     workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=not dry_run)
     work = workspace.work()
-    problems = [
-        *_import_problems(work),
-        *_budget_problems(workspace, work),
-        *gpu_problems(workspace.plan.loaded, work.to_run),
-        *engine_problems(work.to_run),
-        *hub_problems(work.to_run),
-    ]
+    problems = [*_import_problems(work), *lacks(workspace, work, prices_of(workspace, work))]
     if problems:
         raise ProblemList(problems)
     if dry_run:
@@ -57,6 +52,7 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
     workspace.store.create()
     searches = workspace.trials is not None and not workspace.has_searched
     with _tracking(workspace, work, recipe, assignments, searches=searches) as worker:
+        work = _read_corpora(workspace, work)
         if searches:
             summary = run_search(workspace)
             if summary.interrupted:
@@ -66,6 +62,27 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
             work = workspace.work()
         write_index(workspace.plan, workspace.reports)
         return _run_left(workspace, work, worker, recipe)
+
+
+def _read_corpora(workspace: Workspace, work: Work) -> Work:
+    """With a budget of pairs a document, reads the corpora before anything else; returns what is left.
+
+    Raises:
+        ProblemList: a corpus has too few documents.
+        KeyboardInterrupt: the reading was interrupted.
+    """
+    corpora = [stage for stage in work.to_run if stage.kind is CORPUS]
+    if workspace.runtime.budget.pairs_a_document is None or not corpora:
+        return work
+    needed = set(workspace.plan.graph.in_order(corpora))
+    read = execute(workspace, [one for one in work.to_run if one in needed], everything=workspace.plan.stages)
+    if read.interrupted:
+        raise KeyboardInterrupt
+    left = workspace.work()
+    problems = list(budget_problems(workspace, left, prices_of(workspace, left)))
+    if problems:
+        raise ProblemList(problems)
+    return left
 
 
 def _tracking(
@@ -105,33 +122,6 @@ def _import_problems(work: Work) -> Iterator[HarnessError]:
                 "they were dropped, or other code made them",
                 "`harness import` it again",
                 stage.name,
-            )
-
-
-def _budget_problems(workspace: Workspace, work: Work) -> Iterator[HarnessError]:
-    budget, where = workspace.runtime.budget, workspace.plan.loaded.where
-    if budget.stages is None and budget.hours is None:
-        return
-    price = search_price(workspace)
-    most = len(work.to_run) + (price.stages if price is not None else 0)
-    searched = " with what the search may add" if price is not None and price.left else ""
-    if budget.stages is not None and most > budget.stages:
-        yield PlanError(
-            "the plan must fit `runtime.budget.stages`",
-            f"{most:,} stages are to run{searched}, {budget.stages:,} allowed",
-            "raise the budget or ask for less",
-            where("runtime.budget.stages"),
-        )
-    if budget.hours is not None:
-        slots, _ = slots_and_threads(workspace.runtime)
-        seconds = estimate(work.to_run, workspace.plan.stages, workspace.store, slots).seconds
-        seconds += price.together.high + price.confirm.high if price is not None else 0.0
-        if seconds > budget.hours * 3600:
-            yield PlanError(
-                "the plan must fit `runtime.budget.hours`",
-                f"about {duration(seconds)}{searched}, {budget.hours:g} h allowed",
-                "raise the budget or ask for less",
-                where("runtime.budget.hours"),
             )
 
 

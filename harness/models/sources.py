@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -21,18 +22,34 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    Gemma2Config,
+    Gemma3TextConfig,
     GenerationConfig,
     LlamaConfig,
+    MistralConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
+    Qwen3Config,
 )
 
 from harness.errors import CorruptArtifact, MissingRequirement, RecipeError, reason_of
 from harness.models.attention import attention_to_load
 from harness.models.folder import BUFFERS, require_model, tensors_of
+from harness.recipe.blocks import TinyFamily
 
-Family = Literal["llama", "qwen2"]
+TINY_WINDOW = 64
+"""Tokens that a sliding layer of a tiny model sees: fewer than many pairs have, so that windows matter."""
+
+# The capping of Gemma 2 is the library's default: attention at 50, logits at 30.
+CONFIGURATIONS: Mapping[TinyFamily, tuple[type[PreTrainedConfig], Mapping[str, Any]]] = {
+    "llama": (LlamaConfig, {}),
+    "qwen2": (Qwen2Config, {}),
+    "qwen3": (Qwen3Config, {}),
+    "gemma2": (Gemma2Config, {"sliding_window": TINY_WINDOW}),
+    "gemma3": (Gemma3TextConfig, {"sliding_window": TINY_WINDOW}),
+    "mistral": (MistralConfig, {"sliding_window": TINY_WINDOW}),
+}
 
 # What transformers raises for files it cannot make a model of, besides its own checks (ValueError): it reads keys,
 # calls code and builds modules by what they say.
@@ -53,8 +70,8 @@ HEADS = re.compile(r"^score\.weight$|^lm_head\.")
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def tiny_model(
-    family: Family,
+def tiny_configuration(
+    family: TinyFamily,
     *,
     vocabulary: int,
     hidden_size: int,
@@ -64,15 +81,23 @@ def tiny_model(
     intermediate_size: int,
     max_positions: int,
     tie_embeddings: bool,
-    seed: int,
-) -> PreTrainedModel:
-    """A causal language model of any size with weights drawn from `seed`, in fp32.
+    **more: Any,
+) -> PreTrainedConfig:
+    """The configuration of a decoder of any size. No token id has a special role in it: whoever generates says where to
+    stop.
 
-    No token id has a special role in its configuration: whoever generates says where to stop. The process's own random
-    state is left as it was.
+    Every head has hidden_size / heads channels, also in families whose published models all have more.
+
+    Args:
+        more: of the family's own settings, in the place of ours.
     """
-    configuration_class: type[PreTrainedConfig] = {"llama": LlamaConfig, "qwen2": Qwen2Config}[family]
-    configuration = configuration_class(
+    configuration_class, own = CONFIGURATIONS[family]
+    head_size = hidden_size // heads
+    if family not in ("llama", "qwen2"):  # these have no other
+        own = {"head_dim": head_size, **own}
+    if family.startswith("gemma"):
+        own = {"query_pre_attn_scalar": head_size, "layer_types": _alternating(layers), **own}
+    return configuration_class(
         vocab_size=vocabulary,
         hidden_size=hidden_size,
         num_hidden_layers=layers,
@@ -84,10 +109,26 @@ def tiny_model(
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=None,
+        **{**own, **more},
     )
+
+
+def _alternating(layers: int) -> list[str]:
+    """Gemma 2's order of layers; Gemma 3's has a full one in six, which a model of few layers would not reach."""
+    return [("sliding_attention", "full_attention")[layer % 2] for layer in range(layers)]
+
+
+def tiny_model(family: TinyFamily, *, seed: int, **sizes: Any) -> PreTrainedModel:
+    """A causal language model of any size (see `tiny_configuration`) with weights drawn from `seed`, in fp32.
+
+    The process's own random state is left as it was.
+    """
+    configuration = tiny_configuration(family, **sizes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(configuration, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(
+            configuration, dtype=torch.float32, attn_implementation=attention_to_load(configuration)
+        )
     return without_dropout(model)
 
 

@@ -122,7 +122,8 @@ class Shuffled:
     """
 
     def text(self, function: Function, slot: int, attempt: int, rng: random.Random) -> Text | Rejection:
-        words, signs = [], []
+        words: list[str] = []
+        signs: list[str] = []
         for token in TOKEN.finditer(function.source):
             (words if token[1] else signs).append(token[0])
         rng.shuffle(words)  # apart from signs, so that no two words run into one

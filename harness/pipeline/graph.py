@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from harness.pipeline.kind import Kind, S
 from harness.store.identity import SHORT, fingerprint
 from harness.store.record import Record
+
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -169,21 +171,32 @@ def _needed(targets: Iterable[Stage]) -> set[Stage]:
 
 
 def sizes_alone(order: Iterable[Stage], groups: Sequence[Sequence[Stage]]) -> list[int]:
-    """How many stages each group of targets would need if it ran alone.
+    """How many stages each group of targets would need if it ran alone; `order` holds all of them, inputs first."""
+    return _alone(order, groups, lambda _: 1, lambda stage: [item.stage for item in stage.inputs.values()])
 
-    A stage that only one other reads counts with that one, so that thousands of parts are not walked once a group.
 
-    Args:
-        order: everything the groups need, inputs first.
-    """
+def costs_alone(
+    order: Iterable[Stage], groups: Sequence[Sequence[Stage]], cost: Callable[[Stage], float]
+) -> list[float]:
+    """What each group of targets would cost if it ran alone, the states that a trunk's state goes on from included."""
+    return _alone(order, groups, cost, lambda stage: [*(item.stage for item in stage.inputs.values()), *stage.after])
+
+
+def _alone(
+    order: Iterable[Stage],
+    groups: Sequence[Sequence[Stage]],
+    size: Callable[[Stage], N],
+    needs: Callable[[Stage], Sequence[Stage]],
+) -> list[N]:
+    """A stage that only one other needs counts with that one: thousands of parts are not walked once a group."""
     order = list(order)
-    readers = Counter(needed for stage in order for needed in {item.stage for item in stage.inputs.values()})
+    readers = Counter(needed for stage in order for needed in set(needs(stage)))
     targets = {target for group in groups for target in group}
-    weights: dict[Stage, int] = {}
+    weights: dict[Stage, N] = {}
     shared: dict[Stage, list[Stage]] = {}
     for stage in order:
-        weights[stage], shared[stage] = 1, []
-        for needed in dict.fromkeys(item.stage for item in stage.inputs.values()):
+        weights[stage], shared[stage] = size(stage), []
+        for needed in dict.fromkeys(needs(stage)):
             if readers[needed] == 1 and needed not in targets:
                 weights[stage] += weights[needed]
                 shared[stage] += shared[needed]
@@ -192,14 +205,12 @@ def sizes_alone(order: Iterable[Stage], groups: Sequence[Sequence[Stage]]) -> li
     return [_weight(group, weights, shared) for group in groups]
 
 
-def _weight(group: Sequence[Stage], weights: Mapping[Stage, int], shared: Mapping[Stage, Sequence[Stage]]) -> int:
+def _weight(group: Sequence[Stage], weights: Mapping[Stage, N], shared: Mapping[Stage, Sequence[Stage]]) -> N:
     found: set[Stage] = set()
     stack = list(group)
-    total = 0
     while stack:
         stage = stack.pop()
         if stage not in found:
             found.add(stage)
-            total += weights[stage]
             stack.extend(shared[stage])
-    return total
+    return sum(weights[stage] for stage in found)

@@ -21,7 +21,7 @@ from harness.store.store import Snapshot
 if TYPE_CHECKING:
     from harness.pipeline.graph import Stage
 
-Basis = Literal["measured", "from shape", "from characters", "assumed"]
+Basis = Literal["measured", "calibrated", "from shape", "from characters", "assumed"]
 
 # Used only until something was measured in this workdir; `plan` says so.
 TABLE = 1_000  # bytes of a table without rows: its columns' names and where they end
@@ -96,10 +96,13 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a model does in a stage: tokens that it reads and writes, and floating-point operations."""
+    """What a model does in a stage: tokens that it reads and writes, and floating-point operations.
+
+    `flops` is None where the model's size is not known.
+    """
 
     tokens: float = 0.0
-    flops: float = 0.0
+    flops: float | None = 0.0
     basis: Basis = "measured"
 
 

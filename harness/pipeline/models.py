@@ -16,7 +16,8 @@ from harness.recipe.models import HubModel, Writer
 from harness.store.artifacts import Checkpoint
 from harness.store.identity import fingerprint
 
-ASSUMED_TOKENS_PER_RESPONSE = 60.0
+ASSUMED_SHARE = 4  # of the most tokens that a prompt or response may have, it has one in so many
+ASSUMED_PROMPT = 60.0  # tokens that a model is shown at the least
 
 
 class Packaged(Spec):
@@ -114,14 +115,17 @@ class Writing(Kind[S]):
         return float(self.texts(stage, known))
 
     def work(self, stage: Stage[S], known: Known) -> Work:
-        """Prompts and texts, each token through all weights."""
-        if not self.writes(stage):
+        """Prompts and texts, each token through all weights; a reward model reads texts alone."""
+        asked = getattr(stage.spec, "writer", None) or getattr(stage.spec, "reads", None)
+        if asked is None:
             return Work()
         record, texts = known.record(stage), self.texts(stage, known)
         basis: Basis = "assumed"
-        tokens = texts * (self.reads + 1) * ASSUMED_TOKENS_PER_RESPONSE
+        text = asked.max_tokens / ASSUMED_SHARE
+        shown = texts * self.reads * max(ASSUMED_PROMPT, text) if self.writes(stage) else 0.0
+        tokens = shown + texts * text
         if record is not None and "tokens" in record.result:
-            tokens, basis = float(record.result["tokens"]) + texts * ASSUMED_TOKENS_PER_RESPONSE, "measured"
+            tokens, basis = float(record.result["tokens"]) + shown, "measured"
         weights = weights_of(stage, known)
-        flops = 0.0 if weights is None else FORWARD * (weights.layers + weights.vocabulary) * tokens
+        flops = None if weights is None else FORWARD * (weights.layers + weights.vocabulary) * tokens
         return Work(tokens=tokens, flops=flops, basis=basis)

@@ -7,7 +7,7 @@ from typing import Literal
 from harness.pipeline.corpus import CorpusStages
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Basis, Kind, Known, Spec, Work
-from harness.pipeline.models import ASSUMED_TOKENS_PER_RESPONSE, PRETRAINED
+from harness.pipeline.models import ASSUMED_SHARE, PRETRAINED
 from harness.pipeline.tasks import Split
 from harness.pipeline.weights import FORWARD, model_shape, weights_of
 from harness.recipe.blocks import TinyModel
@@ -66,7 +66,15 @@ class EncodeKind(Kind[EncodeSpec]):
         if record is not None and "characters" in record.result:
             characters = record.result["characters"] / record.result["groups"]
             return characters / ASSUMED_CHARACTERS_PER_TOKEN, "from characters"
-        return (self.responses(stage, known) + 1) * ASSUMED_TOKENS_PER_RESPONSE, "assumed"
+        return (self.responses(stage, known) + 1) * stage.spec.max_tokens / ASSUMED_SHARE, "assumed"
+
+    def tokens_a_response(self, stage: Stage[EncodeSpec], known: Known) -> float:
+        """Mean tokens of a group's responses, all but its prompt's."""
+        record, responses = known.record(stage), self.responses(stage, known)
+        if record is not None and record.result.get("response_tokens"):
+            return float(record.result["response_tokens"] / record.result["groups"] / responses)
+        segments = responses if stage.spec.content == "texts" else responses + 1
+        return self.tokens_a_group(stage, known)[0] / segments
 
     def responses(self, stage: Stage[EncodeSpec], known: Known) -> float:
         if stage.spec.content == "candidates":
@@ -102,7 +110,7 @@ class ScoreKind(Kind[ScoreSpec]):
         mean, basis = ENCODE.tokens_a_group(tokens, known)
         total = mean * ENCODE.groups(tokens, known)
         weights = weights_of(stage, known)
-        return Work(tokens=total, flops=0.0 if weights is None else FORWARD * weights.layers * total, basis=basis)
+        return Work(tokens=total, flops=None if weights is None else FORWARD * weights.layers * total, basis=basis)
 
 
 def responses_in(tokens: Stage[EncodeSpec], known: Known) -> float:

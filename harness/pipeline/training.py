@@ -24,7 +24,7 @@ from harness.pipeline.optimization import (
 from harness.pipeline.order import OrderSpec, OrderStages
 from harness.pipeline.tokens import ENCODE, EncodeSpec
 from harness.pipeline.weights import BACKWARD_FACTOR, FORWARD, Weights, weights_of
-from harness.recipe.blocks import Averaging, Pretrain, Selection, TinyModel
+from harness.recipe.blocks import Averaging, Pretrain, Selection, TinyFamily, TinyModel
 from harness.recipe.fields import CODE
 from harness.recipe.schema import Experiment
 from harness.recipe.tasks import TaskBlock
@@ -40,7 +40,7 @@ class TrainingSpec(Spec):
 
 class ShapeSpec(Spec):
     source: Literal["tiny"]
-    family: Literal["llama", "qwen2"]
+    family: TinyFamily
     vocabulary: int
     hidden_size: int
     layers: int
@@ -99,9 +99,9 @@ class Training(Kind[S]):
     def reads(self, stage: Stage[S]) -> int:
         """Groups read, repeats counted."""
 
-    def shares(self, stage: Stage[S]) -> Mapping[str, float]:
-        """Shares of what is read by input; what is not named has equal shares of the rest."""
-        return {}
+    def groups_read(self, stage: Stage[S], names: Sequence[str]) -> dict[str, float]:
+        """Groups read by input: of each as many."""
+        return dict.fromkeys(names, self.reads(stage) / len(names))
 
     def steps(self, stage: Stage[S]) -> int:
         """Updates at most, the steps of its trunk included."""
@@ -113,18 +113,19 @@ class Training(Kind[S]):
         sources = {name: item.stage for name, item in stage.inputs.items() if name.startswith("tokens")}
         if not sources:  # a state that a fork begins with, whose inputs are not planned
             return Work()
+        loss = self._loss(stage)
+        groups = self.groups_read(stage, list(sources))
         read = {name: ENCODE.tokens_a_group(source, known) for name, source in sources.items()}
         bases = [basis for _, basis in read.values()]
         basis: Basis = next((one for one in ("assumed", "from characters") if one in bases), "measured")
-        shares = self.shares(stage)
-        equal = (1.0 - sum(shares.values())) / max(1, len(read) - len(shares))
-        tokens = sum(mean * shares.get(name, equal) for name, (mean, _) in read.items()) * self.reads(stage)
+        chosen = sum(ENCODE.tokens_a_response(source, known) * groups[name] for name, source in sources.items())
+        tokens = sum(mean * groups[name] for name, (mean, _) in read.items())
+        if not loss.rm and next(iter(sources.values())).spec.content == "pairs":
+            tokens -= chosen  # nobody reads the rejected side, here as long as the chosen one
         weights = weights_of(stage, known)
         if weights is None:
-            return Work(tokens=tokens, basis=basis)
-        loss = self._loss(stage)
-        predicted = tokens / 3 if loss.rm else tokens  # of prompt, chosen and rejected, the chosen third
-        head = weights.vocabulary * predicted if loss.lm else 0.0
+            return Work(tokens=tokens, flops=None, basis=basis)
+        head = weights.vocabulary * chosen if loss.lm else 0.0
         flops = FORWARD * BACKWARD_FACTOR * (weights.layers * tokens + head)
         return Work(tokens=tokens, flops=flops, basis=basis)
 
@@ -183,8 +184,10 @@ class FinetuneKind(Training[FinetuneSpec]):
     def reads(self, stage: Stage[FinetuneSpec]) -> int:
         return stage.spec.samples + stage.spec.replay
 
-    def shares(self, stage: Stage[FinetuneSpec]) -> Mapping[str, float]:
-        return {f"tokens-{CODE}": stage.spec.replay / self.reads(stage)} if stage.spec.replay else {}
+    def groups_read(self, stage: Stage[FinetuneSpec], names: Sequence[str]) -> dict[str, float]:
+        """Of each task as many, and what is replayed."""
+        tasks = dict.fromkeys(names, stage.spec.samples / len(stage.spec.tasks))
+        return tasks | ({f"tokens-{CODE}": stage.spec.replay} if stage.spec.replay else {})
 
     def scratch(self, stage: Stage[FinetuneSpec], known: Known, size: float) -> float:
         """With `select`, every checkpoint that was the best so far as well."""

@@ -11,31 +11,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.pipeline.graph import Stage
-from harness.pipeline.kind import Basis, Kind, Known
+from harness.pipeline.kind import Basis, Known
+from harness.plan.speed import speeds_of, work_of
 from harness.store.store import Snapshot, Store
-
-# Used only until something was measured in this workdir; `plan` says so.
-ASSUMED_FLOPS_PER_SECOND = 3.0e10  # one CPU thread on a tiny model
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """Cost of one stage. `tokens` and `flops` are 0 for stages that run no model."""
+    """Cost of one stage.
+
+    `tokens` and `flops` are 0 for stages that run no model; `flops` is None where the model's size is not known, and
+    `seconds` then stands for nothing.
+    """
 
     stage: Stage
     tokens: float
-    flops: float
+    flops: float | None
     seconds: float
     basis: Basis
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Costs of the stages left to run; `seconds` is the wall time on so many slots, by list scheduling."""
+    """Costs of stages; `seconds` is the wall time on so many slots, by list scheduling.
+
+    What models of unknown size do is counted in `unknown` and in no sum of FLOPs.
+
+    Attributes:
+        speed_basis: of most of the time.
+        error: median relative error of the workdir's calibration on its finished stages, if there are both.
+    """
 
     costs: tuple[StageCost, ...]
     seconds: float
     speed_basis: Basis
+    error: float | None = None
 
     @property
     def tokens(self) -> float:
@@ -43,39 +53,37 @@ class Estimate:
 
     @property
     def flops(self) -> float:
-        return sum(cost.flops for cost in self.costs)
+        return sum(cost.flops or 0.0 for cost in self.costs)
+
+    @property
+    def unknown(self) -> int:
+        return sum(cost.flops is None for cost in self.costs)
 
 
-def estimate(stages: Sequence[Stage], everything: Sequence[Stage], store: Store, slots: int) -> Estimate:
-    """Costs of `stages` (those left to run) given what `everything` in the plan has already measured."""
-    known = Known(Snapshot(store))
-    speed, seconds_of, speed_basis = _measured_speeds(everything, known)
-    costs = []
+def estimate(
+    stages: Sequence[Stage], everything: Sequence[Stage], store: Store, slots: int, known: Known | None = None
+) -> Estimate:
+    """Costs of `stages` (those left to run) given what `everything` in the plan has already measured.
+
+    Args:
+        known: what the store knows, where somebody has looked already.
+    """
+    known = known or Known(Snapshot(store))
+    speeds = known.once("speeds", lambda: speeds_of(everything, known))
+    costs, spent = [], defaultdict[Basis, float](float)
     for stage in stages:
         work = stage.kind.work(stage, known)
-        seconds = work.flops / speed if work.flops else seconds_of.get(stage.kind, stage.kind.seconds)
+        amount, models = work_of(stage, known)
+        line, basis = speeds.line(stage.kind, models=models)
+        seconds = line.seconds(amount)
+        spent[basis] += seconds
         costs.append(StageCost(stage=stage, tokens=work.tokens, flops=work.flops, seconds=seconds, basis=work.basis))
-    return Estimate(costs=tuple(costs), seconds=makespan(costs, slots), speed_basis=speed_basis)
-
-
-def _measured_speeds(stages: Sequence[Stage], known: Known) -> tuple[float, dict[Kind, float], Basis]:
-    """FLOP/s of finished model stages, and mean seconds of every other finished kind."""
-    flops = seconds = 0.0
-    times: dict[Kind, list[float]] = defaultdict(list)
-    for stage in stages:
-        record = known.record(stage)
-        if record is None:
-            continue
-        spent = float(known.snapshot.store.run_facts(record)["seconds"])
-        work = stage.kind.work(stage, known).flops
-        if work:
-            flops, seconds = flops + work, seconds + spent
-        else:
-            times[stage.kind].append(spent)
-    means = {kind: sum(values) / len(values) for kind, values in times.items()}
-    if seconds:
-        return flops / seconds, means, "measured"
-    return ASSUMED_FLOPS_PER_SECOND, means, "assumed"
+    return Estimate(
+        costs=tuple(costs),
+        seconds=makespan(costs, slots),
+        speed_basis=max(spent, key=spent.__getitem__, default="assumed"),
+        error=speeds.error,
+    )
 
 
 def makespan(costs: Sequence[StageCost], slots: int) -> float:

@@ -122,11 +122,18 @@ class BaseTraining(Optimization):
         return self
 
 
+TinyFamily = Literal["llama", "qwen2", "qwen3", "gemma2", "gemma3", "mistral"]
+
+
 class TinyModel(Block):
     """A small decoder trained here from scratch, so that no hub and no GPU is needed."""
 
     source: Literal["tiny"]
-    family: Literal["llama", "qwen2"] = "llama"
+    family: TinyFamily = Field(
+        "llama",
+        description="Gemma's and Mistral's have sliding windows of 64 tokens: every other layer of Gemma's, all of "
+        "Mistral's.",
+    )
     vocabulary: Annotated[int, Field(ge=300, le=262_144)] = 2048
     hidden_size: Annotated[int, Field(ge=8, le=16_384)] = 128
     layers: Annotated[int, Field(ge=1, le=256)] = 4

@@ -19,8 +19,28 @@ from harness.recipe.fields import (
 
 
 class Budget(Block):
-    hours: Positive | None = Field(None, description="Refuse to start if the plan's estimate is above this.")
-    stages: Count | None = None
+    """What a run may cost: it is refused before anything starts where what is left of its plan is estimated above."""
+
+    hours: Positive | None = Field(None, description="On this machine.")
+    stages: Count | None = Field(None, description="Left to run.")
+    gpu_hours: Positive | None = Field(None, description="Of the GPUs that `gpus` states.")
+    disk_gb: Positive | None = Field(None, description="On the workdir's disk at the peak, in 10^9 bytes.")
+    pairs_a_document: Positive | None = Field(
+        None, description="Training pairs constructed of each document of the corpus; told once it is read."
+    )
+
+
+class Gpus(Block):
+    """The GPUs that `plan` prices for; nothing runs otherwise for it."""
+
+    kind: Literal["a100-40gb", "a100-80gb", "l40s", "h100", "h200", "b200"] = "h100"
+    count: Annotated[int, Field(ge=1, le=65_536)] = 1
+    utilisation: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.35, description="Share of the peak in bf16 that training and scoring reach."
+    )
+    writing_utilisation: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.05, description="The same where a model writes texts, which memory bounds."
+    )
 
 
 Word = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")]
@@ -88,6 +108,7 @@ class Runtime(Block):
         "keep", description="What to do where a stage's source changed at the same code version."
     )
     budget: Budget = Budget()
+    gpus: Gpus = Gpus()
     tracking: Literal["mlflow", "none"] = "mlflow"
     tracking_uri: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,2048}$")] | None = Field(
         None, description="An MLflow tracking URI. Default: an sqlite database in the workdir."

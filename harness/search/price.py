@@ -139,7 +139,7 @@ def _seconds(costs: Iterable[StageCost]) -> float:
 
 
 def _flops(costs: Iterable[StageCost]) -> float:
-    return sum(cost.flops for cost in costs)
+    return sum(cost.flops or 0.0 for cost in costs)
 
 
 def _wall(costs: Sequence[StageCost], times: int, parallel: int, slots: int) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -36,8 +36,30 @@ _MOST = {"hidden_size": 1 << 17, "intermediate_size": 1 << 20, "vocab_size": 1 <
 _MOST |= {"n_embd": 1 << 17, "d_model": 1 << 17, "n_inner": 1 << 20, "d_ff": 1 << 20}
 _MOST |= {"max_position_embeddings": 1 << 27, "n_positions": 1 << 27, "n_ctx": 1 << 27}
 
-FAMILIES = {"llama": "llama", "qwen2": "qwen2", "mistral": "llama", "gemma2": "llama", "qwen3": "llama"}
-"""Which formula counts a model type's weights (`plan/cost.py`)."""
+FAMILIES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma2": "gemma2",
+    "gemma3_text": "gemma3",
+    "mistral": "mistral",
+}
+"""The family of a model type, whose weights `pipeline/weights.py` counts."""
+
+# What a config.json that leaves these out means: transformers' own defaults where they differ from those of a Llama,
+# which has as many key-value heads as heads, heads of hidden_size / heads channels, and a head apart from embeddings.
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "llama": {},
+    "qwen2": {"num_key_value_heads": 32},
+    "qwen3": {"num_key_value_heads": 32, "head_dim": 128},
+    "gemma2": {"head_dim": 256, "num_key_value_heads": 4, "tie_word_embeddings": True},
+    "gemma3": {"head_dim": 256, "num_key_value_heads": 4, "tie_word_embeddings": True},
+    "mistral": {"num_key_value_heads": 8},
+}
+
+# Families as the identity of a model's folder has them, which stays although weights are counted by more: the digest of
+# config.json beside it says the rest, and another identity would have everything computed anew.
+_IDENTITY_FAMILIES = {"llama": "llama", "qwen2": "qwen2", "mistral": "llama", "gemma2": "llama", "qwen3": "llama"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,22 +232,55 @@ def _digest_of(path: Path, size: int, modified: int) -> str:
 
 
 def _shape(folder: Path) -> dict[str, Any]:
-    """`{"shape": ...}` where the configuration names a decoder whose weights can be counted; else nothing."""
+    """`{"shape": ...}` as a folder's identity has it (see `_IDENTITY_FAMILIES`), where it has one."""
+    shape = _described(folder, _identity_shape, _IDENTITY_FAMILIES)
+    return {} if shape is None else {"shape": shape}
+
+
+def folder_shape(folder: Path) -> dict[str, Any] | None:
+    """The shape of the decoder in a folder; None where its weights cannot be counted.
+
+    Raises:
+        MissingRequirement: as `read_configuration`, or its configuration lacks what its family has.
+    """
+    return _described(folder, shape_of, FAMILIES)
+
+
+def cached_shape(model: str, revision: str) -> dict[str, Any] | None:
+    """The same of a model of the hub whose config.json lies in the hub's local cache. Asks no network.
+
+    Raises:
+        MissingRequirement: as `folder_shape`, or the hub can have no model of this name.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(model, CONFIGURATION, revision=revision)
+    except HFValidationError as error:
+        raise MissingRequirement(
+            "a model of the hub must have a name that the hub allows", reason_of(error), "correct the model's `id`"
+        ) from None
+    return folder_shape(Path(found).parent) if isinstance(found, str) else None
+
+
+def _described(
+    folder: Path, describe: Callable[[Mapping[str, Any]], dict[str, Any]], known: Mapping[str, str]
+) -> dict[str, Any] | None:
     config = read_configuration(folder)
     try:
-        return {"shape": shape_of(config)} if config.get("model_type") in FAMILIES else {}
-    except (KeyError, TypeError) as error:
+        return describe(config) if config.get("model_type") in known else None
+    except (KeyError, TypeError, ValueError) as error:
         raise MissingRequirement(
             "a model's config.json must be one",
-            f"{folder / CONFIGURATION} lacks {reason_of(error)}",
+            f"{folder / CONFIGURATION} {'lacks' if isinstance(error, KeyError) else 'is not:'} {reason_of(error)}",
             "fetch the model again",
         ) from None
 
 
-def shape_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The shape of a decoder from its config.json."""
+def _identity_shape(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "family": FAMILIES[config["model_type"]],
+        "family": _IDENTITY_FAMILIES[config["model_type"]],
         "vocabulary": config["vocab_size"],
         "hidden_size": config["hidden_size"],
         "layers": config["num_hidden_layers"],
@@ -234,3 +289,46 @@ def shape_of(config: Mapping[str, Any]) -> dict[str, Any]:
         "intermediate_size": config["intermediate_size"],
         "tie_embeddings": bool(config.get("tie_word_embeddings", False)),
     }
+
+
+def shape_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The shape of a decoder from its config.json: what `pipeline.weights.parameters` counts its weights by.
+
+    `head_size`, `attention_bias` and `mlp_bias` stand in it only where they are not what most models have.
+
+    Args:
+        config: of a model type in `FAMILIES`.
+
+    Raises:
+        KeyError: it lacks a size.
+        ValueError: a size is no whole number above 0.
+    """
+    family = FAMILIES[config["model_type"]]
+    config = {**_DEFAULTS[family], **config}
+    heads = _whole(config, "num_attention_heads")
+    width = _whole(config, "hidden_size")
+    shape = {
+        "family": family,
+        "vocabulary": _whole(config, "vocab_size"),
+        "hidden_size": width,
+        "layers": _whole(config, "num_hidden_layers"),
+        "heads": heads,
+        "key_value_heads": heads if _absent(config, "num_key_value_heads") else _whole(config, "num_key_value_heads"),
+        "intermediate_size": _whole(config, "intermediate_size"),
+        "tie_embeddings": bool(config.get("tie_word_embeddings", False)),
+    }
+    if not _absent(config, "head_dim") and _whole(config, "head_dim") * heads != width:
+        shape["head_size"] = config["head_dim"]
+    shape |= {name: True for name in ("attention_bias", "mlp_bias") if config.get(name)}
+    return shape
+
+
+def _absent(config: Mapping[str, Any], name: str) -> bool:
+    return config.get(name) is None
+
+
+def _whole(config: Mapping[str, Any], name: str) -> int:
+    value = config[name]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` must be a whole number above 0, not {value!r}")
+    return value

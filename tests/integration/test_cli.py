@@ -151,10 +151,30 @@ def planned(workspace: Workspace) -> int:
 def test_a_budget_that_is_exceeded_stops_before_the_first_stage(
     shell: Shell, finished: Workspace, tmp_path: Path
 ) -> None:
-    for budget, told in (("stages: 3", f"{planned(finished)} stages"), ("hours: 0.0001", "allowed")):
+    for budget, told in (
+        ("stages: 3", f"{planned(finished)} stages"),
+        ("hours: 0.0001", "allowed"),
+        ("gpu_hours: 1.0e-9", "GPU-hours, 1e-09 allowed"),
+        ("disk_gb: 1.0e-3", "at the peak, 0.001 GB allowed"),
+    ):
         assert shell("run", TINY, "--workdir", tmp_path, "--set", f"runtime.budget={{{budget}}}") == 2
         assert told in shell.err
         assert not list(tmp_path.iterdir())
+
+
+def test_too_many_pairs_a_document_stop_a_run_once_the_corpus_is_read(shell: Shell, tmp_path: Path) -> None:
+    arguments = (TINY, "--workdir", tmp_path, "--set", "runtime.budget={pairs_a_document: 0.01}")
+    assert shell("run", *arguments) == 2
+    assert re.search(r"the plan must fit `runtime.budget.pairs_a_document`, but [\d,]+ of [\d,]+ documents", shell.err)
+    assert {path.parent.parent.name for path in tmp_path.glob("store/*/*/record.json")} == {"corpus_part", "corpus"}
+    assert shell("plan", *arguments) == 0
+    assert re.search(r"training pairs to construct, [\d.]+ of each of [\d,]+ documents", shell.out)
+    assert "`run` would refuse this" in shell.out
+
+
+def test_a_plan_says_what_this_machine_lacks(shell: Shell, tmp_path: Path) -> None:
+    assert shell("plan", TINY, "--workdir", tmp_path, "--set", "runtime.device=cuda") == 0
+    assert "`runtime.device: cuda` needs a GPU" in shell.out
 
 
 def test_a_store_that_cannot_be_read_is_told(shell: Shell, copy: Callable[..., Workspace]) -> None:

@@ -7,18 +7,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from harness.cli.workspace import Workspace
+from harness.models.attention import attention_to_load
 from harness.models.reward_model import RewardModel
+from harness.models.sources import TINY_WINDOW
 from harness.pipeline.graph import Stage
+from harness.recipe.blocks import TinyFamily
 from harness.store.artifacts import Checkpoint, Scores, Tokens, TrunkState
-from tests.integration.pipelines import ROOT, TINY, folder_of, of_kind, only, record_of
+from tests.integration.pipelines import ROOT, TINY, folder_of, of_kind, only, record_of, run_up_to
 from tests.integration.shell import Shell
 from tests.toys.exported import scores_by_trl
 
@@ -36,7 +39,8 @@ def responses(workspace: Workspace, score: Stage) -> Iterator[tuple[np.ndarray, 
 
 def rewards(folder: Path, sequences: list[np.ndarray]) -> np.ndarray:
     """What plain transformers says, all of one length with their padding."""
-    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    attention = attention_to_load(AutoConfig.from_pretrained(folder))
+    model = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation=attention).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     batch = tokenizer.pad({"input_ids": [ids.tolist() for ids in sequences]}, return_tensors="pt")
     with torch.inference_mode():
@@ -55,6 +59,23 @@ def test_an_exported_model_gives_the_scores_of_its_score_stage(
     assert shell("model", "export", name, tmp_path / "out", "--workdir", finished.workdir) == 0, shell.err
     sequences, scores = zip(*responses(finished, score), strict=True)
     assert len(set(scores)) > 10, "scores that are alike would tell nothing"
+    np.testing.assert_allclose(rewards(tmp_path / "out" / REWARD, list(sequences)), scores, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", [name for name in get_args(TinyFamily) if name != "llama"])  # that of the others
+def test_every_family_trains_exports_and_scores(
+    shell: Shell, copy: Callable[..., Workspace], tmp_path: Path, family: str
+) -> None:
+    workspace = copy(f"model.family={family}", "model.layers=2", "model.base.texts=16")
+    (score,) = [
+        one for one in of_kind(workspace, "score") if "rm+lm" in one.label and "on logic candidates" in one.label
+    ]
+    run_up_to(workspace, [score])
+    name = f"finetune/{score.inputs['checkpoint'].stage.fingerprint[:6]}"
+    assert shell("model", "export", name, tmp_path / "out", "--workdir", workspace.workdir) == 0, shell.err
+    found = sorted(responses(workspace, score), key=lambda pair: len(pair[0]))[-24:]
+    sequences, scores = zip(*found, strict=True)
+    assert len(sequences[0]) > TINY_WINDOW, "windows would make no difference"
     np.testing.assert_allclose(rewards(tmp_path / "out" / REWARD, list(sequences)), scores, rtol=0, atol=1e-4)
 
 

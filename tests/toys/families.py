@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,18 +12,14 @@ from torch.nn import functional
 from transformers import (
     AttentionInterface,
     AutoModelForCausalLM,
-    Gemma2Config,
-    Gemma3TextConfig,
-    LlamaConfig,
-    MistralConfig,
     PreTrainedConfig,
     PreTrainedModel,
-    Qwen2Config,
-    Qwen3Config,
 )
 
 from harness.models.attention import attention_to_load
 from harness.models.reward_model import RewardModel
+from harness.models.sources import tiny_configuration
+from harness.recipe.blocks import TinyFamily
 
 VOCABULARY = 61
 WINDOW = 9
@@ -31,48 +28,49 @@ WINDOW = 9
 ALTERNATING = ["sliding_attention", "full_attention"]
 
 
-def _configurations(window: int) -> dict[str, tuple[type[PreTrainedConfig], dict[str, object]]]:
+def _settings(window: int) -> dict[str, tuple[TinyFamily, dict[str, Any]]]:
     windowed = {"use_sliding_window": True, "sliding_window": window, "layer_types": ALTERNATING}
-    gemma = {"head_dim": 8, "sliding_window": window, "layer_types": ALTERNATING, "query_pre_attn_scalar": 8}
     return {
-        "llama": (LlamaConfig, {}),
-        "qwen2": (Qwen2Config, {}),
-        "qwen2-window": (Qwen2Config, windowed),
-        "qwen3": (Qwen3Config, {"head_dim": 8}),
-        "qwen3-window": (Qwen3Config, {"head_dim": 8, **windowed}),
-        "gemma2": (Gemma2Config, {**gemma, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}),
-        "gemma3": (Gemma3TextConfig, gemma),
-        "mistral": (MistralConfig, {"sliding_window": window}),
+        "llama": ("llama", {}),
+        "qwen2": ("qwen2", {}),
+        "qwen2-window": ("qwen2", windowed),
+        "qwen3": ("qwen3", {}),
+        "qwen3-window": ("qwen3", windowed),
+        "gemma2": (
+            "gemma2",
+            {"sliding_window": window, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
+        ),
+        "gemma3": ("gemma3", {"sliding_window": window}),
+        "mistral": ("mistral", {"sliding_window": window}),
     }
 
 
-FAMILIES = tuple(_configurations(WINDOW))
+FAMILIES = tuple(_settings(WINDOW))
 
 
 def family_configuration(
-    family: str, *, tie: bool = False, vocabulary: int = VOCABULARY, window: int = WINDOW, **sizes: int
+    family: str, *, tie: bool = False, vocabulary: int = VOCABULARY, window: int = WINDOW, **more: Any
 ) -> PreTrainedConfig:
-    """Two layers, 32 wide unless `sizes` say otherwise. No token has a special role."""
-    configuration_class, options = _configurations(window)[family]
-    plain = {
-        "vocab_size": vocabulary,
+    """Two layers, 32 wide unless `more`, as for `tiny_configuration`, says otherwise. No token has a special role."""
+    name, settings = _settings(window)[family]
+    sizes: dict[str, Any] = {
+        "vocabulary": vocabulary,
         "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
+        "layers": 2,
+        "heads": 4,
+        "key_value_heads": 2,
         "intermediate_size": 48,
-        "max_position_embeddings": 128,
-        "tie_word_embeddings": tie,
+        "max_positions": 128,
+        "tie_embeddings": tie,
     }
-    no_special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
-    return configuration_class(**{**plain, **no_special, **options, **sizes})
+    return tiny_configuration(name, **{**sizes, **settings, **more})
 
 
 def family_model(
-    family: str, *, tie: bool = False, seed: int = 0, attention: str | None = None, **sizes: int
+    family: str, *, tie: bool = False, seed: int = 0, attention: str | None = None, **more: Any
 ) -> RewardModel:
     """Fresh weights are so small that attention is nearly uniform: enlarged, a leak or a wrong position shows."""
-    configuration = family_configuration(family, tie=tie, **sizes)
+    configuration = family_configuration(family, tie=tie, **more)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         backbone: PreTrainedModel = AutoModelForCausalLM.from_config(

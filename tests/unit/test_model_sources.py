@@ -29,7 +29,7 @@ from harness.plan.plan import make_plan
 from harness.recipe.load import load_recipe
 from harness.recipe.lock import lock_of, read_lock
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel
-from harness.sources.models import resolve_model, shape_of
+from harness.sources.models import resolve_model
 from harness.sources.packaged import PACKAGED
 from tests.toys.small_models import save_small_model
 
@@ -116,19 +116,6 @@ def test_a_name_that_no_file_can_have_is_told(source: str) -> None:
     model = {"folder": FolderModel, "gguf": GgufModel}[source].model_validate({"source": source, "path": "a" * 300})
     with pytest.raises(MissingRequirement, match="File name too long"):
         resolve_model(model)
-
-
-def test_the_shape_of_a_configuration_has_the_librarys_defaults() -> None:
-    config = {
-        "model_type": "qwen2",
-        "vocab_size": 100,
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 32,
-    }
-    shape = shape_of(config)
-    assert (shape["key_value_heads"], shape["tie_embeddings"]) == (4, False)
 
 
 def test_missing_models_are_told_together_with_their_places(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,7 @@ class LmEvalKind(Kind[LmEvalSpec]):
 
     def work(self, stage: Stage[LmEvalSpec], known: Known) -> Work:
         tokens, weights = self.rows(stage, known) * ASSUMED_TOKENS, weights_of(stage, known)
-        flops = 0.0 if weights is None else FORWARD * (weights.layers + weights.vocabulary) * tokens
+        flops = None if weights is None else FORWARD * (weights.layers + weights.vocabulary) * tokens
         return Work(tokens=tokens, flops=flops, basis="assumed")
 
 

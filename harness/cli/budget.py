@@ -1,0 +1,46 @@
+"""What `runtime.budget` refuses, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.cli.price import Prices, hours, pairs_of_documents, search_price
+from harness.cli.workspace import Workspace
+from harness.errors import PlanError
+from harness.plan.work import Work
+from harness.report.words import duration, memory, plural
+
+LESS = "raise the budget or ask for less"
+
+
+def budget_problems(workspace: Workspace, work: Work, prices: Prices) -> Iterator[PlanError]:
+    """Where what is left of a plan, with what its search may add, is above the recipe's budget, or cannot be told."""
+    budget, search = workspace.runtime.budget, search_price(workspace)
+    searched = " with what the search may add" if search is not None and search.left else ""
+    found: list[tuple[str, str]] = []
+    most = len(work.to_run) + (search.stages if search is not None else 0)
+    if budget.stages is not None and most > budget.stages:
+        found.append(("stages", f"{most:,} stages are to run{searched}, {budget.stages:,} allowed"))
+    unknown = f"{plural(prices.left.unknown, 'stage')} of models whose size nobody knows have no price"
+    if budget.hours is not None:
+        seconds = prices.left.seconds + (search.together.high + search.confirm.high if search is not None else 0.0)
+        if seconds > budget.hours * 3600:
+            found.append(("hours", f"about {duration(seconds)}{searched}, {budget.hours:g} h allowed"))
+        elif prices.left.unknown:
+            found.append(("hours", unknown))
+    if budget.gpu_hours is not None:
+        spent = prices.price.gpu_hours
+        if spent > budget.gpu_hours:
+            found.append(("gpu_hours", f"about {hours(spent)} GPU-hours, {budget.gpu_hours:g} allowed"))
+        elif prices.left.unknown:
+            found.append(("gpu_hours", unknown))
+    if budget.disk_gb is not None and prices.disk.peak > budget.disk_gb * 1e9:
+        found.append(("disk_gb", f"{memory(prices.disk.peak)} at the peak, {budget.disk_gb:g} GB allowed"))
+    if budget.pairs_a_document is not None:
+        for one in pairs_of_documents(workspace.plan.stages, prices.known):
+            if one.each is not None and one.each > budget.pairs_a_document:
+                value = f"{one.pairs:,} of {one.documents:,} documents are {one.each:,.1f} each"
+                found.append(("pairs_a_document", f"{value}, {budget.pairs_a_document:g} allowed"))
+    for key, value in found:
+        where = workspace.plan.loaded.where(f"runtime.budget.{key}")
+        yield PlanError(f"the plan must fit `runtime.budget.{key}`", value, LESS, where)
