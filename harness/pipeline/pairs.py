@@ -103,9 +103,9 @@ class ConstructionSpec(Spec):
     @property
     def mutates(self) -> bool:
         """Whether a side can be made of functions alone."""
+        sides = (self.chosen, self.rejected)
         return any(
-            isinstance(side, MutationSpec) or (isinstance(side, ShuffledSpec) and side.only_functions)
-            for side in (self.chosen, self.rejected)
+            side.only_functions if isinstance(side, ShuffledSpec) else side.origin == "mutation" for side in sides
         )
 
 
@@ -214,8 +214,8 @@ class PairStages(JudgeStages):
             made += [self._text(pairs.filter), *(f"{name}={self._text(pairs.judges[name])}" for name in pairs.judges)]
         if isinstance(pairs, MadePairs):
             made += [str(pairs.part_size), str(pairs.spare), self._text(pairs.prompt)]
-            made += [f"{name}={self._text(side)}" for name, side in pairs.sides.items()]
-            made += [] if pairs.train_rejected is None else ["train_rejected"]
+            sides = (*pairs.sides.items(), *pairs.training_sides.items())
+            made += [f"{name}={self._text(side)}" for name, side in sides]
             made += [] if pairs.match_length is None else [self._text(pairs.match_length)]
         else:
             made += [pairs.imported, str(pairs.heldout), str(pairs.dev)]
@@ -238,11 +238,10 @@ class PairStages(JudgeStages):
             return self._consistent(block, split, whole, f"pairs {split}")
         corpus = self.corpus(experiment)
         sides = block.training_sides if split == TRAIN else block.sides
-        mutates = any(isinstance(side, MutationSide) for side in block.sides.values())
         made: dict[str, Any] = {
             "prompt": _prompt(block.prompt),
             "chosen": _side(sides["chosen"]),
-            "rejected": _side(sides["rejected"], mutates=mutates),
+            "rejected": _side(sides["rejected"], mutates="mutation" in {one.origin for one in block.sides.values()}),
             "match_length": block.match_length,
             "flip_rate": flip_rate,
         }

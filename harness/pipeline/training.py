@@ -99,9 +99,9 @@ class Training(Kind[S]):
     def reads(self, stage: Stage[S]) -> int:
         """Groups read, repeats counted."""
 
-    def shares(self, stage: Stage[S]) -> Mapping[str, float]:
-        """Shares of what is read by input; what is not named has equal shares of the rest."""
-        return {}
+    def groups_read(self, stage: Stage[S], names: Sequence[str]) -> dict[str, float]:
+        """Groups read by input: of each as many."""
+        return dict.fromkeys(names, self.reads(stage) / len(names))
 
     def steps(self, stage: Stage[S]) -> int:
         """Updates at most, the steps of its trunk included."""
@@ -114,18 +114,14 @@ class Training(Kind[S]):
         if not sources:  # a state that a fork begins with, whose inputs are not planned
             return Work()
         loss = self._loss(stage)
-        bases = [ENCODE.tokens_a_group(source, known)[1] for source in sources.values()]
+        groups = self.groups_read(stage, list(sources))
+        read = {name: ENCODE.tokens_a_group(source, known) for name, source in sources.items()}
+        bases = [basis for _, basis in read.values()]
         basis: Basis = next((one for one in ("assumed", "from characters") if one in bases), "measured")
-        shares = self.shares(stage)
-        equal = (1.0 - sum(shares.values())) / max(1, len(sources) - len(shares))
-        tokens = chosen = 0.0
-        for name, source in sources.items():
-            groups = shares.get(name, equal) * self.reads(stage)
-            response = ENCODE.tokens_a_response(source, known) * groups
-            tokens += ENCODE.tokens_a_group(source, known)[0] * groups
-            chosen += response
-            if not loss.rm and source.spec.content == "pairs":
-                tokens -= response  # nobody reads the rejected side, here as long as the chosen one
+        chosen = sum(ENCODE.tokens_a_response(source, known) * groups[name] for name, source in sources.items())
+        tokens = sum(mean * groups[name] for name, (mean, _) in read.items())
+        if not loss.rm and next(iter(sources.values())).spec.content == "pairs":
+            tokens -= chosen  # nobody reads the rejected side, here as long as the chosen one
         weights = weights_of(stage, known)
         if weights is None:
             return Work(tokens=tokens, flops=None, basis=basis)
@@ -188,8 +184,10 @@ class FinetuneKind(Training[FinetuneSpec]):
     def reads(self, stage: Stage[FinetuneSpec]) -> int:
         return stage.spec.samples + stage.spec.replay
 
-    def shares(self, stage: Stage[FinetuneSpec]) -> Mapping[str, float]:
-        return {f"tokens-{CODE}": stage.spec.replay / self.reads(stage)} if stage.spec.replay else {}
+    def groups_read(self, stage: Stage[FinetuneSpec], names: Sequence[str]) -> dict[str, float]:
+        """Of each task as many, and what is replayed."""
+        tasks = dict.fromkeys(names, stage.spec.samples / len(stage.spec.tasks))
+        return tasks | ({f"tokens-{CODE}": stage.spec.replay} if stage.spec.replay else {})
 
     def scratch(self, stage: Stage[FinetuneSpec], known: Known, size: float) -> float:
         """With `select`, every checkpoint that was the best so far as well."""

@@ -145,7 +145,7 @@ def _solved(setting: Setting, other: Setting, groups: float) -> Recipe:
     off = abs(count / wanted - 1) if count else 1.0
     if off > TOLERANCE:
         value = (
-            f"in whole steps of {block.global_batch:,} pairs it is {100 * off:.1f} % off, of {100 * TOLERANCE:.0f} %"
+            f"whole steps of {block.global_batch:,} pairs are {100 * off:.1f} % off, {100 * TOLERANCE:.0f} % at most"
         )
         raise PlanError(rule, value, "lower its `global_batch`, or raise the pairs of both")
     solved = experiment.model_copy(update={"pairs": experiment.pairs.model_copy(update={"count": count})})
