@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness.cli.claims import claims_data, print_claims
 from harness.cli.console import output, print_json, print_table, table, visible
 from harness.cli.lock import unresolved
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
@@ -37,6 +38,7 @@ def show_plan(recipe: Path, assignments: Sequence[str], workdir: Path | None, *,
         if price is not None:
             output().print(search_words(price))
         _print_disk(workspace, disk, free)
+        print_claims(workspace)
 
 
 def search_price(workspace: Workspace) -> SearchPrice | None:
@@ -121,6 +123,7 @@ def plan_data(
         "flops": costs.flops,
         "seconds": costs.seconds,
         "speed_basis": costs.speed_basis,
+        "claims": claims_data(workspace),
         "search": None if price is None else asdict(price),
         "disk": {
             "finished": disk.finished,
