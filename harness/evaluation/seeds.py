@@ -171,7 +171,8 @@ class Contrast:
 
         A mean over S seeds and P problems has the variance `problem` / P + (`<seed>` + `<seed>_rest` / P) / S, summed
         over both kinds of seed. None: fewer than two seeds of the kind, or not the same ones on both sides; the rest of
-        such a kind is within `problem`. Single differences of few seeds are rough, so take means over several.
+        such a kind is within `problem`. Single differences of few seeds are rough, and may come out below 0: take means
+        over several before cutting them off there.
 
         Args:
             clusters: (problems,) labels; `problem` includes what the problems of a cluster share.
@@ -186,9 +187,9 @@ class Contrast:
                 continue
             parts = crossed_components(self.paired.seed_means(axis), clusters)
             rest = parts.rest.variance * levels
-            found |= {name: max(0.0, parts.seed.variance * levels - rest), f"{name}_rest": rest * problems}
+            found |= {name: parts.seed.variance * levels - rest, f"{name}_rest": rest * problems}
             over -= parts.rest.variance
-        return {"problem": max(0.0, over) * problems, **found}
+        return {"problem": over * problems, **found}
 
     def _of_several(self, axis: int, pooled: Pooled) -> SeedVariance | None:
         """The pooled seed variance, unless this contrast's own seeds spread more: rows need not spread alike."""

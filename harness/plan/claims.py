@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from harness.pipeline.graph import Input
 from harness.pipeline.kind import Known
 from harness.plan.plan import Outcome, Plan, PlannedSetting
 from harness.plan.power import FEWEST_SEEDS, Design, Enough, SeedSpread, enough, smallest_effect
-from harness.recipe.claims import Claim, Comparison, comparisons, tasks_of
+from harness.recipe.claims import Comparison, Rule, comparisons, tasks_of
 from harness.recipe.fields import CODE, before_finetuning
 from harness.store.artifacts import Analysis
 from harness.store.store import Snapshot, Store
@@ -64,7 +64,7 @@ class ClaimPower:
 
     claim: str
     says: str
-    rule: str
+    rule: Rule
     each: bool
     evaluation: str
     task: str
@@ -98,17 +98,25 @@ def claims_power(plan: Plan, store: Store) -> list[ClaimPower]:
         evaluate = next(one for one in loaded.settings if one.name in involved).experiment.evaluate
         for evaluation, task in tasks_of(claim, evaluate):
             rows = _Rows(plan, evaluation, task, compared)
-            about = {"claim": name, "says": claim.says, "rule": claim.rule, "each": claim.each, "task": task}
-            about |= {"evaluation": evaluation, "comparisons": compared, "margin": claim.margin_of(evaluation)}
-            if rows.lacking:
-                found.append(ClaimPower(**about, lacking=rows.lacking))
-            else:
+            about = ClaimPower(
+                claim=name,
+                says=claim.says,
+                rule=claim.rule,
+                each=claim.each,
+                evaluation=evaluation,
+                task=task,
+                comparisons=compared,
+                margin=claim.margin_of(evaluation),
+                lacking=rows.lacking,
+            )
+            if not rows.lacking:
                 components = measured.get((task, evaluation)) or committed_components(evaluation, task == CODE)
-                found.append(_power(claim, about, rows, components, known))
+                about = _with_effect(about, claim.rule, rows, components, known)
+            found.append(about)
     return found
 
 
-def _power(claim: Claim, about: Mapping[str, Any], rows: _Rows, components: Components, known: Known) -> ClaimPower:
+def _with_effect(about: ClaimPower, rule: Rule, rows: _Rows, components: Components, known: Known) -> ClaimPower:
     problems, source = rows.problems(known), components.source
     spreads = []
     for kind in SEEDS:
@@ -126,17 +134,17 @@ def _power(claim: Claim, about: Mapping[str, Any], rows: _Rows, components: Comp
         problem=components.problem,
         seeds=tuple(spreads),
     )
-    effect, margin = smallest_effect(design, claim.rule), about["margin"]
-    parts = {**asdict(components), "source": source}
+    effect = smallest_effect(design, rule)
+    used: dict[str, float] = {}
     for kind, one in zip((kind for kind in SEEDS if rows.entering[kind]), spreads, strict=True):
-        parts |= {kind: one.variance, f"{kind}_rest": one.rest}
-    return ClaimPower(
-        **about,
+        used |= {kind: one.variance, f"{kind}_rest": one.rest}
+    return replace(
+        about,
         problems=problems,
         seeds=rows.seeds,
         effect=effect,
-        components=Components(**parts),
-        enough=() if effect <= margin else tuple(enough(design, claim.rule, margin)),
+        components=replace(components, source=source, **used),
+        enough=() if effect <= about.margin else tuple(enough(design, rule, about.margin)),
     )
 
 
@@ -233,7 +241,7 @@ ASSUMED = "assumed"
 def measured_components(store: Store) -> dict[tuple[str, str], Components]:
     """(task, evaluation) -> means over the differences of the latest analysis of a workdir that has any on it."""
     found: dict[tuple[str, str], Components] = {}
-    records = [one for one in store.records(ANALYSIS.name) if store.has_payload(one)]
+    records = [one for one in store.records(ANALYSIS.name) if store.has_payload(one) and not store.damage(one)]
     records.sort(key=lambda one: float(store.run_facts(one)["finished"]), reverse=True)
     for record in records:
         folder = store.directory(ANALYSIS.name, record.fingerprint)
@@ -251,7 +259,7 @@ def _mean(differences: Sequence[Mapping[str, Any]], source: str) -> Components:
     parts: dict[str, float | None] = {}
     for name in differences[0]["components"]:
         values = [one["components"][name] for one in differences if one["components"][name] is not None]
-        parts[name] = sum(values) / len(values) if values else None
+        parts[name] = max(0.0, sum(values) / len(values)) if values else None
     problems = sum(one["problems"] for one in differences)
     clusters = sum(one["clusters"] for one in differences) / problems
     return Components(**parts, clusters=clusters, source=source)  # type: ignore[arg-type]  # `problem` is never None

@@ -175,15 +175,19 @@ def enough(design: Design, rule: Rule, margin: float) -> list[Enough]:
     seeds = _least(fewest + 1, MOST_SEEDS, lambda count: fits(design.with_seeds(count)))
     if seeds is not None:
         found.append(Enough(seeds=seeds))
-    problems = _least(design.problems + 1, MOST_PROBLEMS, lambda count: fits(design.with_problems(count)))
+    problems = _fewest_problems(design, fits)
     if problems is not None:
         found.append(Enough(problems=problems))
     for count in TRIED_TOGETHER if not found else ():
         more = design.with_seeds(count)
-        problems = _least(design.problems + 1, MOST_PROBLEMS, lambda count, more=more: fits(more.with_problems(count)))
-        if problems is not None and more != design:
+        problems = None if more == design else _fewest_problems(more, fits)
+        if problems is not None:
             return [Enough(seeds=count, problems=problems)]
     return found
+
+
+def _fewest_problems(design: Design, fits: Callable[[Design], bool]) -> int | None:
+    return _least(design.problems + 1, MOST_PROBLEMS, lambda count: fits(design.with_problems(count)))
 
 
 def _least(low: int, high: int, fits: Callable[[int], bool]) -> int | None:

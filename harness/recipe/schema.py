@@ -285,7 +285,7 @@ class Recipe(Experiment):
     claims: Annotated[dict[Name, Claim], BeforeValidator(_nothing, json_schema_input_type=dict[Name, Claim] | None)] = (
         Field(
             default_factory=dict,
-            description="What the recipe means to show. Not identity; `extends` does not bring a recipe's claims along.",
+            description="What the recipe means to show. Not identity, and not brought along by `extends`.",
         )
     )
     runtime: Runtime = Runtime()
