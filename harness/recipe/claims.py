@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from harness.errors import RecipeError
 from harness.recipe.fields import CODE, Block, Names, as_tuple
+from harness.recipe.search import Number
 
 if TYPE_CHECKING:
     from harness.recipe.evaluate import Evaluate
@@ -24,7 +25,7 @@ MOST_SHOWN = 8  # names in a message
 
 Rule = Literal["superiority", "non_inferiority", "equivalence"]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-Value = str | int | float | bool
+Value = Annotated[str, StringConstraints(max_length=500)] | bool | Number
 AxisValues = Annotated[
     dict[str, Value | Annotated[tuple[Value, ...], BeforeValidator(as_tuple), Field(min_length=1)]],
     Field(min_length=1),
