@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.budget import budget_problems
+from harness.cli.claims import claims_data, print_claims
 from harness.cli.console import output, print_json, print_table, table, visible
 from harness.cli.environment import engine_problems, gpu_problems, hub_problems
 from harness.cli.lock import unresolved
@@ -55,6 +56,7 @@ def show_plan(recipe: Path, assignments: Sequence[str], workdir: Path | None, *,
     print_price(workspace, prices)
     print_pairs(pairs_of_documents(workspace.plan.stages, prices.known))
     _print_disk(workspace, prices.disk, free)
+    print_claims(workspace)
     for problem in lacking:
         output().print(visible(f"`run` would refuse this: {problem}"), style="bold red")
 
@@ -134,6 +136,10 @@ def plan_data(
             for one in pairs_of_documents(plan.stages, prices.known)
         ],
         "lacking": [str(problem) for problem in lacking],
+=======
+        "claims": claims_data(workspace),
+        "search": None if price is None else asdict(price),
+>>>>>>> power
         "disk": {
             "finished": disk.finished,
             "added": disk.added,

@@ -144,9 +144,7 @@ def _solved(setting: Setting, other: Setting, groups: float) -> Recipe:
         raise PlanError(rule, value, "raise its `pairs.count`, which is the most it may read")
     off = abs(count / wanted - 1) if count else 1.0
     if off > TOLERANCE:
-        value = (
-            f"whole steps of {block.global_batch:,} pairs are {100 * off:.1f} % off, {100 * TOLERANCE:.0f} % at most"
-        )
+        value = f"whole steps of {block.global_batch:,} pairs are {100 * off:.1f} % off, not {100 * TOLERANCE:.0f} %"
         raise PlanError(rule, value, "lower its `global_batch`, or raise the pairs of both")
     solved = experiment.model_copy(update={"pairs": experiment.pairs.model_copy(update={"count": count})})
     for wrong in solved.contradictions():

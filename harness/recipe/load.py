@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.recipe import ablate
+from harness.recipe.claims import claim_problems
 from harness.recipe.fields import MOST_VARIANTS
 from harness.recipe.problems import suggestion, told_problems, touches
 from harness.recipe.schema import EXPERIMENT_FIELDS, Ablations, Recipe
@@ -23,7 +24,7 @@ from harness.recipe.search import BALANCE, LogRatio, Parameter, ends, overrides_
 from harness.recipe.yaml_source import Location, Source, parse_value, read_yaml
 
 MOST_PARENTS = 16
-BESIDE = ("ablations", "search")  # what a recipe says of many settings, and no setting of itself
+BESIDE = ("ablations", "search", "claims")  # what a recipe says of many settings, and no setting of itself
 FIXED_IN_SEARCH = ("evaluate", "tasks")
 PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
 
@@ -82,6 +83,10 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
     problems: list[RecipeError] = []
     recipe = _validate(source.data, source, (), {}, problems)
     settings = _settings(source, recipe, problems)
+    if recipe is not None and not problems:  # else it is not known between what they are
+        for at, error in claim_problems(recipe.claims, settings):
+            where = str(source.locate(tuple(at.split("."))))
+            problems.append(RecipeError(f"`{at}`: {error.rule}", error.value, error.remedy, where))
     at_ends = _ends(source, recipe, problems)
     if problems:
         raise ProblemList(_distinct(problems))
@@ -114,8 +119,9 @@ def _with_parents(path: Path, chain: list[Path]) -> Source:
         )
     base = _with_parents(target, [*chain, resolved])
     own = {key: value for key, value in source.data.items() if key != "extends"}
+    inherited = {key: value for key, value in base.data.items() if key != "claims"}  # they are of its settings
     _require_removals(base.data, own, source)
-    return Source(data=ablate.merge(base.data, own), lines={**base.lines, **source.lines}, file=source.file)
+    return Source(data=ablate.merge(inherited, own), lines={**base.lines, **source.lines}, file=source.file)
 
 
 def _require_removals(old: Mapping[str, Any], new: Mapping[str, Any], source: Source) -> None:

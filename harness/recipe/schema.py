@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from harness.recipe.blocks import WSD, Finetune, Model, Pretrain, Seeds, TinyModel
+from harness.recipe.claims import Claim
 from harness.recipe.corpus import CorpusSource
 from harness.recipe.evaluate import Evaluate
 from harness.recipe.fields import (
@@ -296,6 +297,12 @@ class Recipe(Experiment):
     seeds: Seeds = Seeds()
     search: Search | None = Field(None, description="Trials that Optuna proposes, beside the ablations.")
     ablations: Annotated[Ablations, BeforeValidator(_nothing, json_schema_input_type=Ablations | None)] = Ablations()
+    claims: Annotated[dict[Name, Claim], BeforeValidator(_nothing, json_schema_input_type=dict[Name, Claim] | None)] = (
+        Field(
+            default_factory=dict,
+            description="What the recipe means to show. Not identity, and not brought along by `extends`.",
+        )
+    )
     runtime: Runtime = Runtime()
 
     def _contradictions(self) -> Iterator[PydanticCustomError]:
