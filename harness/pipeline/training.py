@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.pipeline.graph import Input, Stage
-from harness.pipeline.kind import Basis, Kind, Known, NoSpec, S, Spec, Work
+from harness.pipeline.kind import Basis, Kind, Known, NoSpec, S, Spec, Work, absent
 from harness.pipeline.optimization import (
     AnnealSpec,
     BranchSpec,
@@ -78,6 +78,7 @@ class FinetuneSpec(TrainingSpec):
     schedule: Annotated[AnnealSpec | WsdSpec, Field(discriminator="kind")]
     tasks: tuple[str, ...]
     samples: int
+    epochs: int = absent(1)
     head: Literal["carry", "reinit", "linear_probe"]
     select: Selection | None
     seed: int
@@ -173,7 +174,7 @@ class PretrainKind(Training[PretrainSpec]):
 
 class FinetuneKind(Training[FinetuneSpec]):
     def reads(self, stage: Stage[FinetuneSpec]) -> int:
-        return stage.spec.samples
+        return stage.spec.samples * stage.spec.epochs
 
     def scratch(self, stage: Stage[FinetuneSpec], known: Known, size: float) -> float:
         """With `select`, every checkpoint that was the best so far as well."""
@@ -181,7 +182,7 @@ class FinetuneKind(Training[FinetuneSpec]):
         assert weights is not None
         best = 0.0
         if spec.select is not None:
-            best = -(-(spec.samples // spec.training.global_batch) // spec.select.every_steps) * weights.checkpoint()
+            best = -(-self.steps(stage) // spec.select.every_steps) * weights.checkpoint()
         return super().scratch(stage, known, size) + best
 
     def _moments(self, stage: Stage[FinetuneSpec], weights: Weights) -> float:
@@ -370,6 +371,7 @@ class TrainingStages(OrderStages):
             schedule=schedule_of(block),
             tasks=block.tasks,
             samples=block.samples,
+            epochs=block.epochs,
             head=head,
             select=block.select,
             seed=seed,

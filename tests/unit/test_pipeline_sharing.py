@@ -110,6 +110,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "finetune.betas": ([0.9, 0.99], ("finetune",)),
     "finetune.tasks": (["logic", "sums"], ("finetune", "shallow_score")),
     "finetune.samples": (40, ("finetune", "shallow_score")),
+    "finetune.epochs": (2, ("finetune",)),
     "finetune.loss.rm": (0.5, ("finetune",)),
     "finetune.loss.lm": (0.5, ("finetune",)),
     "finetune.loss.margin": (0.5, ("finetune",)),
@@ -117,6 +118,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "finetune.head": ("linear_probe", ("finetune",)),
     "finetune.select": (None, ("finetune",)),
     "finetune.select.every_steps": (3, ("finetune",)),
+    "finetune.tune": ({"epochs": [1, 2]}, ("finetune",)),  # `tuned` in its place
     "evaluate.best_of_n.tasks": (["sums"], ()),
     "evaluate.best_of_n.n": ([1, 2, 8], ("best_of_n", "pool_baselines")),
     "evaluate.best_of_n.candidates.samples": (16, ("candidates_part",)),
