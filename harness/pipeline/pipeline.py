@@ -100,7 +100,7 @@ class Pipeline(OverlapStages):
                 judged = self.judged(evaluation, on_dev, task, trained, trained.label, "dev")
                 inputs[values_input(number, task)] = judged
         spec = TunedSpec(axes=tuple(tune.axes.items()), metric=evaluation.headline, tasks=experiment.finetune.tasks)
-        return self.graph.stage(TUNED, spec, inputs, label=f"tuned {label} seed {seed}")
+        return self.graph.stage(TUNED, spec, inputs, label=f"best finetune {label} seed {seed}")
 
     def _tries(self, experiment: Experiment) -> tuple[list[tuple[str, Experiment]], Experiment]:
         """(values in words, experiment) of each try; and one that judges on dev alone, so that no test problem enters
