@@ -39,6 +39,7 @@ OUTSIDE = frozenset(
         "judgements",
         "consistent_part",
         "average",
+        "tuned",
         "options",
         "choices",
         "choice_baselines",
@@ -95,7 +96,7 @@ RECIPE: dict[str, Any] = {
                     "evaluate.robustness": {"tasks": ["logic"]},
                 },
                 "imported": {"pairs": IMPORTED_PAIRS},
-                "averaged": {"pretrain.average": {"over": "seeds", "count": 2}},
+                "averaged": {"pretrain.average": {"over": "seeds", "count": 2}, "finetune.tune": {"epochs": [1, 2]}},
             },
         }
     },
