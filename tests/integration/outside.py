@@ -96,7 +96,11 @@ RECIPE: dict[str, Any] = {
                     "evaluate.robustness": {"tasks": ["logic"]},
                 },
                 "imported": {"pairs": IMPORTED_PAIRS},
-                "averaged": {"pretrain.average": {"over": "seeds", "count": 2}, "finetune.tune": {"epochs": [1, 2]}},
+                "averaged": {
+                    "pretrain.average": {"over": "seeds", "count": 2},
+                    "finetune.tasks": ["logic"],
+                    "finetune.tune": {"epochs": [1, 2]},
+                },
             },
         }
     },
