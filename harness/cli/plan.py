@@ -136,10 +136,7 @@ def plan_data(
             for one in pairs_of_documents(plan.stages, prices.known)
         ],
         "lacking": [str(problem) for problem in lacking],
-=======
         "claims": claims_data(workspace),
-        "search": None if price is None else asdict(price),
->>>>>>> power
         "disk": {
             "finished": disk.finished,
             "added": disk.added,
