@@ -95,7 +95,8 @@ with that:
 
 - **identity**: part of what a stage is. With another value, the stages that depend on it are others and run again.
 - **identity: content**: what the value names is identity (a file's bytes, a commit, an import), not the value itself.
-- **no identity: selects**: says which stages there are and is part of none. What is finished stays in use.
+- **no identity: selects**: says which stages there are and is part of none. What is finished stays in use; only stages
+  that compare all settings (`analysis`, `failures`) are made again.
 - **no identity: runtime**: where and how stages run.
 - **no identity: search**: how a search goes on; the study stays the same. (Identity in `search` is the study's: another
   value begins another one.)
