@@ -79,6 +79,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         for name, command in group.commands.items()
     }
     assert found == {
+        "init": ["file", "--from", "--name"],
         "validate": ["recipe", "--set"],
         "plan": ["recipe", "--set", "--workdir", "--json"],
         "run": ["recipe", "--set", "--workdir", "--dry-run"],
@@ -121,6 +122,7 @@ def is_option(parameter: Any) -> bool:
         ["ls", "--workdir", "there-is-none"],
         ["model"],
         ["model", "fetch", "gpt-none"],
+        ["init", str(TINY)],
         ["validate", str(TINY), "--set", "pairs.count"],
         ["validate", str(TINY), "--set", "pairs.cuont=3"],
         ["run", str(TINY), "--workdir", "/dev/null/workdir"],
