@@ -40,6 +40,9 @@ AXES = """
 COUNTS = """
 # How much: repetitions, and counts that decide what it costs.
 """
+CLAIMS = """
+# What it means to show. Claims are not brought along by `extends`.
+"""
 RUNTIME = """
 # How to run; nothing here changes a result.
 """
@@ -87,7 +90,7 @@ def found_recipe(asked: str, shipped: Path = SHIPPED) -> Path:
     Raises:
         RecipeError: there is none; lists those that are near.
     """
-    places = [Path(), *((shipped.parent, shipped) if _is_clone(shipped) else ())]
+    places: list[Path] = [Path(), *((shipped.parent, shipped) if _is_clone(shipped) else ())]
     for place in places:
         for path in (place / asked, place / f"{asked}{SUFFIX}"):
             if os.path.isfile(path):
@@ -131,6 +134,8 @@ def variation(loaded: LoadedRecipe, file: Path, name: str) -> str:
     ablations = axes_of(loaded)
     if ablations:
         lines += [AXES, *switched_off("ablations", ablations)]
+    if claims := loaded.data.get("claims"):
+        lines += [CLAIMS, *switched_off("claims", claims)]
     runtime = {key: getattr(recipe.runtime, key) for key in FIRST_CHANGED}
     lines += [RUNTIME, *switched_off("runtime", runtime)]
     return "".join(lines)
@@ -150,7 +155,8 @@ def counts_of(loaded: LoadedRecipe) -> dict[str, Any]:
         if isinstance(schedule, WSD):
             counts["pretrain"]["schedule"] = {"warmup_pairs": schedule.warmup_pairs}
     counts["finetune"] = {"samples": recipe.finetune.samples, "global_batch": recipe.finetune.global_batch}
-    evaluate, judged = recipe.evaluate, {}
+    evaluate = recipe.evaluate
+    judged: dict[str, Any] = {}
     if evaluate.candidates is not None:
         judged["best_of_n"] = {"candidates": {"samples": evaluate.candidates.samples}}
     if evaluate.pair_accuracy is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.budget import budget_problems
+from harness.cli.claims import claims_data, print_claims
 from harness.cli.console import output, print_json, print_table, table, visible
 from harness.cli.environment import engine_problems, gpu_problems, hub_problems
 from harness.cli.lock import unresolved
@@ -29,6 +30,7 @@ from harness.cli.price import (
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import HarnessError
 from harness.plan.disk import Disk, free_bytes
+from harness.plan.match import matching
 from harness.plan.work import Work
 from harness.report.settings import pairs_trained
 from harness.report.words import duration, memory, plural, quantity
@@ -54,6 +56,7 @@ def show_plan(recipe: Path, assignments: Sequence[str], workdir: Path | None, *,
     print_price(workspace, prices)
     print_pairs(pairs_of_documents(workspace.plan.stages, prices.known))
     _print_disk(workspace, prices.disk, free)
+    print_claims(workspace)
     for problem in lacking:
         output().print(visible(f"`run` would refuse this: {problem}"), style="bold red")
 
@@ -133,6 +136,7 @@ def plan_data(
             for one in pairs_of_documents(plan.stages, prices.known)
         ],
         "lacking": [str(problem) for problem in lacking],
+        "claims": claims_data(workspace),
         "disk": {
             "finished": disk.finished,
             "added": disk.added,
@@ -185,6 +189,9 @@ def _print(workspace: Workspace, work: Work, prices: Prices) -> None:
     print_table(settings)
     if len(plan.settings) > MOST_SETTINGS_SHOWN:
         console.print(f"... and {len(plan.settings) - MOST_SETTINGS_SHOWN} more")
+    for one in plan.loaded.waiting:
+        if matching(one):
+            console.print(visible(f"{one.name}: planned once the tokens are counted by which it is matched"))
     _print_kinds(workspace, work, prices)
     console.print(
         f"{plural(len(plan.settings), 'setting')}, {plural(len(plan.variants), 'variant')}; "

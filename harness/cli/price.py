@@ -42,13 +42,16 @@ def prices_of(workspace: Workspace, work: Work) -> Prices:
     plan, store, runtime = workspace.plan, workspace.store, workspace.runtime
     slots, _ = slots_and_threads(runtime)
     known = Known(Snapshot(store), plan.stages)
-    everything = estimate(plan.stages, plan.stages, store, slots, known)
     left = estimate(work.to_run, plan.stages, store, slots, known)
-    whole = price_of(everything.costs, known, runtime)
+    price = price_of(left.costs, known, runtime)
+    if len(work.to_run) == len(plan.stages):
+        whole = price
+    else:
+        whole = price_of(estimate(plan.stages, plan.stages, store, slots, known).costs, known, runtime)
     return Prices(
         left=left,
         disk=disk_of(work.to_run, plan.stages, store, slots),
-        price=price_of(left.costs, known, runtime),
+        price=price,
         whole=whole,
         alone=hours_alone(plan, whole),
         known=known,

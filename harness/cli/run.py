@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -15,10 +15,12 @@ from harness.cli.report import print_report, report_on
 from harness.cli.search import run_search
 from harness.cli.sync import TrackingWorker, finish
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
-from harness.errors import HarnessError, PlanError, ProblemList
+from harness.errors import HarnessError, PlanError, ProblemList, StageError
 from harness.execution.runner import Summary
 from harness.pipeline.corpus import CORPUS
+from harness.pipeline.graph import Stage
 from harness.pipeline.imports import IMPORTED
+from harness.pipeline.tokens import TALLY
 from harness.plan.disk import disk_of, free_bytes
 from harness.plan.work import Work
 from harness.report.index import write_index
@@ -50,6 +52,8 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
         return DONE
     _warn_of_disk(workspace, work)
     workspace.store.create()
+    workspace = _count_tokens(workspace, lambda: open_workspace(recipe, assignments, workdir, writes=True, runs=True))
+    work = workspace.work()
     searches = workspace.trials is not None and not workspace.has_searched
     with _tracking(workspace, work, recipe, assignments, searches=searches) as worker:
         work = _read_corpora(workspace, work)
@@ -64,6 +68,36 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
         return _run_left(workspace, work, worker, recipe)
 
 
+def _count_tokens(workspace: Workspace, anew: Callable[[], Workspace]) -> Workspace:
+    """Counts what matched settings wait for, so that nothing is trained where they cannot be matched.
+
+    Args:
+        anew: opens the workspace again.
+
+    Raises:
+        ProblemList: they cannot be matched.
+        KeyboardInterrupt: the counting was interrupted.
+    """
+    counts = [stage for stage in workspace.plan.stages if stage.kind is TALLY]
+    if not workspace.plan.loaded.waiting:
+        return workspace
+    _run_first(workspace, counts, workspace.work())
+    return anew()
+
+
+def _run_first(workspace: Workspace, stages: Sequence[Stage], work: Work) -> None:
+    needed = set(workspace.plan.graph.in_order(stages))
+    summary = execute(workspace, [one for one in work.to_run if one in needed], everything=workspace.plan.stages)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    failed = [
+        StageError("what the rest waits for must run", f"{one.task.label} did not: {one.reason}", "correct that")
+        for one in summary.failed
+    ]
+    if failed:
+        raise ProblemList(failed)
+
+
 def _read_corpora(workspace: Workspace, work: Work) -> Work:
     """With a budget of pairs a document, reads the corpora before anything else; returns what is left.
 
@@ -74,10 +108,7 @@ def _read_corpora(workspace: Workspace, work: Work) -> Work:
     corpora = [stage for stage in work.to_run if stage.kind is CORPUS]
     if workspace.runtime.budget.pairs_a_document is None or not corpora:
         return work
-    needed = set(workspace.plan.graph.in_order(corpora))
-    read = execute(workspace, [one for one in work.to_run if one in needed], everything=workspace.plan.stages)
-    if read.interrupted:
-        raise KeyboardInterrupt
+    _run_first(workspace, corpora, work)
     left = workspace.work()
     problems = list(budget_problems(workspace, left, prices_of(workspace, left)))
     if problems:

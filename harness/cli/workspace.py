@@ -15,8 +15,10 @@ from harness.pipeline.counts import task_problems, with_counts
 from harness.pipeline.evaluations import EVALUATIONS
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import NO_IMPORTS, import_problems, survey_imports
+from harness.pipeline.kind import Known
 from harness.plan.forks import NO_FORKS, base_problems, forks_of
-from harness.plan.plan import Plan, make_plan
+from harness.plan.match import match_problems, with_matches
+from harness.plan.plan import Plan, make_plan, pipeline_of
 from harness.plan.trials import TrialPlanner
 from harness.plan.work import Work, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
@@ -25,7 +27,7 @@ from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
 from harness.search.confirm import study_name, with_chosen
 from harness.search.state import SearchState, folder_of, read_state
-from harness.store.store import Store
+from harness.store.store import Snapshot, Store
 
 STORE = "store"
 REPORTS = "reports"
@@ -66,6 +68,7 @@ def load_checked(recipe: Path, assignments: Sequence[str]) -> LoadedRecipe:
     """
     loaded = load_recipe(recipe, assignments)
     problems = [*task_problems(with_ends(loaded)), *keep_problems(loaded), *search_problems(loaded)]
+    problems += match_problems(loaded)
     if problems:
         raise ProblemList(problems)
     return loaded
@@ -139,6 +142,12 @@ def open_workspace(
         trials = TrialPlanner(loaded, imports, commits, forks)
         search = _state_of(trials, folder)
         loaded = with_chosen(loaded, trials, search)
+    matched = with_matches(
+        loaded, Known(Snapshot(Store(folder / STORE))), lambda asked: pipeline_of(asked, imports, commits, forks)
+    )
+    if matched.problems:
+        raise ProblemList(matched.problems)
+    loaded = matched.loaded
     plan = make_plan(loaded, imports, commits, forks)
     if other_bases := base_problems(plan):
         raise ProblemList(other_bases)

@@ -34,6 +34,9 @@ FEWEST_SEEDS = 3
 """Of what differs between two rows: with fewer a difference may be the luck of one run, so nothing is put in order."""
 
 KINDS = ("PMP", "fine-tuning")
+SEEDS = ("pretrain", "finetune")
+"""The same, as recipes have them."""
+
 Seeds = tuple[tuple[int, ...], tuple[int, ...]]
 Pooled = Mapping[int, SeedVariance]
 """Axis -> variance of one seed's mean, pooled over rows or differences that share it."""
@@ -162,6 +165,31 @@ class Contrast:
             seed=known[shared[0]] if shared else NO_SEEDS,
             more=[*apart, *(_mean_variance(self.paired, axis, known[axis]) for axis in shared[1:])],
         )
+
+    def spread(self, clusters: ArrayLike) -> dict[str, float | None]:
+        """What the variance of its mean comes from, free of how many problems and seeds there are.
+
+        A mean over S seeds and P problems has the variance `problem` / P + (`<seed>` + `<seed>_rest` / P) / S, summed
+        over both kinds of seed. None: fewer than two seeds of the kind, or not the same ones on both sides; the rest of
+        such a kind is within `problem`. Single differences of few seeds are rough, and may come out below 0: take means
+        over several before cutting them off there.
+
+        Args:
+            clusters: (problems,) labels; `problem` includes what the problems of a cluster share.
+        """
+        problems = self.paired.values.shape[2]
+        over = crossed_components(self.paired.mean[None], clusters, seed=NO_SEEDS).problems.variance
+        found: dict[str, float | None] = {}
+        for axis, name in enumerate(SEEDS):
+            levels = len(self.paired.seeds[axis])
+            if levels < 2:
+                found |= {name: None, f"{name}_rest": None}
+                continue
+            parts = crossed_components(self.paired.seed_means(axis), clusters)
+            rest = parts.rest.variance * levels
+            found |= {name: parts.seed.variance * levels - rest, f"{name}_rest": rest * problems}
+            over -= parts.rest.variance
+        return {"problem": over * problems, **found}
 
     def _of_several(self, axis: int, pooled: Pooled) -> SeedVariance | None:
         """The pooled seed variance, unless this contrast's own seeds spread more: rows need not spread alike."""

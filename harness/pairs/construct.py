@@ -8,9 +8,10 @@ that a model has written. Nothing here knows which.
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +30,9 @@ ATTEMPTS = 4
 NO_DESCRIPTION = "no_description"
 NO_TEXT = "no_text"
 LENGTHS_DIFFER = "lengths_differ"
+
+TOKEN = re.compile(r"(\w+)|[^\w\s]")
+"""A word (or number) or a sign, of any language and of code that no parser takes."""
 
 Descriptions = Callable[[Function, int], str]
 """What a function and slot is described by; empty where there is nothing."""
@@ -107,6 +111,28 @@ class Mutated:
             if result.reason != TOO_FEW_SITES:
                 return result
         return Rejection(reason=TOO_FEW_SITES)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shuffled:
+    """A text whose words stand in random order, each where another stood, and so do its signs.
+
+    Lines, spaces, length and how often each word and sign comes stay: only order tells it from the text. Asked for as
+    the rejected side it is of the chosen text, whoever wrote that.
+    """
+
+    def text(self, function: Function, slot: int, attempt: int, rng: random.Random) -> Text | Rejection:
+        words: list[str] = []
+        signs: list[str] = []
+        for token in TOKEN.finditer(function.source):
+            (words if token[1] else signs).append(token[0])
+        rng.shuffle(words)  # apart from signs, so that no two words run into one
+        rng.shuffle(signs)
+        other = {True: iter(words), False: iter(signs)}
+        return Text(
+            text=TOKEN.sub(lambda token: next(other[bool(token[1])]), function.source),
+            edits=("shuffled",),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,10 +261,13 @@ def _construct_slot(
     for attempt in range(ATTEMPTS):
         counts["retries"] += attempt > 0
         better = chosen.text(function, slot, attempt, _generator(seed, slot, attempt, "chosen"))
+        made_of = function
+        if isinstance(rejected, Shuffled) and isinstance(better, Text):
+            made_of = replace(function, source=better.text)
         if match_length is None or isinstance(better, Rejection):
-            worse = rejected.text(function, slot, attempt, _generator(seed, slot, attempt, "rejected"))
+            worse = rejected.text(made_of, slot, attempt, _generator(seed, slot, attempt, "rejected"))
         else:
-            worse = _closest_draft(function, slot, seed, better, rejected, match_length)
+            worse = _closest_draft(made_of, slot, seed, better, rejected, match_length)
         if isinstance(better, Rejection):
             problem = better
         elif isinstance(worse, Rejection):

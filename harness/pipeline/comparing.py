@@ -64,5 +64,5 @@ class ComparisonSpec(Spec):
     seed: int
 
 
-ANALYSIS: Kind[AnalysisSpec] = Kind("analysis", 5, AnalysisSpec, Analysis)
+ANALYSIS: Kind[AnalysisSpec] = Kind("analysis", 6, AnalysisSpec, Analysis)
 COMPARISON: Kind[ComparisonSpec] = Kind("comparison", 3, ComparisonSpec, Comparison)

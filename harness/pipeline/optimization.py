@@ -7,18 +7,22 @@ from typing import Literal
 
 from harness.pipeline.kind import Spec, absent
 from harness.pipeline.tokens import Precision
-from harness.recipe.blocks import WSD, Optimization, Pretrain
+from harness.recipe.blocks import WSD, Optimization, Pretrain, PretrainLoss
 from harness.sources import resolve
 
 
 class LossSpec(Spec):
-    """Weights of the losses; `lm_normalization` counts where there is a language-model loss, `kind` where pairs are."""
+    """Weights of the losses; `lm_normalization` counts where there is a language-model loss, `kind` where pairs are.
+
+    `coin` is the seed of the coin that labels pairs; None where the data do.
+    """
 
     rm: float
     lm: float
     lm_normalization: Literal["token", "sequence"] = absent("token")
     margin: float
     kind: str | None = absent(None)
+    coin: int | None = absent(None)
 
 
 class OptimizationSpec(Spec):
@@ -85,8 +89,12 @@ def steps_of(pretrain: Pretrain, count: int) -> Steps:
     return Steps(total=total, decay_start=0, warmup=round(schedule.warmup * total), batch=batch, epochs=epochs)
 
 
-def optimization(block: Optimization, loss: LossSpec | None = None) -> OptimizationSpec:
-    """The optimization settings as identity; with the block's own loss unless another is given."""
+def optimization(block: Optimization, loss: LossSpec | None = None, *, data_seed: int = 0) -> OptimizationSpec:
+    """The optimization settings as identity; with the block's own loss unless another is given.
+
+    Args:
+        data_seed: of the coin, where one labels the pairs.
+    """
     own = getattr(block, "loss", None)
     source = None
     if loss is None:
@@ -99,6 +107,7 @@ def optimization(block: Optimization, loss: LossSpec | None = None) -> Optimizat
             lm_normalization=own.lm_normalization if own.lm else "token",
             margin=own.margin if own.rm else 0.0,
             kind=kind,
+            coin=data_seed if isinstance(own, PretrainLoss) and own.labels == "coin" and own.rm else None,
         )
     return OptimizationSpec(
         learning_rate=block.learning_rate,

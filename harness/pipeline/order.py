@@ -22,12 +22,14 @@ class OrderSpec(Spec):
     Attributes:
         rows: a permutation, or an order by difficulty, is of so many rows; None where neither needs it.
         first: by difficulty; None by the seed.
+        on: what is read: pairs, or texts of the corpus, all of them again and again, each time in another order.
     """
 
     seed: int
     rows: int | None = absent(None)
     epochs: int = absent(1)
     first: Literal["hardest", "easiest"] | None = absent(None)
+    on: Literal["pairs", "corpus"] = absent("pairs")
 
 
 class OrderStages(PairStages):
@@ -37,6 +39,12 @@ class OrderStages(PairStages):
         """The training pairs as tokens, as many as the recipe asks for most."""
         count = self.rows[self.pair_key(experiment)]
         return self._pair_tokens(experiment, TRAIN, count)
+
+    def replayed_tokens(self, experiment: Experiment) -> Input:
+        """The training pairs that fine-tuning draws from: the recipe's first `count`, whatever PMP reads of them."""
+        count = experiment.pairs.count
+        most = max(count, self.rows[self.pair_key(experiment)])
+        return Input(stage=self._pair_tokens(experiment, TRAIN, most), rows=count)
 
     def heldout_pairs(self, experiment: Experiment, split: ProblemSplit = "test") -> Stage:
         return self.pairs(experiment, _HELD_OUT[split], self._code_pairs(experiment))

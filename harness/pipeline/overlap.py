@@ -9,7 +9,7 @@ from harness.pipeline.scores import ScoreStages
 from harness.pipeline.tasks import Split, unused_split
 from harness.recipe.blocks import TinyModel
 from harness.recipe.models import DescriptionPrompt
-from harness.recipe.pairs import ImportedPairs, MadePairs, MutationSide, ReferenceSide
+from harness.recipe.pairs import ImportedPairs, MadePairs, MutationSide, ReferenceSide, ShuffledSide
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import Overlap
 
@@ -67,13 +67,15 @@ class OverlapStages(ScoreStages):
 
     def _trained_on(self, experiment: Experiment) -> dict[str, Stage]:
         pairs = experiment.pairs
-        pretrains, imports = experiment.pretrain is not None, isinstance(pairs, ImportedPairs)
+        reads_pairs, imports = experiment.reads_pairs, isinstance(pairs, ImportedPairs)
+        on_texts = experiment.pretrain is not None and experiment.pretrain.on == "corpus"
+        reads_corpus = on_texts or (reads_pairs and not imports)
         found: dict[str, Stage] = {}
-        if isinstance(experiment.model, TinyModel) or (pretrains and not imports):
+        if isinstance(experiment.model, TinyModel) or reads_corpus:
             found[CORPUS] = self.corpus(experiment)
-        if pretrains and isinstance(pairs, ImportedPairs):
+        if reads_pairs and isinstance(pairs, ImportedPairs):
             found[IMPORTED] = self.imported("pairs", pairs.imported)
-        elif pretrains and isinstance(pairs, MadePairs) and _is_written(pairs):
+        elif reads_pairs and isinstance(pairs, MadePairs) and _is_written(pairs):
             rows = self.rows.get(self.pair_key(experiment))  # None of pairs that no setting reads
             found |= {} if rows is None else {WRITTEN: self.pairs(experiment, TRAIN, rows)}
         return found | self._prompts_trained_on(experiment)
@@ -106,5 +108,5 @@ def _is_written(pairs: MadePairs) -> bool:
     """Whether pairs hold text that is not of the corpus, or an edit of it."""
     sides = pairs.sides.values()
     return isinstance(pairs.prompt, DescriptionPrompt) or not all(
-        isinstance(side, (ReferenceSide, MutationSide)) for side in sides
+        isinstance(side, (ReferenceSide, MutationSide, ShuffledSide)) for side in sides
     )

@@ -22,6 +22,7 @@ from harness.recipe.pairs import (
     PairProperties,
     PluginSide,
     ReferenceSide,
+    ShuffledSide,
     Side,
 )
 from harness.recipe.schema import Experiment
@@ -59,6 +60,13 @@ class WrittenSpec(Spec):
     origin: Literal["model"] = Field(alias="from")
 
 
+class ShuffledSpec(Spec):
+    """`only_functions` where the side that it stands for needs functions, so that both are made of the same ones."""
+
+    origin: Literal["shuffled"] = Field(alias="from")
+    only_functions: bool = absent(False)
+
+
 class PluginSpec(Spec):
     """`source` is the digest of the plugin's code."""
 
@@ -67,7 +75,7 @@ class PluginSpec(Spec):
     source: str
 
 
-SideSpec = ReferenceSpec | MutationSpec | WrittenSpec | PluginSpec
+SideSpec = ReferenceSpec | MutationSpec | WrittenSpec | ShuffledSpec | PluginSpec
 
 
 class _SpanSpec(Spec):
@@ -95,7 +103,10 @@ class ConstructionSpec(Spec):
     @property
     def mutates(self) -> bool:
         """Whether a side can be made of functions alone."""
-        return any(isinstance(side, MutationSpec) for side in (self.chosen, self.rejected))
+        sides = (self.chosen, self.rejected)
+        return any(
+            side.only_functions if isinstance(side, ShuffledSpec) else side.origin == "mutation" for side in sides
+        )
 
 
 class PairsPartSpec(_SpanSpec, ConstructionSpec):
@@ -189,8 +200,8 @@ PAIR_GATE: Kind[NoSpec] = Kind("pair_gate", 1, NoSpec, Artifact)
 
 
 class PairStages(JudgeStages):
-    """Adds pairs to the data. What makes labels less or more certain, flips and a filter, touches training pairs only:
-    held-out pairs stay what every arm is judged on."""
+    """Adds pairs to the data. What makes labels less or more certain, flips, a filter and `train_rejected`, touches
+    training pairs only: held-out pairs stay what every arm is judged on."""
 
     def pair_key(self, experiment: Experiment) -> str:
         """What a setting's pairs have in common with another's, whatever their count, order or end token."""
@@ -203,7 +214,8 @@ class PairStages(JudgeStages):
             made += [self._text(pairs.filter), *(f"{name}={self._text(pairs.judges[name])}" for name in pairs.judges)]
         if isinstance(pairs, MadePairs):
             made += [str(pairs.part_size), str(pairs.spare), self._text(pairs.prompt)]
-            made += [f"{name}={self._text(side)}" for name, side in pairs.sides.items()]
+            sides = (*pairs.sides.items(), *pairs.training_sides.items())
+            made += [f"{name}={self._text(side)}" for name, side in sides]
             made += [] if pairs.match_length is None else [self._text(pairs.match_length)]
         else:
             made += [pairs.imported, str(pairs.heldout), str(pairs.dev)]
@@ -225,10 +237,11 @@ class PairStages(JudgeStages):
             whole = self.graph.stage(SPLIT_PAIRS, dealt, imported, label=f"pairs {split}")
             return self._consistent(block, split, whole, f"pairs {split}")
         corpus = self.corpus(experiment)
+        sides = block.training_sides if split == TRAIN else block.sides
         made: dict[str, Any] = {
             "prompt": _prompt(block.prompt),
-            "chosen": _side(block.sides["chosen"]),
-            "rejected": _side(block.sides["rejected"]),
+            "chosen": _side(sides["chosen"]),
+            "rejected": _side(sides["rejected"], mutates="mutation" in {one.origin for one in block.sides.values()}),
             "match_length": block.match_length,
             "flip_rate": flip_rate,
         }
@@ -242,7 +255,7 @@ class PairStages(JudgeStages):
                 "start": start,
                 "stop": start + block.part_size,
             }
-            writings = self._writings(block, corpus, {**span, "only_functions": construction.mutates})
+            writings = self._writings(block, sides, corpus, {**span, "only_functions": construction.mutates})
             label = f"pairs {split} part {index + 1}"
             part = self.graph.stage(
                 PAIRS_PART, PairsPartSpec(**made, **span), {"corpus": corpus, **writings}, label=label
@@ -254,11 +267,13 @@ class PairStages(JudgeStages):
             "seed": self.data_seed,
             "part_size": block.part_size,
             "corpus": corpus.fingerprint,
-            **self._who_said(block, split),
+            **self._who_said(block, sides, split),
         }
         return self.graph.stage(PAIRS, NoSpec(), parts, stream=stream, label=f"pairs {split}")
 
-    def _writings(self, block: MadePairs, corpus: Stage[CorpusSpec], span: Mapping[str, Any]) -> dict[str, Stage]:
+    def _writings(
+        self, block: MadePairs, sides: Mapping[str, Side], corpus: Stage[CorpusSpec], span: Mapping[str, Any]
+    ) -> dict[str, Stage]:
         """What models write for a range of slots: the descriptions, and each side of theirs."""
         found: dict[str, Stage] = {}
         inputs: dict[str, Stage] = {"corpus": corpus}
@@ -266,7 +281,7 @@ class PairStages(JudgeStages):
             describer = block.prompt.describer
             spec = WritingSpec(**span, writer=PromptedWriterSpec.of(describer))
             inputs["descriptions"] = found["descriptions"] = self._written(DESCRIPTIONS_PART, spec, describer, inputs)
-        for name, side in block.sides.items():
+        for name, side in sides.items():
             if isinstance(side, ModelSide):
                 drafts = block.match_length.drafts if block.match_length is not None and name == "rejected" else 1
                 asked = WritingsPartSpec(
@@ -279,9 +294,9 @@ class PairStages(JudgeStages):
                 found[name] = self._written(WRITINGS_PART, asked, side, inputs)
         return found
 
-    def _who_said(self, block: MadePairs, split: Split) -> dict[str, Any]:
+    def _who_said(self, block: MadePairs, sides: Mapping[str, Side], split: Split) -> dict[str, Any]:
         """What of a pair stream stands among the inputs of its parts and not in their specs."""
-        writers: dict[str, Writer] = {name: side for name, side in block.sides.items() if isinstance(side, ModelSide)}
+        writers: dict[str, Writer] = {name: side for name, side in sides.items() if isinstance(side, ModelSide)}
         if isinstance(block.prompt, DescriptionPrompt):
             writers["descriptions"] = block.prompt.describer
         told: dict[str, Any] = {}
@@ -360,7 +375,7 @@ class PairStages(JudgeStages):
 
     def checks(self, experiment: Experiment) -> tuple[Stage, ...]:
         """What looks at a setting's training pairs: their quality, and with `on_fail: stop` the gate."""
-        if experiment.pretrain is None:
+        if not experiment.reads_pairs:
             return ()
         quality = self.pair_quality(experiment)
         return (quality, self.pair_gate(experiment)) if experiment.pairs.quality.on_fail == "stop" else (quality,)
@@ -370,8 +385,8 @@ def _prompt(prompt: DocstringPrompt | DescriptionPrompt) -> PromptSpec:
     return PromptSpec(origin=prompt.origin, max_characters=prompt.max_characters)
 
 
-def _side(side: Side) -> SideSpec:
-    """What pairs take of a side."""
+def _side(side: Side, *, mutates: bool = False) -> SideSpec:
+    """What pairs take of a side; `mutates` where the recipe's sides can be made of functions alone."""
     match side:
         case ModelSide():
             return WrittenSpec(origin=side.origin)
@@ -379,6 +394,8 @@ def _side(side: Side) -> SideSpec:
             return ReferenceSpec(origin=side.origin)
         case MutationSide():
             return MutationSpec(origin=side.origin, edits=side.edits, kinds=side.kinds)
+        case ShuffledSide():
+            return ShuffledSpec(origin=side.origin, only_functions=mutates)
         case PluginSide():
             source = resolve.plugin_digest(side.origin)
             return PluginSpec(origin=side.origin, options=side.options, source=source)

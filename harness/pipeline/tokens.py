@@ -6,14 +6,14 @@ from typing import Literal
 
 from harness.pipeline.corpus import CorpusStages
 from harness.pipeline.graph import Stage
-from harness.pipeline.kind import Basis, Kind, Known, Spec, Work
+from harness.pipeline.kind import Basis, Kind, Known, NoSpec, Spec, Work
 from harness.pipeline.models import ASSUMED_SHARE, PRETRAINED
 from harness.pipeline.tasks import Split
 from harness.pipeline.weights import FORWARD, model_shape, weights_of
 from harness.recipe.blocks import TinyModel
 from harness.recipe.schema import Experiment
 from harness.recipe.tasks import TaskBlock
-from harness.store.artifacts import Scores, Tokenizer, Tokens, TrunkState
+from harness.store.artifacts import Artifact, Scores, Tokenizer, Tokens, TrunkState
 
 Content = Literal["texts", "pairs", "candidates"]
 Text = Literal["raw", "chat"]
@@ -124,6 +124,7 @@ def responses_in(tokens: Stage[EncodeSpec], known: Known) -> float:
 
 TOKENIZER = TokenizerKind("tokenizer", 2, TokenizerSpec, Tokenizer, row_bytes=40)
 ENCODE = EncodeKind("encode", 3, EncodeSpec, Tokens)
+TALLY: Kind[NoSpec] = Kind("tally", 1, NoSpec, Artifact)
 SCORE = ScoreKind("score", 2, ScoreSpec, Scores, accelerated=True, row_bytes=10)
 LIKELIHOOD = ScoreKind("likelihood", 1, ScoreSpec, Scores, accelerated=True, row_bytes=10)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.pipeline.graph import Input, Stage
-from harness.pipeline.kind import Basis, Kind, Known, NoSpec, S, Spec, Work
+from harness.pipeline.kind import Basis, Kind, Known, NoSpec, S, Spec, Work, absent
 from harness.pipeline.optimization import (
     AnnealSpec,
     BranchSpec,
@@ -22,9 +22,10 @@ from harness.pipeline.optimization import (
     steps_of,
 )
 from harness.pipeline.order import OrderSpec, OrderStages
-from harness.pipeline.tokens import ENCODE
+from harness.pipeline.tokens import ENCODE, TALLY, EncodeSpec
 from harness.pipeline.weights import BACKWARD_FACTOR, FORWARD, Weights, weights_of
 from harness.recipe.blocks import Averaging, Pretrain, Selection, TinyFamily, TinyModel
+from harness.recipe.fields import CODE
 from harness.recipe.schema import Experiment
 from harness.recipe.tasks import TaskBlock
 from harness.store.artifacts import Checkpoint, TrunkState
@@ -78,6 +79,7 @@ class FinetuneSpec(TrainingSpec):
     schedule: Annotated[AnnealSpec | WsdSpec, Field(discriminator="kind")]
     tasks: tuple[str, ...]
     samples: int
+    replay: int = absent(0)
     head: Literal["carry", "reinit", "linear_probe"]
     select: Selection | None
     seed: int
@@ -97,6 +99,10 @@ class Training(Kind[S]):
     def reads(self, stage: Stage[S]) -> int:
         """Groups read, repeats counted."""
 
+    def groups_read(self, stage: Stage[S], names: Sequence[str]) -> dict[str, float]:
+        """Groups read by input: of each as many."""
+        return dict.fromkeys(names, self.reads(stage) / len(names))
+
     def steps(self, stage: Stage[S]) -> int:
         """Updates at most, the steps of its trunk included."""
         assert isinstance(stage.spec, TrainingSpec)
@@ -104,17 +110,17 @@ class Training(Kind[S]):
 
     def work(self, stage: Stage[S], known: Known) -> Work:
         """6 FLOPs a weight and token; the vocabulary matrix only where tokens are predicted."""
-        sources = [item.stage for name, item in stage.inputs.items() if name.startswith("tokens")]
+        sources = {name: item.stage for name, item in stage.inputs.items() if name.startswith("tokens")}
         if not sources:  # a state that a fork begins with, whose inputs are not planned
             return Work()
         loss = self._loss(stage)
-        read = [ENCODE.tokens_a_group(source, known) for source in sources]
-        bases = [basis for _, basis in read]
+        groups = self.groups_read(stage, list(sources))
+        read = {name: ENCODE.tokens_a_group(source, known) for name, source in sources.items()}
+        bases = [basis for _, basis in read.values()]
         basis: Basis = next((one for one in ("assumed", "from characters") if one in bases), "measured")
-        groups = self.reads(stage) / len(read)
-        chosen = sum(ENCODE.tokens_a_response(source, known) for source in sources) * groups
-        tokens = sum(mean for mean, _ in read) * groups
-        if not loss.rm and sources[0].spec.content == "pairs":
+        chosen = sum(ENCODE.tokens_a_response(source, known) * groups[name] for name, source in sources.items())
+        tokens = sum(mean * groups[name] for name, (mean, _) in read.items())
+        if not loss.rm and next(iter(sources.values())).spec.content == "pairs":
             tokens -= chosen  # nobody reads the rejected side, here as long as the chosen one
         weights = weights_of(stage, known)
         if weights is None:
@@ -176,7 +182,12 @@ class PretrainKind(Training[PretrainSpec]):
 
 class FinetuneKind(Training[FinetuneSpec]):
     def reads(self, stage: Stage[FinetuneSpec]) -> int:
-        return stage.spec.samples
+        return stage.spec.samples + stage.spec.replay
+
+    def groups_read(self, stage: Stage[FinetuneSpec], names: Sequence[str]) -> dict[str, float]:
+        """Of each task as many, and what is replayed."""
+        tasks = dict.fromkeys(names, stage.spec.samples / len(stage.spec.tasks))
+        return tasks | ({f"tokens-{CODE}": stage.spec.replay} if stage.spec.replay else {})
 
     def scratch(self, stage: Stage[FinetuneSpec], known: Known, size: float) -> float:
         """With `select`, every checkpoint that was the best so far as well."""
@@ -184,7 +195,7 @@ class FinetuneKind(Training[FinetuneSpec]):
         assert weights is not None
         best = 0.0
         if spec.select is not None:
-            best = -(-(spec.samples // spec.training.global_batch) // spec.select.every_steps) * weights.checkpoint()
+            best = -(-self.steps(stage) // spec.select.every_steps) * weights.checkpoint()
         return super().scratch(stage, known, size) + best
 
     def _moments(self, stage: Stage[FinetuneSpec], weights: Weights) -> float:
@@ -211,15 +222,22 @@ def trunk_of(identity: Mapping[str, Any]) -> str:
     """What all states of one trunk share: their identity without the step and the rows read up to it."""
     spec = {key: value for key, value in identity["spec"].items() if key != "step"}
     inputs = dict(identity["inputs"])
-    tokens = dict(inputs.pop("tokens"))
-    if "rows" not in spec["order"]:
-        del tokens["rows"]
+    tokens = inputs.pop("tokens")
+    if "rows" not in spec["order"] and "rows" in tokens:  # of texts all are read
+        tokens = {key: value for key, value in tokens.items() if key != "rows"}
     return fingerprint({"spec": spec, "inputs": inputs, "tokens": tokens, "code": identity["code_version"]})
 
 
 def trains_head(experiment: Experiment) -> bool:
     """Whether PMP leaves a trained scalar head, to be carried on and to be judged."""
     return experiment.pretrain is not None and experiment.pretrain.loss.rm > 0
+
+
+def _losses(block: Pretrain) -> str:
+    """What a run learns from, for labels."""
+    told = f"rm={block.loss.rm:g} lm={block.loss.lm:g}"
+    told += " coin labels" if block.loss.labels == "coin" and block.loss.rm else ""
+    return told + (" on corpus" if block.on == "corpus" else "")
 
 
 class TrainingStages(OrderStages):
@@ -232,11 +250,18 @@ class TrainingStages(OrderStages):
             return self.pretrained(model)
         length = experiment.pairs.max_tokens
         key = ("base", self._text(model), self._corpus_key(experiment), self._base_problems(experiment), length)
-        return self._remember(key, lambda: self._base(experiment, model, length))
+        return self._remember(key, lambda: self._base(experiment, model))
 
-    def _base(self, experiment: Experiment, model: TinyModel, length: int) -> Stage[BaseSpec]:
-        corpus = self.encode(experiment, self.corpus(experiment), content="texts", max_tokens=length, label="base code")
-        inputs: dict[str, Stage] = {"tokenizer": self.tokenizer(experiment), "tokens-corpus": corpus}
+    def base_code(self, experiment: Experiment) -> Stage[EncodeSpec]:
+        """The documents of the corpus' `base` split, as the texts that a tiny base model reads."""
+        length = experiment.pairs.max_tokens
+        return self.encode(experiment, self.corpus(experiment), content="texts", max_tokens=length, label="base code")
+
+    def _base(self, experiment: Experiment, model: TinyModel) -> Stage[BaseSpec]:
+        inputs: dict[str, Stage] = {
+            "tokenizer": self.tokenizer(experiment),
+            "tokens-corpus": self.base_code(experiment),
+        }
         for name, task in experiment.tasks.items():
             if isinstance(task, TaskBlock) and task.problems.base:
                 problems = self.problems(name, task, "base")
@@ -280,22 +305,30 @@ class TrainingStages(OrderStages):
             for place in range(average.count):
                 step = steps.total - place * (average.every_pairs // steps.batch)
                 inputs[f"trunk-{place}"] = self.trunk_state(experiment, block, seed, step)
-        loss = block.loss
         what = f"{average.count} {average.over}"
-        label = f"average of {what} rm={loss.rm:g} lm={loss.lm:g} seed {seed}"
+        label = f"average of {what} {_losses(block)} seed {seed}"
         return self.graph.stage(AVERAGE, NoSpec(), inputs, label=label)
 
     def _run(self, experiment: Experiment, block: Pretrain, seed: int) -> Stage[PretrainSpec]:
         """One training to its end."""
-        base, tokens = self.base(experiment), self.pair_tokens(experiment)
-        order = experiment.pairs.order
+        base, order = self.base(experiment), experiment.pairs.order
+        tokens = self.pair_tokens(experiment) if block.on == "pairs" else self.base_code(experiment)
         asked = (self._text(block), "" if order is None else self._text(order), experiment.pairs.count, seed)
         key = ("pretrain", base.fingerprint, tokens.fingerprint, *asked)
         pretrained = self._remember(key, lambda: self._branch(experiment, block, seed))
+        if block.on == "corpus":
+            return pretrained
         self._gate(experiment, pretrained)
         if "trunk" in pretrained.inputs:
             self._gate(experiment, pretrained.inputs["trunk"].stage)
         return pretrained
+
+    def tally(self, experiment: Experiment) -> Stage[NoSpec]:
+        """Counts the tokens that a setting's PMP reads."""
+        block = experiment.pretrain
+        assert block is not None
+        tokens = self.pair_tokens(experiment) if block.on == "pairs" else self.base_code(experiment)
+        return self.graph.stage(TALLY, NoSpec(), {"tokens": tokens}, label=f"tokens of {tokens.label}")
 
     def _branch(self, experiment: Experiment, block: Pretrain, seed: int) -> Stage[PretrainSpec]:
         steps = steps_of(block, experiment.pairs.count)
@@ -305,16 +338,15 @@ class TrainingStages(OrderStages):
             start = {"trunk": self.trunk_state(experiment, block, seed, steps.decay_start)}
         schedule = schedule_of(block)
         spec = PretrainSpec(
-            training=optimization(block),
+            training=optimization(block, data_seed=self.data_seed),
             order=order,
             schedule=BranchSpec(kind="wsd") if isinstance(schedule, WsdSpec) else schedule,
             start_step=max(steps.decay_start, forked),
             stop_step=steps.total,
             warmup_steps=steps.warmup,
         )
-        loss = block.loss
         epochs = f" × {block.epochs} epochs" if block.epochs > 1 else ""
-        label = f"pretrain rm={loss.rm:g} lm={loss.lm:g} n={steps.pairs:,}{epochs} seed {seed}"
+        label = f"pretrain {_losses(block)} n={steps.pairs:,}{epochs} seed {seed}"
         return self.graph.stage(PRETRAIN, spec, {**start, **read}, label=label)
 
     def _gate(self, experiment: Experiment, stage: Stage) -> None:
@@ -329,18 +361,24 @@ class TrainingStages(OrderStages):
         steps = steps_of(block, experiment.pairs.count)
         order, read = self._reading(experiment, block, seed, min(step * steps.batch, steps.pairs))
         spec = TrunkStateSpec(
-            training=optimization(block), order=order, schedule=TrunkSpec(), warmup_steps=steps.warmup, step=step
+            training=optimization(block, data_seed=self.data_seed),
+            order=order,
+            schedule=TrunkSpec(),
+            warmup_steps=steps.warmup,
+            step=step,
         )
-        loss = block.loss
-        label = f"trunk rm={loss.rm:g} lm={loss.lm:g} step {step} seed {order.seed}"
+        label = f"trunk {_losses(block)} step {step} seed {order.seed}"
         state = self.graph.stage(TRUNK_STATE, spec, {**self._start(experiment, block), **read}, label=label)
-        self._gate(experiment, state)
+        if block.on == "pairs":
+            self._gate(experiment, state)
         return state
 
     def _reading(
         self, experiment: Experiment, block: Pretrain, seed: int, rows: int
     ) -> tuple[OrderSpec, dict[str, Input]]:
-        """In which order a run reads, and the first rows it reads."""
+        """In which order a run reads, and the first rows it reads; of texts, of which any may come first, all."""
+        if block.on == "corpus":
+            return OrderSpec(seed=seed, on="corpus"), {"tokens": Input(stage=self.base_code(experiment))}
         pairs = steps_of(block, experiment.pairs.count).pairs
         order, scores = self.pair_order(experiment, seed, pairs, block.epochs)
         tokens = Input(stage=self.pair_tokens(experiment), rows=rows if order.rows is None else order.rows)
@@ -366,20 +404,23 @@ class TrainingStages(OrderStages):
         return (*self._splits(experiment, list(experiment.tasks)), *super().checks(experiment))
 
     def finetune(self, experiment: Experiment, start: Stage, seed: int, label: str) -> Stage[FinetuneSpec]:
-        block = experiment.finetune
+        block, end_token = experiment.finetune, experiment.pairs.end_token
         head = "reinit" if block.head == "carry" and not trains_head(experiment) else block.head  # the same there
         spec = FinetuneSpec(
             training=optimization(block),
             schedule=schedule_of(block),
             tasks=block.tasks,
             samples=block.samples,
+            replay=block.replay,
             head=head,
             select=block.select,
             seed=seed,
         )
 
         def build() -> Stage[FinetuneSpec]:
-            inputs = {"start": start}
+            inputs: dict[str, Stage | Input] = {"start": start}
+            if block.replay:
+                inputs[f"tokens-{CODE}"] = self.replayed_tokens(experiment)
             for name in block.tasks:
                 count = self.tuning_pairs(experiment, name)
                 inputs[f"tokens-{name}"] = self.preference_tokens(experiment, name, "finetune", count)
@@ -388,7 +429,10 @@ class TrainingStages(OrderStages):
                     inputs[f"dev-{name}"] = self.preference_tokens(experiment, name, "dev", dev)
             stage = self.graph.stage(FINETUNE, spec, inputs, label=f"finetune {label} seed {seed}")
             stage.gates.extend(gate for gate in self._splits(experiment, block.tasks) if gate not in stage.gates)
+            if block.replay:
+                self._gate(experiment, stage)
             return stage
 
-        key = ("finetune", start.fingerprint, self._text(block), head, self._task_key(experiment), seed)
+        replayed = (self.pair_key(experiment), experiment.pairs.count, end_token) if block.replay else ()
+        key = ("finetune", start.fingerprint, self._text(block), head, self._task_key(experiment), replayed, seed)
         return self._remember(key, build)

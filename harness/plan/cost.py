@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Basis, Known
-from harness.plan.speed import speeds_of, work_of
+from harness.plan.speed import amount_of, speeds_of
 from harness.store.store import Snapshot, Store
 
 
@@ -73,7 +73,7 @@ def estimate(
     costs, spent = [], defaultdict[Basis, float](float)
     for stage in stages:
         work = stage.kind.work(stage, known)
-        amount, models = work_of(stage, known)
+        amount, models = amount_of(stage, work, known)
         line, basis = speeds.line(stage.kind, models=models)
         seconds = line.seconds(amount)
         spent[basis] += seconds

@@ -150,6 +150,12 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
+def pipeline_of(loaded: LoadedRecipe, imports: Imports, commits: Commits, forks: Mapping[str, Record]) -> Pipeline:
+    """A pipeline for a recipe's settings, see `make_plan`; it has planned nothing yet."""
+    pairs = most_pairs(loaded)
+    return Pipeline(Graph(), loaded.recipe.seeds.data, pairs, imports=imports, commits=commits, forks=forks)
+
+
 @_without_collections()
 def make_plan(
     loaded: LoadedRecipe,
@@ -168,8 +174,8 @@ def make_plan(
         MissingRequirement: a package the corpus or a task needs is not installed.
     """
     recipe = loaded.recipe
-    graph = Graph()
-    pipeline = Pipeline(graph, recipe.seeds.data, most_pairs(loaded), imports=imports, commits=commits, forks=forks)
+    pipeline = pipeline_of(loaded, imports, commits, forks)
+    graph = pipeline.graph
     merged: dict[tuple[str, ...], list[tuple[Setting, tuple[Variant, ...]]]] = {}
     for setting in loaded.settings:
         variants = tuple(_variants(pipeline, setting, recipe.search.objectives if recipe.search else ()))
@@ -187,7 +193,8 @@ def make_plan(
     checks += [probe.stage for group in merged.values() for _, many in group for one in many for probe in one.probes]
     failures = tuple(_failures(pipeline, recipe, settings, imported))
     looks = [one.stage for one in failures]
-    targets = dict.fromkeys([*(stage for variant in everyone for stage in variant.targets), *checks, *looks])
+    counted = [pipeline.tally(one.experiment) for one in loaded.waiting]
+    targets = dict.fromkeys([*(stage for variant in everyone for stage in variant.targets), *checks, *looks, *counted])
     order_trunks(graph)
     stages = tuple(graph.in_order(targets))
     asked = sum(sizes_alone(stages, [variant.targets for variant in everyone])) + len(set(looks))
@@ -251,12 +258,16 @@ def most_pairs(loaded: LoadedRecipe) -> dict[str, int]:
     """n_max of every pair stream, in whole global batches of the setting that asks for it, searched ones included."""
     probe = Pipeline(Graph(), loaded.recipe.seeds.data, {})
     most: dict[str, int] = {}
+    replayed: dict[str, int] = {}
     for setting in (*loaded.settings, *loaded.ends):
         experiment = setting.experiment
-        if experiment.pretrain is not None:
+        if experiment.pretrain is not None and experiment.pretrain.on == "pairs":
             key = probe.pair_key(experiment)
             most[key] = max(most.get(key, 0), steps_of(experiment.pretrain, experiment.pairs.count).pairs)
-    return most
+        elif experiment.finetune.replay:
+            key = probe.pair_key(experiment)
+            replayed[key] = max(replayed.get(key, 0), experiment.pairs.count)
+    return replayed | most  # what PMP reads does not depend on who else replays it
 
 
 def _variants(pipeline: Pipeline, setting: Setting, objectives: Sequence[Objective]) -> list[Variant]:
@@ -332,7 +343,8 @@ def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
             if stage is not None:
                 pools.append(Outcome(task=task, metric=stage.kind.name, stage=stage))
     references = [Variant(setting=POOL, pretrain_seed=None, finetune_seed=None, outcomes=tuple(pools))]
-    pretrains = experiment.pretrain is not None and pipeline.pair_key(experiment) in pipeline.rows
+    block = experiment.pretrain
+    pretrains = block is not None and block.on == "pairs" and pipeline.pair_key(experiment) in pipeline.rows
     for scorer in experiment.evaluate.reference_scorers:
         seeds: Iterable[int | None] = (None,) if scorer in UNFITTED else finetunes
         for seed in seeds:

@@ -16,7 +16,7 @@ from statistics import mean, median
 
 from harness.errors import StoreError, reason_of
 from harness.pipeline.graph import Stage
-from harness.pipeline.kind import Basis, Kind, Known
+from harness.pipeline.kind import Basis, Kind, Known, Work
 
 CALIBRATION = "calibration.json"
 
@@ -54,13 +54,13 @@ def fit(points: Sequence[Point]) -> Line:
     middle = sum(weights[work] * work for work in means) / total
     level = sum(weights[work] * means[work] for work in means) / total
     spread = sum(weights[work] * (work - middle) ** 2 for work in means)
-    slope = sum(weights[work] * (work - middle) * (means[work] - level) for work in means) / spread
+    slope = sum(weights[work] * (work - middle) * (means[work] - level) for work in means) / (spread or math.inf)
     if slope <= 0:
         return Line(fixed=level, each=0.0)
-    if level < slope * middle:  # through nothing at no work
-        squares = sum(weights[work] * work**2 for work in means)
+    squares = sum(weights[work] * work**2 for work in means)
+    if level < slope * middle and squares:  # through nothing at no work
         return Line(fixed=0.0, each=sum(weights[work] * work * means[work] for work in means) / squares)
-    return Line(fixed=level - slope * middle, each=slope)
+    return Line(fixed=max(0.0, level - slope * middle), each=slope)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +126,13 @@ class Speeds:
         return Line(fixed=kind.seconds, each=0.0), "assumed"
 
 
+def amount_of(stage: Stage, work: Work, known: Known) -> tuple[float, bool]:
+    """(what a stage's time grows with, whether that is a model's FLOPs)."""
+    return (work.flops, True) if work.flops else (stage.kind.rows(stage, known), work.flops is None)
+
+
 def work_of(stage: Stage, known: Known) -> tuple[float, bool]:
-    """(work that a stage's time grows with, whether that is a model's FLOPs)."""
-    work = stage.kind.work(stage, known)
-    return (float(work.flops), True) if work.flops else (stage.kind.rows(stage, known), work.flops is None)
+    return amount_of(stage, stage.kind.work(stage, known), known)
 
 
 def points_of(stages: Iterable[Stage], known: Known) -> dict[Kind, list[tuple[Stage, Point]]]:

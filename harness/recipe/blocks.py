@@ -85,6 +85,16 @@ class Loss(Block):
         return self
 
 
+class PretrainLoss(Loss):
+    """The losses of preference-model pretraining."""
+
+    labels: Literal["data", "coin"] = Field(
+        "data",
+        description="Which side of a pair the RM loss prefers: the chosen one, or, as a control, the side that a coin "
+        "picked for this pair once and for all. The language-model loss always reads the chosen side.",
+    )
+
+
 class Optimization(Block):
     """What every training stage has in common. AdamW; gradients are clipped by their global norm."""
 
@@ -192,13 +202,28 @@ class Averaging(Block):
         return self
 
 
+class Match(Block):
+    """As much computation as another setting's PMP."""
+
+    flops: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(
+        description="The setting, or its value on an axis where the others are the same. As many pairs are read as "
+        "compute what it does, `pairs.count` at most; solved from counted tokens before anything is trained."
+    )
+
+
 class Pretrain(Optimization):
     """Preference-model pretraining on `pairs`."""
 
+    on: Literal["pairs", "corpus"] = Field(
+        "pairs",
+        description="`corpus`: as many steps of the same batch on texts of the corpus' `base` split, which a tiny base "
+        "model was trained on, as a control: more training on code, and no preference. For `loss.rm: 0`.",
+    )
     epochs: Annotated[int, Field(ge=1, le=1_000)] = Field(
         1, description="Times every pair is read, each time in another order."
     )
-    loss: Loss = Field(Loss(rm=1.0, lm=1.0), description="L = rm * L_RM + lm * L_LM on the pairs.")
+    loss: PretrainLoss = Field(PretrainLoss(rm=1.0, lm=1.0), description="L = rm * L_RM + lm * L_LM on the pairs.")
+    match: Match | None = Field(None, description="Default: `pairs.count` says how much is read.")
     average: Averaging | None = Field(None, description="Default: the last checkpoint of one run.")
     start: StateName | None = Field(
         None,
@@ -206,6 +231,16 @@ class Pretrain(Optimization):
         description="A trunk's state in the workdir to go on from, `trunk_state/<fingerprint>@<step>`. Pairs before "
         "it count. Default: the base model.",
     )
+
+    @model_validator(mode="after")
+    def _texts_have_no_sides(self) -> Pretrain:
+        if self.on == "corpus" and self.loss.rm:
+            raise problem(
+                "`pretrain.on: corpus` trains with the language-model loss alone",
+                f"`loss.rm` is {self.loss.rm:g}",
+                "set `loss: {rm: 0.0, lm: 1.0}`",
+            )
+        return self
 
     @model_validator(mode="after")
     def _average_has_states(self) -> Pretrain:
@@ -239,6 +274,11 @@ class Finetune(Optimization):
     samples: Count = Field(
         description="Preference pairs in all, shared evenly by the tasks. More than one a problem are for published "
         "tasks that have them; every seed then trains on the same pairs."
+    )
+    replay: Annotated[int, Field(ge=0, le=MOST_PAIRS)] = Field(
+        0,
+        description="Training code pairs of `pairs` read beside the samples, drawn and mixed in by the seed. With "
+        "`pretrain: null` code and reasoning are learned in one stage.",
     )
     loss: Loss = Field(Loss(rm=1.0, lm=0.0), description="L = rm * L_RM + lm * L_LM on the preferences.")
     head: Literal["carry", "reinit", "linear_probe"] = Field(

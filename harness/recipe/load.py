@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.recipe import ablate
+from harness.recipe.claims import claim_problems
 from harness.recipe.fields import MOST_VARIANTS
 from harness.recipe.problems import suggestion, told_problems, touches
 from harness.recipe.schema import EXPERIMENT_FIELDS, Ablations, Recipe
@@ -23,7 +24,7 @@ from harness.recipe.search import BALANCE, LogRatio, Parameter, ends, overrides_
 from harness.recipe.yaml_source import Location, Source, parse_value, read_yaml
 
 MOST_PARENTS = 16
-BESIDE = ("ablations", "search")  # what a recipe says of many settings, and no setting of itself
+BESIDE = ("ablations", "search", "claims")  # what a recipe says of many settings, and no setting of itself
 FIXED_IN_SEARCH = ("evaluate", "tasks")
 PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
 
@@ -46,7 +47,9 @@ class Setting:
 class LoadedRecipe:
     """A valid recipe, the settings it asks for, and the plain data it was read from (with `extends` resolved).
 
-    `ends` are settings at the ends of a search's parameters: what its trials may need is found out by them.
+    `ends` are settings at the ends of a search's parameters, or what matched settings may read at most: what those may
+    need is found out by them. `waiting` are those matched settings, and whom they are matched with, whose tokens are to
+    be counted first.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class LoadedRecipe:
     settings: tuple[Setting, ...]
     data: Mapping[str, Any]
     ends: tuple[Setting, ...] = field(default=(), repr=False)
+    waiting: tuple[Setting, ...] = field(default=(), repr=False)
     source: Source = field(repr=False)
 
     def where(self, path: str, setting: Setting | None = None) -> str:
@@ -79,6 +83,10 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
     problems: list[RecipeError] = []
     recipe = _validate(source.data, source, (), {}, problems)
     settings = _settings(source, recipe, problems)
+    if recipe is not None and not problems:  # else it is not known between what they are
+        for at, error in claim_problems(recipe.claims, settings):
+            where = str(source.locate(tuple(at.split("."))))
+            problems.append(RecipeError(f"`{at}`: {error.rule}", error.value, error.remedy, where))
     at_ends = _ends(source, recipe, problems)
     if problems:
         raise ProblemList(_distinct(problems))
@@ -111,8 +119,9 @@ def _with_parents(path: Path, chain: list[Path]) -> Source:
         )
     base = _with_parents(target, [*chain, resolved])
     own = {key: value for key, value in source.data.items() if key != "extends"}
+    inherited = {key: value for key, value in base.data.items() if key != "claims"}  # they are of its settings
     _require_removals(base.data, own, source)
-    return Source(data=ablate.merge(base.data, own), lines={**base.lines, **source.lines}, file=source.file)
+    return Source(data=ablate.merge(inherited, own), lines={**base.lines, **source.lines}, file=source.file)
 
 
 def _require_removals(old: Mapping[str, Any], new: Mapping[str, Any], source: Source) -> None:

@@ -45,6 +45,12 @@ class ReferenceSide(Block):
     origin: Literal["reference"] = Field(alias="from")
 
 
+class ShuffledSide(Block):
+    """The chosen side with its words and signs in random order, between the same spaces: a control."""
+
+    origin: Literal["shuffled"] = Field(alias="from")
+
+
 MUTATION_KINDS = (
     "arithmetic",
     "comparison",
@@ -92,13 +98,14 @@ Side = Annotated[
     Annotated[ReferenceSide, Tag("reference")]
     | Annotated[MutationSide, Tag("mutation")]
     | Annotated[ModelSide, Tag("model")]
+    | Annotated[ShuffledSide, Tag("shuffled")]
     | Annotated[PluginSide, Tag("plugin")],
     Discriminator(
         _side_tag,
         custom_error_type="recipe",
         custom_error_message="{rule}|{value}|{remedy}",
         custom_error_context={
-            "rule": "a side's `from` must be `reference`, `mutation`, `model` or `package.module:name`",
+            "rule": "a side's `from` must be `reference`, `mutation`, `model`, `shuffled` or `package.module:name`",
             "value": "it is none of them",
             "remedy": "set `from`",
         },
@@ -198,6 +205,11 @@ class MadePairs(PairProperties):
     """Pairs that are made from the corpus: one prompt, a chosen and a rejected response."""
 
     prompt: Prompt = Field(description="What stands before both sides.")
+    train_rejected: ShuffledSide | None = Field(
+        None,
+        description="Rejected side of the training pairs alone, as a control: held-out pairs, which judge every "
+        "setting, keep `rejected`. Default: `rejected`.",
+    )
     match_length: LengthMatch | None = Field(None, description="Default: one draft, whatever its length.")
     part_size: Count = Field(2_000, description="Construction slots a part.")
     spare: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
@@ -206,8 +218,12 @@ class MadePairs(PairProperties):
 
     @property
     def sides(self) -> dict[str, Side]:
-        """chosen and rejected, by these names."""
+        """chosen and rejected, by these names; of training pairs see `training_sides`."""
         raise NotImplementedError
+
+    @property
+    def training_sides(self) -> dict[str, Side]:
+        return self.sides if self.train_rejected is None else {**self.sides, "rejected": self.train_rejected}
 
     @model_validator(mode="after")
     def _few_parts(self) -> MadePairs:
@@ -243,6 +259,10 @@ class Pairs(MadePairs):
     def _different(self) -> Pairs:
         if self.chosen == self.rejected:
             raise problem("`chosen` and `rejected` must differ", "both sides are made alike", "change one side")
+        if isinstance(self.chosen, ShuffledSide):
+            raise problem(
+                "only the rejected side can be shuffled, of the chosen one", "`chosen.from` is shuffled", "change it"
+            )
         return self
 
 

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from harness.recipe.blocks import WSD, Finetune, Model, Pretrain, Seeds, TinyModel
+from harness.recipe.claims import Claim
 from harness.recipe.corpus import CorpusSource
 from harness.recipe.evaluate import Evaluate
 from harness.recipe.fields import (
@@ -65,11 +66,17 @@ class Experiment(Block):
         refuse(self._contradictions())
         return self
 
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether anything is trained on `pairs`: PMP, or fine-tuning that replays some."""
+        return (self.pretrain is not None and self.pretrain.on == "pairs") or self.finetune.replay > 0
+
     def _contradictions(self) -> Iterator[PydanticCustomError]:
         """Everything that single blocks cannot see."""
         yield from self._kinds_exist()
         yield from self._tasks_exist()
         yield from self._finetune_fills_a_batch()
+        yield from self._replay_is_there()
         yield from self._few_fits()
         yield from self._few_parts()
         if self.pretrain is not None:
@@ -115,12 +122,21 @@ class Experiment(Block):
                 yield problem("`finetune.select` needs dev problems of every task", value, "ask for some")
 
     def _finetune_fills_a_batch(self) -> Iterator[PydanticCustomError]:
-        samples, batch = self.finetune.samples, self.finetune.global_batch
+        samples, batch = self.finetune.samples + self.finetune.replay, self.finetune.global_batch
         if samples < batch:
             yield problem(
                 "`finetune.samples` must fill a global batch",
                 f"{samples:,} pairs are fewer than `finetune.global_batch` = {batch:,}",
                 "raise the samples or lower the batch",
+            )
+
+    def _replay_is_there(self) -> Iterator[PydanticCustomError]:
+        replay, count = self.finetune.replay, self.pairs.count
+        if replay > count:
+            yield problem(
+                "`finetune.replay` draws from the pairs of `pairs`",
+                f"{replay:,} are more than `pairs.count` = {count:,}",
+                "lower it or raise the count",
             )
 
     def _few_fits(self) -> Iterator[PydanticCustomError]:
@@ -290,6 +306,12 @@ class Recipe(Experiment):
     search: Search | None = Field(None, description="Trials that Optuna proposes, beside the ablations.")
     ablations: Annotated[Ablations, BeforeValidator(_nothing, json_schema_input_type=Ablations | None)] = Field(
         Ablations(), description="Which settings there are."
+    )
+    claims: Annotated[dict[Name, Claim], BeforeValidator(_nothing, json_schema_input_type=dict[Name, Claim] | None)] = (
+        Field(
+            default_factory=dict,
+            description="What the recipe means to show. Not identity, and not brought along by `extends`.",
+        )
     )
     runtime: Runtime = Field(Runtime(), description="How to run.")
 

@@ -58,7 +58,8 @@ def resolved(experiment: Experiment) -> dict[str, Any]:
 
 def pairs_trained(experiment: Experiment) -> int:
     """Whole global batches of the pairs asked for."""
-    return 0 if experiment.pretrain is None else steps_of(experiment.pretrain, experiment.pairs.count).pairs
+    block = experiment.pretrain
+    return 0 if block is None or block.on == "corpus" else steps_of(block, experiment.pairs.count).pairs
 
 
 def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, ...]:

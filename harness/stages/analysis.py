@@ -210,6 +210,8 @@ def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[
                 "metric": metric,
                 "p_value": round(between.p_value(table.clusters[metric], pooled), 6),
                 "lacking": _lacking(table, base, metric),
+                "problems": len(table.problems[metric]),
+                "components": between.spread(table.clusters[metric]),
                 **between.interval(table.clusters[metric], seed=seed, pooled=pooled).as_json(),
             }
         )

@@ -11,8 +11,9 @@ from harness.models.spread import is_main
 from harness.pipeline.optimization import AnnealSpec
 from harness.pipeline.tokens import Precision
 from harness.pipeline.training import FINETUNE, FinetuneSpec
+from harness.recipe.fields import CODE
 from harness.stages.context import StageContext
-from harness.stages.order import subset_order
+from harness.stages.order import subset_order, with_replay
 from harness.stages.train import anneal, facts, run_training, settings_of, whole_steps, wsd
 from harness.store.artifacts import Checkpoint, TokenReader, Tokens
 from harness.store.record import write_json
@@ -34,6 +35,10 @@ def run(context: StageContext) -> dict[str, Any]:
     order = subset_order(spec.seed, [len(source) for source in sources], spec.samples)
     if len(order) < spec.samples:
         context.warn(f"asked for {spec.samples:,} samples, and there are {len(order):,} pairs that fit `max_tokens`")
+    if spec.replay:
+        code = context.input(f"tokens-{CODE}", Tokens).open(limit=context.inputs[f"tokens-{CODE}"].rows)
+        order = with_replay(order, spec.seed, len(sources), len(code), spec.replay)
+        sources.append(code)
     steps = whole_steps(len(order), spec.training.global_batch, "`finetune.samples`")
     schedule = _schedule(spec, steps)
     settings = settings_of(spec.training, schedule, frozen_backbone=spec.head == "linear_probe")

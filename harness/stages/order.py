@@ -11,6 +11,8 @@ from harness.pipeline.order import OrderSpec
 
 Order = NDArray[np.int64]
 
+COIN, REPLAY = 0xC017, 0x2EA1  # so that a seed's coin and replay draw other numbers than its orders
+
 
 def trunk_order(order: OrderSpec, groups: int, margins: NDArray[np.float64] | None = None) -> Order:
     """(groups,) rows of a PMP run: row order for seed 0, else the beginning of a permutation of `order.rows` rows.
@@ -34,6 +36,12 @@ def trunk_order(order: OrderSpec, groups: int, margins: NDArray[np.float64] | No
     return np.concatenate(epochs)[:groups].astype(np.int64)
 
 
+def coin(seed: int, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Heads or tails for each row number; of a row it is the same whatever other rows there are."""
+    sides = np.random.default_rng([seed, COIN]).random(int(rows.max(initial=-1)) + 1, dtype=np.float32) < 0.5
+    return np.asarray(sides[rows])
+
+
 def subset_order(seed: int, sizes: Sequence[int], samples: int) -> Order:
     """(samples, 2) of (source, row): an even share of each source, drawn and mixed by the seed.
 
@@ -48,6 +56,18 @@ def subset_order(seed: int, sizes: Sequence[int], samples: int) -> Order:
     mixed = np.concatenate(chosen)
     order: Order = mixed[generator.permutation(len(mixed))].astype(np.int64)
     return order
+
+
+def with_replay(order: Order, seed: int, source: int, size: int, replay: int) -> Order:
+    """`order` with `replay` rows of one more source among it, drawn by the seed; fewer are a prefix of the draw.
+
+    What `order` takes of its own sources stays; where each row comes changes.
+    """
+    generator = np.random.default_rng([seed, REPLAY])
+    rows = generator.permutation(size)[:replay]
+    mixed = np.concatenate([order, np.stack([np.full(len(rows), source), rows], axis=1)])
+    replayed: Order = mixed[generator.permutation(len(mixed))].astype(np.int64)
+    return replayed
 
 
 def epochs_order(seed: int, sizes: Sequence[int], groups: int) -> Order:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from harness.pairs.construct import LengthMatch, Mutated, Pair, Reference, Side, Written, construct
+from harness.pairs.construct import LengthMatch, Mutated, Pair, Reference, Shuffled, Side, Written, construct
 from harness.pairs.properties import flipped
 from harness.pipeline.pairs import (
     PAIRS_PART,
@@ -16,6 +16,7 @@ from harness.pipeline.pairs import (
     PairsPartSpec,
     PluginSpec,
     ReferenceSpec,
+    ShuffledSpec,
     SideSpec,
     WrittenSpec,
 )
@@ -89,6 +90,8 @@ def _side(context: StageContext, name: str, spec: SideSpec) -> Side:
             rows = context.input(name, Writings).rows()
             drafts = 1 + max((row["draft"] for row in rows), default=0)
             return Written(answers={(row["slot"], row["draft"]): row["text"] for row in rows}, drafts=drafts)
+        case ShuffledSpec():
+            return Shuffled()
         case PluginSpec():
             module, _, factory = spec.origin.partition(":")
             made: Side = getattr(importlib.import_module(module), factory)(**spec.options)

@@ -8,7 +8,7 @@ from harness.models.reward_model import RewardModel
 from harness.pipeline.optimization import AnnealSpec
 from harness.pipeline.training import PRETRAIN
 from harness.stages.context import StageContext
-from harness.stages.pair_order import pair_order
+from harness.stages.pair_order import pair_order, turned_labels
 from harness.stages.train import anneal, beginning, facts, run_training, settings_of, wsd
 from harness.store.artifacts import Checkpoint, Tokens, TrunkState
 from harness.training.checkpoints import TrainingState
@@ -31,14 +31,16 @@ def run(context: StageContext) -> dict[str, Any]:
     else:
         schedule = wsd(peak, warmup_steps=spec.warmup_steps, decay_start=spec.start_step, stop_step=stop)
     tokens = context.input("tokens", Tokens).open(limit=context.inputs["tokens"].rows)
+    order = pair_order(context, spec.order, tokens, stop * spec.training.global_batch)
     result = run_training(
         context,
         model,
         [tokens],
-        pair_order(context, spec.order, tokens, stop * spec.training.global_batch),
+        order,
         settings=settings_of(spec.training, schedule),
         stop_step=stop,
         state=state,
+        turned=turned_labels(spec.training.loss, tokens, order),
     )
     model.save(Checkpoint(context.directory).model)
     return facts(result)

@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.errors import DataError
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
@@ -90,6 +93,7 @@ def run_training(
     settings: TrainingSettings,
     stop_step: int,
     state: TrainingState | None = None,
+    turned: NDArray[np.bool_] | None = None,
 ) -> TrainingResult:
     """Train up to `stop_step`, resuming an interrupted attempt of this stage where there is one."""
     resume = ResumePoint(directory=context.resume, every_seconds=context.how.checkpoint_seconds)
@@ -115,6 +119,7 @@ def run_training(
         state=state,
         resume=resume,
         should_stop=context.should_stop,
+        turned=turned,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from harness.models.reward_model import RewardModel
 from harness.pipeline.training import TRUNK_STATE, TrunkStateSpec
 from harness.stages.context import StageContext
-from harness.stages.pair_order import pair_order
+from harness.stages.pair_order import pair_order, turned_labels
 from harness.stages.train import beginning, facts, run_training, settings_of, wsd
 from harness.store.artifacts import Tokens, TrunkState
 from harness.training.checkpoints import TrainingState
@@ -22,17 +22,19 @@ def run(context: StageContext) -> dict[str, Any]:
     training = spec.training
     model, state = _start(context, spec)
     tokens = context.input("tokens", Tokens).open(limit=context.inputs["tokens"].rows)
+    order = pair_order(context, spec.order, tokens, spec.step * training.global_batch)
     result = run_training(
         context,
         model,
         [tokens],
-        pair_order(context, spec.order, tokens, spec.step * training.global_batch),
+        order,
         settings=settings_of(
             training,
             wsd(training.learning_rate, warmup_steps=spec.warmup_steps, decay_start=None, stop_step=spec.step),
         ),
         stop_step=spec.step,
         state=state,
+        turned=turned_labels(spec.training.loss, tokens, order),
     )
     result.state.save(TrunkState(context.directory).state, model)
     return facts(result)

@@ -30,7 +30,8 @@ class BatchResult:
     Attributes:
         loss: the weighted sum that was differentiated.
         loss_rm, loss_lm: each loss unweighted, or None where nothing of it was computed.
-        chosen, rejected: rewards of the pairs, float64 (pairs,), in no particular order.
+        chosen, rejected: rewards of the pairs, float64 (pairs,), in no particular order but the same one.
+        turned: bool (pairs,), in that order too: whose label the RM loss had the other way round.
         work: that was done, without padding.
     """
 
@@ -39,6 +40,7 @@ class BatchResult:
     loss_lm: float | None
     chosen: NDArray[np.float64]
     rejected: NDArray[np.float64]
+    turned: NDArray[np.bool_]
     work: Work
 
 
@@ -47,6 +49,7 @@ def accumulate_gradients(
     groups: Sequence[Group],
     *,
     loss: LossWeights,
+    turned: NDArray[np.bool_] | None = None,
     row_tokens: int,
     rows_per_micro_batch: int,
     precision: Precision = "fp32",
@@ -62,6 +65,7 @@ def accumulate_gradients(
         model: a RewardModel, or what `Parallel.spread` made of it.
         groups: the global batch, the same in every process: pairs [prompt, chosen, rejected] and texts [prompt, text].
         loss: weights of the two losses.
+        turned: (groups,), whose second response the RM loss prefers; None is none. The LM loss is always of the first.
         row_tokens, rows_per_micro_batch: runtime choices that change results by rounding only.
         precision: of the matrix products.
         parallel: who computes it, and where; by default this process, on the CPU.
@@ -71,7 +75,9 @@ def accumulate_gradients(
         DataError: a group has more than two responses, or the batch has nothing to learn from.
     """
     parallel = parallel or Parallel(torch.device("cpu"))
-    used = [needed for group in groups if (needed := _needed(group, loss)) is not None]
+    needs = [_needed(group, loss) for group in groups]
+    used = [needed for needed in needs if needed is not None]
+    turned_of_used = (np.zeros(len(groups), bool) if turned is None else turned)[[one is not None for one in needs]]
     pairs = sum(len(group) == 3 for group in used) if loss.rm else 0
     # what the LM losses are divided by: targets, or responses that have one
     counts = [lm_target_count(group) for group in used] if loss.lm else []
@@ -99,10 +105,11 @@ def accumulate_gradients(
                 with autocast(parallel.device, "fp32"):
                     terms: list[torch.Tensor] = []
                     if outputs.rewards is not None:
-                        chosen, rejected = _pair_rewards(outputs.rewards, batch)
-                        rm_sums.append(loss.pair_loss(chosen, rejected, loss.margin) * micro_batch.weight)
+                        chosen, rejected, other = _pair_rewards(outputs.rewards, batch, turned_of_used)
+                        better, worse = torch.where(other, rejected, chosen), torch.where(other, chosen, rejected)
+                        rm_sums.append(loss.pair_loss(better, worse, loss.margin) * micro_batch.weight)
                         if micro_batch.weight:
-                            pair_rewards.append(torch.stack([chosen, rejected]).detach())
+                            pair_rewards.append(torch.stack([chosen, rejected, other.to(chosen.dtype)]).detach())
                         terms.append(rm_sums[-1] * (loss.rm / pairs))
                     if outputs.lm_loss is not None:
                         lm_sums.append(outputs.lm_loss * micro_batch.weight)
@@ -117,6 +124,7 @@ def accumulate_gradients(
         loss_lm=loss_lm,
         chosen=rewards[0],
         rejected=rewards[1],
+        turned=rewards[2] > 0,
         work=Work(
             tokens=sum(len(row) for row in rows),
             targets=sum(map(lm_target_count, used)) if targets else 0,
@@ -169,10 +177,15 @@ def _needed(group: Group, loss: LossWeights) -> Group | None:
     return None if loss.lm == 0 and len(group) == 2 else group
 
 
-def _pair_rewards(rewards: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Chosen and rejected rewards, (pairs,) each: a group's responses are neighbours in a batch."""
-    second = torch.from_numpy(np.flatnonzero(batch.responses[:, 1] == 1)).to(rewards.device)
-    return rewards[second - 1], rewards[second]
+def _pair_rewards(
+    rewards: torch.Tensor, batch: Batch, turned: NDArray[np.bool_]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Chosen and rejected rewards and whose label is turned, (pairs,) each: a group's responses are neighbours in a
+    batch."""
+    places = np.flatnonzero(batch.responses[:, 1] == 1)
+    second = torch.from_numpy(places).to(rewards.device)
+    other = torch.from_numpy(turned[batch.responses[places, 0]]).to(rewards.device)
+    return rewards[second - 1], rewards[second], other
 
 
 def _everywhere(
@@ -183,15 +196,15 @@ def _everywhere(
     pair_rewards: Sequence[torch.Tensor],
     pairs: int,
 ) -> tuple[float, float, NDArray[np.float64]]:
-    """Sums of the losses and (2, pairs) rewards over all processes, from this one's micro-batches; added in double
-    precision."""
-    here = np.zeros(2 + 2 * pairs)
+    """Sums of the losses and (3, pairs) rewards and turns over all processes, from this one's micro-batches; added in
+    double precision."""
+    here = np.zeros(2 + 3 * pairs)
     for place, sums in enumerate((rm_sums, lm_sums)):
         if sums:
             here[place] = float(torch.stack(list(sums)).detach().double().sum())
     if pair_rewards:
         mine = torch.cat(list(pair_rewards), dim=1).double().cpu().numpy()
         first = parallel.before_mine([int((row.spans[:, 1] == 1).sum()) for row in rows])
-        here[2:].reshape(2, pairs)[:, first : first + mine.shape[1]] = mine
+        here[2:].reshape(3, pairs)[:, first : first + mine.shape[1]] = mine
     everywhere = parallel.sum(here)
-    return float(everywhere[0]), float(everywhere[1]), everywhere[2:].reshape(2, pairs)
+    return float(everywhere[0]), float(everywhere[1]), everywhere[2:].reshape(3, pairs)

@@ -114,6 +114,7 @@ def train(
     state: TrainingState | None = None,
     resume: ResumePoint | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    turned: NDArray[np.bool_] | None = None,
 ) -> TrainingResult:
     """Trains a model in place, from where `state` (or a saved interruption) stands up to `stop_step`.
 
@@ -127,6 +128,8 @@ def train(
         state: to go on from, e.g. a trunk's; None begins at step 0 with fresh moments.
         resume: saves the training from time to time; a state found there that is ahead of `state` is taken up.
         should_stop: asked after every step; when it says so, the training saves itself and raises.
+        turned: bool (groups,), of each group of the order, whether the RM loss prefers its second response; None is
+            none. Logged accuracy and margin are of the first over the second all the same.
 
     Raises:
         TrainingStopped: `should_stop` said so.
@@ -157,7 +160,7 @@ def train(
     optimizer = new_optimizer(parameters, settings.optimizer)
     if state is not None:
         state.restore_optimizer(optimizer_tensors(optimizer, parameters))
-    accumulate = functools.partial(
+    accumulate_batch = functools.partial(
         accumulate_gradients,
         row_tokens=runtime.row_tokens,
         rows_per_micro_batch=runtime.rows_per_micro_batch,
@@ -171,8 +174,9 @@ def train(
         return TrainingState(step=step, optimizer=optimizer_tensors(optimizer, parameters), monitor=monitor)
 
     while step < stop_step:
-        batch = pairs_of[step * settings.global_batch : (step + 1) * settings.global_batch]
-        groups: list[Group] = [sources[source].group(index) for source, index in batch.tolist()]
+        now = slice(step * settings.global_batch, (step + 1) * settings.global_batch)
+        groups: list[Group] = [sources[source].group(index) for source, index in pairs_of[now].tolist()]
+        accumulate = functools.partial(accumulate_batch, turned=None if turned is None else turned[now])
         optimizer.zero_grad()
         balance: dict[str, float] = {}
         if runtime.loss_balance_every and (step + 1) % runtime.loss_balance_every == 0:
@@ -183,7 +187,12 @@ def train(
         limit = settings.optimizer.clip_norm
         norm = whole(clip_grad_norm_(parameters.values(), float("inf") if limit is None else limit))
         rate = learning_rate(settings.schedule, step)
-        values = {**_step_values(result), "grad_norm": float(norm), **balance, "learning_rate": rate}
+        values = {
+            **_step_values(result, labelled=turned is not None),
+            "grad_norm": float(norm),
+            **balance,
+            "learning_rate": rate,
+        }
         require_finite(step + 1, values)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -256,11 +265,19 @@ def _as_pairs(order: NDArray[np.integer]) -> NDArray[np.int64]:
     return order.astype(np.int64)
 
 
-def _step_values(result: BatchResult) -> dict[str, float]:
-    """What is logged of a step; a loss that was not computed is absent."""
+def _step_values(result: BatchResult, *, labelled: bool) -> dict[str, float]:
+    """What is logged of a step; a loss that was not computed is absent.
+
+    Args:
+        labelled: whether labels of their own say what the RM loss prefers, so that there is an accuracy by them too.
+    """
     values = {"loss": result.loss}
     if result.loss_rm is not None:
-        values |= {"loss_rm": result.loss_rm, **pair_statistics(result.chosen, result.rejected)}
+        chosen, rejected, turned = result.chosen, result.rejected, result.turned
+        values |= {"loss_rm": result.loss_rm, **pair_statistics(chosen, rejected)}
+        if labelled:
+            preferred = pair_statistics(np.where(turned, rejected, chosen), np.where(turned, chosen, rejected))
+            values["label_accuracy"] = preferred["accuracy"]
     if result.loss_lm is not None:
         values["loss_lm"] = result.loss_lm
     return values

@@ -81,7 +81,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
     assert found == {
         "init": ["file", "--from", "--name"],
         "validate": ["recipe", "--set"],
-        "plan": ["recipe", "--set", "--workdir", "--json"],
+        "plan": ["recipes", "--set", "--workdir", "--json"],
         "run": ["recipe", "--set", "--workdir", "--dry-run"],
         "report": ["recipe", "--set", "--workdir"],
         "sync": ["recipe", "--set", "--workdir"],
@@ -94,7 +94,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "retract": ["stage", "reason", "--workdir", "--undo"],
         "gc": ["recipe", "--set", "--workdir", "--dry-run"],
         "lm-eval": ["model", "arguments", "--workdir"],
-        "doctor": [],
+        "doctor": ["--calibrate", "--workdir"],
         "model": [],
     }
     nested = group.commands["model"].commands

@@ -45,6 +45,7 @@ ORDER = np.random.default_rng(0).permutation(40)[: GLOBAL_BATCH * STEPS]
 CASES: Mapping[str, tuple[str, bool, dict[str, Any]]] = {
     "both-losses": ("llama", False, {}),
     "tied": ("qwen2", True, {}),
+    "turned": ("llama", False, {"turned": np.random.default_rng(1).random(GLOBAL_BATCH * STEPS) < 0.5}),
     "rm-only": ("llama", False, {"loss": LossWeights(rm=1.0, lm=0.0)}),
     "lm-only": ("llama", True, {"loss": LossWeights(rm=0.0, lm=1.0, lm_normalization="sequence")}),
     "probe": ("llama", False, {"loss": LossWeights(rm=1.0, lm=0.0), "frozen_backbone": True}),
@@ -112,6 +113,7 @@ def train_case(
     of_runtime = {
         name: changes.pop(name) for name in ("row_tokens", "activation_checkpointing", "compile") if name in changes
     }
+    others |= {"turned": changes.pop("turned")} if "turned" in changes else {}
     runtime = replace(RUNTIME, device=device, sharing=sharing, **of_runtime)  # type: ignore[arg-type]
     settings = replace(SETTINGS, precision=precision, **changes)
     return train(model, [Pairs()], ORDER, settings=settings, runtime=runtime, stop_step=stop, emit=emit, **others)

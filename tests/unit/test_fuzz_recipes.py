@@ -325,14 +325,17 @@ def meaning(path: Path) -> dict[str, Any]:
     data: dict[str, Any] = strictly(path.read_bytes())
     if "extends" in data:
         parent = data.pop("extends")
-        data = data if parent is None else joined(meaning(path.parent / parent), data)
+        if parent is not None:
+            inherited = meaning(path.parent / parent)
+            inherited.pop("claims", None)  # they are about the parent's settings
+            data = joined(inherited, data)
     return data
 
 
 def settings(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Every setting's data."""
     ablations = data.get("ablations") or {}
-    base = {key: value for key, value in data.items() if key not in ("ablations", "search")}
+    base = {key: value for key, value in data.items() if key not in ("ablations", "search", "claims")}
     axes: list[list[tuple[str, str, dict[str, Any]]]] = []
     for axis, chosen in (ablations.get("axes") or {}).items():
         if isinstance(chosen, dict) and "factor" in chosen:

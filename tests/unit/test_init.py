@@ -58,9 +58,9 @@ def test_a_variation_says_what_its_parent_says(tmp_path: Path, monkeypatch: pyte
     said = re.findall(r"^extends: (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     assert said == [os.path.relpath(RECIPES / f"{parent}.yaml", path.parent)]
     base = load_recipe(RECIPES / f"{parent}.yaml")
-    for recipe in (path, switched_on(path)):
+    for recipe, claims in ((path, {}), (switched_on(path), base.recipe.claims)):
         loaded = load_recipe(recipe)
-        assert loaded.recipe.model_copy(update={"name": ""}) == base.recipe.model_copy(update={"name": ""})
+        assert loaded.recipe == base.recipe.model_copy(update={"name": "mine", "claims": claims})
         assert [(one.name, one.values) for one in loaded.settings] == [(one.name, one.values) for one in base.settings]
     on = switched_on(path).read_text(encoding="utf-8")
     assert re.search(r"^seeds: .*\n(.*\n)*pairs: .*\n(.*\n)*runtime: ", on, re.MULTILINE)

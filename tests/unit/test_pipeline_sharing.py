@@ -65,6 +65,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "pairs.max_tokens": (256, ("encode",)),
     "pairs.match_length": ({"drafts": 3, "tolerance": 0.5}, PAIRS),
     "pairs.flip_rate": (0.2, ("pairs_part",)),
+    "pairs.train_rejected": ({"from": "shuffled"}, ("pairs_part",)),
     "pairs.filter": ({"min_agreement": 0.6}, ("pairs_part",)),
     "pairs.end_token": ("end_of_code", ("encode",)),
     "pairs.quality.min_consistency": (0.8, ()),  # checks are no outcomes: see test_pair_quality_plan.py
@@ -99,6 +100,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "pretrain.loss.rm": (0.5, PMP),
     "pretrain.loss.lm": (0.5, PMP),
     "pretrain.loss.margin": (0.5, PMP),
+    "pretrain.loss.labels": ("coin", PMP),
     "pretrain.loss.lm_normalization": ("sequence", PMP),
     "finetune.learning_rate": (0.002, ("finetune",)),
     "finetune.schedule.kind": ("linear", ("finetune",)),
@@ -109,6 +111,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "finetune.clip_norm": (2.0, ("finetune",)),
     "finetune.betas": ([0.9, 0.99], ("finetune",)),
     "finetune.tasks": (["logic", "sums"], ("finetune", "shallow_score")),
+    "finetune.replay": (24, ("finetune",)),
     "finetune.samples": (40, ("finetune", "shallow_score")),
     "finetune.loss.rm": (0.5, ("finetune",)),
     "finetune.loss.lm": (0.5, ("finetune",)),
@@ -144,6 +147,8 @@ ONE_CHOICE = {
     "finetune.select.metric", "finetune.select.split", "evaluate.best_of_n.candidates.engine",
     "evaluate.best_of_n.candidates.options",  # of an engine of one's own only
     "evaluate.best_of_n.candidates.writer",  # of models only
+    "pretrain.on",  # the other goes with another loss, see test_controls.py
+    "pretrain.match",  # becomes `pairs.count`, see test_match.py
     "pretrain.from",  # names what only a workdir has, see test_forks.py
     "corpus.decontaminate",  # names what only a workdir has, see test_imports_plan.py
     "tasks.sums.path", "tasks.logic.path",  # of published data only, see test_fixed_tasks.py
@@ -163,7 +168,9 @@ NO_EXPERIMENT: dict[str, Any] = {
             "processes": 2, "nodes": 2, "launch": ["srun"], "rendezvous": "here:29400", "sharing": "fsdp",
             "activation_checkpointing": True, "compile": True,
         },
-        "budget": {"hours": 1.0, "stages": 9}, "tracking": "none", "tracking_uri": "sqlite:///elsewhere.db",
+        "budget": {"hours": 1.0, "stages": 9, "gpu_hours": 2.0, "disk_gb": 9.0, "pairs_a_document": 5.0},
+        "gpus": {"kind": "a100-80gb", "count": 8, "utilisation": 0.4, "writing_utilisation": 0.1},
+        "tracking": "none", "tracking_uri": "sqlite:///elsewhere.db",
     },
 }  # fmt: skip
 

@@ -164,7 +164,7 @@ SLIPS = {
         "recipe.yaml:6: `model.base.schedule.warmup_pairs` must be a known key, but it is not; did you mean `warmup`?",
     ]),
     "side": ("{from: mutation, edits: [1, 3]}", "{from: mutatoin}", [
-        "recipe.yaml:16: `pairs.rejected`: a side's `from` must be `reference`, `mutation`, `model` or "
+        "recipe.yaml:16: `pairs.rejected`: a side's `from` must be `reference`, `mutation`, `model`, `shuffled` or "
         "`package.module:name`, but it is none of them; set `from`",
     ]),
     "inside a tuple": ("edits: [1, 3]", "edits: [1, 0]", [

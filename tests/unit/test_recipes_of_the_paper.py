@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 
 from harness.cli.workspace import open_workspace
+from harness.plan.claims import claims_power
 from harness.plan.plan import Plan
 from harness.recipe.fields import without_nulls
 from harness.recipe.load import load_recipe
+from harness.store.store import Store
 from tests.toys.published import write_lines
 from tests.toys.samples import SAMPLES, labelled
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("paper", "open-questions")
+FOLDERS = ("paper", "open-questions", "controls")
 SOURCES = ("paper", "released code", "derived", "unverified", "ours")
 PROBLEMS = 60
 WANTS_AN_IMPORT = "open-questions/pair-order"  # of a reward model
@@ -53,6 +55,7 @@ ASKED = {
     "open-questions/where-the-lm-term-belongs": (18, 6),
     "open-questions/pair-properties": (7, 21),
     "open-questions/pair-order": (3, 9),
+    "controls/what-is-preference": (30, 18),
 }
 
 
@@ -142,6 +145,10 @@ def test_each_plans_and_shares_what_it_trains(data: Path, tmp_path: Path) -> Non
     assert {name: (len(plan.settings), len(trained(plan, "pretrain"))) for name, plan in plans.items()} == {
         name: asked for name, asked in ASKED.items() if name != WANTS_AN_IMPORT
     }
+    # The analysis will have what claims compare; one fine-tuning seed, as here, is too few for those against no PMP.
+    claims = [one for plan in plans.values() for one in claims_power(plan, Store(tmp_path / "workdir" / "store"))]
+    assert len({one.claim for one in claims}) > 20
+    assert {one.lacking.partition(":")[0] for one in claims} == {"", "1 fine-tuning seed"}
     # What recipes say they share, in one workdir, is the same stage.
     for name in ("paper/sample-efficiency", "paper/loss-combinations"):
         assert trained(plans[name], "finetune") == trained(plans[f"{name}-dev"], "finetune")
