@@ -102,9 +102,11 @@ RECIPE: dict[str, Any] = {
         "tasks": ["sums", "logic"],
         "samples": 48,
         "replay": 0,
+        "epochs": 1,
         "loss": {**LOSS, "lm": 0.0},
         "head": "carry",
         "select": {"metric": "pair_accuracy", "split": "dev", "every_steps": 2},
+        "tune": None,
     },
     "evaluate": {
         "best_of_n": {

@@ -20,6 +20,7 @@ from harness.pipeline import (
     tasks,
     tokens,
     training,
+    tuning,
 )
 from harness.pipeline.evaluations import MODULES
 from harness.pipeline.graph import Input, Stage
@@ -35,6 +36,7 @@ CHAPTERS = (
     judging,
     pairs,
     training,
+    tuning,
     scores,
     overlap,
     *MODULES,

@@ -59,7 +59,8 @@ class OverlapStages(ScoreStages):
             inputs = {**self._trained_on(experiment), **self._judged_by(experiment, task)}
             return self.graph.stage(OVERLAP, spec, inputs, label=f"{task} in the training data")
 
-        return self._remember(("overlap", trained, self._text(experiment.tasks[task]), self._text(block)), build)
+        asked = (self._text(experiment.tasks[task]), self._text(block), unused_split(experiment))
+        return self._remember(("overlap", trained, *asked), build)
 
     def _trained_text(self, experiment: Experiment) -> str:
         found = self._trained_on(experiment)

@@ -13,6 +13,7 @@ from harness.pipeline.overlap import OverlapStages
 from harness.pipeline.scores import UNFITTED, Scorer
 from harness.pipeline.tasks import Split, judging_split
 from harness.pipeline.training import trains_head
+from harness.pipeline.tuning import TUNED, TunedSpec, checkpoint_input, values_input
 from harness.recipe.blocks import WSD
 from harness.recipe.evaluate import ImportedRow
 from harness.recipe.fields import CODE
@@ -80,6 +81,46 @@ class Pipeline(OverlapStages):
         what = of if task == CODE else f"{of} {evaluation.content}"
         scores = evaluation.scores(self, experiment, model, tokens, what)
         return self.judge(evaluation, experiment, task, source, scores, of, split)
+
+    def finetuned(self, experiment: Experiment, start: Stage, seed: int, label: str) -> Stage:
+        """The reward model of a setting and its seeds: fine-tuned once, or the best on dev of all that `tune` tries.
+
+        It is chosen for each run alone, so that runs of several seeds stay independent.
+        """
+        tune = experiment.finetune.tune
+        if tune is None:
+            return self.finetune(experiment, start, seed, label)
+        evaluation = evaluation_named(tune.on)
+        tries, on_dev = self._tries(experiment)
+        inputs: dict[str, Stage] = {}
+        for number, (told, one) in enumerate(tries):
+            trained = self.finetune(one, start, seed, f"{label} {told}")
+            inputs[checkpoint_input(number)] = trained
+            for task in experiment.finetune.tasks:
+                judged = self.judged(evaluation, on_dev, task, trained, trained.label, "dev")
+                inputs[values_input(number, task)] = judged
+        spec = TunedSpec(axes=tuple(tune.axes.items()), metric=evaluation.headline, tasks=experiment.finetune.tasks)
+        return self.graph.stage(TUNED, spec, inputs, label=f"best finetune {label} seed {seed}")
+
+    def _tries(self, experiment: Experiment) -> tuple[list[tuple[str, Experiment]], Experiment]:
+        """(values in words, experiment) of each try; and one that judges on dev alone, so that no test problem enters
+        and every recipe values a try alike, by one pair a dev problem."""
+
+        def build() -> tuple[Experiment, list[tuple[str, Experiment]], Experiment]:
+            tries = [
+                (
+                    " ".join(f"{name}={value}" for name, value in values.items()),
+                    experiment.model_copy(update={"finetune": block}),
+                )
+                for values, block in experiment.finetune.tries()
+            ]
+            judging = experiment.evaluate.model_copy(update={"split": "dev", "pair_accuracy": None})
+            return experiment, tries, experiment.model_copy(update={"evaluate": judging})
+
+        _, tries, on_dev = self._remember(
+            ("tries", id(experiment)), build
+        )  # kept with it, so that its id stays its own
+        return tries, on_dev
 
     def judged_by(
         self, objective: Objective, experiment: Experiment, start: Stage, finetuned: Callable[[], Stage], label: str

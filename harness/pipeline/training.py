@@ -80,6 +80,7 @@ class FinetuneSpec(TrainingSpec):
     tasks: tuple[str, ...]
     samples: int
     replay: int = absent(0)
+    epochs: int = absent(1)
     head: Literal["carry", "reinit", "linear_probe"]
     select: Selection | None
     seed: int
@@ -182,12 +183,13 @@ class PretrainKind(Training[PretrainSpec]):
 
 class FinetuneKind(Training[FinetuneSpec]):
     def reads(self, stage: Stage[FinetuneSpec]) -> int:
-        return stage.spec.samples + stage.spec.replay
+        return (stage.spec.samples + stage.spec.replay) * stage.spec.epochs
 
     def groups_read(self, stage: Stage[FinetuneSpec], names: Sequence[str]) -> dict[str, float]:
         """Of each task as many, and what is replayed."""
-        tasks = dict.fromkeys(names, stage.spec.samples / len(stage.spec.tasks))
-        return tasks | ({f"tokens-{CODE}": stage.spec.replay} if stage.spec.replay else {})
+        spec = stage.spec
+        tasks = dict.fromkeys(names, spec.epochs * spec.samples / len(spec.tasks))
+        return tasks | ({f"tokens-{CODE}": spec.epochs * spec.replay} if spec.replay else {})
 
     def scratch(self, stage: Stage[FinetuneSpec], known: Known, size: float) -> float:
         """With `select`, every checkpoint that was the best so far as well."""
@@ -412,6 +414,7 @@ class TrainingStages(OrderStages):
             tasks=block.tasks,
             samples=block.samples,
             replay=block.replay,
+            epochs=block.epochs,
             head=head,
             select=block.select,
             seed=seed,

@@ -280,7 +280,7 @@ def _variants(pipeline: Pipeline, setting: Setting, objectives: Sequence[Objecti
         probes = () if pretrain_seed is None else pipeline.probes(experiment, pretrain_seed)
         label = setting.name if pretrain_seed is None else f"{setting.name} pretrain {pretrain_seed}"
         for finetune_seed in experiment.seeds.finetunes:
-            finetuned = pipeline.finetune(experiment, start, finetune_seed, label)
+            finetuned = pipeline.finetuned(experiment, start, finetune_seed, label)
             outcomes = _outcomes(pipeline, setting, pretrained, start, finetuned, f"{label} finetune {finetune_seed}")
             variants.append(
                 Variant(

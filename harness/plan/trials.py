@@ -108,7 +108,7 @@ class TrialPlanner:
             for pairs, look in self._looks(pipeline, experiment, pretrain):
                 looks.setdefault(pairs, []).append(look)
             for finetune in range(seeds.finetune):
-                finetuned = cache(partial(pipeline.finetune, experiment, start, finetune, told))
+                finetuned = cache(partial(pipeline.finetuned, experiment, start, finetune, told))
                 outcomes = []
                 for objective, found in zip(search.objectives, values, strict=True):
                     stage = pipeline.judged_by(objective, experiment, start, finetuned, f"{told} finetune {finetune}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from harness.recipe.fields import (
     MOST_PAIRS,
@@ -95,12 +98,17 @@ class PretrainLoss(Loss):
     )
 
 
+Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+Batch = Annotated[int, Field(ge=1, le=1_048_576)]
+Epochs = Annotated[int, Field(ge=1, le=1_000)]
+
+
 class Optimization(Block):
     """What every training stage has in common. AdamW; gradients are clipped by their global norm."""
 
-    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(description="AdamW's, at its peak.")
+    learning_rate: Rate = Field(description="AdamW's, at its peak.")
     schedule: Schedule = Field(description="The learning rate over the run.")
-    global_batch: Annotated[int, Field(ge=1, le=1_048_576)] = Field(description="Groups (texts or pairs) a step.")
+    global_batch: Batch = Field(description="Groups (texts or pairs) a step.")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="`bf16` runs matrix products in bf16; weights and moments stay fp32."
     )
@@ -219,9 +227,7 @@ class Pretrain(Optimization):
         description="`corpus`: as many steps of the same batch on texts of the corpus' `base` split, which a tiny base "
         "model was trained on, as a control: more training on code, and no preference. For `loss.rm: 0`.",
     )
-    epochs: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        1, description="Times every pair is read, each time in another order."
-    )
+    epochs: Epochs = Field(1, description="Times every pair is read, each time in another order.")
     loss: PretrainLoss = Field(PretrainLoss(rm=1.0, lm=1.0), description="L = rm * L_RM + lm * L_LM on the pairs.")
     match: Match | None = Field(None, description="Default: `pairs.count` says how much is read.")
     average: Averaging | None = Field(None, description="Default: the last checkpoint of one run.")
@@ -267,6 +273,58 @@ class Selection(Block):
     every_steps: Annotated[int, Field(ge=1, le=MOST_PAIRS)] = Field(description="Steps between two measurements.")
 
 
+Head = Literal["carry", "reinit", "linear_probe"]
+MOST_TRIES = 256
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise problem("a value must be tried once", f"got {', '.join(map(str, values))}", "drop the repeat")
+    return values
+
+
+_Value = TypeVar("_Value")
+Tried = Annotated[tuple[_Value, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(_each_once)]
+
+
+class Tune(Block):
+    """Fine-tune with every combination of these values, and hand on the model that is best on dev problems.
+
+    Test problems are never available to this choice.
+    """
+
+    learning_rate: Tried[Rate] | None = Field(None, description="Rates to try.")
+    epochs: Tried[Epochs] | None = Field(None, description="Numbers of epochs to try.")
+    global_batch: Tried[Batch] | None = Field(None, description="Batches to try.")
+    weight_decay: Tried[Fraction] | None = Field(None, description="Weight decays to try.")
+    head: Tried[Head] | None = Field(None, description="Heads to try.")
+    on: Literal["pair_accuracy", "best_of_n", "choices"] = Field(
+        "pair_accuracy",
+        description="Which evaluation values a try, by its main metric, on the dev problems of `finetune.tasks`: the "
+        "mean over tasks. All but `pair_accuracy` must be asked about these tasks under `evaluate`.",
+    )
+
+    @model_validator(mode="after")
+    def _some_to_choose_from(self) -> Tune:
+        tries = math.prod(len(values) for values in self.axes.values())
+        if tries < 2:
+            raise problem(
+                "`tune` must have two combinations at least",
+                f"it has {tries}",
+                "list more values, or set the value in `finetune` and drop `tune`",
+            )
+        if tries > MOST_TRIES:
+            counts = " × ".join(f"{len(values):,}" for values in self.axes.values())
+            raise problem(f"`tune` may have {MOST_TRIES:,} combinations", f"{counts} is {tries:,}", "list fewer values")
+        return self
+
+    @property
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """{key of `finetune`: values to try}, in the order in which the combinations are counted."""
+        listed = {name: getattr(self, name) for name in type(self).model_fields if name != "on"}
+        return {name: values for name, values in listed.items() if values is not None}
+
+
 class Finetune(Optimization):
     """Fine-tuning as a reward model on reasoning preferences."""
 
@@ -280,12 +338,22 @@ class Finetune(Optimization):
         description="Training code pairs of `pairs` read beside the samples, drawn and mixed in by the seed. With "
         "`pretrain: null` code and reasoning are learned in one stage.",
     )
+    epochs: Epochs = Field(1, description="Times every pair is read, each time in another order.")
     loss: Loss = Field(Loss(rm=1.0, lm=0.0), description="L = rm * L_RM + lm * L_LM on the preferences.")
-    head: Literal["carry", "reinit", "linear_probe"] = Field(
+    head: Head = Field(
         "carry",
         description="Scalar head: as PMP left it (fresh where there is none), fresh, or fresh and trained alone.",
     )
     select: Selection | None = Field(None, description="Default: the last checkpoint.")
+    tune: Tune | None = Field(None, description="Default: fine-tune once, with the values above.")
+
+    def tries(self) -> Iterator[tuple[dict[str, Any], Finetune]]:
+        """(values, the block with these values) of every combination of `tune`, the last axis varying fastest."""
+        assert self.tune is not None
+        axes = self.tune.axes
+        for combination in itertools.product(*axes.values()):
+            values = dict(zip(axes, combination, strict=True))
+            yield values, self.model_copy(update={**values, "tune": None})
 
     @property
     def share(self) -> int:

@@ -5,6 +5,7 @@ Reads files and nothing else: it imports no plugin and asks no hub.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -204,7 +205,22 @@ def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) 
     found = [_setting(source, base, point.name, point.values, point.overrides) for point in points]
     told = {(one.rule, one.value) for one in problems}
     problems += [one for _, wrong in found for one in wrong if (one.rule, one.value) not in told]
-    return [setting for setting, _ in found if setting is not None]
+    settings = [setting for setting, _ in found if setting is not None]
+    if base is not None:
+        tunings = sum(_finetunings(setting.experiment) for setting in settings)
+        if tunings > MOST_VARIANTS:
+            rule = f"a recipe may ask for {MOST_VARIANTS:,} fine-tunings"
+            value = f"settings times seeds times combinations of `finetune.tune` are {tunings:,}"
+            where = str(source.locate(("finetune", "tune")))
+            problems.append(RecipeError(rule, value, "list fewer values in `finetune.tune`", where))
+            return []
+    return settings
+
+
+def _finetunings(experiment: Recipe) -> int:
+    tune, seeds = experiment.finetune.tune, experiment.seeds
+    tries = 1 if tune is None else math.prod(len(values) for values in tune.axes.values())
+    return tries * seeds.finetune * (1 if experiment.pretrain is None else seeds.pretrain)
 
 
 def _ends(source: Source, base: Recipe | None, problems: list[RecipeError]) -> list[Setting]:

@@ -116,17 +116,34 @@ class Experiment(Block):
                     yield problem(f"`{path}` must name tasks with {split} problems", value, remedy)
             if len(set(names)) != len(names):
                 yield problem(f"`{path}` must name a task once", f"got {list(names)}", "drop the repeat")
-        for name in self.finetune.tasks if self.finetune.select is not None else ():
-            if name in self.tasks and "dev" not in self.tasks[name].problems.asked:
-                value = f"`tasks.{name}.problems.dev` is 0"
-                yield problem("`finetune.select` needs dev problems of every task", value, "ask for some")
+        for key in ("select", "tune"):
+            for name in self.finetune.tasks if getattr(self.finetune, key) is not None else ():
+                if name in self.tasks and "dev" not in self.tasks[name].problems.asked:
+                    value = f"`tasks.{name}.problems.dev` is 0"
+                    yield problem(f"`finetune.{key}` needs dev problems of every task", value, "ask for some")
+        yield from self._tune_is_asked()
+
+    def _tune_is_asked(self) -> Iterator[PydanticCustomError]:
+        tune = self.finetune.tune
+        if tune is None or tune.on == "pair_accuracy":  # which needs nothing but preferences
+            return
+        for name in self.finetune.tasks:
+            if name not in self.evaluate.asked.get(tune.on, ()):
+                yield problem(
+                    "`finetune.tune.on` must be an evaluation that `evaluate` asks about every fine-tuning task",
+                    f"`evaluate.{tune.on}` does not name {name!r}",
+                    "add it there, or set `on: pair_accuracy`",
+                )
 
     def _finetune_fills_a_batch(self) -> Iterator[PydanticCustomError]:
         samples, batch = self.finetune.samples + self.finetune.replay, self.finetune.global_batch
+        path = "finetune.global_batch"
+        if self.finetune.tune is not None and self.finetune.tune.global_batch is not None:
+            batch, path = max(self.finetune.tune.global_batch), "finetune.tune.global_batch"
         if samples < batch:
             yield problem(
                 "`finetune.samples` must fill a global batch",
-                f"{samples:,} pairs are fewer than `finetune.global_batch` = {batch:,}",
+                f"{samples:,} pairs are fewer than `{path}` = {batch:,}",
                 "raise the samples or lower the batch",
             )
 
@@ -349,6 +366,13 @@ class Recipe(Experiment):
             elif objective.task in self.tasks and "dev" not in self.tasks[objective.task].problems.asked:
                 value = f"`tasks.{objective.task}.problems.dev` is 0"
                 yield problem(f"`{path}` needs dev problems", value, "ask for some")
+        for name in () if self.finetune.tune is None else self.finetune.tune.axes:
+            if f"finetune.{name}" in search.parameters:
+                yield problem(
+                    "a search may not search what `finetune.tune` chooses",
+                    f"`search.parameters` has `finetune.{name}`",
+                    f"drop it there, or `finetune.tune.{name}`",
+                )
         if search.pruner is not None and self.evaluate.probes is None:
             yield problem("`search.pruner` needs `evaluate.probes`", "there are none", "add it, or drop the pruner")
         if len(search.arms) > search.trials:

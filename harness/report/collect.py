@@ -29,7 +29,7 @@ from harness.report.methods import covers, levels, methods, model_words, sharing
 from harness.report.overview import Caution, Overview, caution, judged_tasks
 from harness.report.provenance import Link, Origin, data_stages, environments, origins
 from harness.report.search import SearchReport, search_report
-from harness.report.settings import SettingFacts, parameters, probe_table, setting_facts, training_table
+from harness.report.settings import SettingFacts, parameters, probe_table, setting_facts, training_table, tuning_table
 from harness.report.status import Statuses
 from harness.report.times import time_tables
 from harness.report.words import TIMES, listing, plural
@@ -60,6 +60,7 @@ class ReportData:
     parameters: Facts
     training: Facts
     probes: Facts
+    tuning: Facts
     curves: tuple[Curve, ...]
     failures: Mapping[str, TaskFailures]
     data: tuple[Facts, ...]
@@ -102,6 +103,7 @@ def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None
         parameters=parameters(plan),
         training=training_table(plan, statuses),
         probes=probe_table(plan, statuses),
+        tuning=tuning_table(plan, statuses),
         curves=training_curves(plan, statuses, store),
         failures=failures,
         data=data_tables(plan, statuses),

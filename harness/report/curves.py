@@ -14,6 +14,7 @@ from harness.events import Metrics, read_events
 from harness.pipeline import training
 from harness.pipeline.graph import Stage
 from harness.pipeline.training import TRUNK_STATE, Training, trunk_of
+from harness.pipeline.tuning import TUNED, chosen_of
 from harness.plan.plan import Plan, Variant
 from harness.report.status import Statuses
 from harness.store.record import EVENTS
@@ -59,6 +60,9 @@ class CurveReader:
 
     def points(self, stage: Stage) -> dict[str, tuple[Point, ...]]:
         """{metric: points} of a training from step 0 up to its last event, finished or not."""
+        if stage.kind is TUNED:
+            record = self._snapshot.record(stage.kind.name, stage.fingerprint)
+            return {} if record is None else self.points(chosen_of(stage, record.result))
         if not isinstance(stage.kind, Training):  # a mean of trainings
             return {}
         if stage.fingerprint not in self._points:

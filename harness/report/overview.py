@@ -187,7 +187,7 @@ def _on_dev(plan: Plan) -> list[str]:
     found = []
     for name in judged_tasks(recipe) if recipe.evaluate.split == "dev" else ():
         tuned = [(one.name, one.setting.experiment.finetune) for one in plan.settings]
-        chosen = [setting for setting, block in tuned if block.select is not None and name in block.tasks]
+        chosen = [setting for setting, block in tuned if (block.select or block.tune) and name in block.tasks]
         found.append(f"{name}: checkpoints of {few(chosen)} were chosen on the same split" if chosen else name)
     return found
 

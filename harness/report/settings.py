@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.training import AVERAGE, BASE
+from harness.pipeline.tuning import TUNED, chosen_of
 from harness.plan.plan import Plan, PlannedSetting
 from harness.recipe.schema import EXPERIMENT_FIELDS, Experiment
 from harness.report.facts import Facts
@@ -140,6 +142,32 @@ def probe_table(plan: Plan, statuses: Statuses) -> Facts:
     )
 
 
+def tuning_table(plan: Plan, statuses: Statuses) -> Facts:
+    """What fine-tuning the settings with `finetune.tune` chose, a row a setting and axis; no row where none has it."""
+    rows = []
+    for setting in plan.settings:
+        stages = [stage for stage in _distinct(one.finetuned for one in setting.variants) if stage.kind is TUNED]
+        results = _results(stages, statuses)
+        for axis, values in stages[0].spec.axes if stages else ():
+            chosen = Counter(result["tries"][result["chosen"]][axis] for result in results)
+            told = ", ".join(f"{value_text(value)} in {chosen[value]:,}" for value in values if chosen[value])
+            at = Counter(result["edges"][axis] for result in results if axis in result["edges"])
+            edge = ", ".join(f"the {end} tried in {number:,} of {len(results):,}" for end, number in at.items())
+            best = [result["tries"][result["chosen"]]["value"] for result in results]
+            tried = ", ".join(map(value_text, values))
+            mean = score(sum(best) / len(best)) if best else DASH
+            rows.append((_name(setting, statuses), axis, tried, told or "not done", edge, mean))
+    return Facts(
+        title="What fine-tuning was chosen on dev problems",
+        columns=("", "finetune", "tried", "chosen in runs", "at the end of what was tried", "value on dev"),
+        rows=tuple(rows),
+        words=range(5),
+        note="Each run (PMP seed and fine-tuning seed) chooses for itself. Where most choose an end, better values may "
+        "lie beyond it. The value is the chosen fine-tunings' mean over runs, and the highest of several: it is no "
+        "estimate of how good they are.",
+    )
+
+
 def _probed(stages: list[Stage], statuses: Statuses) -> str:
     results = _results(_distinct(stages), statuses)
     accuracies = [result["means"][PairAccuracy.headline] for result in results]
@@ -158,7 +186,7 @@ def _base_words(plan: Plan, statuses: Statuses) -> str:
 
 def _training_row(setting: PlannedSetting, statuses: Statuses) -> tuple[str, ...]:
     pretrained = _results(_runs(_distinct(variant.pretrained for variant in setting.variants)), statuses)
-    finetuned = _results(_distinct(variant.finetuned for variant in setting.variants), statuses)
+    finetuned = _results(_chosen(_distinct(variant.finetuned for variant in setting.variants), statuses), statuses)
     pmp = ("none", DASH, DASH) if setting.setting.experiment.pretrain is None else _trained(pretrained)
     return (_name(setting, statuses), *pmp, *_trained(finetuned))
 
@@ -179,6 +207,15 @@ def _runs(pretrained: list[Stage]) -> list[Stage]:
             found += [inputs["trunk-0"]] if "trunk-0" in inputs else inputs.values()
         else:
             found.append(stage)
+    return found
+
+
+def _chosen(finetuned: list[Stage], statuses: Statuses) -> list[Stage]:
+    """The trainings that models come from: of one that was chosen from several, that one once it is known."""
+    found = []
+    for stage in finetuned:
+        record = statuses[stage.fingerprint].record if stage.kind is TUNED else None
+        found.append(stage if record is None else chosen_of(stage, record.result))
     return found
 
 

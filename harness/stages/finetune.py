@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+
 from harness.models.reward_model import RewardModel
 from harness.models.scoring import score_groups
 from harness.models.spread import is_main
@@ -13,7 +15,7 @@ from harness.pipeline.tokens import Precision
 from harness.pipeline.training import FINETUNE, FinetuneSpec
 from harness.recipe.fields import CODE
 from harness.stages.context import StageContext
-from harness.stages.order import subset_order, with_replay
+from harness.stages.order import Order, subset_order, with_replay
 from harness.stages.train import anneal, facts, run_training, settings_of, whole_steps, wsd
 from harness.store.artifacts import Checkpoint, TokenReader, Tokens
 from harness.store.record import write_json
@@ -39,7 +41,9 @@ def run(context: StageContext) -> dict[str, Any]:
         code = context.input(f"tokens-{CODE}", Tokens).open(limit=context.inputs[f"tokens-{CODE}"].rows)
         order = with_replay(order, spec.seed, len(sources), len(code), spec.replay)
         sources.append(code)
-    steps = whole_steps(len(order), spec.training.global_batch, "`finetune.samples`")
+    whole_steps(len(order), spec.training.global_batch, "`finetune.samples`")  # an epoch at least
+    order = repeated(order, spec.seed, spec.epochs)
+    steps = len(order) // spec.training.global_batch
     schedule = _schedule(spec, steps)
     settings = settings_of(spec.training, schedule, frozen_backbone=spec.head == "linear_probe")
     if spec.select is None:
@@ -49,6 +53,12 @@ def run(context: StageContext) -> dict[str, Any]:
         result, chosen = _run_and_select(context, spec, model, sources, order, settings, steps)
     model.save(Checkpoint(context.directory).model)
     return {**facts(result), **chosen}
+
+
+def repeated(order: Order, seed: int, epochs: int) -> Order:
+    """(rows · epochs, 2) the rows of an order once an epoch, after the first in a permutation of seed and epoch."""
+    later = (order[np.random.default_rng([seed, epoch]).permutation(len(order))] for epoch in range(1, epochs))
+    return np.concatenate([order, *later])
 
 
 def _schedule(spec: FinetuneSpec, steps: int) -> Schedule:

@@ -14,6 +14,7 @@ from harness.store.record import write_json
 from harness.store.tables import Artifact as Artifact
 from harness.store.tables import Table as Table
 from harness.store.tables import TextTable as TextTable
+from harness.store.tables import link
 from harness.store.tokens import TokenReader as TokenReader
 from harness.store.tokens import open_tokens, write_tokens
 
@@ -191,6 +192,13 @@ class Checkpoint(Artifact):
     @property
     def model(self) -> Path:
         return self.directory / "model"
+
+    def link(self, other: Checkpoint) -> None:
+        """Make this checkpoint of another's files."""
+        for path in sorted(path for path in other.model.rglob("*") if path.is_file()):
+            target = self.model / path.relative_to(other.model)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link(path, target)
 
 
 class ImportedCheckpoint(Checkpoint):

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 ROW_GROUP = 1_000
 
 
+def link(path: Path, target: Path) -> None:
+    """Have a finished artifact's file in another artifact too: it never changes, so it is copied only where the file
+    system cannot link it."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
 @dataclass(frozen=True)
 class Artifact:
     """Something a finished stage left in `directory`."""
@@ -126,16 +135,9 @@ class Table(Artifact):
                 file.write_table(held)
 
     def link_parts(self, parts: Iterable[Table]) -> None:
-        """Make this table of the files of others, in the order given.
-
-        A finished artifact never changes, so a file is linked where the file system can and copied where it cannot.
-        """
+        """Make this table of the files of others, in the order given."""
         for number, path in enumerate(path for part in parts for path in part.files()):
-            target = self.directory / f"{Path(self.file).stem}-{number:05d}.parquet"
-            try:
-                os.link(path, target)
-            except OSError:
-                shutil.copyfile(path, target)
+            link(path, self.directory / f"{Path(self.file).stem}-{number:05d}.parquet")
 
 
 class TextTable(Table):

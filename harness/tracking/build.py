@@ -13,6 +13,7 @@ from harness.pipeline.evaluations import evaluations_of
 from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
 from harness.pipeline.training import AVERAGE, BASE
+from harness.pipeline.tuning import TUNED, tries_of
 from harness.plan.analysis import baseline_of
 from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant
 from harness.recipe.schema import Recipe
@@ -189,6 +190,7 @@ class _Builder:
         doubt = self._doubt([variant])
         tags |= doubt
         tags |= {f"stage.{stage.kind.name}": stage.name for stage in _trained(variant)}
+        tags |= self._chosen(variant)
         tags |= {key(f"stage.{outcome.metric}.{outcome.task}"): outcome.stage.name for outcome in variant.outcomes}
         return RunView(
             kind="variant",
@@ -204,6 +206,17 @@ class _Builder:
             datasets=self.stages.datasets(closure, _trained(variant)),
             files=(File(name="stages.csv", content=self.stages.table(closure)),),
         )
+
+    def _chosen(self, variant: Variant) -> dict[str, str]:
+        """What `finetune.tune` chose, once it is known, and whether that is an end of what was tried."""
+        tuned = variant.finetuned
+        record = None if tuned is None or tuned.kind is not TUNED else self.stages.record(tuned)
+        if tuned is None or record is None:
+            return {}
+        result = record.result
+        chosen = {name: str(result["tries"][result["chosen"]][name]) for name, _ in tuned.spec.axes}
+        ends = {name: f" (the {end} tried)" for name, end in result["edges"].items()}
+        return {f"tuned.{name}": value + ends.get(name, "") for name, value in chosen.items()}
 
     def _curves(self, variant: Variant, closure: Iterable[Stage]) -> Metrics:
         trainings = [
@@ -365,8 +378,9 @@ def _own(variant: Variant) -> list[Stage]:
     """What is done for a variant and not for every arm alike."""
     stages = _trained(variant)
     averaged = [item.stage for stage in stages if stage.kind is AVERAGE for item in stage.inputs.values()]
+    tried = [one for stage in stages if stage.kind is TUNED for one in tries_of(stage)]
     trunks = [stage.inputs["trunk"].stage for stage in [*averaged, *stages] if "trunk" in stage.inputs]
-    return [*trunks, *averaged, *stages, *(outcome.stage for outcome in variant.outcomes)]
+    return [*trunks, *averaged, *tried, *stages, *(outcome.stage for outcome in variant.outcomes)]
 
 
 def _single(value: float, seconds: float) -> tuple[Point, ...]:

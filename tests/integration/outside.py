@@ -39,6 +39,8 @@ OUTSIDE = frozenset(
         "judgements",
         "consistent_part",
         "average",
+        "tuned",
+        "tally",
         "options",
         "choices",
         "choice_baselines",
@@ -95,7 +97,12 @@ RECIPE: dict[str, Any] = {
                     "evaluate.robustness": {"tasks": ["logic"]},
                 },
                 "imported": {"pairs": IMPORTED_PAIRS},
-                "averaged": {"pretrain.average": {"over": "seeds", "count": 2}},
+                "matched": {"pretrain.match": {"flops": "made"}},  # waits until its tokens are counted
+                "averaged": {
+                    "pretrain.average": {"over": "seeds", "count": 2},
+                    "finetune.tasks": ["logic"],
+                    "finetune.tune": {"epochs": [1, 2]},
+                },
             },
         }
     },

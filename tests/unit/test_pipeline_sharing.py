@@ -113,6 +113,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "finetune.tasks": (["logic", "sums"], ("finetune", "shallow_score")),
     "finetune.replay": (24, ("finetune",)),
     "finetune.samples": (40, ("finetune", "shallow_score")),
+    "finetune.epochs": (2, ("finetune",)),
     "finetune.loss.rm": (0.5, ("finetune",)),
     "finetune.loss.lm": (0.5, ("finetune",)),
     "finetune.loss.margin": (0.5, ("finetune",)),
@@ -120,6 +121,7 @@ LEAVES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "finetune.head": ("linear_probe", ("finetune",)),
     "finetune.select": (None, ("finetune",)),
     "finetune.select.every_steps": (3, ("finetune",)),
+    "finetune.tune": ({"epochs": [1, 2]}, ("finetune",)),  # `tuned` in its place
     "evaluate.best_of_n.tasks": (["sums"], ()),
     "evaluate.best_of_n.n": ([1, 2, 8], ("best_of_n", "pool_baselines")),
     "evaluate.best_of_n.candidates.samples": (16, ("candidates_part",)),
@@ -240,9 +242,8 @@ def outcomes(plan: Plan) -> dict[Role, str]:
 
 def test_every_leaf_of_an_experiment_is_here(recipe: dict[str, Any], planned: MakePlan) -> None:
     whole = planned(recipe).loaded.recipe.model_dump(mode="json", by_alias=True)
-    experiment = {
-        key: value for key, value in whole.items() if key not in (*NO_EXPERIMENT, "seeds", "ablations", "search")
-    }
+    others = (*NO_EXPERIMENT, "seeds", "ablations", "claims", "search")
+    experiment = {key: value for key, value in whole.items() if key not in others}
     assert set(leaves(experiment)) - set(LEAVES) == ONE_CHOICE
     assert set(leaves(recipe)) - {"name"} == set(leaves(experiment))  # the recipe of these tests leaves nothing out
 
