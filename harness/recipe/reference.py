@@ -160,6 +160,7 @@ ROLES = {
     "PairAccuracy.tasks": SELECTS,
     "OtherEvaluation.tasks": SELECTS,
     "Probes.every_pairs": SELECTS,
+    "RetentionBlock.lm_eval": SELECTS,
     "LmEvalBlock.tasks": SELECTS,
     "LmEvalBlock.include_path": CONTENT,
     "ImportedRow.checkpoint": CONTENT,
