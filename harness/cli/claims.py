@@ -53,6 +53,9 @@ def remedies(found: Sequence[ClaimPower]) -> list[str]:
 
 def _noise(one: ClaimPower) -> str:
     told = "cannot be told from noise"
+    if one.rule == "superiority":
+        size = points(one.margin)
+        told = f"an effect of {size} point{'s' * (size != '1')} {told}"
     if not one.enough:
         return f"{told}, and neither more seeds nor more problems would change that; ask for a wider margin"
     kinds = [WORDS[kind] for kind in SEEDS if (one.seeds or {}).get(kind)]

@@ -18,6 +18,7 @@ from harness.pipeline.comparing import ANALYSIS
 from harness.pipeline.evaluation import JUDGED_ON
 from harness.pipeline.graph import Input
 from harness.pipeline.kind import Known
+from harness.pipeline.tokens import ENCODE
 from harness.plan.plan import Outcome, Plan, PlannedSetting
 from harness.plan.power import FEWEST_SEEDS, Design, Enough, SeedSpread, enough, smallest_effect
 from harness.recipe.claims import Comparison, Rule, comparisons, tasks_of
@@ -180,7 +181,8 @@ class _Rows:
 
     def problems(self, known: Known) -> int:
         """Fewest of the settings, as far as a plan can tell."""
-        return max(2, min(_problems(one, known) for one in map(self._judged, self._names) if one is not None))
+        outcomes = (self._outcome(self._by_name[name]) for name in self._names)
+        return max(2, min(_problems(one, known) for one in outcomes if one is not None))
 
     @property
     def _names(self) -> list[str]:
@@ -216,9 +218,6 @@ class _Rows:
         found = (one for one in setting.variants[0].outcomes if (one.task, one.metric) == self._at)
         return next(found, None)
 
-    def _judged(self, name: str) -> Input | None:
-        return _judged_on(self._outcome(self._by_name[name]))
-
     def _data(self, setting: PlannedSetting) -> str:
         judged = _judged_on(self._outcome(setting))
         return "" if judged is None else judged.stage.fingerprint
@@ -229,8 +228,13 @@ def _judged_on(outcome: Outcome | None) -> Input | None:
     return next((inputs[name] for name in JUDGED_ON if name in inputs), None)
 
 
-def _problems(judged: Input, known: Known) -> int:
-    return judged.rows or round(judged.stage.kind.groups(judged.stage, known))
+def _problems(outcome: Outcome, known: Known) -> int:
+    """What is scored, which may be fewer than there are, of those that fit."""
+    scored = outcome.stage.inputs.get("scores")
+    if scored is not None and "tokens" in scored.stage.inputs:
+        return round(ENCODE.groups(scored.stage.inputs["tokens"].stage, known))
+    judged = _judged_on(outcome)
+    return 0 if judged is None else judged.rows or round(judged.stage.kind.groups(judged.stage, known))
 
 
 # ------------------------------------------------------------------------------------------------------ components

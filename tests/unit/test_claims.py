@@ -252,7 +252,7 @@ def test_plan_prints_claims_within_100_columns(tmp_path: Path, capsys: pytest.Ca
     path, workdir = recipe(tmp_path, THREE + HELPS), str(tmp_path / "workdir")
     assert run_command(["plan", str(path), "--workdir", workdir]) == 0
     lines = capsys.readouterr().out.partition("claims: minimum")[2].splitlines()
-    assert any(line.startswith("helps on logic: cannot be told from noise; ") for line in lines)
+    assert any(line.startswith("helps on logic: an effect of 1 point cannot be told from noise; ") for line in lines)
     assert max(map(len, lines)) <= 100
     assert run_command(["plan", str(path), "--workdir", workdir, "--json"]) == 0
     (one,) = json.loads(capsys.readouterr().out)["claims"]
