@@ -69,6 +69,22 @@ DEFAULT_WORKDIR = Path("workdir")
 
 
 @app.command()
+def init(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Default: recipe.yaml. Never overwritten.")
+    ] = None,
+    parent: Annotated[
+        str | None, typer.Option("--from", metavar="RECIPE", help="Vary this one, e.g. recipes/paper/main.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The recipe's name. Default: the file's.")] = None,
+) -> None:
+    """Write a commented recipe to begin from: a small one that runs as it is, or a variation of another."""
+    from harness.cli.init import write_recipe
+
+    write_recipe(file, parent, name)
+
+
+@app.command()
 def validate(recipe: RecipePath, assignments: Assignments = None) -> None:
     """Check a recipe; every error at once, with file and line."""
     from harness.cli.validate import validate_recipe

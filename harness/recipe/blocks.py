@@ -61,6 +61,8 @@ class WSD(Block):
 
 
 class Anneal(Block):
+    """Warm-up, then a cosine or a line down to 0 over the whole run, or no decay."""
+
     kind: Literal["cosine", "linear", "constant"]
     warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.03, description="Share of the run.")
 
@@ -77,7 +79,7 @@ class Loss(Block):
         "token", description="What counts alike in the language-model loss: every token, or every chosen response."
     )
     margin: NotNegative = Field(0.0, description="Subtracted from the reward difference inside the sigmoid.")
-    kind: KindName = "bradley_terry"
+    kind: KindName = Field("bradley_terry", description="What compares the rewards of the two sides.")
 
     @model_validator(mode="after")
     def _some_weight(self) -> Loss:
@@ -104,19 +106,23 @@ Epochs = Annotated[int, Field(ge=1, le=1_000)]
 class Optimization(Block):
     """What every training stage has in common. AdamW; gradients are clipped by their global norm."""
 
-    learning_rate: Rate
-    schedule: Schedule
+    learning_rate: Rate = Field(description="AdamW's, at its peak.")
+    schedule: Schedule = Field(description="The learning rate over the run.")
     global_batch: Batch = Field(description="Groups (texts or pairs) a step.")
-    precision: Literal["fp32", "bf16"] = "fp32"
-    weight_decay: Fraction = 0.0
-    clip_norm: Positive = 1.0
-    betas: Annotated[tuple[Fraction, Fraction], BeforeValidator(as_tuple)] = (0.9, 0.95)
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="`bf16` runs matrix products in bf16; weights and moments stay fp32."
+    )
+    weight_decay: Fraction = Field(0.0, description="AdamW's, decoupled from the gradient.")
+    clip_norm: Positive = Field(1.0, description="Global norm above which a gradient is scaled down to it.")
+    betas: Annotated[tuple[Fraction, Fraction], BeforeValidator(as_tuple)] = Field(
+        (0.9, 0.95), description="AdamW's decay of the first and the second moment."
+    )
 
 
 class BaseTraining(Optimization):
     """Plain language-model training of a tiny base model on code and reasoning text."""
 
-    schedule: Anneal
+    schedule: Anneal = Field(description="The learning rate over the run; no WSD here.")
     texts: Count = Field(description="Texts read in all; more than there are means several epochs.")
 
     @model_validator(mode="after")
@@ -142,14 +148,22 @@ class TinyModel(Block):
         description="Gemma's and Mistral's have sliding windows of 64 tokens: every other layer of Gemma's, all of "
         "Mistral's.",
     )
-    vocabulary: Annotated[int, Field(ge=300, le=262_144)] = 2048
-    hidden_size: Annotated[int, Field(ge=8, le=16_384)] = 128
-    layers: Annotated[int, Field(ge=1, le=256)] = 4
-    heads: Annotated[int, Field(ge=1, le=256)] = 4
-    key_value_heads: Annotated[int, Field(ge=1, le=256)] = 2
-    intermediate_size: Annotated[int, Field(ge=8, le=65_536)] = 352
-    tie_embeddings: bool = True
-    base: BaseTraining
+    vocabulary: Annotated[int, Field(ge=300, le=262_144)] = Field(
+        2048, description="Tokens of its own tokenizer, which is trained on the base texts."
+    )
+    hidden_size: Annotated[int, Field(ge=8, le=16_384)] = Field(
+        128, description="Width of the residual stream; an even multiple of `heads`."
+    )
+    layers: Annotated[int, Field(ge=1, le=256)] = Field(4, description="Decoder layers.")
+    heads: Annotated[int, Field(ge=1, le=256)] = Field(
+        4, description="Attention heads; a multiple of `key_value_heads`."
+    )
+    key_value_heads: Annotated[int, Field(ge=1, le=256)] = Field(
+        2, description="Heads of keys and values, each shared by several attention heads."
+    )
+    intermediate_size: Annotated[int, Field(ge=8, le=65_536)] = Field(352, description="Width inside the feed-forward.")
+    tie_embeddings: bool = Field(True, description="One matrix for the input embedding and the language-model head.")
+    base: BaseTraining = Field(description="How the model is trained before any preference is seen.")
 
     @model_validator(mode="after")
     def _shape(self) -> TinyModel:
@@ -214,7 +228,7 @@ class Pretrain(Optimization):
         "model was trained on, as a control: more training on code, and no preference. For `loss.rm: 0`.",
     )
     epochs: Epochs = Field(1, description="Times every pair is read, each time in another order.")
-    loss: PretrainLoss = PretrainLoss(rm=1.0, lm=1.0)
+    loss: PretrainLoss = Field(PretrainLoss(rm=1.0, lm=1.0), description="L = rm * L_RM + lm * L_LM on the pairs.")
     match: Match | None = Field(None, description="Default: `pairs.count` says how much is read.")
     average: Averaging | None = Field(None, description="Default: the last checkpoint of one run.")
     start: StateName | None = Field(
@@ -254,9 +268,9 @@ class Pretrain(Optimization):
 class Selection(Block):
     """Keep the checkpoint that is best on dev problems. Test problems are never available to a choice."""
 
-    metric: Literal["pair_accuracy"] = "pair_accuracy"
-    split: Literal["dev"] = "dev"
-    every_steps: Annotated[int, Field(ge=1, le=MOST_PAIRS)]
+    metric: Literal["pair_accuracy"] = Field("pair_accuracy", description="What is best: accuracy on preferences.")
+    split: Literal["dev"] = Field("dev", description="Whose problems it is measured on.")
+    every_steps: Annotated[int, Field(ge=1, le=MOST_PAIRS)] = Field(description="Steps between two measurements.")
 
 
 Head = Literal["carry", "reinit", "linear_probe"]
@@ -314,7 +328,7 @@ class Tune(Block):
 class Finetune(Optimization):
     """Fine-tuning as a reward model on reasoning preferences."""
 
-    tasks: Names
+    tasks: Names = Field(description="Names of `tasks` whose finetune problems give the preferences.")
     samples: Count = Field(
         description="Preference pairs in all, shared evenly by the tasks. More than one a problem are for published "
         "tasks that have them; every seed then trains on the same pairs."
@@ -325,7 +339,7 @@ class Finetune(Optimization):
         "`pretrain: null` code and reasoning are learned in one stage.",
     )
     epochs: Epochs = Field(1, description="Times every pair is read, each time in another order.")
-    loss: Loss = Loss(rm=1.0, lm=0.0)
+    loss: Loss = Field(Loss(rm=1.0, lm=0.0), description="L = rm * L_RM + lm * L_LM on the preferences.")
     head: Head = Field(
         "carry",
         description="Scalar head: as PMP left it (fresh where there is none), fresh, or fresh and trained alone.",

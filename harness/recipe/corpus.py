@@ -75,8 +75,8 @@ class Decontamination(Block):
 class CorpusBlock(Block):
     """What every source is cleaned by."""
 
-    min_characters: Annotated[int, Field(ge=1, le=100_000)] = 80
-    max_characters: Annotated[int, Field(ge=1, le=1_000_000)] = 600
+    min_characters: Annotated[int, Field(ge=1, le=100_000)] = Field(80, description="Shorter documents are left out.")
+    max_characters: Annotated[int, Field(ge=1, le=1_000_000)] = Field(600, description="Longer documents are left out.")
     near_duplicate: Fraction = Field(0.8, description="Jaccard similarity from which two documents are one.")
     decontaminate: Decontamination | None = Field(None, description="Default: not at all.")
 
@@ -195,8 +195,8 @@ class Columns(Block):
 
     text: ColumnName = Field(description="Code or text. Python without a description is read as a file of functions.")
     description: ColumnName | None = Field(None, description="Default: the leading comment or first paragraph.")
-    licence: ColumnName | None = None
-    language: ColumnName | None = None
+    licence: ColumnName | None = Field(None, description="The row's licence, for `licences`. Default: unknown.")
+    language: ColumnName | None = Field(None, description="The row's language. Default: `language` of the corpus.")
     cluster: ColumnName | None = Field(
         None, description="What splits keep together, as a repository. Default: each row by itself."
     )
@@ -210,7 +210,7 @@ class Columns(Block):
 class TableBlock(DocumentsBlock):
     """Rows of a table, a document (or a file of functions) each."""
 
-    columns: Columns
+    columns: Columns = Field(description="Which columns hold text, description and the rest.")
     language: Language = Field("text", description="What rows are in where no column says so.")
     licences: Languages | None = Field(None, description="Licences kept, in any case. Default: all.")
     rows: Count | None = Field(None, description="Read only so many rows. Default: all.")
@@ -243,11 +243,11 @@ class HuggingFace(TableBlock):
     """A dataset of the hub, streamed. Only a full commit as `revision` is the same data every time."""
 
     kind: Literal["huggingface"]
-    id: HubName
+    id: HubName = Field(description="`owner/name` on the hub.")
     revision: PathPattern = Field("main", description="A commit (40 hexadecimal digits), a branch or a tag.")
     configuration: PathPattern | None = Field(None, description="The dataset's configuration, where it has several.")
     data_files: Paths | None = Field(None, description="Patterns of files in the dataset. Default: as it says itself.")
-    split: PathPattern = "train"
+    split: PathPattern = Field("train", description="The dataset's split that is read.")
 
     @property
     def commit(self) -> str:

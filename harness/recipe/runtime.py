@@ -33,8 +33,8 @@ class Budget(Block):
 class Gpus(Block):
     """The GPUs that `plan` prices for; nothing runs otherwise for it."""
 
-    kind: Literal["a100-40gb", "a100-80gb", "l40s", "h100", "h200", "b200"] = "h100"
-    count: Annotated[int, Field(ge=1, le=65_536)] = 1
+    kind: Literal["a100-40gb", "a100-80gb", "l40s", "h100", "h200", "b200"] = Field("h100", description="Which GPU.")
+    count: Annotated[int, Field(ge=1, le=65_536)] = Field(1, description="How many.")
     utilisation: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.35, description="Share of the peak in bf16 that training and scoring reach."
     )
@@ -82,19 +82,19 @@ class TrainingRuntime(Block):
 class Runtime(Block):
     """How to run; never part of any identity."""
 
-    executor: Literal["local"] = "local"
+    executor: Literal["local"] = Field("local", description="Where stages run: in processes of this machine.")
     workdir: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")] = Field(
         "workdir", description="Relative to where `harness` is called."
     )
     slots: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="Stages at once. Default: one a GPU, else one a core."
     )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: a GPU where there is one.")
     tensor_parallel: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="GPUs that share a model which writes texts."
     )
     row_tokens: Annotated[int, Field(ge=16, le=MOST_TOKENS)] = Field(256, description="Token budget of a packed row.")
-    rows_per_micro_batch: Annotated[int, Field(ge=1, le=65_536)] = 4
+    rows_per_micro_batch: Annotated[int, Field(ge=1, le=65_536)] = Field(4, description="Packed rows a pass.")
     checkpoint_seconds: NotNegative = Field(60.0, description="Training is resumable to the last such point.")
     log_every: Count = Field(10, description="Training steps between two points of a curve.")
     keep: Annotated[
@@ -103,13 +103,13 @@ class Runtime(Block):
     loss_balance_every: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         200, description="Training steps between two measurements of each loss's own gradient; 0 makes none."
     )
-    training: TrainingRuntime = TrainingRuntime()
+    training: TrainingRuntime = Field(TrainingRuntime(), description="Processes and memory of a training.")
     stale_code: Literal["keep", "rerun"] = Field(
         "keep", description="What to do where a stage's source changed at the same code version."
     )
-    budget: Budget = Budget()
-    gpus: Gpus = Gpus()
-    tracking: Literal["mlflow", "none"] = "mlflow"
+    budget: Budget = Field(Budget(), description="What a run may cost. Default: anything.")
+    gpus: Gpus = Field(Gpus(), description="What `plan` prices for.")
+    tracking: Literal["mlflow", "none"] = Field("mlflow", description="Where runs are shown beside the report.")
     tracking_uri: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,2048}$")] | None = Field(
         None, description="An MLflow tracking URI. Default: an sqlite database in the workdir."
     )

@@ -51,15 +51,15 @@ from harness.recipe.tasks import AnyTask, PoolTaskBlock
 class Experiment(Block):
     """Everything that decides a result, apart from seeds."""
 
-    model: Model
-    corpus: CorpusSource
-    pairs: AnyPairs
+    model: Model = Field(description="The model that every arm starts from.")
+    corpus: CorpusSource = Field(description="Code or text that pairs and a tiny base model come from.")
+    pairs: AnyPairs = Field(description="Preference pairs for pretraining.")
     tasks: Annotated[
         dict[Name, AnyTask], BeforeValidator(without_nulls, json_schema_input_type=dict[Name, AnyTask | None])
     ] = Field(min_length=1, description="Named tasks, used by finetune and evaluate.")
     pretrain: Pretrain | None = Field(description="null: the arm without preference-model pretraining.")
-    finetune: Finetune
-    evaluate: Evaluate
+    finetune: Finetune = Field(description="Fine-tuning on reasoning preferences.")
+    evaluate: Evaluate = Field(description="What models are judged by.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
@@ -230,16 +230,16 @@ class Experiment(Block):
 class Inclusion(Block):
     """One more setting beside the axes' combinations."""
 
-    name: Name
-    overrides: dict[str, Any] = Field(alias="set")
+    name: Name = Field(description="Name of the setting.")
+    overrides: dict[str, Any] = Field(alias="set", description="What it overrides: {path: value}.")
 
 
 class Spaced(Block):
     """Whole numbers a factor apart: `{first: 100_000, last: 28_000_000, factor: 1.189}`."""
 
-    first: Count
-    last: Count
-    factor: Annotated[float, Field(gt=1.0, le=1_000_000.0)]
+    first: Count = Field(description="The smallest value.")
+    last: Count = Field(description="The largest value is this one or the last below it.")
+    factor: Annotated[float, Field(gt=1.0, le=1_000_000.0)] = Field(description="From one value to the next.")
 
     @property
     def values(self) -> list[int]:
@@ -287,11 +287,17 @@ class Ablations(Block):
     all of it.
     """
 
-    mode: Literal["grid", "zip", "one_at_a_time"] = "grid"
-    axes: Annotated[dict[str, Axis], BeforeValidator(without_nulls, json_schema_input_type=dict[str, Axis | None])] = (
-        Field(default_factory=dict)
+    mode: Literal["grid", "zip", "one_at_a_time"] = Field(
+        "grid",
+        description="How axes combine: every combination; first with first, second with second, ...; or the first of "
+        "each, and from there one axis at a time.",
     )
-    include: Annotated[tuple[Inclusion, ...], BeforeValidator(as_tuple)] = ()
+    axes: Annotated[dict[str, Axis], BeforeValidator(without_nulls, json_schema_input_type=dict[str, Axis | None])] = (
+        Field(default_factory=dict, description="Name or path of an axis -> its values.")
+    )
+    include: Annotated[tuple[Inclusion, ...], BeforeValidator(as_tuple)] = Field(
+        (), description="Settings beside the axes' combinations."
+    )
     exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = Field(
         (), description="Combinations left out: {axis: value name}, matched on every axis named."
     )
@@ -305,22 +311,26 @@ class Ablations(Block):
 class Recipe(Experiment):
     """A base experiment, its ablations and how to run them."""
 
-    name: Name
-    notes: str = ""
+    name: Name = Field(description="What the report, its folder and MLflow's experiment are called.")
+    notes: str = Field("", description="Shown at the head of the report.")
     tags: Annotated[dict[str, str], BeforeValidator(without_nulls, json_schema_input_type=dict[str, str | None])] = (
-        Field(default_factory=dict)
+        Field(default_factory=dict, description="Shown in the report and set on the runs in MLflow.")
     )
-    plugins: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = ()
-    seeds: Seeds = Seeds()
+    plugins: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = Field(
+        (), description="Packages that tasks, evaluations, engines and sides named `package.module:name` may come from."
+    )
+    seeds: Seeds = Field(Seeds(), description="How often each setting is repeated.")
     search: Search | None = Field(None, description="Trials that Optuna proposes, beside the ablations.")
-    ablations: Annotated[Ablations, BeforeValidator(_nothing, json_schema_input_type=Ablations | None)] = Ablations()
+    ablations: Annotated[Ablations, BeforeValidator(_nothing, json_schema_input_type=Ablations | None)] = Field(
+        Ablations(), description="Which settings there are."
+    )
     claims: Annotated[dict[Name, Claim], BeforeValidator(_nothing, json_schema_input_type=dict[Name, Claim] | None)] = (
         Field(
             default_factory=dict,
             description="What the recipe means to show. Not identity, and not brought along by `extends`.",
         )
     )
-    runtime: Runtime = Runtime()
+    runtime: Runtime = Field(Runtime(), description="How to run.")
 
     def _contradictions(self) -> Iterator[PydanticCustomError]:
         yield from super()._contradictions()

@@ -42,8 +42,8 @@ class _Parameter(Block):
 class Range(_Parameter):
     """Numbers from `low` to `high`, both included; whole ones where both are written without a point or exponent."""
 
-    low: Number
-    high: Number
+    low: Number = Field(description="The smallest value.")
+    high: Number = Field(description="The largest value.")
     log: bool = Field(False, description="Drawn evenly by their logarithm.")
     step: Number | None = Field(None, description="Between two values, counted from `low`.")
 
@@ -86,7 +86,9 @@ class LogRatio(_Parameter):
 class Choices(_Parameter):
     """One of several values: numbers, words, or whole blocks."""
 
-    choices: Annotated[tuple[Any, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=1_000)]
+    choices: Annotated[tuple[Any, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=1_000)] = Field(
+        description="The values."
+    )
 
     @model_validator(mode="after")
     def _once(self) -> Choices:
@@ -114,7 +116,7 @@ class Objective(Block):
     task: Name = Field(description="A task of `tasks`, or `code`: code pairs of `corpus.dev`, before fine-tuning.")
     evaluation: KindName = Field(description="An evaluation that `evaluate` asks about the task.")
     metric: str | None = Field(None, description="Default: what the evaluation ranks by.")
-    direction: Literal["maximize", "minimize"] = "maximize"
+    direction: Literal["maximize", "minimize"] = Field("maximize", description="Which values are better.")
     split: Literal["dev"] = Field("dev", description="The test split is read once, by `confirm`.")
 
     @property
@@ -126,7 +128,7 @@ class Sampler(Block):
     """Who proposes points; see Optuna's documentation for kinds and arguments."""
 
     kind: Name = Field("TPESampler", description="A class of `optuna.samplers`.")
-    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = Field(0, description="Of its draws.")
     arguments: Options = Field(default_factory=dict, description="Of its constructor.")
 
 
@@ -138,15 +140,17 @@ class Pruner(Block):
 
 
 class SearchSeeds(Block):
-    pretrain: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
-    finetune: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
+    """Seeds of each kind, as in `seeds`."""
+
+    pretrain: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = Field(1, description="Pretrain seeds a setting.")
+    finetune: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = Field(1, description="Fine-tuning seeds each.")
 
 
 class Confirm(Block):
     """What is trained anew, with seeds that no trial had, and judged on test: the best trials by dev, and 1:1."""
 
     best: Annotated[int, Field(ge=1, le=100)] = Field(3, description="Settings; of a Pareto front, its first.")
-    seeds: SearchSeeds = SearchSeeds(pretrain=3, finetune=3)
+    seeds: SearchSeeds = Field(SearchSeeds(pretrain=3, finetune=3), description="Fresh seeds of each setting.")
 
 
 class Search(Block):
@@ -161,15 +165,15 @@ class Search(Block):
     arms: Annotated[tuple[Arm, ...], BeforeValidator(as_tuple)] = Field(
         default=ARMS, description="Tried first, other parameters as the recipe has them: the ablation of the paper."
     )
-    sampler: Sampler = Sampler()
+    sampler: Sampler = Field(Sampler(), description="Who proposes points.")
     pruner: Pruner | None = Field(None, description="Default: every trial ends. Needs `evaluate.probes`.")
     trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = Field(description="With the arms.")
     parallel: Annotated[int, Field(ge=1, le=1_000)] = Field(1, description="Trials at a time.")
-    seeds: SearchSeeds = SearchSeeds()
+    seeds: SearchSeeds = Field(SearchSeeds(), description="Seeds of each trial.")
     storage: str | None = Field(
         None, description="An SQLAlchemy address that drivers of several machines share. Default: in the workdir."
     )
-    confirm: Confirm = Confirm()
+    confirm: Confirm = Field(Confirm(), description="What is trained anew and judged on test.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Search:

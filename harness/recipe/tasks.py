@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from harness.recipe.fields import MOST_PAIRS, MOST_TOKENS, POOL, Block, KindName, Name, Options, problem
 
 ALL = "all"
+MAX_TOKENS = "Of prompt and response together; longer texts and candidates are cut, longer preferences left out."
 SplitCount = Annotated[
     Annotated[int, Field(ge=0, le=MOST_PAIRS), Tag("number")] | Annotated[Literal["all"], Tag("all")],
     Discriminator(lambda value: "all" if isinstance(value, str) else "number"),
@@ -23,9 +24,9 @@ class ProblemCounts(Block):
     """
 
     base: Annotated[int, Field(ge=0, le=MOST_PAIRS)] = Field(0, description="Texts for the base language model.")
-    finetune: SplitCount = 0
-    dev: SplitCount = 0
-    test: SplitCount = 0
+    finetune: SplitCount = Field(0, description="For the preferences of fine-tuning.")
+    dev: SplitCount = Field(0, description="For choosing checkpoints and settings.")
+    test: SplitCount = Field(0, description="For judging models.")
 
     @model_validator(mode="after")
     def _some(self) -> ProblemCounts:
@@ -45,15 +46,19 @@ class ProblemCounts(Block):
 
 
 class TaskBlock(Block):
-    kind: KindName
-    problems: ProblemCounts
+    """A task made here, or of published data."""
+
+    kind: KindName = Field(
+        description="A built-in name, see docs/tasks.md, or `package.module:name` from a package under `plugins`."
+    )
+    problems: ProblemCounts = Field(description="How many of each split.")
     path: str | dict[str, str] | None = Field(
         None,
         description="For tasks of published data: a folder with a file a part, or the files by part. Default: the "
         "data set on the hub, at the commit that the task's file names.",
     )
     options: Options = Field(default_factory=dict, description="The task's own settings, see its file.")
-    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 512
+    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = Field(512, description=MAX_TOKENS)
 
 
 class PoolTaskBlock(Block):
@@ -61,8 +66,8 @@ class PoolTaskBlock(Block):
 
     kind: Literal["pool"]
     imported: Name = Field(alias="import", description="Name of an imported pool.")
-    problems: ProblemCounts
-    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 512
+    problems: ProblemCounts = Field(description="How many of each split; `base` stays 0.")
+    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = Field(512, description=MAX_TOKENS)
 
     @model_validator(mode="after")
     def _from_a_pool(self) -> PoolTaskBlock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -163,3 +164,33 @@ def parse_value(text: str, where: str) -> Any:
     """One YAML value, as `--set` takes it."""
     data, _ = _compose(text, where)
     return data
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would read as something else than text."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if "\n" in value else None)
+
+
+def _represent_whole(dumper: yaml.SafeDumper, value: int) -> yaml.Node:
+    text = f"{value:_}" if abs(value) >= 10_000 else str(value)  # as recipes write them: 28_000_000
+    return dumper.represent_scalar("tag:yaml.org,2002:int", text)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(int, _represent_whole)
+
+
+def flow_text(value: Any) -> str:
+    """A value on one line, as recipes are written: what `parse_value` reads as the same value."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False
+    )
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -79,8 +79,9 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         for name, command in group.commands.items()
     }
     assert found == {
+        "init": ["file", "--from", "--name"],
         "validate": ["recipe", "--set"],
-        "plan": ["recipe", "--set", "--workdir", "--json"],
+        "plan": ["recipes", "--set", "--workdir", "--json"],
         "run": ["recipe", "--set", "--workdir", "--dry-run"],
         "report": ["recipe", "--set", "--workdir"],
         "sync": ["recipe", "--set", "--workdir"],
@@ -93,7 +94,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "retract": ["stage", "reason", "--workdir", "--undo"],
         "gc": ["recipe", "--set", "--workdir", "--dry-run"],
         "lm-eval": ["model", "arguments", "--workdir"],
-        "doctor": [],
+        "doctor": ["--calibrate", "--workdir"],
         "model": [],
     }
     nested = group.commands["model"].commands
@@ -121,6 +122,7 @@ def is_option(parameter: Any) -> bool:
         ["ls", "--workdir", "there-is-none"],
         ["model"],
         ["model", "fetch", "gpt-none"],
+        ["init", str(TINY)],
         ["validate", str(TINY), "--set", "pairs.count"],
         ["validate", str(TINY), "--set", "pairs.cuont=3"],
         ["run", str(TINY), "--workdir", "/dev/null/workdir"],

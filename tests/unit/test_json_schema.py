@@ -19,7 +19,7 @@ SMALL = ROOT / "tests" / "recipes" / "tiny.yaml"
 
 
 def test_the_committed_json_schema_is_current(tmp_path: Path) -> None:
-    """Mend it with `harness.recipe.json_schema.write_json_schema`."""
+    """`python -m harness.recipe.reference` writes it."""
     write_json_schema(tmp_path / "schema.json")
     assert (ROOT / "recipes" / "recipe.schema.json").read_text() == (tmp_path / "schema.json").read_text()
     assert json.loads((tmp_path / "schema.json").read_text()) == json_schema()
