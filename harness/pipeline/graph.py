@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from harness.pipeline.kind import Kind, S
 from harness.store.identity import SHORT, fingerprint
 from harness.store.record import Record
-
-N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -170,47 +168,21 @@ def _needed(targets: Iterable[Stage]) -> set[Stage]:
     return found
 
 
-def sizes_alone(order: Iterable[Stage], groups: Sequence[Sequence[Stage]]) -> list[int]:
-    """How many stages each group of targets would need if it ran alone; `order` holds all of them, inputs first."""
-    return _alone(order, groups, lambda _: 1, lambda stage: [item.stage for item in stage.inputs.values()])
+def times_needed(
+    order: Sequence[Stage], groups: Sequence[Iterable[Stage]], *, after: bool = False
+) -> Iterator[tuple[Stage, int]]:
+    """(stage, how many of the groups of targets would make it if each ran alone), inputs last.
 
-
-def costs_alone(
-    order: Iterable[Stage], groups: Sequence[Sequence[Stage]], cost: Callable[[Stage], float]
-) -> list[float]:
-    """What each group of targets would cost if it ran alone, the states that a trunk's state goes on from included."""
-    return _alone(order, groups, cost, lambda stage: [*(item.stage for item in stage.inputs.values()), *stage.after])
-
-
-def _alone(
-    order: Iterable[Stage],
-    groups: Sequence[Sequence[Stage]],
-    size: Callable[[Stage], N],
-    needs: Callable[[Stage], Sequence[Stage]],
-) -> list[N]:
-    """A stage that only one other needs counts with that one: thousands of parts are not walked once a group."""
-    order = list(order)
-    readers = Counter(needed for stage in order for needed in set(needs(stage)))
-    targets = {target for group in groups for target in group}
-    weights: dict[Stage, N] = {}
-    shared: dict[Stage, list[Stage]] = {}
-    for stage in order:
-        weights[stage], shared[stage] = size(stage), []
-        for needed in dict.fromkeys(needs(stage)):
-            if readers[needed] == 1 and needed not in targets:
-                weights[stage] += weights[needed]
-                shared[stage] += shared[needed]
-            else:
-                shared[stage].append(needed)
-    return [_weight(group, weights, shared) for group in groups]
-
-
-def _weight(group: Sequence[Stage], weights: Mapping[Stage, N], shared: Mapping[Stage, Sequence[Stage]]) -> N:
-    found: set[Stage] = set()
-    stack = list(group)
-    while stack:
-        stage = stack.pop()
-        if stage not in found:
-            found.add(stage)
-            stack.extend(shared[stage])
-    return sum(weights[stage] for stage in found)
+    Args:
+        order: everything the groups need, inputs first.
+        after: a group also makes what its stages come after: the states that a trunk's state goes on from.
+    """
+    masks: dict[Stage, int] = defaultdict(int)  # a bit a group
+    for place, group in enumerate(groups):
+        for target in group:
+            masks[target] |= 1 << place
+    for stage in reversed(order):
+        mask = masks.pop(stage, 0)
+        for needed in (*(item.stage for item in stage.inputs.values()), *(stage.after if after else ())):
+            masks[needed] |= mask
+        yield stage, mask.bit_count()

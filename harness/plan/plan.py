@@ -12,7 +12,7 @@ from types import MappingProxyType
 from harness.pipeline.evaluations import evaluations_of
 from harness.pipeline.evaluations.best_of_n import BestOfN
 from harness.pipeline.failures import JudgedRun, failures_of
-from harness.pipeline.graph import Graph, Stage, sizes_alone
+from harness.pipeline.graph import Graph, Stage, times_needed
 from harness.pipeline.imports import NO_IMPORTS, Import, Imports, scored_tasks
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
@@ -197,7 +197,7 @@ def make_plan(
     targets = dict.fromkeys([*(stage for variant in everyone for stage in variant.targets), *checks, *looks, *counted])
     order_trunks(graph)
     stages = tuple(graph.in_order(targets))
-    asked = sum(sizes_alone(stages, [variant.targets for variant in everyone])) + len(set(looks))
+    asked = sum(times for _, times in times_needed(stages, [one.targets for one in everyone])) + len(set(looks))
     return Plan(
         loaded=loaded,
         graph=graph,

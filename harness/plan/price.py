@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from harness.pipeline.graph import Stage, costs_alone
+from harness.pipeline.graph import Stage, times_needed
 from harness.pipeline.judging import JUDGEMENTS
 from harness.pipeline.kind import Known
 from harness.pipeline.pairs import CONSISTENT_PART, DESCRIPTIONS_PART, PAIRS, PAIRS_PART, WRITINGS_PART
@@ -210,9 +210,9 @@ def hours_alone(plan: Plan, price: Price) -> float:
     """
     hours = {stage.stage: stage.gpu_hours or 0.0 for stage in price.stages}
     rows = plan.variants
-    alone = costs_alone(plan.stages, [row.targets for row in rows], hours.__getitem__)
+    alone = times_needed(plan.stages, [row.targets for row in rows], after=True)
     streams: dict[Stage, float] = {}
-    return sum(alone) - sum(_unread(row, hours, streams) for row in rows)
+    return sum(hours[stage] * times for stage, times in alone) - sum(_unread(row, hours, streams) for row in rows)
 
 
 def _unread(row: Variant, hours: Mapping[Stage, float], streams: dict[Stage, float]) -> float:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.pipeline.graph import Graph, Input, Stage, sizes_alone
+from harness.pipeline.graph import Graph, Input, Stage, times_needed
 from harness.pipeline.kinds import KINDS
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.training import trunk_of
@@ -264,7 +264,9 @@ def test_order_and_sizes_of_any_graph(drawn: tuple[list[Stage], list[list[Stage]
     assert len(order) == len(set(order))
     place = {stage: index for index, stage in enumerate(order)}
     assert all(place[item.stage] < place[stage] for stage in order for item in stage.inputs.values())
-    assert sizes_alone(order, groups) == [len(needs(group)) for group in groups]
+    alone = [needs(group) for group in groups]
+    times = {stage.fingerprint: many for stage, many in times_needed(order, groups)}
+    assert times == {one.fingerprint: sum(one.fingerprint in each for each in alone) for one in order}
 
 
 def test_order_keeps_what_should_come_after() -> None:
