@@ -100,6 +100,7 @@ class Surface:
     def __init__(self) -> None:
         self.pairs = 0
         self.alike: Counter[str] = Counter()
+        self.prompts = Repeats()
         self.sides = {side: SideCounts() for side in SIDES}
         self.languages: Counter[str] = Counter()
         self.log_ratio = 0.0
@@ -108,6 +109,7 @@ class Surface:
     def add(self, row: Mapping[str, Any]) -> None:
         """Count one pair."""
         self.pairs += 1
+        self.prompts.add(row["prompt"])
         self.alike[likeness(row["chosen"], row["rejected"])] += 1
         states = [state_of(row[side]) for side in SIDES]
         for side, state in zip(SIDES, states, strict=True):
@@ -117,12 +119,13 @@ class Surface:
         self.log_ratio += math.log(max(1, len(row["rejected"])) / max(1, len(row["chosen"])))
 
     def as_json(self) -> dict[str, Any]:
-        """Numbers of a set that is not empty. Length ratios are rejected to chosen."""
+        """Numbers of a set that is not empty. Length ratios are rejected to chosen; a prompt is of one function."""
         chosen, rejected = (self.sides[side] for side in SIDES)
         tokens = chosen.tokens if chosen.tokens_known == rejected.tokens_known == self.pairs else 0
         return {
             "alike": {kind: self.alike[kind] / self.pairs for kind in ("identical", "same_tokens", "near_identical")},
             "sides": {side: counts.as_json() for side, counts in self.sides.items()},
+            "pairs_a_prompt": 1 / (1 - self.prompts.share),
             "both_parse": self.both_parse / self.pairs,
             "length_ratio": {
                 "characters": math.exp(self.log_ratio / self.pairs),

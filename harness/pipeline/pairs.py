@@ -192,7 +192,7 @@ CONSISTENT_PART: PairsKind[ConsistentPartSpec] = PairsKind(
 )
 DESCRIPTIONS_PART = DescriptionsPartKind("descriptions_part", 3, WritingSpec, Writings, accelerated=True, row_bytes=200)
 WRITINGS_PART = WritingsPartKind("writings_part", 3, WritingsPartSpec, Writings, accelerated=True, row_bytes=300)
-PAIR_QUALITY: Kind[PairQualitySpec] = Kind("pair_quality", 1, PairQualitySpec, PairQuality)
+PAIR_QUALITY: Kind[PairQualitySpec] = Kind("pair_quality", 2, PairQualitySpec, PairQuality)
 PAIR_GATE: Kind[NoSpec] = Kind("pair_gate", 1, NoSpec, Artifact)
 
 

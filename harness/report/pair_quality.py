@@ -35,6 +35,7 @@ def quality_table(record: Record) -> Facts:
     rows = [
         ("verdict", _verdict(numbers), ""),
         ("pairs, and how many were sampled", count(numbers["pairs"]), count(numbers["sampled"])),
+        *_pairs_a_prompt(numbers),
         *((name, _percent(numbers["alike"][kind]), "") for kind, name in ALIKE.items()),
         _both("parses", sides, "parse_rate"),
         _both("compiles", sides, "compile_rate"),
@@ -55,6 +56,11 @@ def quality_table(record: Record) -> Facts:
         rows=tuple(rows),
         note=" ".join([*(f"{reason}." for reason in numbers["reasons"]), NOTE]),
     )
+
+
+def _pairs_a_prompt(numbers: Mapping[str, Any]) -> Iterator[Row]:
+    if "pairs_a_prompt" in numbers:  # not before code version 2
+        yield ("pairs of one prompt, so of one function", f"{numbers['pairs_a_prompt']:.2f}", "")
 
 
 def read_examples(directory: Path) -> list[dict[str, str]]:

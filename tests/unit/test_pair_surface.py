@@ -48,6 +48,12 @@ def test_rates_of_both_sides() -> None:
     assert found["both_parse"] == pytest.approx(1 / 3)
 
 
+def test_pairs_of_one_prompt() -> None:
+    one, other = ({**row(CODE, text), "prompt": prompt} for text, prompt in (("a", "# one\n"), ("b", "# other\n")))
+    assert surface(one)["pairs_a_prompt"] == 1.0
+    assert surface(one, one, one, other)["pairs_a_prompt"] == pytest.approx(2.0)
+
+
 def test_lengths_endings_and_languages_where_they_are_known() -> None:
     known = {"chosen_tokens": 10, "rejected_tokens": 5, "chosen_finish_reason": "stop", "language": "Rust"}
     found = surface(row("aaaa", "aa", **known, rejected_finish_reason="length"), row("aaaa", "aa", **known))
