@@ -190,7 +190,7 @@ def gpus_of(runtime: Runtime, stages: Sequence[Stage]) -> list[int]:
 
 
 def wants_gpu(stages: Sequence[Stage]) -> bool:
-    return any(stage.kind.accelerated for stage in stages)
+    return any(stage.kind.wants_gpu(stage) for stage in stages)
 
 
 def count_gpus() -> int:

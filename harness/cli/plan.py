@@ -201,10 +201,12 @@ def _print(workspace: Workspace, work: Work, prices: Prices) -> None:
     if work.to_run:
         slots, _ = slots_and_threads(workspace.runtime)
         error = "" if costs.error is None else f", {percent(costs.error)} off on a median stage that has run"
-        console.print(
-            f"here about {duration(costs.seconds)} on {plural(slots, 'slot')} (speed {costs.speed_basis}{error}), "
-            f"{quantity(costs.tokens)} tokens, {quantity(costs.flops)} FLOPs",
-        )
+        work_left = f"{quantity(costs.tokens)} tokens, {quantity(costs.flops)} FLOPs"
+        if workspace.runtime.device == "cuda" and costs.speed_basis == "assumed":
+            console.print(f"{work_left} to run")  # how fast processors would be is of no use
+        else:
+            here = f"here about {duration(costs.seconds)} on {plural(slots, 'slot')}"
+            console.print(f"{here} (speed {costs.speed_basis}{error}), {work_left}")
     for (model, revision), where in unresolved(plan.loaded, plan.commits).items():
         console.print(f"{where}: {model}@{revision} is not resolved to a commit yet; `harness run` does it")
     if work.stale:

@@ -54,7 +54,7 @@ class Frontier:
         """A stage that may start now (again)."""
         self._number += 1  # of equally deep ones, the first to be ready
         place = (-self._depth.get(stage.fingerprint, 0), stage.affinity or "", self._number, stage)
-        heapq.heappush(self._ready[stage.kind.accelerated], place)
+        heapq.heappush(self._ready[stage.kind.wants_gpu(stage)], place)
 
     def first(self, *, accelerated: Collection[bool]) -> Stage | None:
         """The stage to start next among kinds that want an accelerator, those that do not, or both."""
@@ -63,7 +63,7 @@ class Frontier:
 
     def take(self, stage: Stage) -> None:
         """`first` was started."""
-        *_, taken = heapq.heappop(self._ready[stage.kind.accelerated])
+        *_, taken = heapq.heappop(self._ready[stage.kind.wants_gpu(stage)])
         assert taken is stage
 
     def settle(self, fingerprint: str, *, lost: bool = False) -> None:

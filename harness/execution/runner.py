@@ -58,7 +58,7 @@ def make_task(stage: Stage, store: Store, how: Mapping[str, Any], *, this_code: 
         source_digest=source_digest(stage),
         trunk=trunk_of(stage.identity) if stage.kind is TRUNK_STATE else "",
         affinity=stage.affinity,
-        accelerated=kind.accelerated,
+        accelerated=kind.wants_gpu(stage),
         gpus=_gpus(stage, how),
         resumable=kind.trains,
         this_code=this_code,

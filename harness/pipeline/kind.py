@@ -113,7 +113,7 @@ class Kind(Generic[S]):
         name: also of its folder in the store.
         spec: the class of its specs, or a union of such classes.
         artifact: what it makes.
-        accelerated: it wants a GPU where there is one.
+        accelerated: each of its stages wants a GPU where there is one, and not only those in which a model writes.
         row_bytes: what a row takes on disk as it is packed, until a stage of the kind is finished.
         seconds: what a stage takes, until one is finished.
         module: where its code is, "harness.stages.<name>" by default; for kinds of a recipe's own.
@@ -189,6 +189,10 @@ class Kind(Generic[S]):
     def writes(self, stage: Stage[S]) -> bool:
         """Whether a model from outside writes in it, which several GPUs may hold together."""
         return False
+
+    def wants_gpu(self, stage: Stage[S]) -> bool:
+        """Whether a stage runs on a GPU where there is one."""
+        return self.accelerated or self.writes(stage)
 
     def scratch(self, stage: Stage[S], known: Known, size: float) -> float:
         """Bytes there beyond those while it runs."""

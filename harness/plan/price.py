@@ -116,7 +116,7 @@ def price_of(costs: Sequence[StageCost], known: Known, runtime: Runtime) -> Pric
 
 def _priced(cost: StageCost, known: Known, runtime: Runtime, memories: dict[Any, float | None]) -> StagePrice:
     stage, stated = cost.stage, runtime.gpus
-    if not stage.kind.accelerated or cost.flops == 0:
+    if not stage.kind.wants_gpu(stage) or cost.flops == 0:
         return StagePrice(stage=stage, gpus=0, seconds=cost.seconds, memory=0.0)
     key = _alike(stage, known)
     if key not in memories:
@@ -171,7 +171,8 @@ def memory_of(stage: Stage, known: Known, runtime: Runtime) -> float | None:
     wide = 2 if spec.training.precision == "fp32" else 1  # what is kept is twice as wide without autocast, at most
     trained = 0 if getattr(spec, "head", "") == "linear_probe" else weights.count - (0 if loss.lm else weights.only_lm)
     held: float = FP32 * (weights.count + (1 + MOMENTS) * trained)
-    copies = 0 if wide == 2 else PUBLISHED * weights.layers
+    lets_go = how.sharing == "fsdp" and how.activation_checkpointing  # of the copies, measured
+    copies = 0 if wide == 2 or lets_go else PUBLISHED * weights.layers
     if how.sharing == "fsdp":
         whole = FP32 * 2 * weights.vocabulary  # embeddings and their gradient, and a layer, are gathered whole
         held = held / (how.processes * how.nodes) + whole + FP32 * 2 * weights.layers / layers

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from harness.cli.price import pairs_of_documents
+from harness.execution.runner import make_task
 from harness.models.packing import collate, pack
 from harness.models.reward_model import RewardModel, autocast
 from harness.models.sources import tiny_model
@@ -93,6 +94,17 @@ def test_a_model_that_nobody_has_looked_into_has_no_price(
     assert found.unknown == len(asked) > 3
     assert found.gpu_hours == 0.0
     assert {stage.memory for stage in asked} == {None}
+
+
+def test_where_a_model_writes_a_gpu_is_held(recipe: dict[str, Any], planned: MakePlan, store: Store) -> None:
+    model = {"source": "packaged", "name": "smollm2-135m-instruct"}
+    writer = {"engine": "model", "samples": 8, "part_size": 6, "writer": {"model": model, "engine": "transformers"}}
+    recipe["evaluate"]["best_of_n"]["candidates"] = writer
+    plan = planned(recipe)
+    parts = [one for one in price(plan, store).stages if one.stage.kind.name == "candidates_part"]
+    assert {one.gpus for one in parts} == {1}
+    assert all(one.gpu_hours for one in parts)
+    assert all(make_task(one.stage, store, {}).accelerated for one in parts)
 
 
 def test_pairs_of_each_document_once_the_corpus_is_read(

@@ -16,11 +16,14 @@ from typing import Any
 import pytest
 
 from harness.cli.workspace import open_workspace
+from harness.pipeline.kind import Known
 from harness.plan.claims import claims_power
+from harness.plan.cost import estimate
 from harness.plan.plan import Plan
+from harness.plan.price import price_of
 from harness.recipe.fields import without_nulls
 from harness.recipe.load import load_recipe
-from harness.store.store import Store
+from harness.store.store import Snapshot, Store
 from tests.toys.published import write_lines
 from tests.toys.samples import SAMPLES, labelled
 
@@ -135,6 +138,14 @@ def planned(name: str, data: Path, folder: Path) -> Plan:
     return open_workspace(path, [], folder / "workdir").plan
 
 
+def fits(plan: Plan, folder: Path) -> bool:
+    """Whether every model's size is known, and each stage fits the GPU that the recipe is priced for."""
+    store, runtime = Store(folder / "store"), plan.loaded.recipe.runtime
+    known = Known(Snapshot(store), plan.stages)
+    price = price_of(estimate(plan.stages, plan.stages, store, 1, known).costs, known, runtime)
+    return price.fits and not price.unknown
+
+
 def trained(plan: Plan, kind: str) -> set[str]:
     return {stage.fingerprint for stage in plan.stages if stage.kind.name == kind}
 
@@ -148,6 +159,7 @@ def test_each_plans_and_shares_what_it_trains(data: Path, tmp_path: Path) -> Non
     claims = [one for plan in plans.values() for one in claims_power(plan, Store(tmp_path / "workdir" / "store"))]
     assert len({one.claim for one in claims}) > 20
     assert {one.lacking.partition(":")[0] for one in claims} == {"", "1 fine-tuning seed"}
+    assert not [name for name, plan in plans.items() if not fits(plan, tmp_path)]
     # What recipes say they share, in one workdir, is the same stage.
     loss_combinations = [plans[f"paper/loss-combinations{end}"] for end in ("", "-dev")]
     assert len({frozenset(trained(plan, "finetune")) for plan in loss_combinations}) == 1
