@@ -175,8 +175,14 @@ def test_too_many_pairs_a_document_stop_a_run_once_the_corpus_is_read(shell: She
 
 
 def test_a_plan_says_what_this_machine_lacks(shell: Shell, tmp_path: Path) -> None:
-    assert shell("plan", TINY, "--workdir", tmp_path, "--set", "runtime.device=cuda") == 0
+    unknown = ("--set", "model={source: hub, id: nobody/knows-this}", "--set", "runtime.budget.gpu_hours=5")
+    assert shell("plan", TINY, "--workdir", tmp_path, "--set", "runtime.device=cuda", *unknown) == 0
     assert "`runtime.device: cuda` needs a GPU" in shell.out
+    assert "the hub must have nobody/knows-this" in shell.out
+    assert re.search(
+        r"the plan must fit `runtime.budget.gpu_hours`, but \d+ stages of models whose size nobody", shell.out
+    )
+    assert re.search(r"unknown: the price of \d+ stages", shell.out)
 
 
 def test_a_store_that_cannot_be_read_is_told(shell: Shell, copy: Callable[..., Workspace]) -> None:

@@ -70,7 +70,7 @@ def batches(draw: st.DrawFn) -> Groups:
     ("tie", "double"), list(itertools.product((False, True), repeat=2)), [(False, True), (True, False)]
 )
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(groups=batches(), loss=st.sampled_from(LOSSES))
 def test_training(family: str, tie: bool, double: bool, groups: Groups, loss: LossWeights) -> None:
     tolerance = 1e-10 if double else 1e-5
@@ -87,7 +87,7 @@ def test_training(family: str, tie: bool, double: bool, groups: Groups, loss: Lo
 
 @pytest.mark.parametrize("double", [False, True], ids=["fp32", "fp64"])
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(groups=batches())
 def test_scores(family: str, double: bool, groups: Groups) -> None:
     model = model_of(family, double, tie=False)
