@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from harness.pipeline.evaluations import headline, headline_label
-from harness.report.board import Board
+from harness.report.board import NOT_ASKED, Board
 from harness.report.render import paragraphs
 from harness.report.words import signed
 
@@ -41,8 +41,8 @@ def answer(boards: Iterable[Board]) -> tuple[str, ...]:
 
 
 def _verdicts(board: Board) -> Iterator[Verdict]:
-    asked = [row for row in board.settings if row.asked]
     for evaluation in sorted(board.evaluations, key=lambda one: one != board.main):
+        asked = [row for row in board.settings if not row.gaps.get(evaluation, "").startswith(NOT_ASKED)]
         against = [(row, row.above[evaluation]) for row in board.settings if evaluation in row.above]
         gaps = [(row, row.differences[evaluation]) for row in board.settings if evaluation in row.differences]
         if against or gaps:

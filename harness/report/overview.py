@@ -124,7 +124,12 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, made: Sequ
             (
                 board.title
                 for board in made
-                if any(one.clusters < FEWEST_CLUSTERS for row in board.settings for one in row.estimates.values())
+                if any(
+                    row.estimates[metric].clusters < FEWEST_CLUSTERS
+                    for row in board.settings
+                    for metric in board.key_metrics
+                    if metric in row.estimates
+                )
             ),
         ),
         *caution(
