@@ -84,6 +84,21 @@ def test_every_value_names_its_source(name: str) -> None:
         assert not re.search(r"[:-] +[^\s{]|\[", value) or any(word in source for word in SOURCES), line
 
 
+def test_the_table_of_questions_has_the_prices_that_were_worked_out() -> None:
+    """By tests/bench/bench_paper.py, which plans all of them together."""
+    found = json.loads((ROOT / "tests" / "bench" / "results" / "paper.json").read_text(encoding="utf-8"))
+    hours = {Path(one["recipe"]).stem: f"{one['hours']:,.0f}" for one in found["recipes"]}
+    questions = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8")
+    told = {}
+    for line in questions.splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) == 6 and (name := re.match(r"`([\w-]+)\.yaml`", cells[2])):
+            told.setdefault(name[1], cells[4])
+    assert told.pop(Path(WANTS_AN_IMPORT).name) == ""
+    assert told == {name: hours[name] for name in told}
+    assert f"{found['gpu_hours']:,.0f} H100-hours instead of {found['gpu_hours_apart']:,.0f}" in questions
+
+
 # ------------------------------------------------------------------------------------------------------- plans
 
 
