@@ -41,7 +41,7 @@ COUNTS = """
 # How much: repetitions, and counts that decide what it costs.
 """
 CLAIMS = """
-# What it means to show. Claims are not brought along by `extends`.
+# What it means to show. `extends` brings along those claims alone that are named here.
 """
 RUNTIME = """
 # How to run; nothing here changes a result.
