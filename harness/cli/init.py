@@ -35,7 +35,8 @@ HEADER = """\
 # stands under. docs/recipes.md has every field.
 """
 AXES = """
-# Which settings there are. `axis: null` drops an axis, `value: null` a value of it; a new name adds one.
+# Which settings there are. `axis: null` drops an axis, `value: null` a value of it; a new name adds one. A value is
+# replaced as a whole: take the `#` from all of its lines.
 """
 COUNTS = """
 # How much: repetitions, and counts that decide what it costs.

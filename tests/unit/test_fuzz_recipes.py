@@ -29,7 +29,7 @@ from harness.recipe.load import LoadedRecipe, load_recipe
 ROOT = Path(__file__).parents[2]
 FILES = [*sorted((ROOT / "recipes").rglob("*.yaml")), *sorted((ROOT / "tests" / "recipes").rglob("*.yaml"))]
 RECIPES = [recipe for recipe in FILES if recipe.parent.name != "overlay"]
-WANT_HUB = ("paper", "open-questions")  # whose recipes want data of the hub
+WANT_HUB = ("paper", "open-questions", "controls")  # whose recipes want data of the hub
 TWINS = [recipe for recipe in RECIPES if "overlay/" in recipe.read_text(encoding="utf-8")]  # one of which will do
 PLANNED = [one for one in RECIPES if one.parent.name not in WANT_HUB and (one not in TWINS or one.stem == "main")]
 MUTANTS = 560
