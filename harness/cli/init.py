@@ -35,13 +35,14 @@ HEADER = """\
 # stands under. docs/recipes.md has every field.
 """
 AXES = """
-# Which settings there are. `axis: null` drops an axis, `value: null` a value of it; a new name adds one.
+# Which settings there are. `axis: null` drops an axis, `value: null` a value of it; a new name adds one. A value is
+# replaced as a whole: take the `#` from all of its lines.
 """
 COUNTS = """
 # How much: repetitions, and counts that decide what it costs.
 """
 CLAIMS = """
-# What it means to show. Claims are not brought along by `extends`.
+# What it means to show. `extends` brings along those claims alone that are named here.
 """
 RUNTIME = """
 # How to run; nothing here changes a result.

@@ -15,6 +15,7 @@ from harness.recipe.schema import Ablations
 # Keys that say which variant of a block is meant: where they differ, a mapping replaces instead of merging.
 DISCRIMINATORS = ("kind", "from", "source", "engine")
 IMPORT = "import"  # a block that names an import, over one that does not, is another variant too
+CONSTRUCTION, SIDES = "construction", ("chosen", "rejected")  # so are pairs with sides of their own over a construction
 MOST_SETTINGS = 100_000
 
 Path = tuple[str, ...]
@@ -39,18 +40,32 @@ class Point:
     overrides: tuple[Override, ...] = field(repr=False)
 
 
-def merge(old: Any, new: Any) -> Any:
-    """Mappings merge key by key; everything else, and a mapping of another kind, replaces."""
-    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+def merge(old: Any, new: Any, path: Path = ()) -> Any:
+    """Mappings merge key by key; everything else, a mapping of another kind and a named value of an axis replace.
+
+    `path` is where they stand in a recipe.
+    """
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)) or _is_axis_value(path):
         return new
-    if any(key in old and key in new and old[key] != new[key] for key in DISCRIMINATORS):
+    if any(_differ(old.get(key), new.get(key)) for key in DISCRIMINATORS if key in old and key in new):
         return new
     if IMPORT in new and IMPORT not in old:
         return new
+    if CONSTRUCTION in old and CONSTRUCTION not in new and any(new.get(side) is not None for side in SIDES):
+        return new
     merged = dict(old)
     for key, value in new.items():
-        merged[key] = merge(old[key], value) if key in old else value
+        merged[key] = merge(old[key], value, (*path, key)) if key in old else value
     return merged
+
+
+def _differ(old: Any, new: Any) -> bool:
+    """Whether two words of a block say different variants; an entry that has such a name, as an axis may, says none."""
+    return old != new and not isinstance(old, Mapping | list) and not isinstance(new, Mapping | list)
+
+
+def _is_axis_value(path: Path) -> bool:
+    return path[:-2] == AXES
 
 
 # Blocks whose entries have names of the recipe's own: null in an entry's place removes what it had.
@@ -93,7 +108,7 @@ def apply(data: Mapping[str, Any], override: Override) -> dict[str, Any]:
             )
         here[key] = dict(below)
         here = here[key]
-    here[keys[-1]] = merge(here.get(keys[-1]), override.value)
+    here[keys[-1]] = merge(here.get(keys[-1]), override.value, tuple(keys))
     return result
 
 

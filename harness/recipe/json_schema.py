@@ -13,7 +13,11 @@ from harness.recipe.schema import Recipe
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 WHOLE = "Recipe"
-EXTENDS = {"type": "string", "description": "Another recipe, relative to this one; what stands here overrides it."}
+EXTENDS = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    "description": "Another recipe, relative to this one, or several, of which later ones override; what stands here "
+    "overrides all.",
+}
 
 
 def json_schema() -> dict[str, Any]:

@@ -78,7 +78,7 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
     Raises:
         ProblemList: everything that is wrong, each a RecipeError with rule, value, remedy and file:line.
     """
-    source = _with_parents(path, [])
+    source = _with_parents(path, (), None, [])
     for assignment in assignments:
         source = _assigned(source, assignment)
     problems: list[RecipeError] = []
@@ -97,32 +97,64 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
     )
 
 
-def _with_parents(path: Path, chain: list[Path]) -> Source:
+def _with_parents(path: Path, chain: Sequence[Path], below: Source | None, read: list[Path]) -> Source:
+    """A file laid on all that it extends, and that on `below`: what a list of `extends` names before it.
+
+    Args:
+        chain: the files that extend this one, from the recipe on.
+        below: none for the first file of all.
+        read: every file so far; this one is added.
+    """
     source = read_yaml(path)
-    parent = source.data.get("extends")
-    if parent is None:
-        _require_removals({}, source.data, source)
-        return source
-    where = str(source.locate(("extends",)))
-    if not isinstance(parent, str):
-        raise ProblemList([RecipeError("`extends` must be a file name", f"got {parent!r}", "name a recipe", where)])
-    target = path.parent / parent
-    if not os.path.isfile(target):
-        raise ProblemList([RecipeError("`extends` must name a recipe", f"there is no {target}", "correct it", where)])
+    read.append(path)
+    base = below or Source(data={}, lines={}, file=source.file)
+    claims = _mapping(base.data.get("claims"))
     resolved = path.resolve()
-    if target.resolve() in (*chain, resolved):
-        raise ProblemList(
-            [RecipeError("`extends` must end", f"{parent} comes back to itself", "break the circle", where)]
-        )
-    if len(chain) >= MOST_PARENTS:
-        raise ProblemList(
-            [RecipeError(f"`extends` may go {MOST_PARENTS} files deep", "it goes on", "join some", where)]
-        )
-    base = _with_parents(target, [*chain, resolved])
+    for parent, where in _parents(source):
+        target = path.parent / parent
+        if not os.path.isfile(target):
+            rule = "`extends` must name a recipe"
+            raise ProblemList([RecipeError(rule, f"there is no {target}", "correct it", where)])
+        if target.resolve() in (*chain, resolved):
+            rule = "`extends` must end"
+            raise ProblemList([RecipeError(rule, f"{parent} comes back to itself", "break the circle", where)])
+        if len(read) > MOST_PARENTS:
+            rule = f"a recipe may extend {MOST_PARENTS} files, with all that they extend"
+            raise ProblemList([RecipeError(rule, f"{parent} is one more", "join some", where)])
+        base = _with_parents(target, (*chain, resolved), base, read)
+        claims = {**claims, **_mapping(base.data.get("claims"))}
     own = {key: value for key, value in source.data.items() if key != "extends"}
+    if "claims" in own:
+        own["claims"] = _with_fields_of(claims, own["claims"])
     inherited = {key: value for key, value in base.data.items() if key != "claims"}  # they are of its settings
     _require_removals(base.data, own, source)
     return Source(data=ablate.merge(inherited, own), lines={**base.lines, **source.lines}, file=source.file)
+
+
+def _parents(source: Source) -> list[tuple[str, str]]:
+    """(file name, place) of what a file extends, in the order in which they are laid on each other."""
+    named = source.data.get("extends")
+    listed = named if isinstance(named, list) else [] if named is None else [named]
+    for index, name in enumerate(listed):
+        if not isinstance(name, str):
+            where = str(source.locate(("extends", str(index))))
+            rule = "`extends` must be a file name or a list of them"
+            raise ProblemList([RecipeError(rule, f"got {name!r}", "name a recipe", where)])
+    return [(name, str(source.locate(("extends", str(index))))) for index, name in enumerate(listed)]
+
+
+def _with_fields_of(inherited: Mapping[str, Any], claims: Any) -> Any:
+    """Claims with what they do not say themselves from those of the same names in what is extended."""
+    if not isinstance(claims, Mapping):
+        return claims
+    return {
+        name: {**_mapping(inherited.get(name)), **claim} if isinstance(claim, Mapping) else claim
+        for name, claim in claims.items()
+    }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _require_removals(old: Mapping[str, Any], new: Mapping[str, Any], source: Source) -> None:

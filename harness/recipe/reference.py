@@ -34,9 +34,11 @@ first line: `# yaml-language-server: $schema=path/to/recipe.schema.json`.
 
 ## How recipes are written
 
-**`extends`** names another recipe, relative to the file that says it. Blocks merge key by key, and what stands in the
-file itself overrides. Lists replace lists, and a block whose `kind`, `from`, `source` or `engine` differs replaces the
-block that was there. Parents may extend others, up to MOST_PARENTS files deep.
+**`extends`** names another recipe, relative to the file that says it, or a list of them, each laid on those before it.
+Blocks merge key by key, and what stands in the file itself overrides. Lists replace lists, a named value of an axis
+replaces that value, a block whose `kind`, `from`, `source` or `engine` differs replaces the block that was there, and
+`pairs` with `chosen` or `rejected` replace ones with a `construction`. Parents may extend others, MOST_PARENTS files in
+all. A file of a list need not be a recipe of its own; `extends: []` tells editors that it is a part of one.
 
 ```yaml
 extends: quickstart.yaml

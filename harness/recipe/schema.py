@@ -327,7 +327,8 @@ class Recipe(Experiment):
     claims: Annotated[dict[Name, Claim], BeforeValidator(_nothing, json_schema_input_type=dict[Name, Claim] | None)] = (
         Field(
             default_factory=dict,
-            description="What the recipe means to show. Not identity, and not brought along by `extends`.",
+            description="What the recipe means to show. Not identity. `extends` brings along a claim only where the "
+            "recipe names it: fields that it does not say are those of the extended one (`name: {}` takes it whole).",
         )
     )
     runtime: Runtime = Field(Runtime(), description="How to run.")

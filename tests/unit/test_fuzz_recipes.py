@@ -27,9 +27,11 @@ from harness.cli.app import run_command
 from harness.recipe.load import LoadedRecipe, load_recipe
 
 ROOT = Path(__file__).parents[2]
-RECIPES = [*sorted((ROOT / "recipes").rglob("*.yaml")), *sorted((ROOT / "tests" / "recipes").rglob("*.yaml"))]
-WANT_HUB = ("paper", "open-questions")  # whose recipes want data of the hub
-PLANNED = [recipe for recipe in RECIPES if recipe.parent.name not in WANT_HUB]
+FILES = [*sorted((ROOT / "recipes").rglob("*.yaml")), *sorted((ROOT / "tests" / "recipes").rglob("*.yaml"))]
+RECIPES = [recipe for recipe in FILES if recipe.parent.name != "overlay"]
+WANT_HUB = ("paper", "open-questions", "controls")  # whose recipes want data of the hub
+TWINS = [recipe for recipe in RECIPES if "overlay/" in recipe.read_text(encoding="utf-8")]  # one of which will do
+PLANNED = [one for one in RECIPES if one.parent.name not in WANT_HUB and (one not in TWINS or one.stem == "pair-count")]
 MUTANTS = 560
 MOST_TRIES = 50
 MOST_VARIANTS_PLANNED = 50
@@ -302,15 +304,21 @@ def strictly(content: bytes) -> Any:
     return None if root is None else build(root)
 
 
-def joined(old: Any, new: Any) -> Any:
-    """A mapping onto another; replaced where `kind`, `from`, `source` or `engine` says it is another sort of thing."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
+def joined(old: Any, new: Any, path: tuple[str, ...] = ()) -> Any:
+    """A mapping onto another; replaced where `kind`, `from`, `source` or `engine` says it is another sort of thing, and
+    where it is a value of an axis.
+    """
+    axis_value = path[:2] == ("ablations", "axes") and len(path) == 4
+    if not (isinstance(old, dict) and isinstance(new, dict)) or axis_value:
         return new
     for key in ("kind", "from", "source", "engine"):
-        if key in old and key in new and old[key] != new[key]:
+        if key in old and key in new and old[key] != new[key] and not isinstance(old[key], dict | list):
             return new
+    if "construction" in old and "construction" not in new and (new.get("chosen") or new.get("rejected")):
+        return new
     return {
-        key: joined(old[key], new[key]) if key in old and key in new else {**old, **new}[key] for key in [*old, *new]
+        key: joined(old[key], new[key], (*path, key)) if key in old and key in new else {**old, **new}[key]
+        for key in [*old, *new]
     }
 
 
@@ -321,15 +329,18 @@ def overridden(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return {**data, first: overridden(data.get(first, {}), rest, value)}
 
 
-def meaning(path: Path) -> dict[str, Any]:
+def meaning(path: Path, below: dict[str, Any] | None = None) -> dict[str, Any]:
     data: dict[str, Any] = strictly(path.read_bytes())
-    if "extends" in data:
-        parent = data.pop("extends")
-        if parent is not None:
-            inherited = meaning(path.parent / parent)
-            inherited.pop("claims", None)  # they are about the parent's settings
-            data = joined(inherited, data)
-    return data
+    parents = data.pop("extends", None)
+    inherited = below or {}
+    claims = dict(inherited.get("claims") or {})
+    for parent in parents if isinstance(parents, list) else [] if parents is None else [parents]:
+        inherited = meaning(path.parent / parent, inherited)
+        claims |= inherited.get("claims") or {}
+    inherited = {key: value for key, value in inherited.items() if key != "claims"}  # they are about its settings
+    if data.get("claims"):
+        data["claims"] = {name: {**claims.get(name, {}), **claim} for name, claim in data["claims"].items()}
+    return joined(inherited, data)
 
 
 def settings(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -455,7 +466,7 @@ def is_small(loaded: LoadedRecipe) -> bool:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with all recipes, for those that extend another; workdirs would be below it, too."""
-    for recipe in RECIPES:
+    for recipe in FILES:
         copy = tmp_path / recipe.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(recipe, copy)
@@ -511,4 +522,4 @@ def test_no_mutant_is_a_traceback_or_means_something_else(
             if all(data.get(key) == original.get(key) for key in {*data, *original} - set(NOT_IDENTITY)):
                 assert found in (stages, None)
     written = {one.relative_to(folder) for one in folder.rglob("*") if one.is_file()}
-    assert written == {one.relative_to(ROOT) for one in RECIPES}  # and nothing else
+    assert written == {one.relative_to(ROOT) for one in FILES}  # and nothing else

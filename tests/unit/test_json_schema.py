@@ -157,7 +157,15 @@ def test_an_editor_sees_slips(old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["extends: 3", "extends: a.yaml\npretrain: {learning_rte: 0.1}", "pretrain: null", "[]", "1"]
+    "text",
+    [
+        "extends: 3",
+        "extends: [a.yaml, 3]",
+        "extends: a.yaml\npretrain: {learning_rte: 0.1}",
+        "pretrain: null",
+        "[]",
+        "1",
+    ],
 )
 def test_an_editor_sees_slips_in_parts(text: str) -> None:
     assert editor(text)

@@ -22,7 +22,7 @@ from harness.recipe.pairs import MUTATION_KINDS
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "recipes" / "tiny.yaml"
-RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name != "overlay")
 Load = Callable[..., LoadedRecipe]
 
 TEXT = """\
@@ -491,11 +491,76 @@ def test_chains_end(tmp_path: Path) -> None:
         "recipe.yaml:2: `extends` must end, but recipe.yaml comes back to itself; break the circle"
     ]
     assert problems(tmp_path, "extends: nowhere.yaml\n")[0].startswith("recipe.yaml:1: `extends` must name a recipe")
-    assert problems(tmp_path, "extends: [a.yaml]\n")[0].startswith("recipe.yaml:1: `extends` must be a file name")
-    for number in range(MOST_PARENTS + 2):
-        write(tmp_path, f"extends: {number + 1}.yaml\n", f"{number}.yaml")
+    assert problems(tmp_path, "extends: [base.yaml,\n  3]\n") == [
+        "recipe.yaml:2: `extends` must be a file name or a list of them, but got 3; name a recipe"
+    ]
+    write(tmp_path, TEXT, "base.yaml")
+    assert problems(tmp_path, "extends:\n  - base.yaml\n  - a.yaml\n") == [
+        "b.yaml:1: `extends` must end, but recipe.yaml comes back to itself; break the circle"
+    ]
+    assert problems(tmp_path, "extends:\n  - base.yaml\n  - nowhere.yaml\n")[0].startswith("recipe.yaml:3: `extends`")
+    for number in range(MOST_PARENTS):  # each twice: read again and again they would be 2 to the power of their number
+        write(tmp_path, f"extends: [{number + 1}.yaml, {number + 1}.yaml]\n", f"{number}.yaml")
+    write(tmp_path, TEXT, f"{MOST_PARENTS}.yaml")
     [told] = problems(tmp_path, "extends: 0.yaml\n")
-    assert f"`extends` may go {MOST_PARENTS} files deep" in told
+    assert f"a recipe may extend {MOST_PARENTS} files" in told
+    load_recipe(write(tmp_path, "extends: 1.yaml\n".replace("1", str(MOST_PARENTS - 1))))
+
+
+def test_a_list_is_laid_on_one_another_in_order(tmp_path: Path) -> None:
+    write(tmp_path, TEXT, "base.yaml")
+    write(tmp_path, "extends: base.yaml\npretrain: {learning_rate: 2e-3}\nfinetune: {samples: 16}\n", "first.yaml")
+    overlay = "extends: []\n\npretrain: {learning_rate: 1e-3}\nablations: {axes: {loss: {rm: null}}}\n"
+    write(tmp_path, overlay, "overlay.yaml")
+    listed = "extends: [first.yaml, overlay.yaml]\npairs: {count: 320}\n"
+    loaded = load_recipe(write(tmp_path, listed))
+    recipe = loaded.recipe
+    assert recipe.pretrain is not None
+    assert (recipe.pretrain.learning_rate, recipe.finetune.samples, recipe.pairs.count) == (1e-3, 16, 320)
+    assert [one.name for one in loaded.settings] == ["both, count=80", "both, count=160"]
+    assert [
+        Path(loaded.where(path)).name for path in ("pretrain.learning_rate", "finetune.samples", "pairs.count")
+    ] == [
+        "overlay.yaml:3",
+        "first.yaml:3",
+        "recipe.yaml:2",
+    ]
+    write(tmp_path, overlay.replace("rm: null", "frob: null"), "overlay.yaml")
+    [told] = problems(tmp_path, listed)
+    assert told.startswith("overlay.yaml:4: `ablations.axes.loss.frob: null` removes an entry")
+
+
+def test_what_replaces_instead_of_merging(tmp_path: Path) -> None:
+    axes = "ablations: {axes: {source: {a: {finetune.samples: 8, finetune.head: reinit}, b: {}}, kind: [1]}}\n"
+    write(tmp_path, TEXT + axes if "ablations" not in TEXT else TEXT.partition("ablations:")[0] + axes, "base.yaml")
+    pairs = "{prompt: {from: docstring}, construction: reference-weak, chosen: null, rejected: null, weak: {model: "
+    pairs += "{source: packaged, name: smollm2-135m-instruct}}}"
+    write(tmp_path, f"extends: base.yaml\nablations: {{axes: {{kind: null}}}}\npairs: {pairs}\n", "written.yaml")
+    mutated = "{count: 80, prompt: {from: docstring}, chosen: {from: reference}, rejected: {from: mutation}}"
+    axis = "ablations: {axes: {source: {a: {finetune.samples: 16}}}}"
+    loaded = load_recipe(write(tmp_path, f"extends: written.yaml\npairs: {mutated}\n{axis}\n"))
+    assert [(one.name, one.experiment.finetune.samples, one.experiment.finetune.head) for one in loaded.settings] == [
+        ("a", 16, "carry"),  # a value is one: not with the head that it had
+        ("b", 32, "carry"),  # an axis called as what tells variants of blocks apart is none of them
+    ]
+    assert loaded.recipe.pairs.model_dump(by_alias=True)["rejected"]["from"] == "mutation"
+
+
+def test_claims_come_along_where_they_are_named(tmp_path: Path) -> None:
+    claims = "claims:\n" + "".join(
+        f"  {name}: {{says: {name}, better: {{loss: both}}, than: {{loss: rm}}, on: {{best_of_n: all}}, margin: 0.1}}\n"
+        for name in ("one", "two", "three")
+    )
+    write(tmp_path, TEXT + claims, "base.yaml")
+    write(tmp_path, "extends: []\n", "overlay.yaml")
+    for extended in ("base.yaml", "[base.yaml, overlay.yaml]"):
+        named = f"extends: {extended}\nclaims: {{three: {{}}, one: {{says: another, margin: null}}}}\n"
+        found = load_recipe(write(tmp_path, named)).recipe.claims
+        assert [(name, one.says, one.margin) for name, one in found.items()] == [
+            ("three", "three", 0.1),
+            ("one", "another", None),
+        ]
+        assert load_recipe(write(tmp_path, f"extends: {extended}\n")).recipe.claims == {}
 
 
 # ---------------------------------------------------------------------------------------------------- plugins

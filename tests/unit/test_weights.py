@@ -195,6 +195,7 @@ def test_every_model_of_the_hub_that_a_recipe_names_has_a_shape() -> None:
     named = {
         model
         for path in sorted((ROOT / "recipes").rglob("*.yaml"))
+        if "cpu" not in path.parts  # tiny models
         for setting in load_recipe(path).settings
         for model in hub_models(setting.experiment)
     }
