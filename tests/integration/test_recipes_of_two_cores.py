@@ -18,7 +18,7 @@ from tests.integration.pipelines import ROOT, run
 CPU = ROOT / "recipes" / "cpu"
 TWINS = sorted(path.stem for path in CPU.glob("*.yaml") if "overlay/" in path.read_text(encoding="utf-8"))
 WANTS_VLLM = "pair-construction"
-VLLM = pytest.param(WANTS_VLLM, marks=(pytest.mark.vllm, pytest.mark.slow("starts vLLM")))
+VLLM = pytest.param(WANTS_VLLM, marks=pytest.mark.vllm)
 SAMPLE = ["pair-count", "sample-efficiency", "schedule"]
 
 MODEL = {"vocabulary": 400, "hidden_size": 16, "layers": 1, "heads": 2, "key_value_heads": 1, "intermediate_size": 32}
@@ -99,6 +99,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("twins") / "workdir"
 
 
+@pytest.mark.slow("runs whole recipes")
 @pytest.mark.sampled("name", [*(name for name in TWINS if name != WANTS_VLLM), VLLM], SAMPLE)
 def test_a_twin_runs_at_its_smallest(name: str, tmp_path: Path, workdir: Path) -> None:
     if name == WANTS_VLLM and importlib.util.find_spec("vllm") is None:
