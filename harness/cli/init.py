@@ -26,6 +26,7 @@ TEMPLATE = Path(__file__).with_name("init.yaml")
 SHIPPED = PACKAGE.parent / "recipes"
 SCHEMA = "recipe.schema.json"  # tells the recipes of a clone from what else may lie beside an installed package
 SUFFIX = ".yaml"
+OVERLAYS = "overlay"  # a folder of parts of recipes, which are none
 MOST_LISTED = 60
 LONGEST = 110  # characters of a line
 
@@ -110,6 +111,7 @@ def _near(asked: str, shipped: Path) -> Iterable[str]:
     """Recipes in the folder that was named, and those of the clone."""
     folder = Path(asked).parent
     own = sorted(shipped.rglob(f"*{SUFFIX}")) if _is_clone(shipped) else []
+    own = [path for path in own if path.parent.name != OVERLAYS]
     found = [*sorted(folder.glob(f"*{SUFFIX}")), *(path.relative_to(shipped) for path in own)]
     return (str(path.with_suffix("")) for path in found if not path.name.endswith(LOCK))
 
