@@ -193,7 +193,8 @@ def make_plan(
     checks += [probe.stage for group in merged.values() for _, many in group for one in many for probe in one.probes]
     failures = tuple(_failures(pipeline, recipe, settings, imported))
     looks = [one.stage for one in failures]
-    counted = [pipeline.tally(one.experiment) for one in loaded.waiting]
+    matched = [one for one in loaded.settings if one.experiment.pretrain and one.experiment.pretrain.match]
+    counted = [pipeline.tally(one.experiment) for one in (*loaded.waiting, *matched)]
     targets = dict.fromkeys([*(stage for variant in everyone for stage in variant.targets), *checks, *looks, *counted])
     order_trunks(graph)
     stages = tuple(graph.in_order(targets))

@@ -143,7 +143,7 @@ SEARCH = {
         "objectives": [{"task": "logic", "evaluation": "pair_accuracy"}],
         "arms": ["one_to_one", "rm_only"],
         "sampler": {"kind": "RandomSampler"},
-        "trials": 24,
+        "trials": 16,
         "parallel": 2,
     },
 }
@@ -209,7 +209,7 @@ def test_drivers_on_one_database_lose_and_double_no_trial(database: str, finishe
     assert states[0] is not None
     assert all(state is not None and state.ended and state.trials == states[0].trials for state in states)
     counted = states[0].counted
-    assert len(counted) == 24
+    assert len(counted) == 16
     assert {trial.state for trial in counted} == {"complete"}
     assert {trial.state for trial in states[0].trials} <= {"complete", "failed"}
     assert sorted(trial.arm for trial in counted if trial.arm) == ["one_to_one", "rm_only"]

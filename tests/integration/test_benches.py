@@ -33,6 +33,7 @@ def test_pair_quality_is_measured(tmp_path: Path) -> None:
     assert bench_quality.measure(tmp_path)["pairs"] == 30
 
 
+@pytest.mark.exhaustive("the steps that a benchmark takes; their stages have tests of their own")
 def test_pairs_in_volume_go_through_every_step() -> None:
     told = subprocess.run(
         [sys.executable, BENCH / "bench_volume.py", "500"], check=True, capture_output=True, text=True
@@ -42,6 +43,7 @@ def test_pairs_in_volume_go_through_every_step() -> None:
     assert size["read"]["pairs_read"] == size["encode"]["pairs_that_fit"] > 400
 
 
+@pytest.mark.exhaustive("as above")
 def test_one_trunk_is_compared_with_runs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.bench import bench_trunks
 

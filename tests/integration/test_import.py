@@ -327,7 +327,7 @@ def test_importing_again_does_nothing_and_other_content_or_words_win(
     assert found["pool", "a-pool"].fingerprint == first.fingerprint  # the earlier content of that name is left
 
 
-@pytest.mark.parametrize("what", ["pool", "pairs", "scores", "checkpoint"])
+@pytest.mark.sampled("what", ["pool", "pairs", "scores", "checkpoint"], ["checkpoint"])
 def test_the_command_itself_loads_no_heavy_library(tmp_path: Path, what: str) -> None:
     path = write_assets(tmp_path)[what]
     script = (

@@ -98,6 +98,7 @@ def test_a_training_that_diverges_in_several_processes_says_so(copy: Copy) -> No
     assert "lower the learning rate" in failed.reason
 
 
+@pytest.mark.exhaustive("starts torchrun twice; CI has a training in processes that is interrupted and goes on")
 @pytest.mark.slow("two runs whose stages start torchrun and its processes")
 def test_processes_end_with_their_driver_and_the_training_goes_on(finished: Workspace, copy: Copy) -> None:
     workspace = copy("runtime.training.processes=2")

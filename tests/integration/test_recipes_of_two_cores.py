@@ -19,7 +19,7 @@ CPU = ROOT / "recipes" / "cpu"
 TWINS = sorted(path.stem for path in CPU.glob("*.yaml") if "overlay/" in path.read_text(encoding="utf-8"))
 WANTS_VLLM = "pair-construction"
 VLLM = pytest.param(WANTS_VLLM, marks=pytest.mark.vllm)
-SAMPLE = ["pair-count", "sample-efficiency", "schedule"]
+SAMPLE = ["schedule"]
 
 MODEL = {"vocabulary": 400, "hidden_size": 16, "layers": 1, "heads": 2, "key_value_heads": 1, "intermediate_size": 32}
 PACKAGES = ("email", "unittest", "http", "logging", "json")  # small ones of the standard library

@@ -145,6 +145,7 @@ def amid(
     return Amid(open_workspace(recipe, [], tmp_path / "workdir"), recipe, server, plugin / "gate")
 
 
+@pytest.mark.exhaustive("CI has a server that stays away, and a tracking worker that is killed")
 def test_a_server_that_is_killed_and_comes_back_shows_everything_after_the_run(
     amid: Amid, capfd: pytest.CaptureFixture[str]
 ) -> None:
