@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.cli.price import Prices, hours, pairs_of_documents, search_price
+from harness.cli.price import Prices, hours, pairs_of_documents, prices_of, search_price
 from harness.cli.workspace import Workspace
 from harness.errors import PlanError
 from harness.plan.work import Work
+from harness.recipe.runtime import Budget
 from harness.report.words import duration, memory, plural
 
 LESS = "raise the budget or ask for less"
 
 
-def budget_problems(workspace: Workspace, work: Work, prices: Prices) -> Iterator[PlanError]:
-    """Where what is left of a plan, with what its search may add, is above the recipe's budget, or cannot be told."""
-    budget, search = workspace.runtime.budget, search_price(workspace)
+def budget_problems(workspace: Workspace, work: Work, prices: Prices | None = None) -> Iterator[PlanError]:
+    """Where what is left of a plan, with what its search may add, is above the recipe's budget, or cannot be told.
+
+    Args:
+        prices: where somebody has worked them out; else they are where there is a budget.
+    """
+    budget = workspace.runtime.budget
+    if budget == Budget():
+        return
+    prices, search = prices or prices_of(workspace, work), search_price(workspace)
     searched = " with what the search may add" if search is not None and search.left else ""
     found: list[tuple[str, str]] = []
     most = len(work.to_run) + (search.stages if search is not None else 0)

@@ -61,7 +61,7 @@ def show_plan(recipe: Path, assignments: Sequence[str], workdir: Path | None, *,
         output().print(visible(f"`run` would refuse this: {problem}"), style="bold red")
 
 
-def lacks(workspace: Workspace, work: Work, prices: Prices) -> list[HarnessError]:
+def lacks(workspace: Workspace, work: Work, prices: Prices | None = None) -> list[HarnessError]:
     """Why a run of what is left would be refused now: what this machine lacks for it, and what the budget forbids."""
     return [
         *budget_problems(workspace, work, prices),

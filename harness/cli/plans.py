@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,7 @@ from harness.cli.console import output, print_json, print_table, table, visible
 from harness.cli.price import hours, percent, prices_of
 from harness.cli.workspace import open_workspace
 from harness.errors import HarnessError, MissingRequirement, ProblemList
-from harness.plan.cost import StageCost
-from harness.plan.price import Price, StagePrice, price_of
+from harness.plan.price import Price, StagePrice
 from harness.report.words import duration, listing, memory, plural
 
 
@@ -40,7 +39,7 @@ class Planned:
 class Together:
     recipes: tuple[Planned, ...]
     price: Price | None
-    """Of every stage once; None where no recipe could be planned."""
+    """Of every stage once, as the first recipe that wants it prices it; None where no recipe could be planned."""
 
     @property
     def apart(self) -> float:
@@ -66,7 +65,7 @@ def recipes_in(paths: Sequence[Path]) -> list[Path]:
 def plan_together(recipes: Sequence[Path], assignments: Sequence[str], workdir: Path | None) -> Together:
     """Plan recipes in one workdir, in the order in which they would be run."""
     planned: list[Planned] = []
-    costs: dict[str, StageCost] = {}
+    together: dict[str, StagePrice] = {}
     last = None
     for recipe in recipes:
         try:
@@ -78,8 +77,9 @@ def plan_together(recipes: Sequence[Path], assignments: Sequence[str], workdir: 
             continue
         work = workspace.work()
         last = prices_of(workspace, work)
-        new = {cost.stage.fingerprint for cost in last.left.costs} - costs.keys()
-        costs.update((cost.stage.fingerprint, cost) for cost in last.left.costs if cost.stage.fingerprint in new)
+        priced = {one.stage.fingerprint: one for one in last.price.stages}
+        new = priced.keys() - together.keys()
+        together |= {key: one for key, one in priced.items() if key in new}
         planned.append(
             Planned(
                 recipe=recipe,
@@ -88,17 +88,12 @@ def plan_together(recipes: Sequence[Path], assignments: Sequence[str], workdir: 
                 left=len(work.to_run),
                 hours=last.price.gpu_hours,
                 added_stages=len(new),
-                added=_hours(one for one in last.price.stages if one.stage.fingerprint in new),
+                added=sum(priced[key].gpu_hours or 0.0 for key in new),
                 added_disk=sum(one.size or 0.0 for one in last.disk.stages if one.stage.fingerprint in new),
             )
         )
-        runtime = workspace.runtime
-    price = None if last is None else price_of(list(costs.values()), last.known, runtime)
+    price = None if last is None else Price(gpus=last.price.gpus, stages=tuple(together.values()))
     return Together(recipes=tuple(planned), price=price)
-
-
-def _hours(stages: Iterator[StagePrice]) -> float:
-    return sum(one.gpu_hours or 0.0 for one in stages)
 
 
 def show_plans(recipes: Sequence[Path], assignments: Sequence[str], workdir: Path | None, *, as_json: bool) -> None:

@@ -12,11 +12,12 @@ from harness.cli.workspace import Workspace, slots_and_threads
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Known
 from harness.pipeline.pairs import PAIRS_PART, TRAIN
+from harness.pipeline.weights import model_origin, shape_source
 from harness.plan.cost import Estimate, estimate
 from harness.plan.disk import Disk, disk_of
 from harness.plan.price import GPUS, Price, hours_alone, price_of
 from harness.plan.work import Work
-from harness.report.words import duration, memory, plural, quantity
+from harness.report.words import duration, listing, memory, plural, quantity
 from harness.search.price import SearchPrice, Span, price_search
 from harness.store.store import Snapshot
 
@@ -100,11 +101,20 @@ def print_price(workspace: Workspace, prices: Prices) -> None:
                 "`runtime.training` {sharing: fsdp, processes, activation_checkpointing}",
                 style="bold red",
             )
+    unverified = {
+        model_origin(one.stage).label for one in price.stages if one.gpus and _is_unverified(one.stage, prices)
+    }
+    if unverified:
+        console.print(visible(f"sizes unverified (pipeline/shapes.yaml): {listing(sorted(unverified))}"))
     if price.unknown:
         console.print(
             f"unknown: the price of {plural(price.unknown, 'stage')} whose model's shape nobody knows; it is in no sum",
             style="bold red",
         )
+
+
+def _is_unverified(stage: Stage, prices: Prices) -> bool:
+    return shape_source(stage, prices.known) == "shapes.yaml, unverified"
 
 
 def by_kind(price: Price) -> dict[str, tuple[float, float]]:

@@ -10,7 +10,6 @@ from harness.cli.budget import budget_problems
 from harness.cli.console import errors, output
 from harness.cli.execute import execute
 from harness.cli.plan import disk_warning, lacks
-from harness.cli.price import prices_of
 from harness.cli.report import print_report, report_on
 from harness.cli.search import run_search
 from harness.cli.sync import TrackingWorker, finish
@@ -42,7 +41,7 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
 def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_run: bool) -> int:
     workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=not dry_run)
     work = workspace.work()
-    problems = [*_import_problems(work), *lacks(workspace, work, prices_of(workspace, work))]
+    problems = [*_import_problems(work), *lacks(workspace, work)]
     if problems:
         raise ProblemList(problems)
     if dry_run:
@@ -110,7 +109,7 @@ def _read_corpora(workspace: Workspace, work: Work) -> Work:
         return work
     _run_first(workspace, corpora, work)
     left = workspace.work()
-    problems = list(budget_problems(workspace, left, prices_of(workspace, left)))
+    problems = list(budget_problems(workspace, left))
     if problems:
         raise ProblemList(problems)
     return left

@@ -260,13 +260,14 @@ def measured_components(store: Store) -> dict[tuple[str, str], Components]:
 
 
 def _mean(differences: Sequence[Mapping[str, Any]], source: str) -> Components:
-    parts: dict[str, float | None] = {}
-    for name in differences[0]["components"]:
+    def part(name: str) -> float | None:
         values = [one["components"][name] for one in differences if one["components"][name] is not None]
-        parts[name] = max(0.0, sum(values) / len(values)) if values else None
+        return max(0.0, sum(values) / len(values)) if values else None
+
+    seeds = {name: part(name) for kind in SEEDS for name in (kind, f"{kind}_rest")}
     problems = sum(one["problems"] for one in differences)
     clusters = sum(one["clusters"] for one in differences) / problems
-    return Components(**parts, clusters=clusters, source=source)  # type: ignore[arg-type]  # `problem` is never None
+    return Components(problem=part("problem") or 0.0, **seeds, clusters=clusters, source=source)
 
 
 @cache

@@ -88,12 +88,12 @@ def with_matches(loaded: LoadedRecipe, known: Known, pipeline: Callable[[LoadedR
         if other is None:
             settings.append(setting)
             continue
-        own, its = _flops_a_group(setting.experiment, made, known), _flops_a_group(other.experiment, made, known)
-        if own is None or its is None:
-            waiting += [setting, other]
-            continue
         try:
-            settings.append(replace(setting, experiment=_solved(setting, other, its / own)))
+            own, its = (_flops_a_group(one.experiment, made, known) for one in (setting, other))
+            if own is None or its is None:
+                waiting += [setting, other]
+            else:
+                settings.append(replace(setting, experiment=_solved(setting, other, its / own)))
         except PlanError as error:
             problems.append(PlanError(error.rule, error.value, error.remedy, loaded.where(KEY, setting)))
     ends = (*loaded.ends, *bounds)  # what they may read at most decides the order of all

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -74,15 +75,15 @@ class StagePrice:
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """Stages on stated GPUs; what is unknown is counted and in no sum.
-
-    Attributes:
-        wall: seconds on all of them, by list scheduling.
-    """
+    """Stages on stated GPUs, inputs first; what is unknown is counted and in no sum."""
 
     gpus: Gpus
     stages: tuple[StagePrice, ...]
-    wall: float
+
+    @cached_property
+    def wall(self) -> float:
+        """Seconds on all of the GPUs, by list scheduling."""
+        return _wall(self.stages, self.gpus.count)
 
     @property
     def gpu_hours(self) -> float:
@@ -111,7 +112,7 @@ def price_of(costs: Sequence[StageCost], known: Known, runtime: Runtime) -> Pric
     """
     memories: dict[Any, float | None] = {}
     stages = tuple(_priced(cost, known, runtime, memories) for cost in costs)
-    return Price(gpus=runtime.gpus, stages=stages, wall=_wall(stages, costs, runtime.gpus.count))
+    return Price(gpus=runtime.gpus, stages=stages)
 
 
 def _priced(cost: StageCost, known: Known, runtime: Runtime, memories: dict[Any, float | None]) -> StagePrice:
@@ -182,21 +183,22 @@ def memory_of(stage: Stage, known: Known, runtime: Runtime) -> float | None:
     return held + copies + kept + (LOGITS if loss.lm else 0)
 
 
-def _wall(stages: Iterable[StagePrice], costs: Iterable[StageCost], count: int) -> float:
+def _wall(stages: Iterable[StagePrice], count: int) -> float:
     """Wall seconds by list scheduling in plan order on identical GPUs; what wants none waits for its inputs alone."""
     ends: dict[str, float] = {}
     free = [0.0] * count
-    for stage, cost in zip(stages, costs, strict=True):
-        before = [item.stage for item in cost.stage.inputs.values()] + cost.stage.after + cost.stage.gates
+    for priced in stages:
+        stage = priced.stage
+        before = [item.stage for item in stage.inputs.values()] + stage.after + stage.gates
         start = max((ends.get(one.fingerprint, 0.0) for one in before), default=0.0)
-        held = min(stage.gpus, count)
+        held = min(priced.gpus, count)
         if held:
             free.sort()
             start = max(start, free[held - 1])
-            free[:held] = [start + (stage.seconds or 0.0) * stage.gpus / held] * held
-            ends[cost.stage.fingerprint] = free[0]
+            free[:held] = [start + (priced.seconds or 0.0) * priced.gpus / held] * held
+            ends[stage.fingerprint] = free[0]
         else:
-            ends[cost.stage.fingerprint] = start + (stage.seconds or 0.0)
+            ends[stage.fingerprint] = start + (priced.seconds or 0.0)
     return max(ends.values(), default=0.0)
 
 

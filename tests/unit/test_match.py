@@ -61,19 +61,17 @@ def test_it_waits_for_counted_tokens_and_then_computes_as_much(opened: Open, fin
     assert [setting.name for setting in after.plan.settings] == ["rm+lm", "lm"]
     experiment = after.plan.settings[1].setting.experiment
     known = Known(Snapshot(after.store), after.plan.stages)
-    weights = weights_of(after.plan.settings[0].variants[0].finetuned, known)  # type: ignore[arg-type]
+    trained_before, trained_after = (one.plan.settings[0].variants[1].finetuned for one in (before, after))
+    assert trained_before is not None
+    assert trained_after is not None
+    weights = weights_of(trained_after, known)
     assert weights is not None
     prompt, chosen, rejected = TOKENS
     both = weights.layers * (prompt + chosen + rejected) + weights.vocabulary * chosen
     alone = weights.layers * (prompt + chosen) + weights.vocabulary * chosen
     assert experiment.pairs.count * alone == pytest.approx(320 * both, rel=0.02)
     # What else is trained stays what it was: the most that may be read decides the order, solved or not.
-    assert before.plan.settings[0].variants[1].finetuned is not None
-    assert after.plan.settings[0].variants[1].finetuned is not None
-    assert (
-        before.plan.settings[0].variants[1].finetuned.fingerprint
-        == after.plan.settings[0].variants[1].finetuned.fingerprint
-    )
+    assert trained_before.fingerprint == trained_after.fingerprint
     trained = [stage for stage in after.plan.stages if stage.kind.name in ("pretrain", "trunk_state")]
     costs = estimate(trained, after.plan.stages, after.store, 1, known).costs
     flops = {name: sum(c.flops or 0.0 for c in costs if f"rm={name}" in c.stage.label) for name in ("1", "0")}
