@@ -174,6 +174,27 @@ def test_too_many_pairs_a_document_stop_a_run_once_the_corpus_is_read(shell: She
     assert "`run` would refuse this" in shell.out
 
 
+def test_several_recipes_are_planned_together(shell: Shell, tmp_path: Path) -> None:
+    more = tmp_path / "recipes" / "more.yaml"
+    more.parent.mkdir()
+    more.write_text(f"extends: {TINY}\nname: more\nablations: {{axes: {{pairs.count: [32, 64]}}}}\n")
+    (more.parent / "wrong.yaml").write_text("name: wrong\n")
+    assert shell("plan", TINY, more.parent, "--workdir", tmp_path / "w", "--json") == 0
+    found = json.loads(shell.out)
+    first, second, wrong = found["recipes"]
+    assert first["added_stages"] == first["stages"]
+    assert 0 < second["added_stages"] < second["stages"]
+    assert "is required" in wrong["refused"]
+    assert found["gpu_hours_apart"] == pytest.approx(first["hours"] + second["hours"])
+    assert found["gpu_hours"] == pytest.approx(first["hours"] + second["added"])
+    assert found["gpu_hours"] < found["gpu_hours_apart"]
+    assert shell("plan", TINY, more.parent, "--workdir", tmp_path / "w") == 0
+    assert "not planned: wrong: " in shell.out
+    (tmp_path / "empty").mkdir()
+    assert shell("plan", tmp_path / "empty") == 2
+    assert "a folder must hold recipes" in shell.err
+
+
 def test_a_plan_says_what_this_machine_lacks(shell: Shell, tmp_path: Path) -> None:
     unknown = ("--set", "model={source: hub, id: nobody/knows-this}", "--set", "runtime.budget.gpu_hours=5")
     assert shell("plan", TINY, "--workdir", tmp_path, "--set", "runtime.device=cuda", *unknown) == 0
