@@ -18,6 +18,7 @@ from harness.pipeline.code import is_stale
 from harness.pipeline.evaluations import metric_label
 from harness.pipeline.graph import Stage
 from harness.plan.analysis import analysis_stage
+from harness.plan.effects import effects_stage
 from harness.report import write
 from harness.report.board import Board, Row
 from harness.report.index import write_index
@@ -54,12 +55,14 @@ def report_on(workspace: Workspace) -> Report:
     """Compare the finished outcomes (once) and write the report, unless it stands already."""
     plan, store = workspace.plan, workspace.store
     stage = _analysis(workspace)
-    if stage is not None and not _is_current(workspace, stage):
-        record = store.record(stage.kind.name, stage.fingerprint)
+    after = [] if stage is None else [stage, *filter(None, [effects_stage(plan, stage)])]
+    stages = [one for one in after if not _is_current(workspace, one)]
+    for one in stages:
+        record = store.record(one.kind.name, one.fingerprint)
         if record is not None:
             store.discard(record)
-        if execute(workspace, [stage], everything=[*plan.stages, stage]).interrupted:
-            raise KeyboardInterrupt
+    if stages and execute(workspace, stages, everything=[*plan.stages, *stages]).interrupted:
+        raise KeyboardInterrupt
     seen = overview(plan, store, stage)
     write_index(plan, workspace.reports)
     files = write.write_report(plan, store, stage, workspace.reports, seen=seen, search=workspace.search)

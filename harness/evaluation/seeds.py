@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -244,6 +245,22 @@ def contrast(row: SeededValues, other: SeededValues | None = None) -> Contrast:
     return Contrast(row=row, other=other, paired=paired, apart=tuple(apart))
 
 
+def mean_of(rows: Sequence[SeededValues]) -> SeededValues:
+    """The mean of rows over the same problems; one without a kind of seed enters every seed of the others.
+
+    Raises:
+        DataError: they have different seeds.
+    """
+    seeds: list[tuple[int, ...]] = []
+    for axis in (0, 1):
+        found = {row.seeds[axis] for row in rows} - {()}
+        if len(found) > 1:
+            raise DataError("rows that are averaged must share their seeds", "they do not", "give them the same seeds")
+        seeds.append(next(iter(found), ()))
+    values = np.mean(np.broadcast_arrays(*(row.values for row in rows)), axis=0)
+    return SeededValues(values=values, seeds=(seeds[0], seeds[1]))
+
+
 def pool(contrasts: Iterable[Contrast], rows: tuple[int, int]) -> Pooled:
     """Seed variances of rows, or of the differences between them, each used where a row's own is not larger.
 
@@ -268,6 +285,31 @@ def pool(contrasts: Iterable[Contrast], rows: tuple[int, int]) -> Pooled:
         )
         for axis, found in variances.items()
     }
+
+
+class Pools:
+    """Seed variances that differences between rows judged on the same data share, by the seeds of the two."""
+
+    def __init__(self, rows: Sequence[SeededValues]) -> None:
+        self._rows = rows
+        self._known: dict[tuple[Seeds, Seeds], Pooled | None] = {}
+
+    def of(self, one: SeededValues, other: SeededValues) -> Pooled | None:
+        """None where there is one such difference: it has its own."""
+        key = (one.seeds, other.seeds)
+        if key not in self._known:
+            self._known[key] = self._pool(*key)
+        return self._known[key]
+
+    def _pool(self, ours: Seeds, theirs: Seeds) -> Pooled | None:
+        groups = [[row for row in self._rows if row.seeds == seeds] for seeds in (ours, theirs)]
+        if ours == theirs:
+            pairs, count = list(combinations(groups[0], 2)), len(groups[0]) - 1
+            return pool((contrast(*pair) for pair in pairs), (count, count)) if len(pairs) > 1 else None
+        # Arms without PMP against those with it: the fine-tuning seeds of the few are in every difference.
+        pairs = [(one, other) for one in groups[0] for other in groups[1]]
+        count = max(map(len, groups))
+        return pool((contrast(*pair) for pair in pairs), (count, min(map(len, groups)))) if len(pairs) > 1 else None
 
 
 def _variance(seed_means: Floats) -> float:

@@ -1,9 +1,9 @@
-"""Comparing rows: all of a recipe in the analysis, any two in a comparison."""
+"""Comparing rows: all of a recipe in the analysis, any two in a comparison, claims and axes in effects."""
 
 from __future__ import annotations
 
 from harness.pipeline.kind import Kind, Spec, absent
-from harness.store.artifacts import Analysis, Comparison
+from harness.store.artifacts import Analysis, Comparison, Effects
 
 
 class RunSpec(Spec):
@@ -37,6 +37,36 @@ class AnalysisSpec(Spec):
     seed: int
 
 
+class PairSpec(Spec):
+    """The mean of some rows minus the mean of others."""
+
+    more: tuple[str, ...]
+    less: tuple[str, ...]
+
+
+class ContrastSpec(Spec):
+    """A difference between rows, or the mean of several such differences, on a task.
+
+    Attributes:
+        key: what the plan finds it by.
+        times: what it is multiplied by: 2 for an interaction, which is a difference of differences.
+    """
+
+    key: str
+    task: str
+    evaluation: str
+    pairs: tuple[PairSpec, ...]
+    times: int = absent(1)
+
+
+class EffectsSpec(Spec):
+    """Attributes: rows: all settings on the tasks of the contrasts, since their seeds' spread is pooled."""
+
+    rows: tuple[OutcomeSpec, ...]
+    contrasts: tuple[ContrastSpec, ...]
+    seed: int
+
+
 class JudgedSpec(RunSpec):
     """Names of the inputs that hold a run's values and, if they can be read, scores."""
 
@@ -66,3 +96,4 @@ class ComparisonSpec(Spec):
 
 ANALYSIS: Kind[AnalysisSpec] = Kind("analysis", 6, AnalysisSpec, Analysis)
 COMPARISON: Kind[ComparisonSpec] = Kind("comparison", 3, ComparisonSpec, Comparison)
+EFFECTS: Kind[EffectsSpec] = Kind("effects", 1, EffectsSpec, Effects)

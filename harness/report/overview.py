@@ -11,13 +11,16 @@ from typing import Any
 from harness.pipeline.graph import Stage
 from harness.pipeline.overlap import OVERLAP
 from harness.pipeline.tasks import CANDIDATES
+from harness.plan.claims import claims_power
+from harness.plan.effects import effects_stage
 from harness.plan.plan import Plan, Variant
 from harness.recipe.schema import Recipe
 from harness.report.board import Board, boards
 from harness.report.status import Statuses, look
 from harness.report.truncation import truncation_alarms
+from harness.report.verdicts import Finding, findings
 from harness.report.words import FEW_SEEDS, FEWEST_CLUSTERS, FEWEST_SEEDS, few, listing, plural
-from harness.store.artifacts import Analysis
+from harness.store.artifacts import JsonFile
 from harness.store.store import Store
 
 
@@ -36,12 +39,16 @@ class Overview:
 
     Attributes:
         analysis: the stage compared with, if any outcome is done.
-        statuses: of every stage of the plan and of the analysis, by fingerprint.
+        statuses: of every stage of the plan, of the analysis and of the effects, by fingerprint.
+        findings: what became of the recipe's claims.
+        effects: the JSON of the effects stage, {} while there is none.
     """
 
     analysis: Stage | None
     statuses: Statuses
     boards: tuple[Board, ...]
+    findings: tuple[Finding, ...]
+    effects: Mapping[str, Any]
     cautions: tuple[Caution, ...]
 
     @property
@@ -51,24 +58,28 @@ class Overview:
 
 
 def overview(plan: Plan, store: Store, analysis: Stage | None) -> Overview:
-    """Read the records and the analysis."""
-    stages = plan.stages if analysis is None else (*plan.stages, analysis)
-    statuses = look(stages, store)
-    made = boards(plan, statuses, read_analysis(store, statuses, analysis))
+    """Read the records, the analysis and the effects."""
+    after = () if analysis is None else (analysis, *filter(None, [effects_stage(plan, analysis)]))
+    statuses = look((*plan.stages, *after), store)
+    made = boards(plan, statuses, read_json_of(store, statuses, analysis))
+    effects = read_json_of(store, statuses, after[1] if len(after) > 1 else None) or {}
     return Overview(
         analysis=analysis,
         statuses=statuses,
         boards=made,
+        findings=findings(claims_power(plan, store), effects),
+        effects=effects,
         cautions=tuple(_cautions(plan, statuses, analysis, made)),
     )
 
 
-def read_analysis(store: Store, statuses: Statuses, analysis: Stage | None) -> Mapping[str, Any] | None:
-    """The analysis' JSON, or None while there is none."""
-    if analysis is None or statuses[analysis.fingerprint].record is None:
+def read_json_of(store: Store, statuses: Statuses, stage: Stage | None) -> Mapping[str, Any] | None:
+    """The JSON of an analysis or of effects, or None while there is none."""
+    if stage is None or statuses[stage.fingerprint].record is None:
         return None
-    path = Analysis(store.directory(analysis.kind.name, analysis.fingerprint)).path
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    artifact = stage.kind.artifact(store.directory(stage.kind.name, stage.fingerprint))
+    assert isinstance(artifact, JsonFile)
+    data: dict[str, Any] = json.loads(artifact.path.read_text(encoding="utf-8"))
     return data
 
 

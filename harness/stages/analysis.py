@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -15,35 +15,31 @@ import numpy as np
 
 from harness.errors import DataError
 from harness.evaluation.ranks import holm, rank_groups
-from harness.evaluation.seeds import Contrast, Pooled, SeededValues, Seeds, contrast, pool
+from harness.evaluation.seeds import Contrast, Pools, SeededValues, contrast
 from harness.evaluation.statistics import Interval, cluster_bootstrap_means
-from harness.pipeline.comparing import ANALYSIS, OutcomeSpec
+from harness.pipeline.comparing import ANALYSIS
 from harness.pipeline.evaluations import evaluation_named, evaluation_of, headline
 from harness.stages.context import StageContext
 from harness.stages.outcome_tables import (
-    Names,
+    IMPORTED_KIND,
+    POOL_KIND,
+    SETTING_KIND,
+    SHALLOW_KIND,
+    Key,
     Table,
     accuracy_json,
-    below,
     chosen,
-    on_common_problems,
-    read_outcomes,
-    runs_of,
+    read_rows,
 )
-from harness.stages.pool_baselines import BASELINES
-from harness.store.artifacts import Analysis, ProblemValues
+from harness.store.artifacts import Analysis
 
 LEVEL = 0.95
-SHALLOW_KIND, SETTING_KIND, POOL_KIND, IMPORTED_KIND = "shallow", "setting", "pool", "imported"
-
-
-Key = tuple[str, str, str, str]  # task, evaluation, kind of row, row
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Read every outcome, estimate, compare, rank."""
     spec = ANALYSIS.read(context.spec)
-    tables, left_out = _with_clusters(_tables(context, spec.rows))
+    tables, left_out = _with_clusters(read_rows(context, spec.rows))
     trusted = {key: table for key, table in tables.items() if not table.retracted}
     for message in (*left_out, *_incomparable(trusted)):
         context.warn(message)
@@ -55,32 +51,6 @@ def run(context: StageContext) -> dict[str, Any]:
     }
     Analysis(context.directory).path.write_text(json.dumps(analysis, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return {name: len(rows) for name, rows in analysis.items()}
-
-
-def _tables(context: StageContext, outcomes: Sequence[OutcomeSpec]) -> dict[Key, Table]:
-    grouped: dict[Key, list[OutcomeSpec]] = defaultdict(list)
-    for row in outcomes:
-        grouped[(row.task, row.evaluation, row.kind, row.row)].append(row)
-    tables: dict[Key, Table] = {}
-    known: dict[Names, Names] = {}
-    for (task, evaluation, kind, name), rows in grouped.items():
-        artifacts = [context.input(row.input, ProblemValues) for row in rows]
-        retracted = any(row.retracted for row in rows)
-        table = read_outcomes(artifacts, runs_of(rows), name, data=rows[0].data, retracted=retracted, known=known)
-        if kind == POOL_KIND:
-            for baseline in BASELINES:
-                tables[(task, evaluation_of(evaluation).name, POOL_KIND, baseline)] = below(table, f"{baseline}/")
-        else:
-            tables[(task, evaluation, kind, name)] = table
-    return _comparable_problems(tables)
-
-
-def _comparable_problems(tables: Mapping[Key, Table]) -> dict[Key, Table]:
-    judged: dict[tuple[str, str, str], dict[Key, Table]] = defaultdict(dict)
-    for key, table in tables.items():
-        judged[(*key[:2], table.data)][key] = table
-    alike = {key: table for rows in judged.values() for key, table in on_common_problems(rows).items()}
-    return {key: alike[key] for key in tables}
 
 
 def _with_clusters(tables: Mapping[Key, Table]) -> tuple[dict[Key, Table], list[str]]:
@@ -157,35 +127,10 @@ def _settings(tables: Mapping[Key, Table], task: str, evaluation: str, metric: s
     }
 
 
-class _Pools:
-    """Seed variances that differences between some settings share, by the seeds of the two."""
-
-    def __init__(self, settings: Mapping[str, Table], metric: str) -> None:
-        self._rows = [table.values[metric] for table in settings.values()]
-        self._known: dict[tuple[Seeds, Seeds], Pooled | None] = {}
-
-    def of(self, one: SeededValues, other: SeededValues) -> Pooled | None:
-        """None where there is one such difference: it has its own."""
-        key = (one.seeds, other.seeds)
-        if key not in self._known:
-            self._known[key] = self._pool(*key)
-        return self._known[key]
-
-    def _pool(self, ours: Seeds, theirs: Seeds) -> Pooled | None:
-        groups = [[row for row in self._rows if row.seeds == seeds] for seeds in (ours, theirs)]
-        if ours == theirs:
-            pairs, count = list(combinations(groups[0], 2)), len(groups[0]) - 1
-            return pool((contrast(*pair) for pair in pairs), (count, count)) if len(pairs) > 1 else None
-        # Arms without PMP against those with it: the fine-tuning seeds of the few are in every difference.
-        pairs = [(one, other) for one in groups[0] for other in groups[1]]
-        count = max(map(len, groups))
-        return pool((contrast(*pair) for pair in pairs), (count, min(map(len, groups)))) if len(pairs) > 1 else None
-
-
 def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[dict[str, Any]]:
     """Every setting and every row from outside against the baseline setting, paired over problems."""
     differences = []
-    pools: dict[tuple[str, str, str], _Pools] = {}
+    pools: dict[tuple[str, str, str], Pools] = {}
     for (task, evaluation, kind, name), table in tables.items():
         base = tables.get((task, evaluation, SETTING_KIND, baseline))
         metric = headline(evaluation)
@@ -198,7 +143,8 @@ def _differences(tables: Mapping[Key, Table], baseline: str, seed: int) -> list[
         if kind == SETTING_KIND:
             where = (task, evaluation, table.data)
             if where not in pools:
-                pools[where] = _Pools(_comparable(_settings(tables, task, evaluation, metric), table), metric)
+                alike = _comparable(_settings(tables, task, evaluation, metric), table)
+                pools[where] = Pools([one.values[metric] for one in alike.values()])
             pooled = pools[where].of(table.values[metric], base.values[metric])
         differences.append(
             {
@@ -304,7 +250,10 @@ def _ranks(tables: Mapping[Key, Table]) -> list[dict[str, Any]]:
         }
         if len(arms) < 2:
             continue
-        pools, clusters = _Pools(arms, metric), next(iter(arms.values())).clusters[metric]
+        pools, clusters = (
+            Pools([one.values[metric] for one in arms.values()]),
+            next(iter(arms.values())).clusters[metric],
+        )
         p_values = {
             (one, other): _between(arms[one], arms[other], metric).p_value(
                 clusters, pools.of(arms[one].values[metric], arms[other].values[metric])

@@ -5,6 +5,7 @@ What several stages that compare share, so that they say the same of the same nu
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -15,8 +16,11 @@ from numpy.typing import NDArray
 from harness.errors import DataError
 from harness.evaluation.seeds import SeededValues
 from harness.evaluation.statistics import Interval
-from harness.pipeline.comparing import RunSpec
+from harness.pipeline.comparing import OutcomeSpec, RunSpec
 from harness.pipeline.evaluation import RANGE
+from harness.pipeline.evaluations import evaluation_of
+from harness.stages.context import StageContext
+from harness.stages.pool_baselines import BASELINES
 from harness.store.artifacts import ProblemValues
 
 K = TypeVar("K")
@@ -24,6 +28,9 @@ Run = tuple[int | None, int | None]
 """PMP seed and fine-tuning seed."""
 Names = tuple[str, ...]
 """Of problems or clusters, in the order of the values."""
+SHALLOW_KIND, SETTING_KIND, POOL_KIND, IMPORTED_KIND = "shallow", "setting", "pool", "imported"
+Key = tuple[str, str, str, str]
+"""Task, evaluation, kind of row, row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,33 @@ class Table:
 
     def mean(self, metric: str) -> NDArray[np.float64]:
         return self.values[metric].mean
+
+
+def read_rows(context: StageContext, outcomes: Sequence[OutcomeSpec]) -> dict[Key, Table]:
+    """Rows of a board by task and evaluation, those judged on the same data by the problems that all of them have."""
+    grouped: dict[Key, list[OutcomeSpec]] = defaultdict(list)
+    for row in outcomes:
+        grouped[(row.task, row.evaluation, row.kind, row.row)].append(row)
+    tables: dict[Key, Table] = {}
+    known: dict[Names, Names] = {}
+    for (task, evaluation, kind, name), rows in grouped.items():
+        artifacts = [context.input(row.input, ProblemValues) for row in rows]
+        retracted = any(row.retracted for row in rows)
+        table = read_outcomes(artifacts, runs_of(rows), name, data=rows[0].data, retracted=retracted, known=known)
+        if kind == POOL_KIND:
+            for baseline in BASELINES:
+                tables[(task, evaluation_of(evaluation).name, POOL_KIND, baseline)] = below(table, f"{baseline}/")
+        else:
+            tables[(task, evaluation, kind, name)] = table
+    return _comparable_problems(tables)
+
+
+def _comparable_problems(tables: Mapping[Key, Table]) -> dict[Key, Table]:
+    judged: dict[tuple[str, str, str], dict[Key, Table]] = defaultdict(dict)
+    for key, table in tables.items():
+        judged[(*key[:2], table.data)][key] = table
+    alike = {key: table for rows in judged.values() for key, table in on_common_problems(rows).items()}
+    return {key: alike[key] for key in tables}
 
 
 def read_outcomes(

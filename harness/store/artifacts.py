@@ -170,6 +170,12 @@ class Comparison(JsonFile):
     file = "comparison.json"
 
 
+class Effects(JsonFile):
+    """Contrasts between settings: what claims are judged by, and the effects of axes."""
+
+    file = "effects.json"
+
+
 class Failures(JsonFile):
     """Where a row's models fail on a task's candidates: tables of numbers, and the worst examples."""
 

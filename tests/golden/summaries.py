@@ -22,6 +22,7 @@ from harness.store.artifacts import (
     Checkpoint,
     Comparison,
     CorpusPart,
+    Effects,
     Failures,
     ImportedCheckpoint,
     PairQuality,
@@ -124,6 +125,14 @@ def comparison(directory: Path, exact: bool) -> Any:
     return [compared, content["refused"]]
 
 
+def effects(directory: Path, exact: bool) -> Any:
+    """Which contrasts there are; the numbers are a trained scorer's."""
+    content = json.loads(Effects(directory).path.read_text(encoding="utf-8"))
+    return [
+        [one["key"], one["why"], one.get("lacking"), one.get("problems"), sorted(one)] for one in content["contrasts"]
+    ]
+
+
 def failures(directory: Path, exact: bool) -> Any:
     """Which numbers there are; what they are is a trained scorer's."""
     content = json.loads(Failures(directory).path.read_text(encoding="utf-8"))
@@ -164,6 +173,7 @@ CONTENTS: dict[type[Artifact], Content] = {
     ProblemValues: values,
     Analysis: analysis,
     Comparison: comparison,
+    Effects: effects,
 }
 """What there is of artifacts that are no tables of texts, counts and answers."""
 

@@ -17,6 +17,7 @@ from harness.execution.executor import Outcome, StageTask
 from harness.execution.runner import Runner, Summary, how_of
 from harness.pipeline.graph import Stage
 from harness.plan.analysis import analysis_stage
+from harness.plan.effects import effects_stage
 from harness.plan.plan import Plan
 from harness.report.index import index_of
 from harness.report.rows import find_row
@@ -86,9 +87,11 @@ def everything(workspace: Workspace) -> list[Stage]:
 
 
 def every_kind(workspace: Workspace) -> list[Stage]:
-    """That and what `harness compare` makes of the first and the last setting: every kind of stage there is."""
-    settings = workspace.plan.settings
-    return [*everything(workspace), comparison(workspace.plan, settings[0].name, settings[-1].name)]
+    """That, what claims are judged by, and what `harness compare` makes of the first and the last setting."""
+    settings, stages = workspace.plan.settings, everything(workspace)
+    effects = effects_stage(workspace.plan, stages[-1])
+    made = [] if effects is None else [effects]
+    return [*stages, *made, comparison(workspace.plan, settings[0].name, settings[-1].name)]
 
 
 def comparison(plan: Plan, first: str, second: str) -> Stage:

@@ -229,7 +229,7 @@ def test_validate_says_what_a_recipe_holds(shell: Shell) -> None:
 def test_plan_of_an_empty_workdir(shell: Shell, finished: Workspace, tmp_path: Path) -> None:
     assert shell("plan", TINY, "--workdir", tmp_path / "none") == 0
     assert f"0 done, {planned(finished)} to run" in shell.out
-    for kind in set(KINDS) - OUTSIDE - {"analysis", "comparison"}:
+    for kind in set(KINDS) - OUTSIDE - {"analysis", "comparison", "effects"}:
         assert re.search(rf"^{kind} ", shell.out, re.MULTILINE), kind
     assert not (tmp_path / "none").exists()
 

@@ -1,0 +1,147 @@
+"""The stage that estimates what claims and axes are about, over the rows of an analysis.
+
+Claims are identity of nothing else: editing one makes this stage again and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, product
+
+from harness.pipeline.comparing import EFFECTS, ContrastSpec, EffectsSpec, OutcomeSpec, PairSpec
+from harness.pipeline.graph import Stage
+from harness.plan.plan import Plan, baseline_setting
+from harness.recipe.claims import Comparison, comparisons, tasks_of
+from harness.recipe.load import Setting
+
+SETTING = "setting"
+MOST_INTERACTIONS = 64
+"""Cells of an interaction table: beyond, nobody reads them."""
+
+Where = tuple[str, str]
+"""Task and evaluation."""
+
+
+def claim_key(claim: str, task: str, evaluation: str) -> str:
+    return f"claim/{claim}/{task}/{evaluation}"
+
+
+def axis_key(axis: str, value: str, task: str, evaluation: str) -> str:
+    return f"axis/{axis}/{value}/{task}/{evaluation}"
+
+
+def interaction_key(axes: tuple[str, str], values: tuple[str, str], task: str, evaluation: str) -> str:
+    return f"axes/{'/'.join(axes)}/{'/'.join(values)}/{task}/{evaluation}"
+
+
+def effects_stage(plan: Plan, analysis: Stage) -> Stage | None:
+    """What the claims are judged by and the effects of axes; None where there is neither, or nothing of it is done.
+
+    Args:
+        analysis: whose rows are compared.
+    """
+    names = {name: setting.name for setting in plan.settings for name in setting.names}
+    rows = [row for row in analysis.spec.rows if row.kind == SETTING]
+    done: dict[Where, set[str]] = {}
+    for row in rows:
+        done.setdefault((row.task, row.evaluation), set()).add(row.row)
+    asked = [
+        one
+        for one in (*_claims(plan, names), *_axes(plan, list(done)))
+        if {name for pair in one.pairs for name in (*pair.more, *pair.less)}
+        <= done.get((one.task, one.evaluation), set())
+    ]
+    if not asked:
+        return None
+    needed = {(one.task, one.evaluation) for one in asked}
+    chosen: list[OutcomeSpec] = [row for row in rows if (row.task, row.evaluation) in needed]
+    spec = EffectsSpec(rows=tuple(chosen), contrasts=tuple(asked), seed=analysis.spec.seed)
+    inputs = {row.input: analysis.inputs[row.input].stage for row in chosen}
+    return plan.graph.stage(EFFECTS, spec, inputs, label="effects")
+
+
+def _claims(plan: Plan, names: Mapping[str, str]) -> Iterator[ContrastSpec]:
+    """Each claim on each of its tasks."""
+    loaded = plan.loaded
+    for name, claim in loaded.recipe.claims.items():
+        pairs = tuple(_pair(one, names) for one in comparisons(claim, loaded.settings))
+        if any(set(pair.more) & set(pair.less) for pair in pairs):  # the same models: there is nothing to compare
+            continue
+        first = next(one for one in loaded.settings if names.get(one.name) in pairs[0].more)
+        for evaluation, task in tasks_of(claim, first.experiment.evaluate):
+            yield ContrastSpec(key=claim_key(name, task, evaluation), task=task, evaluation=evaluation, pairs=pairs)
+
+
+def _pair(one: Comparison, names: Mapping[str, str]) -> PairSpec:
+    more, less = (tuple(dict.fromkeys(names[name] for name in side)) for side in (one.better, one.than))
+    return PairSpec(more=more, less=less)
+
+
+# ------------------------------------------------------------------------------------------------------------- axes
+
+
+def _axes(plan: Plan, done: Sequence[Where]) -> Iterator[ContrastSpec]:
+    """Of several axes: each value against the baseline's, over what is equal on the others; and interactions of two."""
+    names = {name: setting.name for setting in plan.settings for name in setting.names}
+    settings = [one for one in plan.loaded.settings if one.name in names]
+    axes = axis_values(settings)
+    if len(axes) < 2:
+        return
+    base = baseline_setting(plan.settings).setting.values
+    grid = {tuple(one.values.items()): names[one.name] for one in settings}
+    for task, evaluation in done:
+        for axis, values in axes.items():
+            for value in values:
+                pairs = _against(grid, {axis: value}, {axis: base[axis]}) if value != base[axis] else ()
+                if pairs:
+                    key = axis_key(axis, value, task, evaluation)
+                    yield ContrastSpec(key=key, task=task, evaluation=evaluation, pairs=pairs)
+        for one, other in combinations(axes, 2):
+            for value, second in product(axes[one], axes[other]):
+                if len(axes[one]) * len(axes[other]) > MOST_INTERACTIONS or value == base[one] or second == base[other]:
+                    continue
+                found = _crossed(grid, (one, other), (value, second), (base[one], base[other]))
+                if found:
+                    key = interaction_key((one, other), (value, second), task, evaluation)
+                    yield ContrastSpec(key=key, task=task, evaluation=evaluation, pairs=found, times=2)
+
+
+def axis_values(settings: Sequence[Setting]) -> dict[str, list[str]]:
+    """Axis -> the names of its values, in the recipe's order; without axes that have one value."""
+    axes: dict[str, dict[str, None]] = {}
+    for setting in settings:
+        for axis, value in setting.values.items():
+            axes.setdefault(axis, {})[value] = None
+    return {axis: list(values) for axis, values in axes.items() if len(values) > 1}
+
+
+Grid = Mapping[tuple[tuple[str, str], ...], str]
+
+
+def _moved(at: tuple[tuple[str, str], ...], to: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((axis, to.get(axis, value)) for axis, value in at)
+
+
+def _against(grid: Grid, value: Mapping[str, str], base: Mapping[str, str]) -> tuple[PairSpec, ...]:
+    """Pairs of settings that differ in some axes alone; those that coincide say nothing."""
+    found = [
+        (name, grid[_moved(at, base)])
+        for at, name in grid.items()
+        if _moved(at, value) == at and _moved(at, base) in grid
+    ]
+    return tuple(PairSpec(more=(one,), less=(other,)) for one, other in dict.fromkeys(found) if one != other)
+
+
+def _crossed(grid: Grid, axes: tuple[str, str], values: tuple[str, str], base: tuple[str, str]) -> tuple[PairSpec, ...]:
+    """Both moved and neither, minus either alone."""
+    found = []
+    for at, name in grid.items():
+        if _moved(at, dict(zip(axes, values, strict=True))) != at:
+            continue
+        first, second = _moved(at, {axes[1]: base[1]}), _moved(at, {axes[0]: base[0]})
+        neither = _moved(first, {axes[0]: base[0]})
+        if all(one in grid for one in (first, second, neither)):
+            corners = (name, grid[neither]), (grid[first], grid[second])
+            if len({*corners[0], *corners[1]}) == 4:
+                found.append(PairSpec(more=corners[0], less=corners[1]))
+    return tuple(found)

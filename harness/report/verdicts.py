@@ -1,0 +1,211 @@
+"""What became of a recipe's claims: a verdict for each on each of its tasks, by the rules of docs/claims.md.
+
+Reads the contrasts of the effects stage and computes no interval itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from harness.pipeline.evaluations import headline_label
+from harness.plan.claims import SEEDS, ClaimPower
+from harness.plan.effects import claim_key
+from harness.recipe.claims import Rule
+from harness.report.words import TIMES, listing, task_title
+
+Word = Literal["supported", "supported, small", "contradicted", "no meaningful effect", "inconclusive", "not tested"]
+LEVEL = 0.95
+SMALL = ", small"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """A difference as a share, with its 95 % interval and the limits of its 90 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+    low_90: float
+    high_90: float
+    p_value: float
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Contrast:
+        return cls(**{name: float(data[name]) for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A claim on a task.
+
+    Attributes:
+        power: the claim, what it compares, and what it can detect.
+        why: why it is not tested; "" where it is.
+        pairs: (more, less, difference) of every comparison; `difference` is their mean.
+        holds: it is superior after Holm's correction over the recipe's claims of superiority on all tasks.
+    """
+
+    power: ClaimPower
+    word: Word
+    why: str = ""
+    difference: Contrast | None = None
+    problems: int = 0
+    pairs: tuple[tuple[str, str, Contrast], ...] = ()
+    holds: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{task_title(self.power.task)}, {headline_label(self.power.evaluation)}"
+
+    @property
+    def seeds(self) -> str:
+        """PMP by fine-tuning seeds."""
+        seeds = self.power.seeds or {}
+        return f" {TIMES} ".join(str(seeds[kind]) for kind in SEEDS if seeds.get(kind))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "claim": self.power.claim,
+            "says": self.power.says,
+            "task": self.power.task,
+            "evaluation": self.power.evaluation,
+            "rule": self.power.rule,
+            "margin": self.power.margin,
+            "verdict": self.word,
+            "why": self.why,
+            "difference": None if self.difference is None else asdict(self.difference),
+            "problems": self.problems,
+            "seeds": self.power.seeds,
+            "minimum_detectable_effect": self.power.effect,
+            "holds_after_holm": self.holds,
+            "pairs": [{"more": more, "less": less, **asdict(one)} for more, less, one in self.pairs],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A claim over all its tasks; `better` and `than` are its two sides in words."""
+
+    claim: str
+    says: str
+    better: str
+    than: str
+    results: tuple[Verdict, ...]
+
+    @property
+    def words(self) -> str:
+        """The verdict; where tasks differ, on how many of them it is which."""
+        exact = {one.word for one in self.results}
+        if len(exact) == 1:
+            return exact.pop()
+        plain = Counter(one.word.removesuffix(SMALL) for one in self.results)
+        if len(plain) == 1:
+            return next(iter(plain))
+        total = len(self.results)
+        held = sum(one.holds if one.power.rule == "superiority" else one.word == "supported" for one in self.results)
+        parts = [f"supported on {held} of {total} tasks"] if held else []
+        if plain["contradicted"]:
+            parts.append(f"contradicted on {plain['contradicted']} of {total}")
+        return ", ".join(parts) or "inconclusive"
+
+    @property
+    def mark(self) -> str:
+        """`supported` or `contradicted` on every task, else `open`."""
+        words = {one.word.removesuffix(SMALL) for one in self.results}
+        return next((word for word in ("supported", "contradicted") if words == {word}), "open")
+
+
+def findings(powers: Sequence[ClaimPower], effects: Mapping[str, Any] | None) -> tuple[Finding, ...]:
+    """Every claim of a recipe with a verdict on each of its tasks.
+
+    Args:
+        powers: the claims on their tasks.
+        effects: the JSON of the effects stage; None while there is none.
+    """
+    from harness.evaluation.ranks import holm  # numpy, which a recipe without claims does not wait for
+
+    known = {one["key"]: one for one in (effects or {}).get("contrasts", ())}
+    verdicts = [_verdict(power, known.get(claim_key(power.claim, power.task, power.evaluation))) for power in powers]
+    tested = [at for at, one in enumerate(verdicts) if one.difference is not None and one.power.rule == "superiority"]
+    p_values = [one.p_value for one in (verdicts[at].difference for at in tested) if one is not None]
+    for at, adjusted in zip(tested, holm(p_values).tolist(), strict=True):
+        difference = verdicts[at].difference
+        above = difference is not None and difference.low > 0
+        verdicts[at] = replace(verdicts[at], holds=above and adjusted <= 1 - LEVEL)
+    claims: dict[str, list[Verdict]] = {}
+    for one in verdicts:
+        claims.setdefault(one.power.claim, []).append(one)
+    return tuple(_finding(name, tuple(results)) for name, results in claims.items())
+
+
+def _finding(claim: str, results: tuple[Verdict, ...]) -> Finding:
+    compared = results[0].power.comparisons
+    better = listing(list(dict.fromkeys(name for one in compared for name in one.better)))
+    than = listing(list(dict.fromkeys(name for one in compared for name in one.than)))
+    return Finding(claim=claim, says=results[0].power.says, better=better, than=than, results=results)
+
+
+def _verdict(power: ClaimPower, found: Mapping[str, Any] | None) -> Verdict:
+    if power.lacking:
+        return Verdict(power=power, word="not tested", why=power.lacking)
+    if found is None:
+        return Verdict(power=power, word="not tested", why="its evaluations are not finished")
+    if found["why"] or found["lacking"]:
+        return Verdict(power=power, word="not tested", why=found["why"] or f"{found['lacking']}: too few")
+    pairs = tuple((listing(one["more"]), listing(one["less"]), Contrast.of(one)) for one in found["pairs"])
+    difference = Contrast.of(found["mean"])
+    judged = [one for *_, one in pairs] if power.each else [difference]
+    return Verdict(
+        power=power,
+        word=_weakest([word_of(one, power.rule, power.margin) for one in judged]),
+        difference=difference,
+        problems=found["problems"],
+        pairs=pairs,
+    )
+
+
+def word_of(difference: Contrast, rule: Rule, margin: float) -> Word:
+    """The verdict on one difference."""
+    if difference.low == difference.high:  # no spread: nothing is known of other problems and runs
+        return "inconclusive"
+    return next(_words(difference, rule, margin))
+
+
+def _words(difference: Contrast, rule: Rule, margin: float) -> Iterator[Word]:
+    low, high = difference.low, difference.high
+    same = -margin < difference.low_90 and difference.high_90 < margin
+    if rule == "superiority":
+        if low > 0:
+            yield "supported" if difference.estimate >= margin else "supported, small"
+        if high < 0:
+            yield "contradicted"
+        if same:
+            yield "no meaningful effect"
+    elif rule == "non_inferiority":
+        if low > -margin:
+            yield "supported"
+        if high < -margin:
+            yield "contradicted"
+    else:
+        if same:
+            yield "supported"
+        if low > margin or high < -margin:
+            yield "contradicted"
+    yield "inconclusive"
+
+
+ORDER: tuple[Word, ...] = (
+    "contradicted",
+    "inconclusive",
+    "no meaningful effect",
+    "supported, small",
+    "supported",
+)
+
+
+def _weakest(words: Sequence[Word]) -> Word:
+    """Of a claim that every comparison must show."""
+    return min(words, key=ORDER.index)
