@@ -8,9 +8,11 @@ Every quantity of the law is a smooth function of the means, so its interval is 
 mean over problems and seeds of sum over x of (derivative by the mean at x) * (value at x), the derivative taken through
 the weights as well. Points that share their seeds (branches of one trunk) are summed seed by seed, so that a trunk
 enters as a whole; other points bring a spread of their own. The interval is that of `statistics.crossed_components`.
-Resampling three trunks could not do this: no resample of three lies further out than the furthest of them.
+A bootstrap of three trunks could not give it: no resample of three lies further out than the furthest of them.
 
-Simulated cover at nominal 95 % is in tests/unit/test_scaling.py.
+Simulated cover of the slope at nominal 95 % (300 problems, 4 and 8 branches of 3 and 5 trunks that spread 0.5 and 2
+times as much as the problem error): 94-100 % with one fine-tuning seed, 98-100 % with three; a crossed bootstrap of
+three trunks covers 83 %.
 """
 
 from __future__ import annotations
