@@ -78,15 +78,25 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedSetting:
-    """A setting with all its names: settings whose stages coincide are one."""
+    """A setting with all its names: settings whose stages coincide are one.
+
+    `points` are its values by axis, one mapping a name.
+    """
 
     names: tuple[str, ...]
     setting: Setting
     variants: tuple[Variant, ...]
+    points: tuple[Mapping[str, str], ...]
 
     @property
     def name(self) -> str:
         return " = ".join(self.names)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Its value on each axis that it depends on: where its names differ, the axis does not matter to it."""
+        first, *others = self.points
+        return {axis: name for axis, name in first.items() if all(other.get(axis) == name for other in others)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +192,12 @@ def make_plan(
         ends = tuple(outcome.stage.fingerprint for variant in variants for outcome in variant.outcomes)
         merged.setdefault(ends, []).append((setting, variants))
     settings = tuple(
-        PlannedSetting(names=tuple(setting.name for setting, _ in group), setting=group[0][0], variants=group[0][1])
+        PlannedSetting(
+            names=tuple(setting.name for setting, _ in group),
+            setting=group[0][0],
+            variants=group[0][1],
+            points=tuple(setting.values for setting, _ in group),
+        )
         for group in merged.values()
     )
     references = tuple(_references(pipeline, loaded))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from harness.errors import RecipeError
+from harness.recipe.axes import names_value
 from harness.recipe.fields import CODE, Block, Names, as_tuple
 from harness.recipe.search import Number
 
@@ -122,7 +123,7 @@ def _matched(key: str, side: str | Mapping[str, object], settings: Sequence[Sett
         labels = list(dict.fromkeys(one.values[axis] for one in settings if axis in one.values))
         chosen = set()
         for value in wanted if isinstance(wanted, tuple) else (wanted,):
-            label = next((one for one in labels if _is(one, axis, value)), None)
+            label = next((one for one in labels if names_value(one, axis, value)), None)
             if label is None:
                 rule = f"`{key}.{axis}` must name values of the axis"
                 raise RecipeError(rule, f"{value!r} is none of {_shown(labels)}", "correct the value")
@@ -132,17 +133,6 @@ def _matched(key: str, side: str | Mapping[str, object], settings: Sequence[Sett
         words = ", ".join(f"{axis}: {value}" for axis, value in side.items())
         raise RecipeError(f"`{key}` must match a setting", f"none has {words}", "correct the values")
     return found
-
-
-def _is(label: str, axis: str, value: object) -> bool:
-    """Whether a value of an axis, as a claim writes it, is the one of this label; numbers in any form."""
-    text = label.removeprefix(f"{axis.split('.')[-1]}=")
-    if isinstance(value, str | bool):
-        return str(value) in (text, label)
-    try:
-        return float(text) == value
-    except ValueError:
-        return False
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.recipe import ablate
+from harness.recipe.axes import Axis, make_axes, number_of
 from harness.recipe.claims import claim_problems
 from harness.recipe.fields import MOST_VARIANTS
 from harness.recipe.problems import suggestion, told_problems, touches
@@ -60,6 +62,18 @@ class LoadedRecipe:
     ends: tuple[Setting, ...] = field(default=(), repr=False)
     waiting: tuple[Setting, ...] = field(default=(), repr=False)
     source: Source = field(repr=False)
+
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """What its settings differ on: its ablations' axes, and what a search calls those that it has chosen."""
+        used: dict[str, dict[str, None]] = {}
+        for setting in self.settings:
+            for axis, name in setting.values.items():
+                used.setdefault(axis, {})[name] = None
+        axes = [axis for axis in ablate.axes_of(self.recipe.ablations) if axis.name in used]
+        known = {axis.name for axis in axes}
+        others = {axis: [(name, name, number_of(name)) for name in names] for axis, names in used.items()}
+        return (*axes, *make_axes({axis: values for axis, values in others.items() if axis not in known}))
 
     def where(self, path: str, setting: Setting | None = None) -> str:
         """file:line of a value: at the last override of the setting that touches it, else where the recipe has it."""

@@ -7,7 +7,7 @@ needs this on every run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.pipeline.evaluations import (
@@ -46,6 +46,7 @@ class Row:
     Attributes:
         kind, name: as in the analysis; `label` is what people read.
         seeds: PMP by fine-tuning seeds, "" for what has none.
+        axes: value name on each axis that a setting depends on.
         gaps: why numbers are missing, by evaluation; empty where none is.
         retracted: why numbers are not to be trusted, by evaluation; empty where all are.
         outcomes: what its numbers come from.
@@ -65,6 +66,7 @@ class Row:
     gaps: Mapping[str, str]
     retracted: Mapping[str, str]
     outcomes: tuple[Outcome, ...]
+    axes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -236,6 +238,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
         note: str = "",
         seeds: str = "",
         missing: str = "",
+        axes: Mapping[str, str] | None = None,
     ) -> Row:
         """`missing`: why an evaluation of this task has no outcome of this row; where it is "" that is no gap."""
         outcomes = _outcomes(variants, task)
@@ -265,11 +268,13 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
             gaps=gaps,
             retracted=_retracted(outcomes, statuses),
             outcomes=tuple(outcomes),
+            axes=axes or {},
         )
 
     no_head = f"{NOT_ASKED}: no reward head before fine-tuning" if task == CODE else NOT_ASKED
     rows = [
-        row(SETTING, one.name, one.variants, seeds=_seeds(one.variants, task), missing=no_head) for one in plan.settings
+        row(SETTING, one.name, one.variants, seeds=_seeds(one.variants, task), missing=no_head, axes=one.values)
+        for one in plan.settings
     ]
     for variant in () if before_finetuning(task) else plan.imported:  # nothing from outside is judged there
         asset = plan.assets[variant.setting]
