@@ -18,10 +18,11 @@ from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.scores import UNFITTED
 from harness.pipeline.training import TRUNK_STATE, trains_head, trunk_of
+from harness.plan.baseline import baseline_setting
 from harness.recipe.evaluate import ImportedRow
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits
-from harness.recipe.schema import Experiment
+from harness.recipe.schema import Experiment, Recipe
 from harness.recipe.search import Objective
 from harness.store.record import Record
 
@@ -78,10 +79,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedSetting:
-    """A setting with all its names: settings whose stages coincide are one.
-
-    `points` are its values by axis, one mapping a name.
-    """
+    """A setting with all its names, and its values by axis at each: settings whose stages coincide are one."""
 
     names: tuple[str, ...]
     setting: Setting
@@ -229,20 +227,11 @@ def make_plan(
     )
 
 
-def baseline_setting(settings: Sequence[PlannedSetting]) -> PlannedSetting:
-    """The setting others are compared with: the first without PMP, else the first; where a search has chosen all of
-    them the first, which is 1:1.
-    """
-    if all(one.setting.chosen for one in settings):
-        return settings[0]
-    return next((one for one in settings if one.setting.experiment.pretrain is None), settings[0])
-
-
 def _failures(
-    pipeline: Pipeline, recipe: Experiment, settings: Sequence[PlannedSetting], imported: Sequence[Variant]
+    pipeline: Pipeline, recipe: Recipe, settings: Sequence[PlannedSetting], imported: Sequence[Variant]
 ) -> Iterator[RowFailures]:
     """Of every row and task with Best-of-N; settings beside the baseline."""
-    baseline = baseline_setting(settings)
+    baseline = baseline_setting(settings, recipe.baseline)
     rows: list[tuple[str, Experiment, tuple[Variant, ...]]]
     rows = [(one.name, one.setting.experiment, one.variants) for one in settings]
     rows += [(one.setting, recipe, (one,)) for one in imported]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
@@ -152,6 +153,25 @@ def tasks_of(claim: Claim, evaluate: Evaluate) -> Iterator[tuple[str, str]]:
     for evaluation, tasks in claim.on.items():
         for task in evaluate.asked.get(evaluation, ()) if tasks == ALL else tasks:
             yield evaluation, task
+
+
+def baseline_problems(
+    name: str | None, settings: Sequence[Setting], *, search_alone: bool
+) -> Iterator[tuple[str, RecipeError]]:
+    """(path in the recipe, what is wrong there), without the place, of a `baseline` that names no setting."""
+    names = [one.name for one in settings]
+    if name is None:
+        return
+    if search_alone:
+        value = "this recipe has a search and no ablations, and a search compares with 1:1"
+        yield "baseline", RecipeError("it must name a setting of the ablations", value, "drop the line")
+    elif name not in names:
+        value = f"no setting is named {name!r}; this recipe has {_shown(names)}"
+        near = get_close_matches(name, names, n=1)
+        yield (
+            "baseline",
+            RecipeError("it must name a setting", value, f"did you mean `{near[0]}`?" if near else "name one of them"),
+        )
 
 
 def claim_problems(claims: Mapping[str, Claim], settings: Sequence[Setting]) -> Iterator[tuple[str, RecipeError]]:

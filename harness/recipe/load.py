@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.recipe import ablate
 from harness.recipe.axes import Axis, make_axes, number_of
-from harness.recipe.claims import claim_problems
+from harness.recipe.claims import baseline_problems, claim_problems
 from harness.recipe.fields import MOST_VARIANTS
 from harness.recipe.problems import suggestion, told_problems, touches
 from harness.recipe.schema import EXPERIMENT_FIELDS, Ablations, Recipe
@@ -27,7 +27,7 @@ from harness.recipe.search import BALANCE, LogRatio, Parameter, ends, overrides_
 from harness.recipe.yaml_source import Location, Source, parse_value, read_yaml
 
 MOST_PARENTS = 16
-BESIDE = ("ablations", "search", "claims")  # what a recipe says of many settings, and no setting of itself
+BESIDE = ("ablations", "search", "claims", "baseline")  # what a recipe says of many settings, and no setting of itself
 FIXED_IN_SEARCH = ("evaluate", "tasks")
 PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
 
@@ -99,7 +99,11 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
     recipe = _validate(source.data, source, (), {}, problems)
     settings = _settings(source, recipe, problems)
     if recipe is not None and not problems:  # else it is not known between what they are
-        for at, error in claim_problems(recipe.claims, settings):
+        alone = recipe.search is not None and not source.data.get("ablations")
+        for at, error in (
+            *baseline_problems(recipe.baseline, settings, search_alone=alone),
+            *claim_problems(recipe.claims, settings),
+        ):
             where = str(source.locate(tuple(at.split("."))))
             problems.append(RecipeError(f"`{at}`: {error.rule}", error.value, error.remedy, where))
     at_ends = _ends(source, recipe, problems)

@@ -29,7 +29,7 @@ from harness.pipeline.evaluations.best_of_n import (
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import Import
 from harness.pipeline.tasks import judging_split
-from harness.plan.analysis import baseline_of
+from harness.plan.analysis import baseline_is_chosen, baseline_of
 from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant
 from harness.recipe.fields import CODE, before_finetuning
 from harness.report.comparison import SETTING, AboveShallow, AnalysisIndex, Difference, Estimate, Place
@@ -114,6 +114,7 @@ class Board:
         sizes: every N of the Best-of-N curves; `key_size` the largest N > 1 and ≤ n / 4, or the largest N at all.
         pool_size: candidates a problem in the smallest pool; 0 where the task has no pool.
         split: whose problems judge.
+        baseline_chosen: whether the recipe names the baseline; else it is the default.
     """
 
     task: str
@@ -124,6 +125,7 @@ class Board:
     pool_size: int
     baseline: str
     rows: tuple[Row, ...]
+    baseline_chosen: bool = False
 
     @property
     def settings(self) -> tuple[Row, ...]:
@@ -297,6 +299,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
         key_size=max(inside or sizes, default=0),
         pool_size=pool,
         baseline=baseline_of(plan),
+        baseline_chosen=baseline_is_chosen(plan),
         rows=tuple(rows),
     )
 

@@ -101,6 +101,7 @@ def _board(axes: Iterable[Axis], board: Board) -> dict[str, Any]:
         "task": board.task,
         "split": board.split,
         "baseline": board.baseline,
+        "baseline_chosen": board.baseline_chosen,
         "pool_size": board.pool_size,
         "sizes": board.sizes,
         "area_sizes": board.area_sizes,
