@@ -43,7 +43,13 @@ def leaderboard(data: ReportData) -> str:
 
 
 def _lines(axes: Iterable[Axis], board: Board, row: Row) -> Iterator[dict[str, Any]]:
-    common = {"task": board.task, "split": board.split, "kind": row.kind, "row": row.name, "label": row.label}
+    common: dict[str, Any] = {
+        "task": board.task,
+        "split": board.split,
+        "kind": row.kind,
+        "row": row.name,
+        "label": row.label,
+    }
     common |= {"seeds": row.seeds, **{f"{AXIS}{axis.name}": axis.plain(row.axes) for axis in axes}}
     for metric, estimate in row.estimates.items():
         yield {
