@@ -27,7 +27,6 @@ from harness.tracking.view import File, Kind, RunView, Status, View
 from harness.tracking.words import (
     DIFFERENCE,
     ESTIMATE,
-    HEADLINE,
     LONGEST_TAG,
     clipped,
     key,
@@ -343,8 +342,6 @@ class _Builder:
                 name = metric_key(one["task"], one["metric"])
                 if kind == "setting" and name in self.constant:
                     continue
-                if part == "estimates" and kind == "setting" and name in self.columns[:1]:
-                    metrics[HEADLINE + name] = _single(one["estimate"], self.finished.made)
                 for end, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
                     metrics[name + ending + end] = _single(one[value], self.finished.made)
                 if name in self.columns:
@@ -352,7 +349,8 @@ class _Builder:
                     tags[tag + name] = f"{estimate} [{low}, {high}]"
                 method = f"{100 * one['level']:g} %, over {one['covers']}; {one['method']}"
                 tags[key(f"interval.{what}{one['task']}.{one['evaluation']}")] = clipped(method, LONGEST_TAG)
-        return metrics, tags
+        first = {name: metrics[name] for name in self.columns if name in metrics}
+        return first | metrics, tags  # pages that compare runs open with the metric that was written first
 
 
 def _mark(doubt: Mapping[str, str]) -> str:

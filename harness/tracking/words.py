@@ -12,9 +12,6 @@ LONGEST_KEY = 250
 LONGEST_PARAM = 6_000
 LONGEST_TAG = 8_000
 ESTIMATE, DIFFERENCE = "estimate.", "difference."  # tags: a number with its interval, as people read it
-HEADLINE = (
-    "Headline/"  # metric: a page that compares runs opens with the first of all by name, capitals before the rest
-)
 SEARCH = "search."  # tags of studies and trials
 POINT = f"{SEARCH}point"  # whether a trial has all parameters of its search
 METRICS = {"area": "bon_area"}  # beside other things, "area" alone says too little

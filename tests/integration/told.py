@@ -57,8 +57,6 @@ def told_by_the_store(workspace: Workspace) -> Told:
             same = values[one["task"], one["metric"]] if kind == "setting" else []
             if len(same) > 1 and len(set(same)) == 1 and one["metric"] not in HEADLINES:
                 continue  # the same for every setting
-            if (kind, part, one["task"], one["metric"]) == ("setting", "estimates", "logic", "area"):
-                metrics["Headline/logic/bon_area"] = [(0, repr(float(one["estimate"])))]
             key = _metric(one["task"], one["metric"]) + suffix
             for end, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
                 metrics[key + end] = [(0, repr(float(one[value])))]
