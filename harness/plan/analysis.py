@@ -5,13 +5,19 @@ from __future__ import annotations
 from harness.pipeline.comparing import ANALYSIS, AnalysisSpec, OutcomeSpec
 from harness.pipeline.evaluation import JUDGED_ON
 from harness.pipeline.graph import Stage
-from harness.plan.plan import IMPORTED, POOL, Plan, Variant, baseline_setting
+from harness.plan.baseline import baseline_setting, chosen_baseline
+from harness.plan.plan import IMPORTED, POOL, Plan, Variant
 from harness.recipe.fields import before_finetuning
 
 
 def baseline_of(plan: Plan) -> str:
     """The name of the setting others are compared with."""
-    return baseline_setting(plan.settings).name
+    return baseline_setting(plan.settings, plan.loaded.recipe.baseline).name
+
+
+def baseline_is_chosen(plan: Plan) -> bool:
+    """Whether the recipe names it; else it is the default."""
+    return chosen_baseline(plan.settings, plan.loaded.recipe.baseline) is not None
 
 
 def _judged_on(outcome: Stage) -> str:

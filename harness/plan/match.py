@@ -14,6 +14,7 @@ from harness.pipeline.kind import Known
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.weights import BACKWARD_FACTOR, FORWARD, weights_of
+from harness.recipe.axes import names_value
 from harness.recipe.blocks import Pretrain
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.problems import suggestion
@@ -47,7 +48,9 @@ def partner(setting: Setting, settings: tuple[Setting, ...]) -> Setting | None:
             return other
     for other in settings:
         differing = [axis for axis in setting.values if other.values.get(axis) != setting.values[axis]]
-        if len(differing) == 1 and other.values.keys() == setting.values.keys() and other.values[differing[0]] == name:
+        if len(differing) != 1 or name is None or other.values.keys() != setting.values.keys():
+            continue
+        if names_value(other.values[differing[0]], differing[0], name):
             return other
     return None
 

@@ -18,10 +18,11 @@ from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.scores import UNFITTED
 from harness.pipeline.training import TRUNK_STATE, trains_head, trunk_of
+from harness.plan.baseline import baseline_setting
 from harness.recipe.evaluate import ImportedRow
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits
-from harness.recipe.schema import Experiment
+from harness.recipe.schema import Experiment, Recipe
 from harness.recipe.search import Objective
 from harness.store.record import Record
 
@@ -78,15 +79,22 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedSetting:
-    """A setting with all its names: settings whose stages coincide are one."""
+    """A setting with all its names, and its values by axis at each: settings whose stages coincide are one."""
 
     names: tuple[str, ...]
     setting: Setting
     variants: tuple[Variant, ...]
+    points: tuple[Mapping[str, str], ...]
 
     @property
     def name(self) -> str:
         return " = ".join(self.names)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Its value on each axis that it depends on: where its names differ, the axis does not matter to it."""
+        first, *others = self.points
+        return {axis: name for axis, name in first.items() if all(other.get(axis) == name for other in others)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +190,12 @@ def make_plan(
         ends = tuple(outcome.stage.fingerprint for variant in variants for outcome in variant.outcomes)
         merged.setdefault(ends, []).append((setting, variants))
     settings = tuple(
-        PlannedSetting(names=tuple(setting.name for setting, _ in group), setting=group[0][0], variants=group[0][1])
+        PlannedSetting(
+            names=tuple(setting.name for setting, _ in group),
+            setting=group[0][0],
+            variants=group[0][1],
+            points=tuple(setting.values for setting, _ in group),
+        )
         for group in merged.values()
     )
     references = tuple(_references(pipeline, loaded))
@@ -214,20 +227,11 @@ def make_plan(
     )
 
 
-def baseline_setting(settings: Sequence[PlannedSetting]) -> PlannedSetting:
-    """The setting others are compared with: the first without PMP, else the first; where a search has chosen all of
-    them the first, which is 1:1.
-    """
-    if all(one.setting.chosen for one in settings):
-        return settings[0]
-    return next((one for one in settings if one.setting.experiment.pretrain is None), settings[0])
-
-
 def _failures(
-    pipeline: Pipeline, recipe: Experiment, settings: Sequence[PlannedSetting], imported: Sequence[Variant]
+    pipeline: Pipeline, recipe: Recipe, settings: Sequence[PlannedSetting], imported: Sequence[Variant]
 ) -> Iterator[RowFailures]:
     """Of every row and task with Best-of-N; settings beside the baseline."""
-    baseline = baseline_setting(settings)
+    baseline = baseline_setting(settings, recipe.baseline)
     rows: list[tuple[str, Experiment, tuple[Variant, ...]]]
     rows = [(one.name, one.setting.experiment, one.variants) for one in settings]
     rows += [(one.setting, recipe, (one,)) for one in imported]

@@ -132,7 +132,11 @@ class TrialPlanner:
         plan = Plan(
             loaded=self.loaded,
             graph=pipeline.graph,
-            settings=(PlannedSetting(names=(setting.name,), setting=setting, variants=tuple(variants)),),
+            settings=(
+                PlannedSetting(
+                    names=(setting.name,), setting=setting, variants=tuple(variants), points=(setting.values,)
+                ),
+            ),
             references=(),
             targets=targets,
             stages=stages,

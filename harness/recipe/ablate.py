@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import RecipeError
+from harness.recipe.axes import Axis, make_axes, names_value, prefix, short
 from harness.recipe.schema import Ablations
 
 # Keys that say which variant of a block is meant: where they differ, a mapping replaces instead of merging.
@@ -126,7 +127,35 @@ def _axis_values(axis: str, values: Any) -> list[tuple[str, tuple[Override, ...]
 
 
 def _label(axis: str, value: Any) -> str:
-    return f"{axis.split('.')[-1]}={value}"
+    return f"{prefix(axis)}{short(value)}"
+
+
+def axes_of(ablations: Ablations) -> tuple[Axis, ...]:
+    """The axes as results show them. A named value is a number where all of its axis set one and the same field."""
+    found = {}
+    for axis, values in ablations.valued.items():
+        if isinstance(values, Mapping):
+            found[axis] = list(zip(values, values, _numbers(list(values.values())), strict=True))
+        else:
+            found[axis] = [(_label(axis, value), short(value), value) for value in values]
+    return make_axes(found)
+
+
+def _numbers(chosen: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What each named value sets the one field to that all of them set; None where they set more or different ones."""
+    leaves = [list(_leaves(one)) for one in chosen]
+    paths = {path for one in leaves for path, _ in one}
+    if len(paths) != 1 or any(len(one) != 1 for one in leaves):
+        return [None] * len(chosen)
+    return [value for one in leaves for _, value in one]
+
+
+def _leaves(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def _check(ablations: Ablations) -> None:
@@ -146,7 +175,7 @@ def _check(ablations: Ablations) -> None:
                     "correct the name",
                 )
             names = [name for name, _ in _axis_values(axis, ablations.valued[axis])]
-            if str(value) not in names and _label(axis, value) not in names:
+            if not any(names_value(name, axis, value) for name in names):
                 raise RecipeError(
                     f"`exclude` must name values of axis `{axis}`",
                     f"{value!r} is none of {', '.join(names)}",
@@ -178,7 +207,7 @@ def _combinations(ablations: Ablations) -> Iterator[tuple[tuple[str, tuple[Overr
 
 def _excluded(ablations: Ablations, values: Mapping[str, str]) -> bool:
     return any(
-        all(values[axis] in (str(value), _label(axis, value)) for axis, value in exclusion.items())
+        all(names_value(values[axis], axis, value) for axis, value in exclusion.items())
         for exclusion in ablations.exclude
     )
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from harness.errors import RecipeError
+from harness.recipe.axes import names_value
 from harness.recipe.fields import CODE, Block, Names, as_tuple
 from harness.recipe.search import Number
 
@@ -122,7 +124,7 @@ def _matched(key: str, side: str | Mapping[str, object], settings: Sequence[Sett
         labels = list(dict.fromkeys(one.values[axis] for one in settings if axis in one.values))
         chosen = set()
         for value in wanted if isinstance(wanted, tuple) else (wanted,):
-            label = next((one for one in labels if _is(one, axis, value)), None)
+            label = next((one for one in labels if names_value(one, axis, value)), None)
             if label is None:
                 rule = f"`{key}.{axis}` must name values of the axis"
                 raise RecipeError(rule, f"{value!r} is none of {_shown(labels)}", "correct the value")
@@ -132,17 +134,6 @@ def _matched(key: str, side: str | Mapping[str, object], settings: Sequence[Sett
         words = ", ".join(f"{axis}: {value}" for axis, value in side.items())
         raise RecipeError(f"`{key}` must match a setting", f"none has {words}", "correct the values")
     return found
-
-
-def _is(label: str, axis: str, value: object) -> bool:
-    """Whether a value of an axis, as a claim writes it, is the one of this label; numbers in any form."""
-    text = label.removeprefix(f"{axis.split('.')[-1]}=")
-    if isinstance(value, str | bool):
-        return str(value) in (text, label)
-    try:
-        return float(text) == value
-    except ValueError:
-        return False
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -162,6 +153,25 @@ def tasks_of(claim: Claim, evaluate: Evaluate) -> Iterator[tuple[str, str]]:
     for evaluation, tasks in claim.on.items():
         for task in evaluate.asked.get(evaluation, ()) if tasks == ALL else tasks:
             yield evaluation, task
+
+
+def baseline_problems(
+    name: str | None, settings: Sequence[Setting], *, search_alone: bool
+) -> Iterator[tuple[str, RecipeError]]:
+    """(path in the recipe, what is wrong there), without the place, of a `baseline` that names no setting."""
+    names = [one.name for one in settings]
+    if name is None:
+        return
+    if search_alone:
+        value = "this recipe has a search and no ablations, and a search compares with 1:1"
+        yield "baseline", RecipeError("it must name a setting of the ablations", value, "drop the line")
+    elif name not in names:
+        value = f"no setting is named {name!r}; this recipe has {_shown(names)}"
+        near = get_close_matches(name, names, n=1)
+        yield (
+            "baseline",
+            RecipeError("it must name a setting", value, f"did you mean `{near[0]}`?" if near else "name one of them"),
+        )
 
 
 def claim_problems(claims: Mapping[str, Claim], settings: Sequence[Setting]) -> Iterator[tuple[str, RecipeError]]:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import HarnessError, ProblemList, RecipeError
 from harness.recipe import ablate
-from harness.recipe.claims import claim_problems
+from harness.recipe.axes import Axis, make_axes, number_of
+from harness.recipe.claims import baseline_problems, claim_problems
 from harness.recipe.fields import MOST_VARIANTS
 from harness.recipe.problems import suggestion, told_problems, touches
 from harness.recipe.schema import EXPERIMENT_FIELDS, Ablations, Recipe
@@ -25,7 +27,7 @@ from harness.recipe.search import BALANCE, LogRatio, Parameter, ends, overrides_
 from harness.recipe.yaml_source import Location, Source, parse_value, read_yaml
 
 MOST_PARENTS = 16
-BESIDE = ("ablations", "search", "claims")  # what a recipe says of many settings, and no setting of itself
+BESIDE = ("ablations", "search", "claims", "baseline")  # what a recipe says of many settings, and no setting of itself
 FIXED_IN_SEARCH = ("evaluate", "tasks")
 PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
 
@@ -61,6 +63,18 @@ class LoadedRecipe:
     waiting: tuple[Setting, ...] = field(default=(), repr=False)
     source: Source = field(repr=False)
 
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """What its settings differ on: its ablations' axes, and what a search calls those that it has chosen."""
+        used: dict[str, dict[str, None]] = {}
+        for setting in self.settings:
+            for axis, name in setting.values.items():
+                used.setdefault(axis, {})[name] = None
+        axes = [axis for axis in ablate.axes_of(self.recipe.ablations) if axis.name in used]
+        known = {axis.name for axis in axes}
+        others = {axis: [(name, name, number_of(name)) for name in names] for axis, names in used.items()}
+        return (*axes, *make_axes({axis: values for axis, values in others.items() if axis not in known}))
+
     def where(self, path: str, setting: Setting | None = None) -> str:
         """file:line of a value: at the last override of the setting that touches it, else where the recipe has it."""
         places = {} if setting is None else setting.places
@@ -85,7 +99,11 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
     recipe = _validate(source.data, source, (), {}, problems)
     settings = _settings(source, recipe, problems)
     if recipe is not None and not problems:  # else it is not known between what they are
-        for at, error in claim_problems(recipe.claims, settings):
+        alone = recipe.search is not None and not source.data.get("ablations")
+        for at, error in (
+            *baseline_problems(recipe.baseline, settings, search_alone=alone),
+            *claim_problems(recipe.claims, settings),
+        ):
             where = str(source.locate(tuple(at.split("."))))
             problems.append(RecipeError(f"`{at}`: {error.rule}", error.value, error.remedy, where))
     at_ends = _ends(source, recipe, problems)

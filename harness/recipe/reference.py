@@ -130,7 +130,8 @@ SELECTS, RUNTIME, SEARCH, SHOWN, CHECKED = (
     f"no identity: {why}" for why in ("selects", "runtime", "search", "shown", "checked")
 )
 # Of the fields of `Recipe`; all of `Experiment` is identity but for what is below.
-OF_RECIPE = {"seeds": IDENTITY, "search": IDENTITY, "ablations": SELECTS, "runtime": RUNTIME, "plugins": CHECKED}
+OF_RECIPE = {"seeds": IDENTITY, "search": IDENTITY, "runtime": RUNTIME, "plugins": CHECKED}
+OF_RECIPE |= {"ablations": SELECTS, "baseline": SELECTS}
 # Class, or Class.field -> what it has to do with identity, where it differs from the field that holds it.
 ROLES = {
     "Seeds.pretrain": SELECTS,

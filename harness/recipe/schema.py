@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from harness.recipe.blocks import WSD, Finetune, Model, Pretrain, Seeds, TinyModel
-from harness.recipe.claims import Claim
+from harness.recipe.claims import Claim, Label
 from harness.recipe.corpus import CorpusSource
 from harness.recipe.evaluate import Evaluate
 from harness.recipe.fields import (
@@ -323,6 +323,11 @@ class Recipe(Experiment):
     search: Search | None = Field(None, description="Trials that Optuna proposes, beside the ablations.")
     ablations: Annotated[Ablations, BeforeValidator(_nothing, json_schema_input_type=Ablations | None)] = Field(
         Ablations(), description="Which settings there are."
+    )
+    baseline: Label | None = Field(
+        None,
+        description="Name of the setting that differences are taken from. Default: the first without PMP, else the "
+        "first.",
     )
     claims: Annotated[dict[Name, Claim], BeforeValidator(_nothing, json_schema_input_type=dict[Name, Claim] | None)] = (
         Field(

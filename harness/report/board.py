@@ -7,7 +7,7 @@ needs this on every run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.pipeline.evaluations import (
@@ -29,7 +29,7 @@ from harness.pipeline.evaluations.best_of_n import (
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import Import
 from harness.pipeline.tasks import judging_split
-from harness.plan.analysis import baseline_of
+from harness.plan.analysis import baseline_is_chosen, baseline_of
 from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant
 from harness.recipe.fields import CODE, before_finetuning
 from harness.report.comparison import SETTING, AboveShallow, AnalysisIndex, Difference, Estimate, Place
@@ -46,6 +46,7 @@ class Row:
     Attributes:
         kind, name: as in the analysis; `label` is what people read.
         seeds: PMP by fine-tuning seeds, "" for what has none.
+        axes: value name on each axis that a setting depends on.
         gaps: why numbers are missing, by evaluation; empty where none is.
         retracted: why numbers are not to be trusted, by evaluation; empty where all are.
         outcomes: what its numbers come from.
@@ -65,6 +66,7 @@ class Row:
     gaps: Mapping[str, str]
     retracted: Mapping[str, str]
     outcomes: tuple[Outcome, ...]
+    axes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -112,6 +114,7 @@ class Board:
         sizes: every N of the Best-of-N curves; `key_size` the largest N > 1 and ≤ n / 4, or the largest N at all.
         pool_size: candidates a problem in the smallest pool; 0 where the task has no pool.
         split: whose problems judge.
+        baseline_chosen: whether the recipe names the baseline; else it is the default.
     """
 
     task: str
@@ -122,6 +125,7 @@ class Board:
     pool_size: int
     baseline: str
     rows: tuple[Row, ...]
+    baseline_chosen: bool = False
 
     @property
     def settings(self) -> tuple[Row, ...]:
@@ -236,6 +240,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
         note: str = "",
         seeds: str = "",
         missing: str = "",
+        axes: Mapping[str, str] | None = None,
     ) -> Row:
         """`missing`: why an evaluation of this task has no outcome of this row; where it is "" that is no gap."""
         outcomes = _outcomes(variants, task)
@@ -265,11 +270,13 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
             gaps=gaps,
             retracted=_retracted(outcomes, statuses),
             outcomes=tuple(outcomes),
+            axes=axes or {},
         )
 
     no_head = f"{NOT_ASKED}: no reward head before fine-tuning" if task == CODE else NOT_ASKED
     rows = [
-        row(SETTING, one.name, one.variants, seeds=_seeds(one.variants, task), missing=no_head) for one in plan.settings
+        row(SETTING, one.name, one.variants, seeds=_seeds(one.variants, task), missing=no_head, axes=one.values)
+        for one in plan.settings
     ]
     for variant in () if before_finetuning(task) else plan.imported:  # nothing from outside is judged there
         asset = plan.assets[variant.setting]
@@ -292,6 +299,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
         key_size=max(inside or sizes, default=0),
         pool_size=pool,
         baseline=baseline_of(plan),
+        baseline_chosen=baseline_is_chosen(plan),
         rows=tuple(rows),
     )
 

@@ -10,6 +10,7 @@ import harness
 from harness.events import Warned, read_events
 from harness.pipeline.training import BASE
 from harness.plan.plan import Plan
+from harness.recipe.axes import Axis
 from harness.recipe.schema import Recipe
 from harness.recipe.tasks import ALL, PoolTaskBlock
 from harness.report.answer import answer
@@ -47,6 +48,7 @@ class ReportData:
         facts: what was run, as (name, value).
         failures: where models fail, by task.
         search: what the recipe's search has come to; None without one, or before it began.
+        axes: what the settings differ on.
         damaged: what of the payloads shown here is not as its record has it.
     """
 
@@ -74,6 +76,7 @@ class ReportData:
     data_stages: tuple[Link, ...]
     unfinished: Facts
     search: SearchReport | None = None
+    axes: tuple[Axis, ...] = ()
     damaged: tuple[str, ...] = ()
 
 
@@ -117,6 +120,7 @@ def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None
         data_stages=data_stages(plan, statuses),
         unfinished=_unfinished(plan, statuses),
         search=None if search is None else search_report(plan, store, seen, search),
+        axes=plan.loaded.axes,
         damaged=tuple(payloads.damaged),
     )
 

@@ -19,6 +19,7 @@ from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kinds import noted_stage
 from harness.pipeline.tasks import judging_split
 from harness.plan.plan import Plan, Variant
+from harness.recipe.axes import Axis
 from harness.recipe.lock import lock_of, lock_text
 from harness.recipe.schema import Recipe
 from harness.report.words import split_name
@@ -44,7 +45,7 @@ class OutcomeEntry:
     Attributes:
         row: the setting's or reference's name; `names` are all names of a setting whose stages coincide with others'.
         kind: `setting`, `reference` for what understands nothing, `imported` for what was not trained here.
-        axes: axis -> value name, of a setting.
+        axes: axis -> value name, of a setting, where it depends on the axis.
         stage: fingerprint of the evaluation.
     """
 
@@ -67,6 +68,7 @@ class Index:
         own_tracking: its runs are tracked in the workdir, not at an address of the recipe's own.
         seed: the recipe's data seed, which also resamples problems.
         splits: task -> the split that judges on it.
+        axes: what the recipe's settings differ on; an index without them is older than they are.
     """
 
     recipe: str
@@ -75,6 +77,7 @@ class Index:
     outcomes: tuple[OutcomeEntry, ...]
     stages: Mapping[str, StageEntry]
     splits: Mapping[str, str] = field(default_factory=dict)
+    axes: tuple[Axis, ...] = ()
 
     def split_of(self, task: str) -> str:
         """The split that judges on a task; an index that names none is older than the choice."""
@@ -101,6 +104,7 @@ def index_of(plan: Plan) -> Index:
         seed=plan.loaded.recipe.seeds.data,
         outcomes=tuple(_entries(plan)),
         stages={stage.fingerprint: _stage_entry(stage) for stage in plan.stages},
+        axes=plan.loaded.axes,
         splits={task: split_name(task, judging_split(plan.loaded.recipe, task)) for task in dict.fromkeys(tasks)},
     )
 
@@ -168,7 +172,7 @@ def stages_of(indexes: Iterable[Index]) -> dict[str, Stage]:
 
 def _entries(plan: Plan) -> Iterator[OutcomeEntry]:
     rows: list[tuple[Variant, str, str, tuple[str, ...], Mapping[str, str]]] = [
-        (variant, "setting", setting.name, setting.names, setting.setting.values)
+        (variant, "setting", setting.name, setting.names, setting.values)
         for setting in plan.settings
         for variant in setting.variants
     ]

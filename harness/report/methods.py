@@ -11,7 +11,8 @@ from harness.pipeline.evaluations.best_of_n import AREA_GRID, VOTE_SUBSETS
 from harness.pipeline.evaluations.pair_accuracy import ABOUT_EQUAL
 from harness.pipeline.failures import CONSTANT_SHARE, LENGTH_LEVEL
 from harness.pipeline.training import PRETRAIN, TRUNK_STATE
-from harness.plan.analysis import baseline_of
+from harness.plan.analysis import baseline_is_chosen, baseline_of
+from harness.plan.baseline import BY_DEFAULT
 from harness.plan.plan import Plan
 from harness.recipe.blocks import Model, TinyModel
 from harness.recipe.models import HubModel, PackagedModel
@@ -53,6 +54,7 @@ def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
         flat=any(estimate.low == estimate.high for estimate in estimates),
         no_spread=NO_SPREAD,
         baseline=baseline_of(plan),
+        by_default="" if baseline_is_chosen(plan) else f" ({BY_DEFAULT})",
         references=list(REFERENCES.values()),
         shallow=[(headline_label(evaluation), names) for evaluation, names in sorted(shallow.items())],
         failures=bool(plan.failures),

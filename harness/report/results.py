@@ -35,6 +35,7 @@ def results(workdir: str | Path = "workdir", recipe: str | None = None) -> pd.Da
     folder = Path(workdir)
     indexes = read_all(folder) if recipe is None else [read_index(folder / REPORTS / recipe)]
     axes = list(dict.fromkeys(axis for index in indexes for entry in index.outcomes for axis in entry.axes))
+    axes = list(dict.fromkeys([*(axis.name for index in indexes for axis in index.axes), *axes]))
     snapshot, retractions = Snapshot(Store(folder / STORE)), read_retractions(folder / STORE)
     lines = [line for index in indexes for row in rows_of(index) for line in _lines(row, axes, snapshot, retractions)]
     columns = [
@@ -44,7 +45,20 @@ def results(workdir: str | Path = "workdir", recipe: str | None = None) -> pd.Da
     ]
     table = pd.DataFrame(lines, columns=columns)
     whole = {name: "Int64" for name in (*SEEDS, "problems")}
-    return table.astype({**whole, "value": "float64", "done": "bool"})
+    return table.astype({**whole, **_numeric(indexes, axes), "value": "float64", "done": "bool"})
+
+
+def _numeric(indexes: list[Index], axes: list[str]) -> dict[str, str]:
+    """Types of the columns of axes that are numbers in every recipe that has them."""
+    found = {}
+    for name in axes:
+        values = [
+            value.number for index in indexes for axis in index.axes if axis.name == name for value in axis.values
+        ]
+        old = any(name in entry.axes for index in indexes if not index.axes for entry in index.outcomes)
+        if None not in values and not old:
+            found[f"axis.{name}"] = "Int64" if all(isinstance(one, int) for one in values) else "float64"
+    return found
 
 
 def read_all(workdir: Path) -> list[Index]:
@@ -62,13 +76,14 @@ def read_all(workdir: Path) -> list[Index]:
 def _lines(
     row: Row, axes: list[str], snapshot: Snapshot, retractions: Mapping[str, Retraction]
 ) -> Iterator[tuple[Any, ...]]:
+    known = {axis.name: axis for axis in row.index.axes}
     for entry in row.outcomes:
         evaluation = evaluation_of(entry.evaluation).name
         kind = row.index.stages[entry.stage].kind
         record = snapshot.record(kind, entry.stage)
         head = (
             *(row.index.recipe, row.kind, row.name),
-            *(entry.axes.get(axis) for axis in axes),
+            *(known[axis].plain(entry.axes) if axis in known else entry.axes.get(axis) for axis in axes),
             *(entry.pretrain_seed, entry.finetune_seed, entry.task, row.index.split_of(entry.task), evaluation),
         )
         tail = (f"{kind}/{entry.stage[:SHORT]}", record is not None, retraction(row, entry, retractions))

@@ -26,7 +26,7 @@ class SettingFacts:
     """A setting in words.
 
     Attributes:
-        axes: its value on each ablation axis.
+        axes: its value on each ablation axis that it depends on.
         differs: how it differs from the base, a phrase each.
         pairs: PMP pairs it trains on, in whole global batches; 0 without PMP.
     """
@@ -45,7 +45,7 @@ def setting_facts(plan: Plan) -> tuple[SettingFacts, ...]:
         SettingFacts(
             name=setting.name,
             names=setting.names,
-            axes=setting.setting.values,
+            axes=setting.values,
             differs=differences(base, resolved(setting.setting.experiment)),
             pairs=pairs_trained(setting.setting.experiment),
         )

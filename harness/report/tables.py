@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from harness.pipeline.evaluations import evaluation_of, evaluation_with, headline, metric_label
 from harness.pipeline.graph import Stage
+from harness.recipe.axes import Axis
 from harness.report.board import Board, Row
 from harness.report.collect import ReportData
 from harness.report.comparison import Estimate
@@ -22,21 +23,34 @@ COLUMNS = (
     *("seeds", "by_seed", "beyond_quarter_of_pool", "records"),
 )
 
+AXIS, FIRST_AXIS = "axis.", COLUMNS.index("state")
+
 
 def leaderboard(data: ReportData) -> str:
-    """CSV with one line a row, task and metric; a missing number has a line too, whose `state` says why."""
+    """CSV with one line a row, task and metric, and a column an axis, with numbers where it is numeric.
+
+    A missing number has a line too, whose `state` says why.
+    """
     file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+    axes = [f"{AXIS}{axis.name}" for axis in data.axes]
+    columns = (*COLUMNS[:FIRST_AXIS], *axes, *COLUMNS[FIRST_AXIS:])
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for board in data.overview.boards:
         for row in board.rows:
-            writer.writerows(_lines(board, row))
+            writer.writerows(_lines(data.axes, board, row))
     return file.getvalue()
 
 
-def _lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
-    common = {"task": board.task, "split": board.split, "kind": row.kind, "row": row.name, "label": row.label}
-    common["seeds"] = row.seeds
+def _lines(axes: Iterable[Axis], board: Board, row: Row) -> Iterator[dict[str, Any]]:
+    common: dict[str, Any] = {
+        "task": board.task,
+        "split": board.split,
+        "kind": row.kind,
+        "row": row.name,
+        "label": row.label,
+    }
+    common |= {"seeds": row.seeds, **{f"{AXIS}{axis.name}": axis.plain(row.axes) for axis in axes}}
     for metric, estimate in row.estimates.items():
         yield {
             **common,
@@ -68,7 +82,7 @@ def report_json(data: ReportData) -> str:
         "ranks_something": seen.ranks_something,
         "analysis": seen.analysis,
         "failures": {task: found.tables for task, found in data.failures.items()},
-        "boards": [_board(board) for board in seen.boards],
+        "boards": [_board(data.axes, board) for board in seen.boards],
     }
     if data.search is not None:
         content["search"] = {name: value for name, value in _plain(data.search).items() if name not in IN_SEARCH_JSON}
@@ -88,26 +102,28 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else list(value)
 
 
-def _board(board: Board) -> dict[str, Any]:
+def _board(axes: Iterable[Axis], board: Board) -> dict[str, Any]:
     return {
         "task": board.task,
         "split": board.split,
         "baseline": board.baseline,
+        "baseline_chosen": board.baseline_chosen,
         "pool_size": board.pool_size,
         "sizes": board.sizes,
         "area_sizes": board.area_sizes,
         "key_size": board.key_size,
-        "rows": [_row(row) for row in board.rows],
+        "rows": [_row(axes, row) for row in board.rows],
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(axes: Iterable[Axis], row: Row) -> dict[str, Any]:
     estimates: Mapping[str, Estimate] = row.estimates
     return {
         "kind": row.kind,
         "row": row.name,
         "label": row.label,
         "note": row.note,
+        "axes": {axis.name: axis.plain(row.axes) for axis in axes if axis.name in row.axes},
         "seeds": row.seeds,
         "gaps": row.gaps,
         "retracted": row.retracted,

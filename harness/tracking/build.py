@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from harness.pipeline.evaluations import evaluations_of
 from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
 from harness.pipeline.training import AVERAGE, BASE
@@ -18,22 +17,20 @@ from harness.plan.analysis import baseline_of
 from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant
 from harness.recipe.schema import Recipe
 from harness.report.curves import CurveReader, Point
-from harness.report.settings import resolved
 from harness.search.state import SearchState
 from harness.store.identity import fingerprint
 from harness.store.store import Snapshot, Store
+from harness.tracking.compared import axis_key, axis_values, constant, headlines, in_words, setting_parameters
 from harness.tracking.search import search_runs
 from harness.tracking.stages import StageFacts
 from harness.tracking.view import File, Kind, RunView, Status, View
 from harness.tracking.words import (
     DIFFERENCE,
     ESTIMATE,
-    LONGEST_PARAM,
     LONGEST_TAG,
     clipped,
     key,
     metric_key,
-    parameters,
 )
 
 Metrics = dict[str, tuple[Point, ...]]
@@ -83,10 +80,8 @@ def build_view(
         note=recipe.notes,
         runs=tuple(runs),
         whole=finished is not None,
-        columns=builder.columns(),
-        axes=tuple(
-            f"axis.{key(axis)}" for axis in dict.fromkeys(name for one in plan.settings for name in one.setting.values)
-        ),
+        columns=builder.columns,
+        axes=tuple(axis_key(axis.label) for axis in plan.loaded.axes),
         ordered=bool(finished is not None and finished.analysis.get("ranks")),
     )
 
@@ -109,6 +104,9 @@ class _Builder:
         self.stages = StageFacts(plan, snapshot, states)
         self.curves = CurveReader(snapshot, plan.stages)
         self.seeds = plan.loaded.recipe.seeds
+        self.columns = headlines(plan)
+        self.constant = constant(self.finished.analysis.get("estimates", ()), self.columns)
+        self.params = setting_parameters(plan)
 
     # ---------------------------------------------------------------------------------------------- settings
 
@@ -153,9 +151,10 @@ class _Builder:
             status=status,
             start=min(variant.start for variant in variants),
             end=max(variant.end for variant in variants),
-            params=_params(setting),
+            params=self.params[setting.name],
             tags=tags,
             metrics=metrics,
+            note=in_words(self.plan, setting),
             datasets=self.stages.datasets(closure, [stage for one in setting.variants for stage in _trained(one)]),
             files=(
                 File(name="recipe.yaml", content=_yaml(setting.setting.experiment)),
@@ -165,8 +164,7 @@ class _Builder:
         )
 
     def _tags(self, setting: PlannedSetting) -> dict[str, str]:
-        tags = {f"axis.{key(axis)}": value for axis, value in setting.setting.values.items()}
-        tags |= {
+        tags = axis_values(self.plan, setting) | {
             "setting": setting.name,
             "mlflow.source.name": self.plan.loaded.recipe.name,
             "mlflow.source.type": "LOCAL",
@@ -183,8 +181,8 @@ class _Builder:
         metrics = self._curves(variant, closure) | self._results(variant) | self._probes(variant)
         if status == "FINISHED":
             metrics |= self.stages.spent(closure)
-        params = _params(setting)
-        params |= {f"seed.{name}": str(seed) for name, seed in seeds.items() if seed is not None}
+        params = self.params[setting.name]
+        params = params | {f"seed.{name}": str(seed) for name, seed in seeds.items() if seed is not None}
         start, end = self.stages.times(_own(variant))
         tags = self._tags(setting) | self.stages.versions(closure) | {"harness.compared": "no"}
         doubt = self._doubt([variant])
@@ -331,7 +329,6 @@ class _Builder:
     def _compared(self, kind: str, row: str) -> tuple[Metrics, dict[str, str]]:
         """What the analysis has of a row: metrics; and tags that a table shows, of each headline and its difference
         from the baseline with intervals, in a few digits, and of what the intervals are over and how they were made."""
-        columns = self.columns()
         metrics: Metrics = {}
         on_dev = self.plan.loaded.recipe.evaluate.split == "dev"
         tags = {"harness.split": "dev problems"} if on_dev else {}
@@ -343,26 +340,17 @@ class _Builder:
                 if (one["kind"], one["row"]) != (kind, row):
                     continue
                 name = metric_key(one["task"], one["metric"])
+                if kind == "setting" and name in self.constant:
+                    continue
                 for end, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
                     metrics[name + ending + end] = _single(one[value], self.finished.made)
-                if name in columns:
+                if name in self.columns:
                     estimate, low, high = (format(one[value], form) for value in ("estimate", "low", "high"))
                     tags[tag + name] = f"{estimate} [{low}, {high}]"
                 method = f"{100 * one['level']:g} %, over {one['covers']}; {one['method']}"
                 tags[key(f"interval.{what}{one['task']}.{one['evaluation']}")] = clipped(method, LONGEST_TAG)
-        return metrics, tags
-
-    def columns(self) -> tuple[str, ...]:
-        """Of every task the metric that arms are compared on, Best-of-N first."""
-        asked = dict.fromkeys(
-            (outcome.metric, outcome.task) for variant in self.plan.variants for outcome in variant.outcomes
-        )
-        return tuple(
-            metric_key(task, evaluation.headline)
-            for evaluation in evaluations_of(self.plan.loaded.recipe)
-            for name, task in asked
-            if name == evaluation.name
-        )
+        first = {name: metrics[name] for name in self.columns if name in metrics}
+        return first | metrics, tags  # pages that compare runs open with the metric that was written first
 
 
 def _mark(doubt: Mapping[str, str]) -> str:
@@ -385,12 +373,6 @@ def _own(variant: Variant) -> list[Stage]:
 
 def _single(value: float, seconds: float) -> tuple[Point, ...]:
     return (Point(step=0, value=float(value), time=round(seconds * 1000)),)
-
-
-def _params(setting: PlannedSetting) -> dict[str, str]:
-    """Everything a setting is, its place on the axes first: a page that compares runs begins with those that differ."""
-    axes = {f"axis.{key(axis)}": clipped(value, LONGEST_PARAM) for axis, value in setting.setting.values.items()}
-    return axes | parameters(resolved(setting.setting.experiment))
 
 
 def _yaml(recipe: Recipe) -> str:

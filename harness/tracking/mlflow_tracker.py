@@ -24,6 +24,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import MissingRequirement
+from harness.store.identity import fingerprint
 from harness.tracking.places import without_secrets
 from harness.tracking.shared_views import CURVES, TABLE, shared_views
 from harness.tracking.view import Dataset, File, RunView, View
@@ -35,6 +36,8 @@ MOST_COMPARED = 100  # beyond it the comparison page is too slow to use
 
 KIND, DIGEST, CURRENT, COMPARED = "harness.kind", "harness.digest", "harness.current", "harness.compared"
 PARENT, NOTE, CONTEXT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.data.context"
+NOTED = "harness.note"  # digest of the description we wrote: another one was written by somebody, and stays
+AXIS, REPORT = "axis.", "report.md"
 EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")  # else the page asks what kind it is
 SIDEBAR = "workflowType=machine_learning"  # else the pages of language-model applications stand beside the runs
 OURS = (
@@ -115,7 +118,12 @@ class MlflowTracker:
             everything = self._runs(found.experiment_id).values()
             runs = [run for run in everything if run.data.tags.get(COMPARED) == "yes"]
             settings = [run for run in runs if run.data.tags[KIND] == "setting"]
-            runs = sorted(settings if len(settings) > 1 else runs, key=lambda run: str(run.info.run_name))
+            axes = {name for run in settings for name in run.data.params if name.startswith(AXIS)}
+            placed = [
+                run for run in settings if axes <= run.data.params.keys()
+            ]  # a missing value is drawn as "unknown"
+            shown_runs = next((found for found in (placed, settings) if len(found) > 1), runs)
+            runs = sorted(shown_runs, key=lambda run: str(run.info.run_name))
             page = f"{base.rstrip('/')}/#/experiments/{quote(found.experiment_id)}/runs?{SIDEBAR}"
             # A run without a parameter is drawn at the top of that axis, where an arm without one does not belong.
             shown = {KIND: "trial", CURRENT: "yes", POINT: "yes"}.items()
@@ -210,7 +218,7 @@ class MlflowTracker:
             return "unchanged", run_id  # it has results that may come back, or another process appends to it
         if mine is not None and run.continues(mine):
             self._client.set_tag(run_id, DIGEST, "")
-            self._write(run_id, run, parent, mine)
+            self._write(run_id, run, parent, mine, self._note(experiment_id, run_id, run, tags))
             return "updated", run_id
         self._client.delete_run(run_id)
         return "replaced", self._create(experiment_id, run, parent, tags)
@@ -220,10 +228,21 @@ class MlflowTracker:
         tags = {name: value for name, value in (before or {}).items() if not name.startswith((*OURS, RUN_NAME))}
         tags |= {KIND: run.kind, f"harness.{run.kind}": run.key}
         created = self._client.create_run(experiment_id, start_time=run.start, tags=tags, run_name=run.name)
-        self._write(created.info.run_id, run, parent)
-        return str(created.info.run_id)
+        run_id = str(created.info.run_id)
+        self._write(run_id, run, parent, None, self._note(experiment_id, run_id, run, before or {}))
+        return run_id
 
-    def _write(self, run_id: str, run: RunView, parent: str, before: RunView | None = None) -> None:
+    def _note(self, experiment_id: str, run_id: str, run: RunView, before: Mapping[str, str]) -> dict[str, str]:
+        """Tags that describe a run and link its report; none where `before` has a description that somebody wrote."""
+        shown = before.get(NOTE, "")
+        if not run.note or (shown and fingerprint(shown) != before.get(NOTED)):
+            return {}
+        pages = [file.name for file in run.files if file.name == REPORT]
+        place = f"#/experiments/{quote(experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}"
+        text = run.note + (f"\n\n[Report with all settings]({place})" if pages else "")
+        return {NOTE: text, NOTED: fingerprint(text)}
+
+    def _write(self, run_id: str, run: RunView, parent: str, before: RunView | None, note: Mapping[str, str]) -> None:
         """Write what a run lacks that shows `before`; the digest last, so that a run left half written is replaced."""
         self._written.pop((run.kind, run.key), None)
         metrics = before.metrics if before else {}
@@ -232,7 +251,7 @@ class MlflowTracker:
             for name, wanted in run.metrics.items()
             for point in wanted[len(metrics.get(name, ())) :]
         ]
-        tags = {**run.tags, CURRENT: "yes"}
+        tags = {**run.tags, **note, CURRENT: "yes"}
         if run.parent:
             tags |= {PARENT: parent, ABOVE[run.kind]: run.parent}
         params = [] if before else [Param(name, value) for name, value in run.params.items()]

@@ -73,18 +73,15 @@ class StageFacts:
         return next((round(event.time * 1000) for event in read_events(path)), 0)
 
     def spent(self, stages: Iterable[Stage]) -> dict[str, tuple[Point, ...]]:
-        """Seconds and peak memory, in all and by kind, as trackers name system metrics."""
-        seconds: dict[str, float] = {}
-        memory: dict[str, float] = {}
-        last = 0.0
-        for stage, _, facts in self._finished(stages):
-            last = max(last, float(facts["finished"]))
-            for name in ("all_stages", stage.kind.name):
-                seconds[name] = seconds.get(name, 0.0) + float(facts["seconds"])
-                memory[name] = max(memory.get(name, 0.0), float(facts.get("peak_memory_bytes", 0)))
-        moment = round(last * 1000)
-        found = {f"system/seconds/{name}": round(value, 3) for name, value in seconds.items()}
-        found |= {f"system/peak_memory_bytes/{name}": value for name, value in memory.items()}
+        """Seconds and peak memory of all stages, as trackers name system metrics; `table` has them stage by stage."""
+        runs = [facts for _, _, facts in self._finished(stages)]
+        moment = round(1000 * max((float(facts["finished"]) for facts in runs), default=0.0))
+        found = {
+            "system/seconds/all_stages": round(sum(float(facts["seconds"]) for facts in runs), 3),
+            "system/peak_memory_bytes/all_stages": max(
+                (float(facts.get("peak_memory_bytes", 0)) for facts in runs), default=0.0
+            ),
+        }
         return {name: (Point(step=0, value=value, time=moment),) for name, value in found.items()}
 
     def versions(self, stages: Iterable[Stage]) -> dict[str, str]:

@@ -51,6 +51,7 @@ class RunView:
         key: names the run among those of its kind, whatever else changes; stable over processes and workdirs.
         parent: key of the setting a variant belongs to, or of the study a trial belongs to; else "".
         start, end: milliseconds since the epoch.
+        note: Markdown, the run's description; a tracker adds where its report is.
         metrics: ascending steps, at most `report.curves.MOST_POINTS`; a single number is one point at step 0.
     """
 
@@ -61,6 +62,7 @@ class RunView:
     start: int
     end: int
     parent: str = ""
+    note: str = ""
     params: Mapping[str, str]
     tags: Mapping[str, str]
     metrics: Mapping[str, tuple[Point, ...]]
@@ -71,6 +73,7 @@ class RunView:
         return fingerprint(
             {
                 "name": self.name,
+                "note": self.note,
                 "status": self.status,
                 "params": self.params,
                 "tags": self.tags,

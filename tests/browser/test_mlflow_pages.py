@@ -42,7 +42,9 @@ def setting(name: str, area: float) -> RunView:
             "estimate.logic/bon_area": f"{area:.3f} [0.100, 0.900]",
             "difference.logic/bon_area": "+0.125 [-0.100, +0.350]",
         },
-        metrics={"logic/bon_area": (Point(step=0, value=area, time=1_000_000),)},
+        metrics={
+            metric: (Point(step=0, value=area, time=1_000_000),) for metric in ("logic/bon_area", "code/pair_accuracy")
+        },
     )
 
 
@@ -117,6 +119,10 @@ def test_settings_side_by_side_show_what_differs(addresses: Addresses, tmp_path:
     page = words(addresses.comparison, tmp_path / "profile")
     for part in ("Comparing 2 Runs", "axis.loss", "both-losses", "no-pretraining", "logic/bon_area", "0.618"):
         assert part in page, page
+    plot, _, _ = page.partition("Run details")
+    assert "axis.loss" in plot
+    assert "logic/bon_area" in plot
+    assert "code/pair_accuracy" not in plot  # first by name, but written second
 
 
 def test_trials_side_by_side_show_parameters_and_the_objective(addresses: Addresses, tmp_path: Path) -> None:

@@ -295,6 +295,36 @@ def test_a_run_left_half_written_is_replaced(tracker: MlflowTracker, uri: str, e
     assert {name: shown["variant w"][name] for name in same} == {name: shown["variant v"][name] for name in same}
 
 
+def test_a_description_links_the_report_and_one_that_somebody_wrote_stays(
+    new_tracker: NewTracker, uri: str, experiment: str
+) -> None:
+    report = File(name="report.md", content="# Report")
+
+    def shown(note: str) -> str:
+        new_tracker().show(view(experiment, run("setting", "s", note=note, files=(report,))))
+        (found,) = runs_of(uri, experiment)
+        text = str(found.data.tags["mlflow.note.content"])
+        assert text == "mine" or f"/runs/{found.info.run_id}/artifacts/report.md)" in text
+        return text
+
+    assert shown("first").startswith("first")
+    assert shown("second").startswith("second")
+    MlflowClient(tracking_uri=uri).set_tag(ids(uri, experiment)["setting s"], "mlflow.note.content", "mine")
+    assert shown("third") == "mine"
+    assert shown("fourth") == "mine"
+
+
+def test_comparing_settings_leaves_out_those_without_a_place_on_every_axis(
+    tracker: MlflowTracker, uri: str, experiment: str
+) -> None:
+    compared = {"harness.compared": "yes"}
+    places: dict[str, dict[str, str]] = {"s": {"axis.count": "320"}, "t": {"axis.count": "640"}, "u": {}}
+    runs = [run("setting", name, tags=compared, params=params) for name, params in places.items()]
+    tracker.show(view(experiment, *runs))
+    comparison, known = tracker.addresses(experiment, "http://there:5000/").comparison, ids(uri, experiment)
+    assert sorted(name for name in known if known[name] in comparison) == ["setting s", "setting t"]
+
+
 def test_runs_of_others_and_tags_that_people_set_are_left_alone(
     new_tracker: NewTracker, uri: str, experiment: str
 ) -> None:

@@ -31,6 +31,9 @@ def shown_metrics(uri: str, experiment: str) -> Told:
     }
 
 
+HEADLINES = ("area", "pair_accuracy")
+
+
 def told_by_the_store(workspace: Workspace) -> Told:
     """The same by what the workdir says."""
     found: Told = {"report": {}}
@@ -41,12 +44,19 @@ def told_by_the_store(workspace: Workspace) -> Told:
             found[f"{setting.name} {words}"] = {**_curves(workspace, variant), **_results(workspace, variant)}
     (path,) = (workspace.store.root / "analysis").glob("*/analysis.json")
     analysis = json.loads(path.read_text(encoding="utf-8"))
+    values: dict[tuple[str, str], list[float]] = {}
+    for one in analysis["estimates"]:
+        if one["kind"] == "setting":
+            values.setdefault((one["task"], one["metric"]), []).append(one["estimate"])
     for part, suffix in (("estimates", ""), ("differences", "_minus_baseline")):
         for one in analysis[part]:
             row = one["row"]
             kind = one.get("kind", "setting")
             name = row if kind == "setting" else f"reference: {REFERENCES[kind, row][0]}"
             metrics = found.setdefault(name, {})
+            same = values[one["task"], one["metric"]] if kind == "setting" else []
+            if len(same) > 1 and len(set(same)) == 1 and one["metric"] not in HEADLINES:
+                continue  # the same for every setting
             key = _metric(one["task"], one["metric"]) + suffix
             for end, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
                 metrics[key + end] = [(0, repr(float(one[value])))]

@@ -180,6 +180,16 @@ def test_all_that_is_wrong_with_claims_is_said_at_once(tmp_path: Path) -> None:
     assert len(told) == 7
 
 
+def test_a_baseline_that_is_no_setting_is_refused_where_it_stands(tmp_path: Path) -> None:
+    path = recipe(tmp_path, f"{AXES}baseline: rm+lm, count=46\n")
+    with pytest.raises(ProblemList) as raised:
+        load_recipe(path)
+    (told,) = [error.one_line() for error in raised.value.problems]
+    assert told.startswith(f"{path}:7:")
+    assert "no setting is named 'rm+lm, count=46'; this recipe has rm+lm, count=32" in told
+    assert "did you mean `rm+lm, count=64`?" in told
+
+
 def test_claims_stay_with_their_recipe_and_change_no_stage(tmp_path: Path) -> None:
     plain = open_workspace(recipe(tmp_path, THREE), [], tmp_path / "workdir").plan
     path = recipe(tmp_path, THREE + HELPS)

@@ -242,7 +242,7 @@ def outcomes(plan: Plan) -> dict[Role, str]:
 
 def test_every_leaf_of_an_experiment_is_here(recipe: dict[str, Any], planned: MakePlan) -> None:
     whole = planned(recipe).loaded.recipe.model_dump(mode="json", by_alias=True)
-    others = (*NO_EXPERIMENT, "seeds", "ablations", "claims", "search")
+    others = (*NO_EXPERIMENT, "seeds", "ablations", "baseline", "claims", "search")
     experiment = {key: value for key, value in whole.items() if key not in others}
     assert set(leaves(experiment)) - set(LEAVES) == ONE_CHOICE
     assert set(leaves(recipe)) - {"name"} == set(leaves(experiment))  # the recipe of these tests leaves nothing out

@@ -20,7 +20,7 @@ from harness.pipeline.graph import Graph, Input, Stage, times_needed
 from harness.pipeline.kinds import KINDS
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.training import trunk_of
-from harness.plan.analysis import analysis_stage, baseline_of
+from harness.plan.analysis import analysis_stage, baseline_is_chosen, baseline_of
 from harness.plan.plan import POOL, Plan, Variant, make_plan
 from harness.plan.work import Work, work_left
 from harness.recipe.blocks import Pretrain
@@ -650,3 +650,18 @@ def test_a_setting_counts_with_all_its_seeds_only(grid: Plan) -> None:
 def test_without_an_arm_without_pmp_the_first_is_the_baseline(recipe: dict[str, Any], planned: MakePlan) -> None:
     recipe["ablations"] = {"axes": {"finetune.head": ["linear_probe", "carry"]}}
     assert baseline_of(planned(recipe)) == "head=linear_probe"
+
+
+def test_the_recipe_chooses_the_baseline_and_no_training_depends_on_it(
+    recipe: dict[str, Any], planned: MakePlan
+) -> None:
+    recipe["ablations"] = {"axes": {"loss": {"both": {}, "no-pmp": {"pretrain": None}}, "pairs.count": [40, 80]}}
+    before = planned(recipe)
+    after = planned(recipe | {"baseline": "both, count=80"})
+    assert (baseline_of(before), baseline_is_chosen(before)) == ("no-pmp, count=40 = no-pmp, count=80", False)
+    assert (baseline_of(after), baseline_is_chosen(after)) == ("both, count=80", True)
+    merged = planned(recipe | {"baseline": "no-pmp, count=80"})
+    assert baseline_of(merged) == baseline_of(before)
+    assert [one.fingerprint for one in after.stages if one.kind.name != "failures"] == [
+        one.fingerprint for one in before.stages if one.kind.name != "failures"
+    ]

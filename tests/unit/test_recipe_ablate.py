@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from harness.errors import RecipeError
 from harness.plan.plan import Plan
-from harness.recipe.ablate import MOST_SETTINGS, Override, Point, apply, merge, points
+from harness.recipe.ablate import MOST_SETTINGS, Override, Point, apply, axes_of, merge, points
+from harness.recipe.axes import number_of, short
 from harness.recipe.load import LoadedRecipe
 from harness.recipe.schema import Ablations
 
@@ -158,6 +159,39 @@ def test_exclusions(exclude: list[dict[str, Any]], left: list[str]) -> None:
 def test_what_makes_no_sense_is_told(ablations: dict[str, Any], told: str) -> None:
     with pytest.raises(RecipeError, match=told):
         points_of(**ablations)
+
+
+# -------------------------------------------------------------------------------------------------- as results show
+
+
+def test_axes_are_numbers_where_one_field_is_set_to_numbers() -> None:
+    weights = {"little": {"pretrain.loss": {"lm": 0.1}}, "much": {"pretrain": {"loss": {"lm": 1.0}}}}
+    axes = {
+        "loss": LOSSES, "weight": weights, "pairs.count": [320, 25_600_000], "head": {"a": {"x": 1}, "b": {"y": 2}},
+        "finetune.count": [8, 16], "max": [None, 512], "packed": [True, False],
+    }  # fmt: skip
+    found = {axis.name: axis for axis in axes_of(Ablations.model_validate({"axes": axes}))}
+    assert list(found) == list(axes)
+    assert {name: (one.kind, one.scale) for name, one in found.items() if one.kind == "numeric"} == {
+        "weight": ("numeric", "linear"), "pairs.count": ("numeric", "log"), "finetune.count": ("numeric", "linear")
+    }  # fmt: skip
+    assert [one.label for one in found.values()][2:5] == ["pairs.count", "head", "finetune.count"]  # two end in count
+    assert [(one.name, one.label, one.number) for one in found["pairs.count"].values] == [
+        ("count=320", "320", 320), ("count=25.6M", "25.6M", 25_600_000)
+    ]  # fmt: skip
+    assert found["weight"].plain({"weight": "little"}) == 0.1
+    assert found["loss"].plain({"loss": "rm"}) == "rm"
+    assert found["loss"].plain({}) is None
+
+
+@pytest.mark.parametrize("written", [25_600_000, "25.6M", "25600000", "count=25.6M", "count=25600000", 2.56e7])
+def test_a_value_is_named_in_any_form(written: Any) -> None:
+    assert names_of(axes={"pairs.count": [25_600_000, 320]}, exclude=[{"pairs.count": written}]) == ["count=320"]
+
+
+@given(st.integers(-(10**39), 10**39) | st.floats(allow_nan=False, allow_infinity=False))
+def test_short_numbers_are_exact(number: float) -> None:
+    assert number_of(short(number)) == number
 
 
 # -------------------------------------------------------------------------------------------------- overriding

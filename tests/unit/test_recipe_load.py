@@ -131,8 +131,8 @@ SLIPS = {
         "recipe.yaml:25: `pretrain.global_bach` must be a known key, but it is not; did you mean `global_batch`?",
     ]),
     "typo far from any key": ("name: small", "name: small\nzzzz: 1", [
-        "recipe.yaml:2: `zzzz` must be a known key, but it is not; valid here: ablations, claims, corpus, evaluate, "
-        "finetune, model, name, notes, pairs, plugins, pretrain, runtime, search, seeds, tags, tasks",
+        "recipe.yaml:2: `zzzz` must be a known key, but it is not; valid here: ablations, baseline, claims, corpus, "
+        "evaluate, finetune, model, name, notes, pairs, plugins, pretrain, runtime, search, seeds, tags, tasks",
     ]),
     "typo of a block": ("pairs:\n", "pears:\n", [
         "recipe.yaml:1: `pairs` is required, but it is missing; add it",

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
 import pytest
 
+import harness
 from harness.errors import StoreError
 from harness.plan.plan import make_plan
 from harness.recipe.load import load_recipe
+from harness.report.collect import collect
 from harness.report.index import INDEX, RECIPE, read_index, read_indexes, write_index
-from tests.report_store import quickstart
+from harness.report.overview import overview
+from harness.report.tables import leaderboard, report_json
+from harness.store.store import Store
+from tests.report_store import quickstart, with_axes
 
 
 def test_holds_every_outcome_with_its_seeds_and_axes(tmp_path: Path) -> None:
@@ -30,6 +37,30 @@ def test_holds_every_outcome_with_its_seeds_and_axes(tmp_path: Path) -> None:
         "ngrams",
         "prompt_overlap",
     }
+
+
+def test_axes_are_numbers_in_every_output(tmp_path: Path) -> None:
+    """Without PMP the number of pairs does not matter, so that such a setting has none."""
+    axes = {"loss": {"rm+lm": {}, "no-pmp": {"pretrain": None}}, "pairs.count": [320, 640]}
+    plan, store = with_axes(tmp_path, axes), Store(tmp_path / "store")
+    store.create()
+    write_index(plan, tmp_path / "reports" / "quickstart")
+    table = harness.results(tmp_path)
+    settings = table[table.kind == "setting"]
+    assert table["axis.pairs.count"].dtype == "Int64"
+    wanted = {("rm+lm", 320), ("rm+lm", 640), ("no-pmp", None)}
+    pairs = settings[["axis.loss", "axis.pairs.count"]].astype(object)
+    assert set(pairs.where(pairs.notna(), None).itertuples(index=False, name=None)) == wanted
+
+    data = collect(plan, store, overview(plan, store, None))
+    lines = [line for line in csv.DictReader(io.StringIO(leaderboard(data))) if line["kind"] == "setting"]
+    assert {(line["axis.loss"], int(line["axis.pairs.count"] or 0) or None) for line in lines} == wanted
+    content = json.loads(report_json(data))
+    rows = [row["axes"] for row in content["boards"][0]["rows"] if row["kind"] == "setting"]
+    assert {(row["loss"], row.get("pairs.count")) for row in rows} == wanted
+    assert [(axis["name"], axis["kind"]) for axis in content["axes"]] == [
+        ("loss", "categorical"), ("pairs.count", "numeric")
+    ]  # fmt: skip
 
 
 def test_knows_what_an_outcome_was_made_from(tmp_path: Path) -> None:
