@@ -10,7 +10,8 @@ from itertools import combinations, product
 
 from harness.pipeline.comparing import EFFECTS, ContrastSpec, EffectsSpec, OutcomeSpec, PairSpec
 from harness.pipeline.graph import Stage
-from harness.plan.plan import Plan, baseline_setting
+from harness.plan.baseline import baseline_setting
+from harness.plan.plan import Plan
 from harness.recipe.claims import Comparison, comparisons, tasks_of
 from harness.recipe.load import Setting
 
@@ -87,7 +88,7 @@ def _axes(plan: Plan, done: Sequence[Where]) -> Iterator[ContrastSpec]:
     axes = axis_values(settings)
     if len(axes) < 2:
         return
-    base = baseline_setting(plan.settings).setting.values
+    base = baseline_setting(plan.settings, plan.loaded.recipe.baseline).setting.values
     grid = {tuple(one.values.items()): names[one.name] for one in settings}
     for task, evaluation in done:
         for axis, values in axes.items():
