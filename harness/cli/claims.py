@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.cli.console import output, print_table, table
+from harness.cli.console import output
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import Workspace
 from harness.plan.claims import SEEDS, WORDS, ClaimPower, claims_power
 from harness.plan.power import Enough

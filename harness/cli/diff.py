@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import output, print_table, table
+from harness.cli.console import output
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import open_store
 from harness.store.identity import SHORT
 from harness.store.record import Record

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.console import errors
+from harness.cli.console import UNBOUNDED, errors
 from harness.errors import StoreError
 from harness.events import Event, EventFollower, Metrics, Progress, Started
 from harness.execution.executor import Outcome, StageTask
@@ -26,6 +27,7 @@ from harness.store.store import Store
 SHOWN_METRICS = ("loss", "loss_rm", "loss_lm", "accuracy")
 REFRESH_SECONDS = 0.5
 PLAIN_LINE_SECONDS = 15.0
+BAR_WIDTH = 16
 
 
 class _Running:
@@ -66,13 +68,16 @@ class _Running:
     def share(self) -> float:
         return self.progress.done / max(1, self.progress.total) if self.progress else 0.0
 
-    def told(self) -> str:
+    def facts(self, width: int = UNBOUNDED) -> str:
+        """Progress, then as many metrics as fit on so many columns."""
         parts = []
         if self.progress:
             parts.append(f"{self.progress.done:,}/{self.progress.total:,} {self.progress.unit}")
         parts += [f"{name} {self.metrics[name]:.3f}" for name in SHOWN_METRICS if name in self.metrics]
         if "tokens_per_second" in self.metrics:
             parts.append(f"{quantity(self.metrics['tokens_per_second'])} tokens/s")
+        while parts and cell_len("  ".join(parts)) > width:
+            parts.pop()
         return "  ".join(parts)
 
 
@@ -176,7 +181,7 @@ class LiveView:
         else:
             for running in self._running.values():
                 if running.progress:
-                    self._console.print(f"  {running.task.label}: {running.told()}")
+                    self._console.print(f"  {running.task.label}: {running.facts()}")
 
     def _remaining(self) -> str:
         """Seconds left by the share of expected work that is done; the estimate itself until some is."""
@@ -188,10 +193,14 @@ class LiveView:
 
     def _picture(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        for running in self._running.values():
-            bar = ProgressBar(total=1.0, completed=running.share, width=16)
-            spent = duration(time.time() - running.began)
-            table.add_row(running.task.label, bar, running.told(), spent)
+        for _ in range(4):
+            table.add_column(no_wrap=True, overflow="ellipsis")
+        spent = {key: duration(time.time() - running.began) for key, running in self._running.items()}
+        labels = max((cell_len(running.task.label) for running in self._running.values()), default=0)
+        taken = labels + BAR_WIDTH + max(map(len, spent.values()), default=0) + 4 * 2  # and gaps
+        for key, running in self._running.items():
+            bar = ProgressBar(total=1.0, completed=running.share, width=BAR_WIDTH)
+            table.add_row(running.task.label, bar, running.facts(self._console.width - taken), spent[key])
         stages = f"{self._done}/{self._total} stages" if self._total else plural(self._done, "stage")
         head = f"{stages}  {duration(time.time() - self._began)}  {self._remaining()}"
         if self._failed:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import clipped, output, print_json, print_table, table
+from harness.cli.console import clipped, output, print_json
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import open_store
 from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
 from harness.pipeline.kinds import KINDS

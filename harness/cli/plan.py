@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.cli.budget import budget_problems
 from harness.cli.claims import claims_data, print_claims
-from harness.cli.console import output, print_json, print_table, table, visible
+from harness.cli.console import output, print_json, visible
 from harness.cli.environment import engine_problems, gpu_problems, hub_problems
 from harness.cli.lock import unresolved
 from harness.cli.price import (
@@ -27,6 +27,7 @@ from harness.cli.price import (
     search_words,
     shows_gpus,
 )
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import HarnessError
 from harness.plan.disk import Disk, free_bytes

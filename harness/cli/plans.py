@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import output, print_json, print_table, table, visible
+from harness.cli.console import output, print_json, visible
 from harness.cli.price import hours, percent, prices_of
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import open_workspace
 from harness.errors import HarnessError, MissingRequirement, ProblemList
 from harness.plan.price import Price, StagePrice

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.cli.console import errors, output, print_table, table
+from harness.cli.console import errors, output
 from harness.cli.report import report_on
 from harness.cli.sync import TrackingWorker
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import REPORTS, open_store, open_workspace
 from harness.errors import HarnessError, RecipeError
 from harness.report.index import RECIPE, Index, read_indexes

@@ -10,7 +10,7 @@ from harness.cli.budget import budget_problems
 from harness.cli.console import errors, output
 from harness.cli.execute import execute
 from harness.cli.plan import disk_warning, lacks
-from harness.cli.report import print_report, report_on
+from harness.cli.report import print_next, print_report, report_on
 from harness.cli.search import run_search
 from harness.cli.sync import TrackingWorker, finish
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
@@ -64,7 +64,7 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
             workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=True)
             work = workspace.work()
         write_index(workspace.plan, workspace.reports)
-        return _run_left(workspace, work, worker, recipe)
+        return _run_left(workspace, work, worker, recipe, assignments)
 
 
 def _count_tokens(workspace: Workspace, anew: Callable[[], Workspace]) -> Workspace:
@@ -124,7 +124,9 @@ def _tracking(
     return TrackingWorker(workspace, recipe, assignments, live=True)
 
 
-def _run_left(workspace: Workspace, work: Work, worker: TrackingWorker | None, recipe: Path) -> int:
+def _run_left(
+    workspace: Workspace, work: Work, worker: TrackingWorker | None, recipe: Path, assignments: Sequence[str]
+) -> int:
     summary = Summary()
     if work.to_run:
         summary = execute(workspace, work.to_run, everything=workspace.plan.stages)
@@ -138,6 +140,7 @@ def _run_left(workspace: Workspace, work: Work, worker: TrackingWorker | None, r
         print_report(report)
         if worker is not None:
             finish(worker, report, workspace, recipe)
+        print_next(report, workspace, recipe, assignments)
     if summary.interrupted:
         return INTERRUPTED
     return FAILED if summary.failed or (report is not None and report.failure) else DONE

@@ -12,7 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.cli.console import clipped, output, print_json, print_table, printable, table, visible
+from harness.cli.console import clipped, output, print_json, printable, visible
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import REPORTS, open_store
 from harness.errors import StoreError
 from harness.execution.asked import AskedTask, missing_inputs, read_asked, unfinished

@@ -410,27 +410,39 @@ def test_a_damaged_stage_is_named_with_the_remedy_and_the_rest_is_usable(
 # ------------------------------------------------------------------------------------------------- the leaderboard
 
 
-def test_a_leaderboard_leaves_out_columns_and_cuts_none(copy: Callable[..., Workspace]) -> None:
+def test_a_leaderboard_fits_any_width_and_loses_nothing(copy: Callable[..., Workspace]) -> None:
+    """Rows, and every number with both ends of its interval on one line, whole at 200, 80, 50 and 30 columns."""
     report = report_on(copy())
 
     def printed(board: Board, width: int) -> list[str]:
-        console = Console(file=(file := io.StringIO()), width=width)
+        console = Console(file=(file := io.StringIO()), width=width, force_terminal=True, color_system=None)
         _print_board(console, board)
-        return file.getvalue().splitlines()
+        return [line.rstrip() for line in file.getvalue().splitlines()]
 
-    def titles(lines: list[str]) -> list[str]:
-        return next(line for line in lines if line.startswith("setting")).split()
-
-    assert "BoN@4" in titles(printed(report.overview.boards[0], 200))
-    assert "BoN@4" not in titles(printed(report.overview.boards[0], 60))
     for board in report.overview.boards:
-        whole = titles(printed(board, 200))
-        for width in (80, 60, 40):
+        whole = printed(board, 200)
+        numbers = sorted(re.findall(r"[\d.]+ \[[^]]*\]|[\d.]+ no spread", "\n".join(whole)))
+        assert len(numbers) > 3
+        for width in (80, 50, 30):
             lines = printed(board, width)
-            assert all(len(line) <= width for line in lines)
-            text = "\n".join(lines)
-            assert text.count("[") == text.count("]") > 1
-            assert ("left out" in text) == (titles(lines) != whole)
+            assert width == 30 or all(len(line) <= width for line in lines)  # then a row is a paragraph
+            assert sorted(re.findall(r"[\d.]+ \[[^]]*\]|[\d.]+ no spread", "\n".join(lines))) == numbers
+            assert all(any(line.startswith(row.label) for line in lines) for row in board.rows if row.estimates)
+
+
+def test_a_report_in_a_file_begins_with_the_answer_and_ends_with_what_to_do_next(
+    shell: Shell, finished: Workspace
+) -> None:
+    assert shell("report", TINY, "--workdir", finished.workdir) == 0
+    lines = shell.out.splitlines()
+    assert lines[0].startswith("No answer yet: a claim needs three seeds")
+    assert max(len(line) for line in lines if "[" in line) <= 80
+    assert lines[-4:] == [
+        "To compare two rows problem by problem:",
+        f"  harness compare rm+lm no-pmp --workdir {finished.workdir}",
+        "To write a variation of this recipe:",
+        f"  harness init my-recipe.yaml --from {TINY}",
+    ]
 
 
 # --------------------------------------------------------------------------------------------------------------- gc

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli.app import app, run_command
-from harness.cli.console import output, print_anything, print_table, table
+from harness.cli.console import output, print_anything
+from harness.cli.tables import print_table, table
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

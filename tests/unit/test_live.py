@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from harness.cli import live
 from harness.cli.live import LiveView
@@ -104,3 +106,21 @@ def test_waiting_for_another_command_is_said_once(
             view.started(task)
             view.finished(Outcome(task=task, status="busy"))
     assert capsys.readouterr().err.count("waiting for base of tests, which another command is computing") == 1
+
+
+def test_a_narrow_terminal_shows_fewer_metrics_on_the_same_line(view: LiveView, task: StageTask, events: Path) -> None:
+    log = EventLog(events)
+    log.emit(progress(7))
+    values = {"loss": 0.25, "loss_rm": 0.5, "loss_lm": 0.75, "accuracy": 0.5, "tokens_per_second": 1e4}
+    log.emit(Metrics(step=7, values=values))
+    log.close()
+    with view:
+        view.started(task)
+        view.tick()
+        for width, shown in ((200, "tokens/s"), (80, "loss_rm 0.500"), (40, "base of tests")):
+            view._console = Console(file=(file := io.StringIO()), width=width)
+            view._console.print(view._picture())
+            lines = file.getvalue().splitlines()
+            assert len(lines) == 2
+            assert shown in lines[1]
+            assert ("accuracy" in lines[1]) == (width == 200)
