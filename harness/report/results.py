@@ -12,7 +12,7 @@ from harness.pipeline.evaluations import evaluation_of, headline
 from harness.pipeline.tasks import CANDIDATES
 from harness.pipeline.tokens import LIKELIHOOD
 from harness.recipe.fields import CODE
-from harness.report.index import Index, OutcomeEntry, read_index, read_indexes
+from harness.report.index import INDEX, Index, OutcomeEntry, read_index, read_indexes
 from harness.report.rows import Row, retraction, rows_of
 from harness.report.words import plural
 from harness.store.artifacts import Candidates, Pairs, Scores
@@ -33,7 +33,7 @@ def results(workdir: str | Path = "workdir", recipe: str | None = None) -> pd.Da
     import pandas as pd
 
     folder = Path(workdir)
-    indexes = read_all(folder) if recipe is None else [read_index(folder / REPORTS / recipe)]
+    indexes = read_all(folder) if recipe is None else [_index(folder, recipe)]
     axes = list(dict.fromkeys(axis for index in indexes for entry in index.outcomes for axis in entry.axes))
     snapshot, retractions = Snapshot(Store(folder / STORE)), read_retractions(folder / STORE)
     lines = [line for index in indexes for row in rows_of(index) for line in _lines(row, axes, snapshot, retractions)]
@@ -57,6 +57,18 @@ def read_all(workdir: Path) -> list[Index]:
     if not found:
         raise StoreError("a workdir needs a report", f"{workdir} has none", "run `harness report` on a recipe")
     return found
+
+
+def _index(workdir: Path, recipe: str) -> Index:
+    """The index of one recipe of a workdir.
+
+    Raises:
+        StoreError: the workdir has no report of it, or its index is unreadable.
+    """
+    found = sorted(path.parent.name for path in (workdir / REPORTS).glob(f"*/{INDEX}"))
+    if found and recipe not in found:
+        raise StoreError(f"no recipe {recipe!r} in {workdir}", "", f"reported here: {', '.join(found)}")
+    return read_index(workdir / REPORTS / recipe)
 
 
 def _lines(
@@ -91,7 +103,7 @@ def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.Data
     import pandas as pd
 
     store = Store(Path(workdir) / STORE)
-    index, snapshot = read_index(Path(workdir) / REPORTS / recipe), Snapshot(store)
+    index, snapshot = _index(Path(workdir), recipe), Snapshot(store)
     responses: dict[str, tuple[pd.DataFrame, Any]] = {}  # by pool or set of pairs: many rows are judged on one
     tables: list[pd.DataFrame] = []
     dropped: set[str] = set()

@@ -95,7 +95,7 @@ def test_a_view_that_fails_ends_no_run(
         view.tick()
         view.finished(Outcome(task=task, status="done"))
     assert said[0].startswith("running")
-    assert said[1:] == [f"the run goes on and is no longer shown: {type(error).__name__}: {error}"]
+    assert said[1:] == [f"the run continues but is no longer shown: {type(error).__name__}: {error}"]
 
 
 def test_waiting_for_another_command_is_said_once(
@@ -124,3 +124,14 @@ def test_a_narrow_terminal_shows_fewer_metrics_on_the_same_line(view: LiveView, 
             assert len(lines) == 2
             assert shown in lines[1]
             assert ("accuracy" in lines[1]) == (width == 200)
+
+
+def test_what_was_done_before_counts_and_an_assumed_speed_gives_no_estimate(
+    store: Store, task: StageTask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estimate = Estimate(costs=(), seconds=7.0, speed_basis="assumed")
+    with LiveView(store, estimate, before=39) as view:
+        view.started(task)
+        view.finished(Outcome(task=task, status="done"))
+        assert "left" not in str(view._picture().renderables[0])
+    assert capsys.readouterr().err.splitlines() == ["running 0 stages", "[40/39] base of tests (0.0 s)"]
