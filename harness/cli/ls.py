@@ -26,7 +26,7 @@ def list_records(workdir: Path, kind: str | None, *, as_json: bool) -> None:
         ProblemList: stages are damaged; the others are printed first.
     """
     if kind is not None and kind not in KINDS:
-        raise RecipeError("a kind of stage must exist", f"{clipped(kind)} is none", f"choose one of {', '.join(KINDS)}")
+        raise RecipeError(f"no kind of stage is called {clipped(kind)}", "", f"choose one of {', '.join(KINDS)}")
     store = open_store(workdir)
     retractions = read_retractions(store.root)
     rows: list[dict[str, Any]] = []
