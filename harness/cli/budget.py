@@ -11,7 +11,7 @@ from harness.plan.work import Work
 from harness.recipe.runtime import Budget
 from harness.report.words import duration, memory, plural
 
-LESS = "raise the budget or ask for less"
+LESS = "raise the budget or reduce the recipe"
 
 
 def budget_problems(workspace: Workspace, work: Work, prices: Prices | None = None) -> Iterator[PlanError]:
@@ -28,8 +28,8 @@ def budget_problems(workspace: Workspace, work: Work, prices: Prices | None = No
     found: list[tuple[str, str]] = []
     most = len(work.to_run) + (search.stages if search is not None else 0)
     if budget.stages is not None and most > budget.stages:
-        found.append(("stages", f"{most:,} stages are to run{searched}, {budget.stages:,} allowed"))
-    unknown = f"{plural(prices.left.unknown, 'stage')} of models whose size nobody knows have no price"
+        found.append(("stages", f"{plural(most, 'stage')} to run{searched}, {budget.stages:,} allowed"))
+    unknown = f"{plural(prices.left.unknown, 'stage')} of models of unknown size have no price"
     if budget.hours is not None:
         seconds = prices.left.seconds + (search.together.high + search.confirm.high if search is not None else 0.0)
         if seconds > budget.hours * 3600:

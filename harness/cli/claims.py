@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.cli.console import output, print_table, table
+from harness.cli.console import output
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import Workspace
 from harness.plan.claims import SEEDS, WORDS, ClaimPower, claims_power
 from harness.plan.power import Enough
@@ -52,12 +53,12 @@ def remedies(found: Sequence[ClaimPower]) -> list[str]:
 
 
 def _noise(one: ClaimPower) -> str:
-    told = "cannot be told from noise"
+    told = "cannot be distinguished from noise"
     if one.rule == "superiority":
         size = points(one.margin)
         told = f"an effect of {size} point{'s' * (size != '1')} {told}"
     if not one.enough:
-        return f"{told}, and neither more seeds nor more problems would change that; ask for a wider margin"
+        return f"{told}, and neither more seeds nor more problems would change that; claim a wider margin"
     kinds = [WORDS[kind] for kind in SEEDS if (one.seeds or {}).get(kind)]
     noun = "seeds of each kind" if len(kinds) > 1 else f"{kinds[0]} seeds"
     return f"{told}; {', or '.join(_way(way, noun) for way in one.enough)} would be enough"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,13 +15,13 @@ from rich.text import Text
 
 from harness.cli.console import output, print_json, visible
 from harness.cli.workspace import discard_damaged, open_store, stands
-from harness.errors import StageError
+from harness.errors import RecipeError, StageError
 from harness.pipeline.evaluations import evaluation_named, headline_label, metric_label
 from harness.pipeline.graph import Graph, Stage
-from harness.report.index import stages_of
+from harness.report.index import Index, stages_of
 from harness.report.results import read_all
 from harness.report.rows import Row, find_row, retraction
-from harness.report.versus import Mismatch, comparison_stage, match, readable
+from harness.report.versus import Match, Mismatch, comparison_stage, match, readable
 from harness.report.words import (
     FEW_CLUSTERS,
     FEW_SEEDS,
@@ -45,7 +46,7 @@ def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> No
     """Compare A with B on every task both were judged on with the same data, and say why not on the others."""
     store = open_store(workdir)
     indexes = read_all(workdir)
-    rows = (find_row(indexes, first), find_row(indexes, second))
+    rows = _find_rows(indexes, first, second)
     snapshot = Snapshot(store)
     kinds = {key: entry.kind for index in indexes for key, entry in index.stages.items()}
 
@@ -62,6 +63,8 @@ def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> No
         return None if sizes is None else tuple(sizes)
 
     matches, mismatches = match(*rows, lambda fingerprint: record_of(fingerprint) is not None, area_of)
+    matches, retracted = _not_retracted(rows, matches, read_retractions(store.root))
+    mismatches += retracted
     graph, stage_of, seed = Graph(), stages_of(indexes).__getitem__, rows[0].index.seed
     stage = comparison_stage(graph, matches, seed, stage_of)
     discard_damaged(store, stage)
@@ -76,6 +79,37 @@ def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> No
         print_json(_as_json(rows, doubts, found["compared"], mismatches, stage if matches else None))
     else:
         _print(rows, doubts, found["compared"], mismatches)
+
+
+def _find_rows(indexes: Sequence[Index], first: str, second: str) -> tuple[Row, Row]:
+    """The two rows of these names. Where one name exists in a single recipe, the other is looked for there first.
+
+    Raises:
+        RecipeError: a name is unknown or ambiguous.
+    """
+    for name, other in ((first, second), (second, first)):
+        with contextlib.suppress(RecipeError):
+            row = find_row(indexes, name)
+            partner = find_row([row.index], other)
+            return (row, partner) if name is first else (partner, row)
+    return find_row(indexes, first), find_row(indexes, second)
+
+
+def _not_retracted(
+    rows: Sequence[Row], matches: Sequence[Match], retractions: Mapping[str, Retraction]
+) -> tuple[list[Match], list[Mismatch]]:
+    """The matches that nothing retracted is part of, and the others with the reason."""
+    whole: list[Match] = []
+    refused: list[Mismatch] = []
+    for one in matches:
+        stages = {judged.values for side in (one.first, one.second) for judged in side.seeds}
+        entries = [(row, entry) for row in rows for entry in row.outcomes if entry.stage in stages]
+        why = "; ".join(dict.fromkeys(filter(None, (retraction(*each, retractions) for each in entries))))
+        if why:
+            refused.append(Mismatch(task=one.task, evaluation=one.evaluation, why=why))
+        else:
+            whole.append(one)
+    return whole, refused
 
 
 def _computed(store: Store, stage: Stage) -> dict[str, Any]:
@@ -144,7 +178,7 @@ def _print(
         console.print(FEW_SEEDS, style="yellow")
     for one in compared:
         console.print()
-        _print_task(console, one, claims=not any(one["lacking"]) and not any(doubts))
+        _print_task(console, one, claims=not any(one["lacking"]))
     if mismatches:
         console.print("\nnot compared", style="bold")
         for gap in mismatches:

@@ -10,7 +10,6 @@ import unicodedata
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from harness.tracking.words import plain
 
@@ -80,15 +79,3 @@ def printable(text: str) -> str:
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
-
-
-def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table in the house style; columns named in `right` are numbers."""
-    made = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return made
-
-
-def print_table(shown: Table) -> None:
-    output().print(shown, soft_wrap=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from harness.cli.console import output, print_table, table
+from harness.cli.console import output
+from harness.cli.tables import print_table, table
+from harness.cli.why import differences
 from harness.cli.workspace import open_store
 from harness.store.identity import SHORT
 from harness.store.record import Record
@@ -22,7 +22,7 @@ def diff_stages(first: str, second: str, workdir: Path) -> None:
         ("environment (may move the last bits)", left.environment, right.environment),
         ("result", left.result, right.result),
     ):
-        rows = list(_differences(one, other, ""))
+        rows = list(differences(one, other))
         if rows:
             any_difference = True
             shown = table(title, "field", _name(left), _name(right))
@@ -37,11 +37,3 @@ def diff_stages(first: str, second: str, workdir: Path) -> None:
 
 def _name(record: Record) -> str:
     return f"{record.kind}/{record.fingerprint[:SHORT]}"
-
-
-def _differences(one: Any, other: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in sorted(set(one) | set(other)):
-            yield from _differences(one.get(key), other.get(key), f"{path}.{key}" if path else key)
-    elif one != other:
-        yield path, one, other

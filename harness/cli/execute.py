@@ -35,7 +35,7 @@ def execute_in(
     )
     guess = estimate(stages, everything, store, executor.capacity().slots)
     try:
-        with LiveView(store, guess) as live:
+        with LiveView(store, guess, before=len(set(everything) - set(stages))) as live:
             return Runner(store, executor, live, how).run(stages, everything)
     finally:
         executor.close()

@@ -64,9 +64,9 @@ def import_asset(what: str, path: Path, *, name: str, licence: str, source: str,
         with used_by_others(store.root) as used:
             if record.fingerprint in used:
                 raise StoreError(
-                    "an import must not be replaced while a command reads it",
-                    f"one at work reads {stage.name}",
-                    "import it again when that has ended",
+                    f"a running command reads {stage.name}, which this import would replace",
+                    "",
+                    "import it again when that command has ended",
                 )
             store.discard(record)
     how = {**how_of(Runtime()), "imported": {**words, "path": os.path.realpath(path)}}
@@ -84,7 +84,9 @@ def import_asset(what: str, path: Path, *, name: str, licence: str, source: str,
 
 def _word_problems(words: Mapping[str, str]) -> Iterator[RecipeError]:
     if not re.fullmatch(NAME_PATTERN, words["name"]):
-        yield RecipeError("a name must be plain", f"it is {words['name'][:80]!r}", f"match {NAME_PATTERN}", "--name")
+        yield RecipeError(
+            f"a name has letters, digits and _ . + - (64 at most), not {words['name'][:80]!r}", "", "", "--name"
+        )
     for key in ("licence", "source"):
         text = words[key]
         if not text.strip() or len(text) > LONGEST_WORDS or not text.isprintable():
@@ -102,7 +104,7 @@ def _tell(what: str, words: Mapping[str, str], made: Record, replaced: Record | 
     console.print(f"{what} {words['name']}: {made.kind}/{made.fingerprint[:12]}, {facts}")
     if replaced is not None and _words(replaced) != words:
         told = "; ".join(f"{key} was {value}" for key, value in _words(replaced).items() if value != words[key])
-        console.print(f"the same content was imported before ({told}); these words count now")
+        console.print(f"the same content was imported before ({told}); its name, licence and source are replaced")
     if earlier and earlier != made.fingerprint:
         console.print(
             f"{words['name']} was {made.kind}/{earlier[:12]} before; recipes that name it read this content now"

@@ -21,6 +21,7 @@ from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.recipe.lock import SUFFIX as LOCK
 from harness.recipe.problems import suggestion
 from harness.recipe.yaml_source import flow_text
+from harness.report.words import plural
 
 TEMPLATE = Path(__file__).with_name("init.yaml")
 SHIPPED = PACKAGE.parent / "recipes"
@@ -65,7 +66,7 @@ def write_recipe(file: Path | None, parent: str | None, name: str | None) -> Non
         rule = "a recipe's name must be up to 64 letters, digits and `_.+-`, and begin with a letter or digit"
         raise RecipeError(rule, f"got {clipped(chosen)}", "choose one with `--name`")
     if os.path.lexists(path):
-        raise RecipeError("`harness init` writes a new file", f"{path} is there already", "name another file")
+        raise RecipeError(f"{path} exists, and `harness init` overwrites nothing", "", "name another file")
     if parent is None:
         text = TEMPLATE.read_text(encoding="utf-8").replace("name: NAME ", f"name: {flow_text(chosen)} ", 1)
     else:
@@ -100,7 +101,7 @@ def found_recipe(asked: str, shipped: Path = SHIPPED) -> Path:
     near = list(islice(dict.fromkeys(_near(asked, shipped)), MOST_LISTED))
     remedy = suggestion(asked.removesuffix(SUFFIX), near) or "correct it"
     listed = f"{remedy} There are {', '.join(near)}" if near else "give the path of one; recipes come with a clone"
-    raise RecipeError("`--from` must name a recipe", f"there is no {clipped(asked)}", listed)
+    raise RecipeError(f"no recipe {clipped(asked)} to vary", "", listed)
 
 
 def _is_clone(shipped: Path) -> bool:
@@ -126,7 +127,7 @@ def _relative(path: Path, file: Path) -> str:
 def variation(loaded: LoadedRecipe, file: Path, name: str) -> str:
     """The text of a recipe that extends another one, whose values one may change stand in it as comments."""
     recipe = loaded.recipe
-    settings = f"{len(loaded.settings)} settings, seeds {recipe.seeds.pretrain} x {recipe.seeds.finetune}"
+    settings = f"{plural(len(loaded.settings), 'setting')}, seeds {recipe.seeds.pretrain} x {recipe.seeds.finetune}"
     lines = [HEADER.format(name=recipe.name, settings=settings)]
     lines.append(f"extends: {flow_text(_relative(loaded.path, file))}\nname: {flow_text(name)}\n")
     lines.append(f"#notes: {flow_text(recipe.notes)}\n")

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.console import errors
+from harness.cli.console import UNBOUNDED, errors
 from harness.errors import StoreError
 from harness.events import Event, EventFollower, Metrics, Progress, Started
 from harness.execution.executor import Outcome, StageTask
@@ -26,6 +27,8 @@ from harness.store.store import Store
 SHOWN_METRICS = ("loss", "loss_rm", "loss_lm", "accuracy")
 REFRESH_SECONDS = 0.5
 PLAIN_LINE_SECONDS = 15.0
+BAR_WIDTH = 16
+ENOUGH_SHARE, ENOUGH_SECONDS = 0.05, 10.0  # of work done, before the rest is estimated by it
 
 
 class _Running:
@@ -66,13 +69,16 @@ class _Running:
     def share(self) -> float:
         return self.progress.done / max(1, self.progress.total) if self.progress else 0.0
 
-    def told(self) -> str:
+    def facts(self, width: int = UNBOUNDED) -> str:
+        """Progress, then as many metrics as fit on so many columns."""
         parts = []
         if self.progress:
             parts.append(f"{self.progress.done:,}/{self.progress.total:,} {self.progress.unit}")
         parts += [f"{name} {self.metrics[name]:.3f}" for name in SHOWN_METRICS if name in self.metrics]
         if "tokens_per_second" in self.metrics:
             parts.append(f"{quantity(self.metrics['tokens_per_second'])} tokens/s")
+        while parts and cell_len("  ".join(parts)) > width:
+            parts.pop()
         return "  ".join(parts)
 
 
@@ -82,13 +88,15 @@ class LiveView:
     It only shows: whatever goes wrong in it is said once, and the run goes on without it.
     """
 
-    def __init__(self, store: Store, estimate: Estimate) -> None:
+    def __init__(self, store: Store, estimate: Estimate, before: int = 0) -> None:
+        """`before` counts the stages of the same plan that were finished earlier."""
         self._store = store
         self._console = errors()
         self._console.soft_wrap = False  # a line that the terminal folds breaks the table that renews itself
         self._seconds = {cost.stage.fingerprint: cost.seconds for cost in estimate.costs}
-        self._expected = estimate.seconds
-        self._total = len(estimate.costs)
+        self._expected = estimate.seconds if estimate.speed_basis == "measured" else None
+        self._total = before + len(estimate.costs)
+        self._before = before
         self._work = sum(self._seconds.values())
         self._work_done = 0.0
         self._done = 0
@@ -134,7 +142,7 @@ class LiveView:
                 self._end()
             with contextlib.suppress(Exception):
                 self._console.print(
-                    f"the run goes on and is no longer shown: {type(error).__name__}: {error}",
+                    f"the run continues but is no longer shown: {type(error).__name__}: {error}",
                     soft_wrap=True,
                 )
 
@@ -143,7 +151,8 @@ class LiveView:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.__enter__()
         else:
-            self._console.print(f"running {plural(self._total, 'stage')}, about {duration(self._expected)}")
+            expected = "" if self._expected is None else f", about {duration(self._expected)}"
+            self._console.print(f"running {plural(self._total - self._before, 'stage')}{expected}")
 
     def _end(self) -> None:
         if self._live is not None:
@@ -160,7 +169,8 @@ class LiveView:
             self._waited_for.add(outcome.task.fingerprint)
             self._console.print(f"waiting for {outcome.task.label}, which another command is computing", soft_wrap=True)
         if self._live is None and outcome.status == "done":
-            self._console.print(f"[{self._done}/{self._total}] {outcome.task.label} ({duration(outcome.seconds)})")
+            done = f"[{self._before + self._done}/{self._total}]"
+            self._console.print(f"{done} {outcome.task.label} ({duration(outcome.seconds)})")
 
     def _look(self) -> None:
         now = time.time()
@@ -176,23 +186,29 @@ class LiveView:
         else:
             for running in self._running.values():
                 if running.progress:
-                    self._console.print(f"  {running.task.label}: {running.told()}")
+                    self._console.print(f"  {running.task.label}: {running.facts()}")
 
     def _remaining(self) -> str:
-        """Seconds left by the share of expected work that is done; the estimate itself until some is."""
+        """Time left by the share of work that is done; until some is, by the estimate if it rests on measurements."""
         partly = sum(self._seconds.get(key, 0.0) * running.share for key, running in self._running.items())
         share = (self._work_done + partly) / self._work if self._work else 0.0
         spent = time.time() - self._began
-        left = spent / share - spent if share > 0.05 else max(0.0, self._expected - spent)
-        return f"about {duration(left)} left"
+        if share > ENOUGH_SHARE and spent > ENOUGH_SECONDS:
+            return f"about {duration(spent / share - spent)} left"
+        return "" if self._expected is None else f"about {duration(max(0.0, self._expected - spent))} left"
 
     def _picture(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        for running in self._running.values():
-            bar = ProgressBar(total=1.0, completed=running.share, width=16)
-            spent = duration(time.time() - running.began)
-            table.add_row(running.task.label, bar, running.told(), spent)
-        stages = f"{self._done}/{self._total} stages" if self._total else plural(self._done, "stage")
+        for _ in range(4):
+            table.add_column(no_wrap=True, overflow="ellipsis")
+        spent = {key: duration(time.time() - running.began) for key, running in self._running.items()}
+        labels = max((cell_len(running.task.label) for running in self._running.values()), default=0)
+        taken = labels + BAR_WIDTH + max(map(len, spent.values()), default=0) + 4 * 2  # and gaps
+        for key, running in self._running.items():
+            bar = ProgressBar(total=1.0, completed=running.share, width=BAR_WIDTH)
+            table.add_row(running.task.label, bar, running.facts(self._console.width - taken), spent[key])
+        done = self._before + self._done
+        stages = f"{done}/{self._total} stages" if self._total else plural(done, "stage")
         head = f"{stages}  {duration(time.time() - self._began)}  {self._remaining()}"
         if self._failed:
             head += f"  {self._failed} failed"

@@ -88,12 +88,12 @@ def _stored(name: str, workdir: Path) -> Mapping[str, Sequence[str]]:
     holding = [kind.name for kind in KINDS.values() if kind.artifact is Candidates]
     if found.kind not in holding:
         raise StoreError(
-            "`candidates` must name a stage of candidates", f"{found.name} is none", f"name one of {', '.join(holding)}"
+            "`candidates` must name a stage of candidates",
+            f"{found.name} holds none",
+            f"name one of {', '.join(holding)}",
         )
     if found.record is None or not store.has_payload(found.record):
-        raise StoreError(
-            "candidates must be there", f"{found.name} is not finished or was dropped", "run its recipe or import it"
-        )
+        raise StoreError(f"{found.name} is not finished, or its files were deleted", "", "run its recipe or import it")
     by_prompt: dict[str, list[str]] = {}
     for row in Candidates(store.directory(found.kind, found.fingerprint)).stream(["prompt", "text"]):
         by_prompt.setdefault(row["prompt"].strip(), []).append(row["text"])

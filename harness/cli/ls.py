@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import clipped, output, print_json, print_table, table
+from harness.cli.console import clipped, output, print_json
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import open_store
 from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
 from harness.pipeline.kinds import KINDS
@@ -25,7 +26,7 @@ def list_records(workdir: Path, kind: str | None, *, as_json: bool) -> None:
         ProblemList: stages are damaged; the others are printed first.
     """
     if kind is not None and kind not in KINDS:
-        raise RecipeError("a kind of stage must exist", f"{clipped(kind)} is none", f"choose one of {', '.join(KINDS)}")
+        raise RecipeError(f"no kind of stage is called {clipped(kind)}", "", f"choose one of {', '.join(KINDS)}")
     store = open_store(workdir)
     retractions = read_retractions(store.root)
     rows: list[dict[str, Any]] = []

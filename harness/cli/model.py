@@ -88,11 +88,9 @@ def model_record(name: str, store: Store, workdir: Path) -> Record:
     """
     found = find_stage(name, store, workdir)
     if found.kind not in MODEL_KINDS:
-        raise StoreError(
-            "the stage must hold a model", f"{found.name} does not", f"name one of {', '.join(MODEL_KINDS)}"
-        )
+        raise StoreError(f"{found.name} holds no model", "", f"name one of {', '.join(MODEL_KINDS)}")
     if found.record is None:
-        raise StoreError("a model must be finished", f"{found.name} is not", "run its recipe")
+        raise StoreError(f"{found.name} is not finished", "", "run its recipe")
     return found.record
 
 
@@ -103,9 +101,9 @@ def require_files(store: Store, record: Record, below: Path) -> None:
     wanted = [path for path in paths if path.is_relative_to(below)]
     if not wanted or not all(path.is_file() for path in wanted):
         raise StoreError(
-            "a model must have its files",
-            f"those of {_name(record)} were dropped",
-            "`harness gc` lets go what `runtime.keep` names: run a recipe that needs it again, or keep it",
+            f"the files of {_name(record)} were deleted",
+            "",
+            "change `runtime.keep`, by which `harness gc` deleted them, and run a recipe that needs the model",
         )
 
 
@@ -122,7 +120,7 @@ def tokenizer_record(store: Store, record: Record) -> Record:
         if found is None:
             raise StoreError(
                 "a model needs its tokenizer",
-                f"the stage {fingerprint[:SHORT]}, which {_name(record)} was made from, is not in this workdir",
+                f"stage {fingerprint[:SHORT]}, an input of {_name(record)}, is not in this workdir",
                 "run its recipe",
             )
         record = found

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.cli.budget import budget_problems
 from harness.cli.claims import claims_data, print_claims
-from harness.cli.console import output, print_json, print_table, table, visible
+from harness.cli.console import output, print_json, visible
 from harness.cli.environment import engine_problems, gpu_problems, hub_problems
 from harness.cli.lock import unresolved
 from harness.cli.price import (
@@ -27,11 +27,13 @@ from harness.cli.price import (
     search_words,
     shows_gpus,
 )
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import HarnessError
 from harness.plan.disk import Disk, free_bytes
 from harness.plan.match import matching
 from harness.plan.work import Work
+from harness.recipe.schema import Spaced
 from harness.report.settings import pairs_trained
 from harness.report.words import duration, memory, plural, quantity
 from harness.search.price import SearchPrice
@@ -151,12 +153,12 @@ def plan_data(
 
 
 def disk_warning(disk: Disk, free: int, workdir: Path) -> str | None:
-    """What is to be told where the stages left to run do not fit on the workdir's disk."""
+    """A warning where the stages left to run do not fit on the workdir's disk."""
     if disk.needed <= free:
         return None
     return (
         f"the stages left to run need {memory(disk.needed)} on the disk of {workdir}, and {memory(free)} are free; "
-        "make space, ask for less or choose another --workdir"
+        "make space, reduce the recipe or choose another --workdir"
     )
 
 
@@ -172,7 +174,7 @@ def _print_disk(workspace: Workspace, disk: Disk, free: int) -> None:
     console.print(f"on disk {', '.join(parts)}{peak}, before gc; {memory(free)} free")
     if disk.unknown:
         console.print(
-            f"{plural(disk.unknown, 'stage')} not counted on disk: nobody has looked into the model from outside yet"
+            f"disk space of {plural(disk.unknown, 'stage')} unknown: the model's configuration is not downloaded yet"
         )
     warning = disk_warning(disk, free, workspace.workdir)
     if warning is not None:
@@ -189,13 +191,18 @@ def _print(workspace: Workspace, work: Work, prices: Prices) -> None:
     print_table(settings)
     if len(plan.settings) > MOST_SETTINGS_SHOWN:
         console.print(f"... and {len(plan.settings) - MOST_SETTINGS_SHOWN} more")
+    for name, axis in plan.loaded.recipe.ablations.axes.items():
+        if isinstance(axis, Spaced) and axis.values[-1] != axis.last:
+            console.print(
+                f"axis {name} ends at {axis.values[-1]:,}: `last: {axis.last:,}` is no power of the factor away"
+            )
     for one in plan.loaded.waiting:
         if matching(one):
             console.print(visible(f"{one.name}: planned once the tokens are counted by which it is matched"))
     _print_kinds(workspace, work, prices)
     console.print(
         f"{plural(len(plan.settings), 'setting')}, {plural(len(plan.variants), 'variant')}; "
-        f"{plural(plan.asked, 'stage')} asked for, {len(plan.stages):,} after sharing; "
+        f"{plural(len(plan.stages), 'stage')} ({plan.asked:,} without sharing), "
         f"{len(work.done):,} done, {len(work.to_run):,} to run",
     )
     if work.to_run:
@@ -208,11 +215,11 @@ def _print(workspace: Workspace, work: Work, prices: Prices) -> None:
             here = f"here about {duration(costs.seconds)} on {plural(slots, 'slot')}"
             console.print(f"{here} (speed {costs.speed_basis}{error}), {work_left}")
     for (model, revision), where in unresolved(plan.loaded, plan.commits).items():
-        console.print(f"{where}: {model}@{revision} is not resolved to a commit yet; `harness run` does it")
+        console.print(f"{where}: {model}@{revision} is not resolved to a commit yet; `harness run` resolves it")
     if work.stale:
         console.print(
-            f"{len(work.stale)} finished stages were made by other code of the same version "
-            "(runtime.stale_code: rerun makes them again)",
+            f"{plural(len(work.stale), 'finished stage')} computed by other code of the same version "
+            "(`runtime.stale_code: rerun` computes them again)",
         )
 
 
@@ -221,7 +228,7 @@ def _print_kinds(workspace: Workspace, work: Work, prices: Prices) -> None:
     plan, disk = workspace.plan, prices.disk
     gpus = ("GPU-hours", "GPU memory") if shows_gpus(workspace, prices) else ()
     columns = ("all", "to run", "tokens", "FLOPs", *gpus, "disk")
-    kinds = table("stages", "kind", *columns, "tokens are", right=columns)
+    kinds = table("stages", "kind", *columns, "basis", right=columns)
     left = Counter(stage.kind for stage in work.to_run)
     sizes: Counter[str] = Counter()
     for stage in plan.stages:

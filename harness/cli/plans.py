@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.cli.console import output, print_json, print_table, table, visible
+from harness.cli.console import output, print_json, visible
 from harness.cli.price import hours, percent, prices_of
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import open_workspace
 from harness.errors import HarnessError, MissingRequirement, ProblemList
 from harness.plan.price import Price, StagePrice
@@ -57,7 +58,7 @@ def recipes_in(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         below = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
         if not below:
-            raise MissingRequirement("a folder must hold recipes", f"{path} has no *.yaml", "name another")
+            raise MissingRequirement(f"no recipe (*.yaml) in {path}", "", "name another folder")
         found += below
     return found
 
@@ -122,11 +123,11 @@ def show_plans(recipes: Sequence[Path], assignments: Sequence[str], workdir: Pat
         saved = 1 - price.gpu_hours / together.apart if together.apart else 0.0
         console.print(
             f"together {hours(price.gpu_hours)} GPU-hours of {price.gpus.kind}, about {duration(price.wall)} on "
-            f"{price.gpus.count:,}; {hours(together.apart)} if each had a workdir of its own: sharing between recipes "
+            f"{price.gpus.count:,}; {hours(together.apart)} with a separate workdir each: sharing between recipes "
             f"saves {percent(saved)}"
         )
         if price.unknown:
-            console.print(f"{plural(price.unknown, 'stage')} of models whose size nobody knows are in no sum")
+            console.print(f"{plural(price.unknown, 'stage')} of models of unknown size are in no sum")
     reasons: dict[str, list[str]] = {}
     for one in together.recipes:
         reasons.setdefault(one.refused, []).append(one.recipe.stem)

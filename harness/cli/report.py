@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.console import UNBOUNDED, output, table
+from harness.cli.console import output
 from harness.cli.execute import execute
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import Workspace, discard_damaged, open_workspace, stands
 from harness.pipeline.code import is_stale
 from harness.pipeline.evaluations import metric_label
 from harness.pipeline.graph import Stage
 from harness.plan.analysis import analysis_stage
 from harness.plan.effects import effects_stage
+from harness.recipe.runtime import Runtime
 from harness.report import write
 from harness.report.board import Board, Row
 from harness.report.index import write_index
@@ -27,7 +29,7 @@ from harness.report.status import look
 from harness.report.words import NO_SPREAD
 from harness.report.write import ReportFiles
 
-NAME_WIDTH = 20  # columns that a setting's name keeps on a narrow terminal, folded
+PLAIN_WIDTH = 80  # columns of a leaderboard that is printed into a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +48,10 @@ class Report:
 
 def write_report(recipe: Path, assignments: Sequence[str], workdir: Path | None) -> int:
     """Report on what is done so far of a recipe; returns the exit code, 1 where the comparison failed."""
-    report = report_on(open_workspace(recipe, assignments, workdir, writes=True))
+    workspace = open_workspace(recipe, assignments, workdir, writes=True)
+    report = report_on(workspace)
     print_report(report)
+    print_next(report, workspace, recipe, assignments)
     return 1 if report.failure else 0
 
 
@@ -112,76 +116,89 @@ def _is_current(workspace: Workspace, stage: Stage) -> bool:
 
 
 def print_report(report: Report) -> None:
-    """Print the leaderboard of each task, what to beware of, and where the files are."""
+    """Print the answer, the leaderboard of each task, what limits them, and where the files are."""
     console = output()
+    if any(row.estimates for board in report.overview.boards for row in board.rows):
+        from harness.report.answer import answer
+
+        for sentence in answer(report.overview.boards):
+            console.print(Text(sentence, style="bold"), soft_wrap=False)
+        console.print()
     for board in report.overview.boards:
         if any(row.estimates for row in board.rows):
             _print_board(console, board)
             for row in board.rows:
                 for reason in dict.fromkeys(row.retracted.values()):
-                    console.print(Text(f"{row.label}: {reason}", style="yellow"))
+                    console.print(Text(f"{row.label}: {reason}", style="yellow"), soft_wrap=False)
                 for gap in row.gap_lines:
-                    console.print(Text(f"{row.label}: {gap}", style="yellow" if row.asked else "dim"))
+                    line = Text(f"{row.label}: {gap}", style="yellow" if row.asked else "dim")
+                    console.print(line, soft_wrap=False)
             console.print()
         else:
             why = f"not compared: {report.failure}" if report.failure else "nothing to compare yet"
             console.print(f"{board.title}: {why}")
     for sentence in report.search:
-        console.print(Text(sentence))
+        console.print(Text(sentence), soft_wrap=False)
     for caution in report.overview.cautions:
         line = Text(caution.title, style="yellow")
         if caution.items:
             line.append(f" ({'; '.join(caution.items)})")
-        console.print(line)
+        console.print(line, soft_wrap=False)
     for damage in report.files.damaged:
         console.print(damage, style="yellow")
     for path in report.files.paths:
         console.print(str(path))
 
 
+def print_next(report: Report, workspace: Workspace, recipe: Path, assignments: Sequence[str]) -> None:
+    """Print the commands that look closer at a report, or go beyond it."""
+    place = [] if workspace.workdir == Path(Runtime().workdir) else ["--workdir", str(workspace.workdir)]
+    same = [word for assignment in assignments for word in ("--set", assignment)]
+    lines = []
+    if workspace.runtime.tracking != "none":
+        lines.append(("show the runs in MLflow", ["ui", str(recipe), *same, *place]))
+    pair = _pair(report.overview.boards)
+    if pair is not None:
+        lines.append(("compare two rows problem by problem", ["compare", *pair, *place]))
+    lines.append(("write a variation of this recipe", ["init", "my-recipe.yaml", "--from", str(recipe)]))
+    output().print()
+    for what, words in lines:
+        output().print(f"To {what}:\n  harness {shlex.join(words)}")
+
+
+def _pair(boards: Sequence[Board]) -> tuple[str, str] | None:
+    """Two rows to compare: a setting, and the baseline or what else there is."""
+    for board in boards:
+        rows = [row for row in board.rows if row.estimates]
+        settings = [row.name for row in rows if row.is_setting]
+        others = [board.baseline, *settings, *(row.name for row in rows)]
+        if not settings:
+            continue
+        first = next((name for name in settings if name != board.baseline), settings[0])
+        second = next((name for name in others if name != first and any(row.name == name for row in rows)), None)
+        if second is not None:
+            return first, second
+    return None
+
+
 def _print_board(console: Console, board: Board) -> None:
-    """Print a leaderboard. Where a terminal is too narrow for it whole columns are left out, and that is said."""
-    main, *others = board.key_metrics
-    order = ["order"] if board.has_places else []
-    columns, left_out = ["seeds", main, *others, *order], list[str]()
-    made = _table(board, columns)
-    for column in (*others, "seeds", *order):
-        if _needed(made, console) <= console.width:
-            break
-        columns.remove(column)
-        left_out.append(_title(column))
-        made = _table(board, columns)
-    console.print(made, soft_wrap=False)
-    if left_out:
-        console.print(
-            f"left out on {console.width} columns: {', '.join(left_out)}; the files below have all", style="dim"
-        )
-
-
-def _needed(made: Table, console: Console) -> int:
-    """Columns of a terminal that a leaderboard needs, with long names folded and nothing else."""
-    longest = max(cell_len(str(cell)) for cell in made.columns[0].cells)
-    whole = console.measure(made, options=console.options.update(width=UNBOUNDED)).maximum
-    return whole - max(0, longest - NAME_WIDTH)
-
-
-def _table(board: Board, columns: Sequence[str]) -> Table:
+    """Print a leaderboard: on a terminal within its width, in a file within that of an ordinary one."""
+    if not console.is_terminal:
+        console.width = min(console.width, PLAIN_WIDTH)
     level = next(one.level for row in board.rows for one in row.estimates.values())
-    numbers = [column for column in columns if column != "seeds"]
-    title = f"{board.title} (with {100 * level:g} % intervals)"
-    made = table(title, "setting", *map(_title, columns), right=tuple(map(_title, numbers)))
-    made.pad_edge = False
-    for column in made.columns[1:]:
-        column.no_wrap = True
+    console.print(Text(f"{board.title} (with {100 * level:g} % intervals)", style="bold"))
+    print_table(_table(board), console)
+
+
+def _table(board: Board) -> Table:
+    metrics = [metric_label(metric) for metric in board.key_metrics]
+    order = ["order"] if board.has_places else []
+    made = table("", "setting", "seeds", *metrics, *order, right=(*metrics, *order), whole=("setting", "seeds"))
     for row in (row for row in board.rows if row.estimates):
-        facts = {"seeds": Text(row.seeds), "order": Text(str(row.places.get(board.main, "")))}
         name = Text(row.label, style="dim" if row.is_reference else "")
-        made.add_row(name, *(facts[column] if column in facts else _cell(row, column) for column in columns))
+        places = [Text(str(row.places.get(board.main, "")))] if order else []
+        made.add_row(name, Text(row.seeds), *(_cell(row, metric) for metric in board.key_metrics), *places)
     return made
-
-
-def _title(column: str) -> str:
-    return column if column in ("seeds", "order") else metric_label(column)
 
 
 def _cell(row: Row, metric: str) -> Text:

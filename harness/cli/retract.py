@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.cli.console import errors, output, print_table, table
+from harness.cli.console import errors, output
 from harness.cli.report import report_on
 from harness.cli.sync import TrackingWorker
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import REPORTS, open_store, open_workspace
 from harness.errors import HarnessError, RecipeError
 from harness.report.index import RECIPE, Index, read_indexes
@@ -32,7 +33,7 @@ def retract_stage(name: str, reason: str, workdir: Path, *, undo: bool) -> None:
     if not undo:
         retract(store.root, record.fingerprint, record.kind, reason)
     elif not reinstate(store.root, record.fingerprint):
-        raise RecipeError("only what is retracted can be reinstated", f"{shown} is not", "see `harness ls`")
+        raise RecipeError(f"{shown} is not retracted", "", "see `harness ls`")
     output().print(f"{shown} is {'trusted again' if undo else 'retracted'}")
     for index in read_indexes(workdir / REPORTS):
         if record.fingerprint in index.stages:
@@ -44,7 +45,7 @@ def _check(reason: str, *, undo: bool) -> None:
     if undo and reason:
         raise RecipeError("a reinstated stage needs no reason", f"got {reason!r}", "leave it out")
     if not undo and not reason.strip():
-        raise RecipeError("a retraction needs a reason", "there is none", 'say why: harness retract STAGE "why"')
+        raise RecipeError("a retraction needs a reason", "", 'give one: harness retract STAGE "why"')
     if len(reason) > LONGEST_REASON or not reason.isprintable():
         rule = f"a reason is one line of up to {LONGEST_REASON} characters"
         raise RecipeError(rule, f"this one has {len(reason)}", "shorten it")
@@ -78,5 +79,5 @@ def _renew(index: Index, workdir: Path) -> None:
             with TrackingWorker(workspace, recipe, [], live=False) as worker:
                 worker.sync(report)
     except HarnessError as error:
-        told = f"{index.recipe} is not shown anew: {error.one_line()}; `harness sync` of its recipe does it"
+        told = f"{index.recipe} is not updated: {error.one_line()}; `harness sync` of its recipe updates it"
         errors().print(told, style="yellow")

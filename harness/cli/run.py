@@ -10,7 +10,7 @@ from harness.cli.budget import budget_problems
 from harness.cli.console import errors, output
 from harness.cli.execute import execute
 from harness.cli.plan import disk_warning, lacks
-from harness.cli.report import print_report, report_on
+from harness.cli.report import print_next, print_report, report_on
 from harness.cli.search import run_search
 from harness.cli.sync import TrackingWorker, finish
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
@@ -26,7 +26,7 @@ from harness.report.index import write_index
 from harness.report.words import plural
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
-GO_ON = "interrupted; the same command goes on from here"
+CONTINUE = "Run the same command to continue."
 
 
 def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_run: bool) -> int:
@@ -34,11 +34,13 @@ def run_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None, *
     try:
         return _run(recipe, assignments, workdir, dry_run=dry_run)
     except KeyboardInterrupt:  # while it was planned or reported, or a second time
-        errors().print(GO_ON)
+        errors().print(f"Interrupted. {CONTINUE}")
         return INTERRUPTED
 
 
 def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_run: bool) -> int:
+    if not dry_run and errors().is_terminal:
+        errors().print(f"planning {recipe}", style="dim")
     workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=not dry_run)
     work = workspace.work()
     problems = [*_import_problems(work), *lacks(workspace, work)]
@@ -47,8 +49,9 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
     if dry_run:
         for stage in work.to_run:
             output().print(f"{stage.name}  {stage.label}")
-        output().print(f"{len(work.to_run)} of {len(workspace.plan.stages)} stages to run")
+        output().print(f"{len(work.to_run)} of {plural(len(workspace.plan.stages), 'stage')} to run")
         return DONE
+    _announce(workspace, work)
     _warn_of_disk(workspace, work)
     workspace.store.create()
     workspace = _count_tokens(workspace, lambda: open_workspace(recipe, assignments, workdir, writes=True, runs=True))
@@ -59,12 +62,22 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
         if searches:
             summary = run_search(workspace)
             if summary.interrupted:
-                errors().print(f"the search was {GO_ON}")
+                errors().print(f"Interrupted during the search. {CONTINUE}")
                 return INTERRUPTED
             workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=True)
             work = workspace.work()
         write_index(workspace.plan, workspace.reports)
-        return _run_left(workspace, work, worker, recipe)
+        return _run_left(workspace, work, worker, recipe, assignments)
+
+
+def _announce(workspace: Workspace, work: Work) -> None:
+    """Say what is about to run before anything is imported for it, which can take a while."""
+    stages = f"{plural(len(workspace.plan.stages), 'stage')}, {len(work.done):,} done"
+    starting = ""
+    if work.to_run:
+        workers = min(slots_and_threads(workspace.runtime)[0], len(work.to_run))
+        starting = f", starting {plural(workers, 'worker')}"
+    errors().print(f"{workspace.plan.loaded.recipe.name}: {stages}{starting}")
 
 
 def _count_tokens(workspace: Workspace, anew: Callable[[], Workspace]) -> Workspace:
@@ -90,8 +103,7 @@ def _run_first(workspace: Workspace, stages: Sequence[Stage], work: Work) -> Non
     if summary.interrupted:
         raise KeyboardInterrupt
     failed = [
-        StageError("what the rest waits for must run", f"{one.task.label} did not: {one.reason}", "correct that")
-        for one in summary.failed
+        StageError(f"all other stages wait for {one.task.label}, which failed: {one.reason}") for one in summary.failed
     ]
     if failed:
         raise ProblemList(failed)
@@ -124,7 +136,9 @@ def _tracking(
     return TrackingWorker(workspace, recipe, assignments, live=True)
 
 
-def _run_left(workspace: Workspace, work: Work, worker: TrackingWorker | None, recipe: Path) -> int:
+def _run_left(
+    workspace: Workspace, work: Work, worker: TrackingWorker | None, recipe: Path, assignments: Sequence[str]
+) -> int:
     summary = Summary()
     if work.to_run:
         summary = execute(workspace, work.to_run, everything=workspace.plan.stages)
@@ -138,6 +152,7 @@ def _run_left(workspace: Workspace, work: Work, worker: TrackingWorker | None, r
         print_report(report)
         if worker is not None:
             finish(worker, report, workspace, recipe)
+        print_next(report, workspace, recipe, assignments)
     if summary.interrupted:
         return INTERRUPTED
     return FAILED if summary.failed or (report is not None and report.failure) else DONE
@@ -148,8 +163,8 @@ def _import_problems(work: Work) -> Iterator[HarnessError]:
     for stage in work.to_run:
         if stage.kind in IMPORTED.values():
             yield PlanError(
-                f"the files of {stage.label} must be in the workdir",
-                "they were dropped, or other code made them",
+                f"the files of {stage.label} are not in the workdir",
+                "",
                 "`harness import` it again",
                 stage.name,
             )
@@ -166,13 +181,14 @@ def _warn_of_disk(workspace: Workspace, work: Work) -> None:
 
 def _tell(workspace: Workspace, work: Work, summary: Summary) -> None:
     console = errors()
-    total = len(workspace.plan.stages)
-    console.print(f"{len(summary.computed)} stages computed, {len(work.done)} of {total} were done before")
+    total, computed = len(workspace.plan.stages), len(summary.computed)
+    if not summary.interrupted:
+        console.print(f"{plural(computed, 'stage')} computed, {len(work.done)} of {total} were done before")
     for outcome in summary.failed:
         console.print(f"failed: {outcome.task.label}: {outcome.reason}", style="red")
         if outcome.log:
             console.print(f"  log: {workspace.store.root / outcome.log}")
     if summary.interrupted:
-        console.print(f"{plural(len(summary.blocked), 'stage')} left; {GO_ON}")
+        console.print(f"Interrupted: {len(work.done) + computed} of {total} stages done. {CONTINUE}")
     elif summary.blocked:
-        console.print(f"{plural(len(summary.blocked), 'stage')} wait for those; the same command goes on from here")
+        console.print(f"{plural(len(summary.blocked), 'stage waits', 'stages wait')} for those. {CONTINUE}")

@@ -17,7 +17,7 @@ from harness.execution.local import LocalExecutor
 from harness.execution.runner import Runner, Summary, how_of
 from harness.plan.cost import Estimate
 from harness.plan.trials import arms_of
-from harness.report.words import duration
+from harness.report.words import duration, plural
 from harness.search.confirm import comparison_of, name_of, study_name
 from harness.search.state import STUDY, SearchState, TrialState, folder_of, write_state
 from harness.store.store import Store
@@ -117,13 +117,13 @@ class SearchView(LiveView):
                 if not first and self._live is None:
                     self._console.print(_line(state, trial, self._asked), soft_wrap=True, markup=False)
         if first and self._told and self._live is None:
-            self._console.print(f"{len(state.counted)} of {self._asked} trials were there before")
+            self._console.print(f"{len(state.counted)} of {plural(self._asked, 'trial')} finished before")
 
     def _begin(self) -> None:
         if self._console.is_terminal:
             super()._begin()
         else:
-            self._console.print(f"searching, {self._asked:,} trials")
+            self._console.print(f"searching, {plural(self._asked, 'trial')}")
 
     def _tell_end(self, outcome: Any) -> None:
         if self._live is None and outcome.status == "done":

@@ -12,7 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.cli.console import clipped, output, print_json, print_table, printable, table, visible
+from harness.cli.console import clipped, output, print_json, printable, visible
+from harness.cli.tables import print_table, table
 from harness.cli.workspace import REPORTS, open_store
 from harness.errors import StoreError
 from harness.execution.asked import AskedTask, missing_inputs, read_asked, unfinished
@@ -22,7 +23,7 @@ from harness.pipeline.pairs import PAIR_QUALITY, PAIRS
 from harness.report.index import read_indexes, stages_of
 from harness.report.pair_quality import quality_table, read_examples
 from harness.report.status import StageStatus, look
-from harness.report.words import duration
+from harness.report.words import duration, plural
 from harness.store.identity import SHORT
 from harness.store.record import LOG, Record
 from harness.store.retractions import read_retractions
@@ -67,16 +68,16 @@ def show_command(name: str, workdir: Path, *, as_json: bool) -> None:
     found = find_stage(name, store, workdir)
     if found.asked is None:
         raise StoreError(
-            "a stage must have kept its task to be run alone",
-            f"{found.name} did not: it never started, or ran with a version that kept none",
+            f"{found.name} left no task to run again",
+            "it never started, or an older version ran it",
             f"delete {store.directory(found.kind, found.fingerprint)} if it is there, and run its recipe",
         )
     missing = missing_inputs(found.asked, store)
     if missing:
         raise StoreError(
-            "a stage's inputs must be there to run it alone",
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not",
-            "run its recipe, which makes what an unfinished stage needs",
+            f"inputs are missing: {', '.join(missing)}",
+            "",
+            "run the recipe, which computes what an unfinished stage needs",
         )
     words = [sys.executable, "-m", "pdb", "-c", "continue", "-m", RERUN, str(store.root.resolve()), found.name]
     if as_json:
@@ -111,10 +112,8 @@ def find_stage(name: str, store: Store, workdir: Path) -> Found:
     }
     count = len(records) or len(matching)
     if count != 1 or not start:
-        matches = f"{count} do" if count else "none does"
-        raise StoreError(
-            f"one stage must match {clipped(name)}", matches, "see `harness ls` for kinds and fingerprints"
-        )
+        found = f"{count} stages match" if count else "no stage matches"
+        raise StoreError(f"{found} {clipped(name)}", "", "see `harness ls` for kinds and fingerprints")
     return _unfinished(*matching.pop(), planned, store)
 
 
@@ -182,7 +181,7 @@ def _show_finished(record: Record, store: Store, *, as_json: bool) -> None:
         files.add_row(path, f"{size:,}", digest[:12])
     print_table(files)
     users = _readers(store, record)
-    console.print(f"\nread by {len(users)} stages", style="bold")
+    console.print(f"\nread by {plural(len(users), 'stage')}", style="bold")
     for user in users[:20]:
         console.print(f"{user.kind}/{user.fingerprint[:SHORT]}  {_label(user, store)}")
 

@@ -94,13 +94,13 @@ class TrackingWorker:
         ready, _, _ = select.select([answers], [], [], seconds)
         if not ready:
             raise MissingRequirement(
-                "MLflow must be complete in time",
-                f"{self._shown} is not, after {seconds:g} seconds",
-                "see that it runs, then `harness sync` the recipe",
+                f"MLflow ({self._shown}) is not complete after {seconds:g} seconds",
+                "",
+                "check that it runs, then `harness sync` the recipe",
             )
         line = answers.readline()
         if not line.endswith("\n"):  # it ended, perhaps in the middle of a line
-            raise MissingRequirement("MLflow must be kept up to date by a worker", f"it ended: {self._last_words()}")
+            raise MissingRequirement(f"the process that updates MLflow ended: {self._last_words()}")
         answer: dict[str, Any] = json.loads(line)
         if "problem" in answer:
             raise MissingRequirement(*answer["problem"])
@@ -156,7 +156,7 @@ def finish(
     except KeyboardInterrupt:
         errors().print(f"MLflow is not complete; `harness sync {recipe}` completes it")
     except HarnessError as error:
-        what = f"{error.rule}, but {error.value}"
+        what = HarnessError(error.rule, error.value).one_line()
         remedy = f"results are safe in the workdir; `harness sync {recipe}` completes MLflow"
         errors().print(f"{what}; {remedy}", style="yellow")
 
@@ -167,5 +167,5 @@ def told(answer: Mapping[str, Any], workspace: Workspace) -> str:
     changed = [f"{number} {what}" for what, number in answer["runs"].items() if number]
     shown = f"MLflow ({place.shown}): runs {', '.join(changed) or 'none'}"
     if answer["aside"]:
-        shown += f"; the database could not be opened: it is now {answer['aside']}, and this one was made anew"
+        shown += f"; the database could not be opened: it is now {answer['aside']}, and a new one was written"
     return shown

@@ -35,9 +35,9 @@ def open_ui(recipe: Path, assignments: Sequence[str], workdir: Path | None, port
     place = place_of(workspace.runtime.tracking_uri, workspace.workdir)
     if place.database is not None and not place.database.exists():
         raise MissingRequirement(
-            "the workdir must hold MLflow's database",
-            f"there is none at {place.database}",
-            f"`harness sync {recipe}` makes it",
+            f"no MLflow database at {place.database}",
+            "",
+            f"`harness sync {recipe}` writes it",
         )
     if place.is_server:
         _print_addresses(workspace, recipe, assignments, place.page)
@@ -73,7 +73,7 @@ def _port(port: int | None) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise MissingRequirement("the port must be free", f"{port} is taken", "choose another --port")
+    raise MissingRequirement(f"port {port} is in use", "", "choose another --port")
 
 
 def _serve(place: Place, port: int) -> None:
@@ -120,7 +120,7 @@ def _await(server: subprocess.Popen[bytes], port: int, log: IO[str]) -> None:
     log.seek(0)
     words = [line.strip() for line in log if line.strip()]
     raise MissingRequirement(
-        "MLflow's server must start",
-        without_secrets(visible(words[-1])) if words else "it says nothing",
-        "see that mlflow is installed whole",
+        f"MLflow's server did not start: {without_secrets(visible(words[-1])) if words else 'without a message'}",
+        "",
+        "check the installation of mlflow",
     )

@@ -66,7 +66,7 @@ def load_checked(recipe: Path, assignments: Sequence[str]) -> LoadedRecipe:
     Raises:
         ProblemList: everything wrong with the recipe.
     """
-    loaded = load_recipe(recipe, assignments)
+    loaded = load_recipe(recipe, assignments, own_name=True)
     problems = [*task_problems(with_ends(loaded)), *keep_problems(loaded), *search_problems(loaded)]
     problems += match_problems(loaded)
     if problems:
@@ -99,7 +99,7 @@ def search_problems(loaded: LoadedRecipe) -> list[HarnessError]:
         evaluation = EVALUATIONS.get(objective.evaluation)
         if objective.metric is not None and evaluation is not None and not evaluation.has(objective.metric):
             rule = f"`search.objectives.{number}.metric` must be one of `{objective.evaluation}`"
-            value = f"{objective.metric!r} is none"
+            value = f"it has no metric {objective.metric!r}"
             remedy = suggestion(objective.metric, list(evaluation.labels)) or f"e.g. {evaluation.headline}"
             problems.append(RecipeError(rule, value, remedy, loaded.where(f"search.objectives.{number}.metric")))
     return problems
@@ -167,7 +167,7 @@ def open_store(workdir: Path) -> Store:
         StoreError: there is none.
     """
     if not (workdir / STORE).is_dir():
-        raise StoreError("a workdir must hold a store", f"there is none in {workdir}", "run a recipe, or --workdir")
+        raise StoreError(f"no results in {workdir}", "", "run a recipe first, or pass --workdir")
     return Store(workdir / STORE)
 
 
@@ -186,7 +186,7 @@ def discard_damaged(store: Store, stage: Stage) -> None:
     record = store.record(stage.kind.name, stage.fingerprint)
     damage = "" if record is None else store.damage(record)
     if record is not None and damage:
-        errors().print(f"{damage}; {stage.kind.name} is made anew", style="yellow", markup=False, soft_wrap=True)
+        errors().print(f"{damage}; {stage.kind.name} is computed again", style="yellow", markup=False, soft_wrap=True)
         store.discard(record)
 
 

@@ -1,4 +1,4 @@
-"""What a stage was asked to do, as plain JSON beside it: enough to run that one stage again, and no path in it.
+"""The task of a stage, as plain JSON beside it: enough to run that one stage again, and no path in it.
 
 An attempt writes it before it begins, so that failed and interrupted stages have it too.
 """
@@ -57,9 +57,7 @@ def read_asked(store: Store, kind: str, fingerprint: str) -> AskedTask | None:
         task = store.run_facts(record).get("task")
         return None if task is None else _asked({**task, "identity": record.identity}, store)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise StoreError(
-            "what a stage was asked must be whole", f"{path} is not", f"delete {path.parent} and run its recipe again"
-        ) from None
+        raise StoreError(f"{path} is incomplete", "", f"delete {path.parent} and run its recipe again") from None
 
 
 def asked_from(path: Path, store: Store) -> AskedTask:

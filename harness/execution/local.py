@@ -118,9 +118,9 @@ class LocalExecutor:
             process.start()
         except (EOFError, OSError) as error:
             raise StageError(
-                "workers must be able to start",
-                f"the process that imports the stages' code for them ended ({type(error).__name__}; out of memory?)",
-                "see that there is memory and run again",
+                f"workers cannot start: the process that imports their code ended ({type(error).__name__})",
+                "",
+                "free memory and run again",
             ) from None
         theirs.close()
         worker = _Worker(process=process, connection=ours, gpus=gpus)

@@ -107,8 +107,8 @@ def _answer(path: Path, exitcode: int) -> dict[str, Any]:
         told = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise StageError(
-            "every process of a training must come to its end",
-            f"one did not (torchrun's exit code {exitcode})",
+            f"a process of the training failed (torchrun's exit code {exitcode})",
+            "",
             "see the stage's log",
         ) from None
     if "error" in told:

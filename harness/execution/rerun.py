@@ -32,10 +32,10 @@ def main(arguments: Sequence[str]) -> None:
     kind, _, start = name.partition("/")
     asked = read_asked(store, kind, start)
     if asked is None:
-        raise StoreError("a stage must have kept what it was asked", f"{name} did not", "run its recipe")
+        raise StoreError(f"{name} left no task to run again", "", "run its recipe")
     missing = missing_inputs(asked, store)
     if missing:
-        raise StoreError("a stage's inputs must be there", f"not {', '.join(missing)}", "run its recipe first")
+        raise StoreError(f"inputs are missing: {', '.join(missing)}", "", "run its recipe first")
     directory = scratch(store, asked)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

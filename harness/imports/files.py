@@ -65,7 +65,7 @@ def _checkpoint_files(folder: Path) -> dict[str, Path]:
         )
     files = {name: folder / name for name in (*NEEDED_FILES, *names)}
     files |= {name: folder / name for name in OPTIONAL_FILES if (folder / name).is_file()}
-    # A hub's cache links the files of a snapshot to its blobs; any other way out of the folder is none of ours.
+    # A hub's cache links the files of a snapshot to its blobs; any other way out of the folder is not one of ours.
     inside = (folder.resolve(), folder.resolve().parent.parent / "blobs")
     for name, file in files.items():
         if not any(file.resolve().is_relative_to(place) for place in inside):

@@ -112,7 +112,7 @@ def _problems(experiment: Experiment, imports: Imports) -> Iterator[Problem]:
     for path, what, name in _names(experiment):
         if (what, name) not in imports:
             known = ", ".join(other for kind, other in imports if kind == what)
-            of = f"is none of {known}" if known else f"is not there, nor any other {what}"
+            of = f"is not one of {known}" if known else f"is not there, nor any other {what}"
             yield path, f"`{path}` must name an import of the workdir", f"{name!r} {of}", command(what, name)
     for name, task in experiment.tasks.items():
         if isinstance(task, PoolTaskBlock) and ("pool", task.imported) in imports:
@@ -209,7 +209,7 @@ def _score_problems(experiment: Experiment, path: str, row: ImportedRow, scores:
     held = scores.result["tasks"]
     unknown = [name for name in row.tasks or () if held and name not in held]
     if unknown:
-        value = f"{unknown[0]!r} is none of {', '.join(held)}"
+        value = f"{unknown[0]!r} is not one of {', '.join(held)}"
         yield f"{path}.tasks", f"`{path}.tasks` must name tasks of scores {scores.name!r}", value, "correct the name"
     elif not scored_tasks(experiment, row, scores):
         of = f"they are of {', '.join(held)}" if held else "their file names no task, and there are several"

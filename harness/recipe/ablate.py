@@ -166,20 +166,23 @@ def _check(ablations: Ablations) -> None:
         repeated = [label for label, times in labels.items() if times > 1]
         if repeated:
             raise RecipeError(f"axis `{axis}` must name a value once", f"it repeats {repeated[0]}", "drop the repeat")
-    for exclusion in ablations.exclude:
+    for index, exclusion in enumerate(ablations.exclude):
+        where = f"exclude.{index}"
         for axis, value in exclusion.items():
             if axis not in ablations.valued:
                 raise RecipeError(
                     "`exclude` must name axes",
-                    f"{axis!r} is none of {', '.join(ablations.valued) or 'no axes'}",
+                    f"{axis!r} is not one of {', '.join(ablations.valued) or 'no axes'}",
                     "correct the name",
+                    where,
                 )
             names = [name for name, _ in _axis_values(axis, ablations.valued[axis])]
             if not any(names_value(name, axis, value) for name in names):
                 raise RecipeError(
                     f"`exclude` must name values of axis `{axis}`",
-                    f"{value!r} is none of {', '.join(names)}",
+                    f"{value!r} is not one of {', '.join(names)}",
                     "correct the value",
+                    where,
                 )
     if ablations.mode == "grid":  # before anything is left out: walking through them would take as long
         size = math.prod(len(values) for values in ablations.valued.values())
@@ -237,10 +240,10 @@ def points(ablations: Ablations) -> list[Point]:
         )
         found.append(Point(name=inclusion.name, values={}, overrides=overrides))
     if not found:
-        raise RecipeError("a recipe must ask for a setting", "`exclude` leaves none", "drop an exclusion")
+        raise RecipeError("a recipe needs a setting", "`exclude` leaves none", "drop an exclusion")
     seen: set[str] = set()
     for point in found:
         if point.name in seen:
-            raise RecipeError("settings must have different names", f"{point.name!r} stands twice", "rename one")
+            raise RecipeError("settings must have different names", f"{point.name!r} occurs twice", "rename one")
         seen.add(point.name)
     return found

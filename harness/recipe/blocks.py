@@ -234,7 +234,7 @@ class Pretrain(Optimization):
     start: StateName | None = Field(
         None,
         alias="from",
-        description="A trunk's state in the workdir to go on from, `trunk_state/<fingerprint>@<step>`. Pairs before "
+        description="A trunk's state in the workdir to resume from, `trunk_state/<fingerprint>@<step>`. Pairs before "
         "it count. Default: the base model.",
     )
 

@@ -46,7 +46,7 @@ class Claim(Block):
     )
     than: Side = Field(description="What it is compared with, in the same form.")
     on: Annotated[dict[str, Literal["all"] | Names], Field(min_length=1)] = Field(
-        description="Evaluation -> tasks, or `all` of those it is asked about; `pair_accuracy: [code]` is held-out "
+        description="Evaluation -> tasks, or `all` of its tasks; `pair_accuracy: [code]` is held-out "
         "code. Every task must show it."
     )
     margin: Margin | None = Field(
@@ -113,21 +113,21 @@ def _matched(key: str, side: str | Mapping[str, object], settings: Sequence[Sett
         found = [one for one in settings if one.name == side]
         if not found:
             names = _shown([one.name for one in settings])
-            raise RecipeError(f"`{key}` must name a setting", f"{side!r} is none of {names}", "correct the name")
+            raise RecipeError(f"`{key}` must name a setting", f"{side!r} is not one of {names}", "correct the name")
         return found
     found = list(settings)
     axes = list(dict.fromkeys(axis for one in settings for axis in one.values))
     for axis, wanted in side.items():
         if axis not in axes:
             known = _shown(axes) or "no axes"
-            raise RecipeError(f"`{key}` must name axes", f"{axis!r} is none of {known}", "correct the name")
+            raise RecipeError(f"`{key}` must name axes", f"{axis!r} is not one of {known}", "correct the name")
         labels = list(dict.fromkeys(one.values[axis] for one in settings if axis in one.values))
         chosen = set()
         for value in wanted if isinstance(wanted, tuple) else (wanted,):
             label = next((one for one in labels if names_value(one, axis, value)), None)
             if label is None:
                 rule = f"`{key}.{axis}` must name values of the axis"
-                raise RecipeError(rule, f"{value!r} is none of {_shown(labels)}", "correct the value")
+                raise RecipeError(rule, f"{value!r} is not one of {_shown(labels)}", "correct the value")
             chosen.add(label)
         found = [one for one in found if one.values.get(axis) in chosen]
     if not found:
@@ -196,14 +196,14 @@ def _not_asked(path: str, claim: Claim, settings: Sequence[Setting]) -> Iterator
         for setting in settings:
             asked = asked_of(setting.experiment.evaluate)
             if evaluation not in asked or (tasks == ALL and evaluation not in setting.experiment.evaluate.asked):
-                rule = "a claim must be on evaluations that `evaluate` asks for"
+                rule = "a claim must be on evaluations of `evaluate`"
                 value = f"`evaluate.{evaluation}` is not there; there are {', '.join(asked)}"
                 yield where, RecipeError(rule, value, "correct the name or add it there")
                 break
             missing = [task for task in tasks if task not in asked[evaluation]] if tasks != ALL else []
             for task in missing:
-                rule = f"tasks of `on.{evaluation}` must be ones it is asked about"
-                value = f"{task!r} is none of {', '.join(asked[evaluation])}"
+                rule = f"tasks of `on.{evaluation}` must be tasks of `evaluate.{evaluation}`"
+                value = f"{task!r} is not one of {', '.join(asked[evaluation])}"
                 yield where, RecipeError(rule, value, "correct the name or add the task there")
             if missing:
                 break

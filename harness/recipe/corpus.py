@@ -48,9 +48,8 @@ Languages = Annotated[tuple[Language, ...], BeforeValidator(as_tuple), Field(min
 PathPattern = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")]
 Paths = Annotated[tuple[PathPattern, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,256}$")]
-HubName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?$")
-]
+HUB_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?$"
+HubName = Annotated[str, StringConstraints(pattern=HUB_PATTERN)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -124,7 +123,7 @@ class PythonPackages(CorpusBlock):
         if unknown:
             yield problem(
                 "`heldout`, `dev` and `base` must name packages of `packages`",
-                f"{unknown[0]!r} is none of {', '.join(self.packages)}",
+                f"{unknown[0]!r} is not one of {', '.join(self.packages)}",
                 "correct the name or add the package",
             )
         yield from super()._contradictions()
@@ -184,7 +183,7 @@ class Files(DocumentsBlock):
         if unknown:
             yield problem(
                 "`languages` must be known by their files' endings",
-                f"{unknown[0]!r} is none of {', '.join(LANGUAGES)}",
+                f"{unknown[0]!r} is not one of {', '.join(LANGUAGES)}",
                 "correct the name",
             )
         yield from super()._contradictions()

@@ -32,7 +32,7 @@ class CandidatesBlock(Block):
 
     engine: KindName = Field(description="`simulated`, `model`, or `package.module:factory` of a Generator.")
     writer: Writer | None = Field(None, description="Who writes the solutions, with `engine: model`.")
-    options: Options = Field(default_factory=dict, description="Arguments of one's own engine's factory.")
+    options: Options = Field(default_factory=dict, description="Arguments for the factory of a custom engine.")
     samples: Annotated[int, Field(ge=1, le=65_536)] = Field(description="Candidates a problem.")
     accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.5, description="Mean chance of a right simulated solution."
@@ -42,7 +42,7 @@ class CandidatesBlock(Block):
     @model_validator(mode="after")
     def _options_are_read(self) -> CandidatesBlock:
         if self.options and ":" not in self.engine:
-            raise problem("`options` are for an engine of one's own", f"`engine: {self.engine}` has none", "drop them")
+            raise problem("`options` are for custom engines", f"`engine: {self.engine}` has none", "drop them")
         if (self.engine == "model") != (self.writer is not None):
             value = "it is missing" if self.writer is None else f"`engine: {self.engine}` has none"
             raise problem("`writer` goes with `engine: model`", value, "set both or neither")
@@ -202,5 +202,5 @@ class Evaluate(Block):
     @model_validator(mode="after")
     def _something(self) -> Evaluate:
         if not self.asked:
-            raise problem("`evaluate` must ask for an evaluation", "it asks for none", "add `best_of_n`")
+            raise problem("`evaluate` must name an evaluation", "it names none", "add `best_of_n`")
         return self

@@ -87,10 +87,11 @@ Names = Annotated[tuple[Name, ...], BeforeValidator(as_tuple), Field(min_length=
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLUGIN = rf"{_WORD}(\.{_WORD})*:{_WORD}"
 PLUGIN_PATTERN = rf"^{_PLUGIN}$"
+KIND_PATTERN = rf"^([a-z0-9_]+|{_PLUGIN})$"
 PluginName = Annotated[str, StringConstraints(pattern=PLUGIN_PATTERN)]
 KindName = Annotated[
     str,
-    StringConstraints(pattern=rf"^([a-z0-9_]+|{_PLUGIN})$"),
+    StringConstraints(pattern=KIND_PATTERN),
     Field(description="A built-in name, or `package.module:name` from a package listed under `plugins`."),
 ]
 

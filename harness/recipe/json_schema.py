@@ -15,7 +15,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 WHOLE = "Recipe"
 EXTENDS = {
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-    "description": "Another recipe, relative to this one, or several, of which later ones override; what stands here "
+    "description": "Another recipe, relative to this one, or several, of which later ones override; what this says "
     "overrides all.",
 }
 

@@ -21,7 +21,8 @@ from harness.recipe import ablate
 from harness.recipe.axes import Axis, make_axes, number_of
 from harness.recipe.claims import baseline_problems, claim_problems
 from harness.recipe.fields import MOST_VARIANTS
-from harness.recipe.problems import suggestion, told_problems, touches
+from harness.recipe.naming import extended, name_suffix
+from harness.recipe.problems import suggestion, told_problems, touches, with_combinations
 from harness.recipe.schema import EXPERIMENT_FIELDS, Ablations, Recipe
 from harness.recipe.search import BALANCE, LogRatio, Parameter, ends, overrides_of
 from harness.recipe.yaml_source import Location, Source, parse_value, read_yaml
@@ -82,12 +83,13 @@ class LoadedRecipe:
         return touching[-1] if touching else str(self.source.locate(tuple(path.split("."))))
 
 
-def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
+def load_recipe(path: Path, assignments: Sequence[str] = (), *, own_name: bool = False) -> LoadedRecipe:
     """Read, extend, override and validate a recipe.
 
     Args:
         path: the recipe.
         assignments: `path=value` strings (from `--set`), values in YAML.
+        own_name: extend the name by assignments that change settings, so that the recipe's report is not overwritten.
 
     Raises:
         ProblemList: everything that is wrong, each a RecipeError with rule, value, remedy and file:line.
@@ -95,6 +97,9 @@ def load_recipe(path: Path, assignments: Sequence[str] = ()) -> LoadedRecipe:
     source = _with_parents(path, (), None, [])
     for assignment in assignments:
         source = _assigned(source, assignment)
+    suffix = name_suffix(assignments) if own_name else ""
+    if suffix and isinstance(name := source.data.get("name"), str):
+        source = Source(data={**source.data, "name": extended(name, suffix)}, lines=source.lines, file=source.file)
     problems: list[RecipeError] = []
     recipe = _validate(source.data, source, (), {}, problems)
     settings = _settings(source, recipe, problems)
@@ -242,7 +247,8 @@ def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) 
         points = ablate.points(ablations)
     except RecipeError as error:
         axis = re.findall(r"axis `([^`]+)`", error.rule)
-        where = str(source.locate(("ablations", "axes", *axis) if axis else ("ablations",)))
+        place = error.where.split(".") if error.where else ["axes", *axis] if axis else []
+        where = str(source.locate(("ablations", *place)))
         problems.append(RecipeError(error.rule, error.value, error.remedy, where))
         return []
     if base is not None:
@@ -254,7 +260,8 @@ def _settings(source: Source, base: Recipe | None, problems: list[RecipeError]) 
             return []
     found = [_setting(source, base, point.name, point.values, point.overrides) for point in points]
     told = {(one.rule, one.value) for one in problems}
-    problems += [one for _, wrong in found for one in wrong if (one.rule, one.value) not in told]
+    wrong = [[one for one in its if (one.rule, one.value) not in told] for _, its in found]
+    problems += with_combinations([point.values for point in points], wrong)
     settings = [setting for setting, _ in found if setting is not None]
     if base is not None:
         tunings = sum(_finetunings(setting.experiment) for setting in settings)

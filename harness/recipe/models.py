@@ -44,7 +44,7 @@ class HubModel(Block):
     )
     revision: Annotated[str, StringConstraints(pattern=r"^[\w./-]{1,96}$")] = Field(
         "main",
-        description="A commit, a branch or a tag; the first run writes the commit it stands for to the recipe's lock.",
+        description="A commit, a branch or a tag; the first run writes that commit into the recipe's lock.",
     )
     trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
 
@@ -99,7 +99,7 @@ def _holding(template: str, names: tuple[str, ...]) -> None:
 class Describer(Writer):
     """Writes what code is for, from the code."""
 
-    prompt: str = Field(DESCRIBER_PROMPT, max_length=20_000, description="{code} stands for the code.")
+    prompt: str = Field(DESCRIBER_PROMPT, max_length=20_000, description="{code} is replaced by the code.")
 
     @model_validator(mode="after")
     def _names_the_code(self) -> Describer:

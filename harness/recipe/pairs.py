@@ -106,7 +106,7 @@ Side = Annotated[
         custom_error_message="{rule}|{value}|{remedy}",
         custom_error_context={
             "rule": "a side's `from` must be `reference`, `mutation`, `model`, `shuffled` or `package.module:name`",
-            "value": "it is none of them",
+            "value": "it is not one of them",
             "remedy": "set `from`",
         },
     ),
@@ -193,7 +193,7 @@ class PairProperties(Block):
             for name in names or ():
                 if name not in known:
                     yield problem(
-                        f"`{owner}.judges` must name judges", f"{name!r} is none of {', '.join(known)}", "correct it"
+                        f"`{owner}.judges` must name judges", f"{name!r} is not one of {', '.join(known)}", "correct it"
                     )
 
     def judges_of(self, names: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -204,7 +204,7 @@ class PairProperties(Block):
 class MadePairs(PairProperties):
     """Pairs that are made from the corpus: one prompt, a chosen and a rejected response."""
 
-    prompt: Prompt = Field(description="What stands before both sides.")
+    prompt: Prompt = Field(description="The text before both sides.")
     train_rejected: ShuffledSide | None = Field(
         None,
         description="Rejected side of the training pairs alone, as a control: held-out pairs, which judge every "
@@ -308,7 +308,7 @@ class NamedPairs(MadePairs):
         given = [side for side in ("chosen", "rejected") if isinstance(data, Mapping) and data.get(side) is not None]
         if given:
             raise problem(
-                "`construction` stands in the place of `chosen` and `rejected`",
+                "`construction` replaces `chosen` and `rejected`",
                 f"`{given[0]}` is there too",
                 f"set `{given[0]}: null`",
             )

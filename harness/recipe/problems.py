@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,6 +13,8 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import RecipeError
 from harness.recipe import ablate
+from harness.recipe.corpus import HUB_PATTERN
+from harness.recipe.fields import KIND_PATTERN, NAME_PATTERN, PLUGIN_PATTERN
 from harness.recipe.schema import Recipe
 from harness.recipe.yaml_source import Source
 
@@ -35,21 +37,75 @@ def _told(detail: ErrorDetails, keys: list[str], models: list[type[BaseModel]]) 
         found = context["problems"] if kind == "recipes" else [context]
         before = f"`{path}`: " if path else ""
         return [(before + one["rule"], one["value"], one["remedy"]) for one in found]
+    if kind == "missing" and isinstance(detail["loc"][-1], int):
+        return [(f"`{path}` has too few entries", "", "add one")]
     if kind == "missing":
-        return [(f"`{path}` is required", "it is missing", "add it")]
+        return [(f"`{path}` is required", "", "add it")]
     if kind == "union_tag_not_found":
-        return [(f"`{path}.{context['discriminator'][1:-1]}` is required", "it is missing", "add it")]
-    if kind == "union_tag_invalid":
-        rule = f"`{path}.{context['discriminator'][1:-1]}` must be one of {context['expected_tags']}"
-        return [(rule, f"it is {context['tag']!r}", "correct it")]
+        return [(f"`{path}.{context['discriminator'][1:-1]}` is required", "", "add it")]
     if kind == "extra_forbidden":
         names = sorted({name for model in models for name in _field_names(model)})
-        remedy = suggestion(keys[-1], names) or f"valid here: {', '.join(names)}"
-        return [(f"`{path}` must be a known key", "it is not", remedy)]
-    _, should, expected = detail["msg"].partition(" should ")
-    expected = expected.partition(" or instance of ")[0] if should else f"be valid ({detail['msg']})"
-    expected = expected.replace("a valid tuple", "a list").replace("a valid dictionary", "a mapping")
-    return [(f"`{path or 'the recipe'}` must {expected}", f"it is {_shown(detail['input'])}", "correct it")]
+        return [(f"unknown key `{path}`", "", suggestion(keys[-1], names) or f"valid here: {', '.join(names)}")]
+    value, remedy = detail["input"], ""
+    if kind == "union_tag_invalid":
+        path, value = f"{path}.{context['discriminator'][1:-1]}", context["tag"]
+    if choices := re.findall(r"'([^']*)'", str(context.get("expected_tags", context.get("expected", "")))):
+        remedy = suggestion(str(value), choices)
+    elif kind == "string_type" and isinstance(value, int | float):
+        remedy = "put it in quotes"
+    elif value is None:
+        remedy = "remove the line or give a value"
+    if keys[-1:] == ["[key]"]:
+        return [(f"a key of `{'.'.join(keys[:-2])}` expects {_expected(detail)}, got {_shown(value)}", "", remedy)]
+    return [(f"`{path or 'the recipe'}` expects {_expected(detail)}, got {_shown(value)}", "", remedy)]
+
+
+EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string": "text",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a mapping",
+    "mapping": "a mapping",
+    "model": "a mapping",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "a number above {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "a number below {lt}",
+    "too_short": "at least {min_length} {entries}",
+    "too_long": "at most {max_length} {entries}",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "text of the form {pattern}",
+    "union_tag_invalid": "one of {expected_tags}",
+    "literal_error": "{expected}",
+}
+LIMITS = ("ge", "gt", "le", "lt", "min_length", "max_length")
+PATTERNS = {
+    NAME_PATTERN: "a name of letters, digits and _ . + -, which begins with a letter or a digit (64 at most)",
+    KIND_PATTERN: "a built-in name or `package.module:name`",
+    PLUGIN_PATTERN: "`package.module:name`",
+    HUB_PATTERN: "`name` or `owner/name` on the hub",
+}
+ONE_LINE = re.compile(r"\^\[\^\\x00-\\x1f\]\{1,(\d+)\}\$")  # the pattern of any text without control characters
+
+
+def _expected(detail: ErrorDetails) -> str:
+    """What pydantic wants in the place of a value, in our words; in its own where we have none."""
+    kind, context = detail["type"], dict(detail.get("ctx", {}))
+    if (pattern := context.get("pattern")) in PATTERNS:
+        return PATTERNS[pattern]
+    if pattern and (found := ONE_LINE.fullmatch(pattern)):
+        return f"one line of 1 to {int(found[1]):,} characters"
+    words = EXPECTED.get(kind) or EXPECTED.get(kind.split("_")[0])
+    if words is None:
+        return f"something else ({detail['msg']})"
+    limit = context.get("min_length", context.get("max_length"))
+    numbers = {key: f"{one:,}" if isinstance(one, int) else f"{one:g}" for key, one in context.items() if key in LIMITS}
+    return words.format(**context | numbers, entries="entry" if limit == 1 else "entries")
 
 
 def _place(keys: list[str], text: str, source: Source, overrides: Sequence[ablate.Override]) -> str:
@@ -65,7 +121,9 @@ def _place(keys: list[str], text: str, source: Source, overrides: Sequence[ablat
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -125,3 +183,35 @@ def suggestion(name: str, valid: Sequence[str]) -> str:
     """ "did you mean ...?", or nothing where no valid name is near."""
     near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     return f"did you mean `{near[0]}`?" if near else ""
+
+
+def with_combinations(
+    points: Sequence[Mapping[str, str]], wrong: Sequence[Sequence[RecipeError]]
+) -> Iterator[RecipeError]:
+    """What is wrong with the points of a grid, each once; what only a combination of values causes names these.
+
+    Args:
+        points: of each point {axis: value name}.
+        wrong: of each point what is wrong with it.
+    """
+    having: dict[str, list[int]] = {}
+    first: dict[str, RecipeError] = {}
+    for index, its in enumerate(wrong):
+        for one in its:
+            text = RecipeError(one.rule, one.value, one.remedy).one_line()
+            first.setdefault(text, one)
+            having.setdefault(text, []).append(index)
+    for text, indices in having.items():
+        one = first[text]
+        common = dict(set.intersection(*(set(points[index].items()) for index in indices)))
+        alone = any(
+            all(index in set(indices) for index, point in enumerate(points) if point.get(axis) == value)
+            for axis, value in common.items()
+        )
+        if alone or len(common) < 2:
+            yield one
+        else:
+            ordered = {axis: value for axis, value in points[indices[0]].items() if axis in common}
+            entry = ", ".join(f"{axis}: {value}" for axis, value in ordered.items())
+            rule = f"{one.rule} (combination {', '.join(ordered.values())})"
+            yield RecipeError(rule, one.value, f"{one.remedy}, or leave it out: `exclude: [{{{entry}}}]`", one.where)

@@ -88,12 +88,16 @@ ablations:
 ```
 
 **`--set path=value`** overrides one value from the command line, in YAML, after `extends` and before axes:
-`harness run recipe.yaml --set seeds.pretrain=3 --set 'ablations.axes.loss={rm: null}'`.
+`harness run recipe.yaml --set seeds.pretrain=3 --set 'ablations.axes.loss={rm: null}'`. Overrides of anything but
+`runtime`, `notes`, `tags`, `claims`, `plugins` and the number and storage of trials extend the recipe's name
+(`my-recipe+seeds.pretrain-3`), so that its own report and MLflow runs stay as they are. `--name NAME` chooses another
+name.
 
 ## What is identity
 
-A finished stage is used again by every recipe that asks for the same stage. The last column says what a field has to do
-with that:
+A finished stage is used again by every recipe that needs the same stage. `harness plan RECIPE --why STAGE` shows why
+one is to run: in which fields it differs from the nearest finished stage of its kind. The last column says what a field
+has to do with that:
 
 - **identity**: part of what a stage is. With another value, the stages that depend on it are others and run again.
 - **identity: content**: what the value names is identity (a file's bytes, a commit, an import), not the value itself.
@@ -122,7 +126,7 @@ CHOSEN_BY = {
     "Choices": "`choices` is there",
     "Spaced": "`factor` is there",
     "RetentionBlock": "a block stands in place of `true`",
-    "OtherEvaluation": "the key of `evaluate` is none of those above",
+    "OtherEvaluation": "the key of `evaluate` is not one of those above",
 }
 
 IDENTITY, CONTENT = "identity", "identity: content"

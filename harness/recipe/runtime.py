@@ -26,7 +26,7 @@ class Budget(Block):
     gpu_hours: Positive | None = Field(None, description="Of the GPUs that `gpus` states.")
     disk_gb: Positive | None = Field(None, description="On the workdir's disk at the peak, in 10^9 bytes.")
     pairs_a_document: Positive | None = Field(
-        None, description="Training pairs constructed of each document of the corpus; told once it is read."
+        None, description="Training pairs constructed of each document of the corpus; checked once it is read."
     )
 
 

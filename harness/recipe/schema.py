@@ -91,7 +91,7 @@ class Experiment(Block):
             if ":" not in kind and kind not in known:
                 yield problem(
                     f"`{path}` must be built in or `package.module:name`",
-                    f"{kind!r} is none of {', '.join(known)}",
+                    f"{kind!r} is not one of {', '.join(known)}",
                     "correct the name",
                 )
 
@@ -107,12 +107,12 @@ class Experiment(Block):
                 if name not in self.tasks:
                     yield problem(
                         f"`{path}` must name tasks of `tasks`",
-                        f"{name!r} is none of {', '.join(self.tasks)}",
+                        f"{name!r} is not one of {', '.join(self.tasks)}",
                         "correct the name or add the task",
                     )
                 elif path != "finetune.tasks" and split not in self.tasks[name].problems.asked:
                     value = f"`tasks.{name}.problems.{split}` is 0"
-                    remedy = "ask for some" if split == "test" else "ask for some, or set `evaluate.split: test`"
+                    remedy = "add some" if split == "test" else "add some, or set `evaluate.split: test`"
                     yield problem(f"`{path}` must name tasks with {split} problems", value, remedy)
             if len(set(names)) != len(names):
                 yield problem(f"`{path}` must name a task once", f"got {list(names)}", "drop the repeat")
@@ -120,7 +120,7 @@ class Experiment(Block):
             for name in self.finetune.tasks if getattr(self.finetune, key) is not None else ():
                 if name in self.tasks and "dev" not in self.tasks[name].problems.asked:
                     value = f"`tasks.{name}.problems.dev` is 0"
-                    yield problem(f"`finetune.{key}` needs dev problems of every task", value, "ask for some")
+                    yield problem(f"`finetune.{key}` needs dev problems of every task", value, "add some")
         yield from self._tune_is_asked()
 
     def _tune_is_asked(self) -> Iterator[PydanticCustomError]:
@@ -182,7 +182,7 @@ class Experiment(Block):
         if made and asked > block.candidates.samples:
             yield problem(
                 "`evaluate.best_of_n.n` must not exceed the candidate pool",
-                f"asked for N = {asked:,} of {block.candidates.samples:,} samples",
+                f"it requests N = {asked:,} of {block.candidates.samples:,} samples",
                 "lower `n` or raise `candidates.samples`",
             )
         for name in made:
@@ -260,7 +260,9 @@ class Spaced(Block):
 def _axis_tag(value: Any) -> str:
     if isinstance(value, list):
         return "listed"
-    return "Spaced" if isinstance(value, Spaced) or (isinstance(value, Mapping) and "factor" in value) else "named"
+    keys = ("first", "last", "factor")
+    spaced = isinstance(value, Mapping) and any(not isinstance(value.get(key), Mapping | None) for key in keys)
+    return "Spaced" if spaced or isinstance(value, Spaced) else "named"
 
 
 Axis = Annotated[
@@ -371,7 +373,7 @@ class Recipe(Experiment):
                 )
             elif objective.task in self.tasks and "dev" not in self.tasks[objective.task].problems.asked:
                 value = f"`tasks.{objective.task}.problems.dev` is 0"
-                yield problem(f"`{path}` needs dev problems", value, "ask for some")
+                yield problem(f"`{path}` needs dev problems", value, "add some")
         for name in () if self.finetune.tune is None else self.finetune.tune.axes:
             if f"finetune.{name}" in search.parameters:
                 yield problem(

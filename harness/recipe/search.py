@@ -173,7 +173,7 @@ class Search(Block):
     storage: str | None = Field(
         None, description="An SQLAlchemy address that drivers of several machines share. Default: in the workdir."
     )
-    confirm: Confirm = Field(Confirm(), description="What is trained anew and judged on test.")
+    confirm: Confirm = Field(Confirm(), description="What is trained again, with new seeds, and judged on test.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Search:

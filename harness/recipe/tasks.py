@@ -31,7 +31,7 @@ class ProblemCounts(Block):
     @model_validator(mode="after")
     def _some(self) -> ProblemCounts:
         if not self.asked:
-            raise problem("`problems` must ask for some", "all counts are 0", "set one")
+            raise problem("`problems` must not be empty", "all counts are 0", "set one")
         return self
 
     @property

@@ -95,7 +95,7 @@ class _Builder:
             if not key.isprintable():  # a message that shows it would show something else
                 raise self.refuse(key_node, "keys must be plain words", f"this one is {key!r}", "correct it")
             if key in result:
-                raise self.refuse(key_node, "a key may stand once", f"`{key}` stands twice", "drop one")
+                raise self.refuse(key_node, "a key may occur once", f"`{key}` occurs twice", "drop one")
             self.lines[(*path, key)] = Location(file=self.file, line=key_node.start_mark.line + 1)
             result[key] = self.build(value_node, (*path, key))
         return result

@@ -12,7 +12,7 @@ from harness.pipeline.evaluations import evaluation_of, headline
 from harness.pipeline.tasks import CANDIDATES
 from harness.pipeline.tokens import LIKELIHOOD
 from harness.recipe.fields import CODE
-from harness.report.index import Index, OutcomeEntry, read_index, read_indexes
+from harness.report.index import INDEX, Index, OutcomeEntry, read_index, read_indexes
 from harness.report.rows import Row, retraction, rows_of
 from harness.report.words import plural
 from harness.store.artifacts import Candidates, Pairs, Scores
@@ -33,7 +33,7 @@ def results(workdir: str | Path = "workdir", recipe: str | None = None) -> pd.Da
     import pandas as pd
 
     folder = Path(workdir)
-    indexes = read_all(folder) if recipe is None else [read_index(folder / REPORTS / recipe)]
+    indexes = read_all(folder) if recipe is None else [_index(folder, recipe)]
     axes = list(dict.fromkeys(axis for index in indexes for entry in index.outcomes for axis in entry.axes))
     axes = list(dict.fromkeys([*(axis.name for index in indexes for axis in index.axes), *axes]))
     snapshot, retractions = Snapshot(Store(folder / STORE)), read_retractions(folder / STORE)
@@ -73,6 +73,18 @@ def read_all(workdir: Path) -> list[Index]:
     return found
 
 
+def _index(workdir: Path, recipe: str) -> Index:
+    """The index of one recipe of a workdir.
+
+    Raises:
+        StoreError: the workdir has no report of it, or its index is unreadable.
+    """
+    found = sorted(path.parent.name for path in (workdir / REPORTS).glob(f"*/{INDEX}"))
+    if found and recipe not in found:
+        raise StoreError(f"no recipe {recipe!r} in {workdir}", "", f"reported here: {', '.join(found)}")
+    return read_index(workdir / REPORTS / recipe)
+
+
 def _lines(
     row: Row, axes: list[str], snapshot: Snapshot, retractions: Mapping[str, Retraction]
 ) -> Iterator[tuple[Any, ...]]:
@@ -106,7 +118,7 @@ def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.Data
     import pandas as pd
 
     store = Store(Path(workdir) / STORE)
-    index, snapshot = read_index(Path(workdir) / REPORTS / recipe), Snapshot(store)
+    index, snapshot = _index(Path(workdir), recipe), Snapshot(store)
     responses: dict[str, tuple[pd.DataFrame, Any]] = {}  # by pool or set of pairs: many rows are judged on one
     tables: list[pd.DataFrame] = []
     dropped: set[str] = set()

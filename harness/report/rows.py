@@ -81,12 +81,10 @@ def find_row(indexes: Sequence[Index], text: str) -> Row:
     if not found and name:
         found = _named([row for index in indexes if index.recipe == recipe for row in rows_of(index)], name)
     if not found:
-        raise RecipeError("a row must exist in this workdir", f"none is named {text!r}", _remedy(indexes, text))
+        raise RecipeError(f"no row is named {text!r}", "", _remedy(indexes, text))
     if len({_judged_by(row) for row in found}) > 1:
         choices = listing([row.full_name for row in found], "or")
-        raise RecipeError(
-            "a row's name must be unique", f"{len(found)} different rows are named {text!r}", f"use {choices}"
-        )
+        raise RecipeError(f"{len(found)} different rows are named {text!r}", "", f"use {choices}")
     return found[0]
 
 

@@ -170,4 +170,4 @@ def metric_of(objective: Objective) -> str:
 def _told(error: HarnessError) -> str:
     """What is wrong with a point, without the place in the recipe, which is the search's own."""
     problems = error.problems if isinstance(error, ProblemList) else (error,)
-    return "; ".join(f"{one.rule}, but {one.value}" for one in problems)
+    return "; ".join(HarnessError(one.rule, one.value).one_line() for one in problems)

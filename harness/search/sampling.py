@@ -34,7 +34,7 @@ def make_sampler(block: Sampler, seed: int, *, parallel: bool = False) -> BaseSa
     """The sampler that a recipe names.
 
     Raises:
-        RecipeError: there is none of that name, or it does not take these arguments.
+        RecipeError: there is not one of that name, or it does not take these arguments.
     """
     arguments = dict(block.arguments)
     needed = NEEDED.get(block.kind)
@@ -65,7 +65,7 @@ def _class_of(key: str, name: str, module: Any, base: type) -> Any:
     known = sorted(one for one in module.__all__ if isinstance(getattr(module, one, None), type))
     known = [one for one in known if issubclass(getattr(module, one), base) and not one.startswith("Base")]
     if name not in known:
-        value = f"{name!r} is none of {', '.join(known)}"
+        value = f"{name!r} is not one of {', '.join(known)}"
         raise RecipeError(f"`search.{key}.kind` must be a class of {module.__name__}", value, "correct the name")
     return getattr(module, name)
 

@@ -151,8 +151,8 @@ def _digest(data: Mapping[str, Any]) -> str:
 def damaged(directory: Path, file: str, why: str) -> StoreError:
     """What to say of a finished stage's file that is not as a stage leaves it."""
     return StoreError(
-        "the files of a finished stage must be whole",
-        f"{directory / file} is not: {why}",
+        f"{directory / file} is damaged: {why}",
+        "",
         f"delete {directory} and run its recipe again",
     )
 

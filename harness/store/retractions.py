@@ -44,7 +44,7 @@ def read_retractions(root: Path) -> dict[str, Retraction]:
         return {}
     except (OSError, ValueError, TypeError, AttributeError):
         pass
-    raise StoreError("retractions must be readable", f"{path} is damaged", "delete it and retract again")
+    raise StoreError(f"{path} is damaged", "", "delete it and retract again")
 
 
 def retract(root: Path, fingerprint: str, kind: str, reason: str) -> None:

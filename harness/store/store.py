@@ -114,9 +114,7 @@ class Store:
                 text = json.dumps({"schema": SCHEMA}, indent=1) + "\n"
                 write_text(self.root / STORE_FILE, text)  # two may begin at once
         except OSError as error:
-            raise StoreError(
-                "the workdir must be writable", f"{self.root}: {error.strerror}", "choose another --workdir"
-            ) from None
+            raise StoreError(f"cannot write {self.root}: {error.strerror}", "", "choose another --workdir") from None
 
     def directory(self, kind: str, fingerprint: str) -> Path:
         return self.root / kind / fingerprint[:SHORT]
@@ -167,8 +165,8 @@ class Store:
         matches = self.matching(name)
         if len(matches) == 1 and name.rpartition("/")[2]:
             return matches[0]
-        found = "none does" if not matches else f"{len(matches)} do"
-        raise StoreError(f"one stage must match {name[:80]!r}", found, "see `harness ls` for kinds and fingerprints")
+        found = "no finished stage matches" if not matches else f"{len(matches)} finished stages match"
+        raise StoreError(f"{found} {name[:80]!r}", "", "see `harness ls` for kinds and fingerprints")
 
     def matching(self, name: str) -> list[Record]:
         """The records whose fingerprint begins with `name`, which may be `kind/` prefixed.

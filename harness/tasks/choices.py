@@ -168,7 +168,7 @@ def labelled_options(row: Fields) -> tuple[str, list[str], int]:
         labels, texts = [one.text("label") for one in listed], [one.text("text") for one in listed]
     key = right_answer(row, "answerKey")
     if key not in labels:
-        value = f"{key!r} is none of {', '.join(labels)}"
+        value = f"{key!r} is not one of {', '.join(labels)}"
         raise DataError("`answerKey` must be a label", value, "correct the file", row.place)
     return question, texts, labels.index(key)
 

@@ -148,7 +148,7 @@ class FixedTask(Task):
 
         Raises:
             MissingRequirement: one cannot be read.
-            DataError: a row is none of this task's, or there is none.
+            DataError: a row is not one of this task's, or there is none.
         """
         with _readable():
             return _read(type(self), part, _facts(files))

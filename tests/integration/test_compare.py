@@ -197,7 +197,8 @@ def test_a_row_counts_only_with_all_its_seeds(shell: Shell, reported: Workspace)
     assert shell("compare", FIRST, SECOND, "--workdir", reported.workdir) == 2
     for told_name in (f"tiny:{FIRST}", f"more:{FIRST}", "2 different rows are named"):
         assert told_name in shell.err
-    assert compared(shell, reported, f"tiny:{FIRST}", f"tiny:{SECOND}")["compared"]
+    assert compared(shell, reported, f"tiny:{FIRST}", SECOND)["compared"], "the first row says which recipe"
+    assert compared(shell, reported, FIRST, f"tiny:{SECOND}")["compared"]
 
 
 def test_the_same_row_of_two_recipes_is_one(shell: Shell, reported: Workspace) -> None:

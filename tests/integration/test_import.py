@@ -277,7 +277,7 @@ def test_an_import_whose_files_were_dropped_is_asked_for_before_anything_runs(
     more = "tasks.pot.problems.test=9"
     assert run_command(["run", recipe, "--workdir", str(workdir), "--set", more]) == 2
     told = capfd.readouterr().err
-    assert "the files of imported pool a-pool must be in the workdir" in told
+    assert "the files of imported pool a-pool are not in the workdir" in told
     assert "`harness import` it again" in told
     assert harness_import("pool", write_lines(tmp_path / "p.jsonl", pool_rows()), workdir) == 0
     assert open_workspace(Path(recipe), [more], workdir).work().to_run
@@ -321,7 +321,8 @@ def test_importing_again_does_nothing_and_other_content_or_words_win(
     words = ("--name", "b-pool", "--licence", "CC0-1.0", "--source", "elsewhere")
     assert harness_import("pool", path, workdir, *words) == 0
     told = capfd.readouterr().out
-    assert "imported before (name was a-pool; licence was MIT; source was example.org/a b); these words count" in told
+    before = "imported before (name was a-pool; licence was MIT; source was example.org/a b)"
+    assert f"{before}; its name, licence and source are replaced" in told
     found = imports_of(store)
     assert found["pool", "b-pool"].fingerprint == second.fingerprint
     assert found["pool", "a-pool"].fingerprint == first.fingerprint  # the earlier content of that name is left
@@ -356,10 +357,10 @@ def test_wrong_arguments_are_told_all_at_once(tmp_path: Path, refused: Callable[
     words = ("--name", "../up", "--licence", " ", "--source", "x" * 301, "--workdir", "/dev/null/w")
     lines = refused(2, "pool", tmp_path / "absent.jsonl", *words)
     for says in (
-        "--name: a name must be plain",
+        "--name: a name has letters, digits and",
         "--licence: a licence",
         "--source: a source",
-        "--workdir: the workdir",
+        "--workdir: cannot use",
     ):
         assert any(line.startswith(says) for line in lines), says
     assert any("there is no file" in line for line in lines)

@@ -133,5 +133,5 @@ def test_a_plan_that_does_not_fit_on_the_disk_says_so(shell: Shell, tmp_path: Pa
     wanted = [word for name, value in large.items() for word in ("--set", f"model.{name}={value}")]
     assert shell("plan", TINY, "--workdir", tmp_path, *wanted) == 0, shell.err
     assert "the stages left to run need " in shell.out
-    assert "make space, ask for less or choose another --workdir" in shell.out
+    assert "make space, reduce the recipe or choose another --workdir" in shell.out
     assert not told_as_json(shell, "--workdir", tmp_path, *wanted)["disk"]["fits"]

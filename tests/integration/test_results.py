@@ -51,6 +51,12 @@ def test_results_are_the_records(reported: Workspace) -> None:
             assert set(lines.evaluation) == {"best_of_n" if pool else outcome.metric}
 
 
+def test_a_recipe_that_was_not_reported_is_told_with_those_that_were(reported: Workspace) -> None:
+    for look in (harness.results, harness.scores):
+        with pytest.raises(StoreError, match=r"no recipe 'tinny' in .*; reported here: tiny$"):
+            look(reported.workdir, recipe="tinny")
+
+
 def test_results_name_rows_seeds_and_axes(reported: Workspace) -> None:
     table = harness.results(reported.workdir, recipe="tiny")
     references = ["mean", "majority", "shortest", "longest", "oracle", "length", "ngrams", "prompt_overlap"]
@@ -76,7 +82,7 @@ def test_results_of_nothing_are_refused(tmp_path: Path, finished: Workspace) -> 
     with pytest.raises(StoreError, match="harness report"):
         harness.results(tmp_path)
     write_index(finished.plan, tmp_path / "reports" / "tiny")
-    with pytest.raises(StoreError, match="unreadable"):
+    with pytest.raises(StoreError, match="no recipe 'other'"):
         harness.results(tmp_path, recipe="other")
     assert not harness.results(tmp_path).done.any()
 
@@ -149,7 +155,7 @@ def test_a_line_for_every_row_that_an_evaluation_is_of(reported: Workspace) -> N
 
 
 def test_rows_have_the_names_of_the_last_report(shell: Shell, reported: Workspace) -> None:
-    renamed = ("--set", "ablations.axes.loss={both: {}, no-pmp: {pretrain: null}}")
+    renamed = ("--name", "tiny", "--set", "ablations.axes.loss={both: {}, no-pmp: {pretrain: null}}")
     assert shell("report", TINY, "--workdir", reported.workdir, *renamed) == 0, shell.err
     table = harness.scores(reported.workdir, "tiny")
     assert "rm+lm = both" in set(table.row), "another value of an axis that is the same setting is a name of it"
@@ -157,7 +163,7 @@ def test_rows_have_the_names_of_the_last_report(shell: Shell, reported: Workspac
 
 
 def test_evaluations_asked_for_no_more_have_no_scores(shell: Shell, reported: Workspace) -> None:
-    fewer = ("--set", "evaluate.pair_accuracy=null", "--set", "evaluate.code_pairs=null")
+    fewer = ("--name", "tiny", "--set", "evaluate.pair_accuracy=null", "--set", "evaluate.code_pairs=null")
     assert shell("report", TINY, "--workdir", reported.workdir, *fewer) == 0
     table = harness.scores(reported.workdir, "tiny")
     assert set(table.task) == {"logic"}

@@ -33,7 +33,7 @@ def plainly(model: torch.nn.Module, before: np.ndarray, text: np.ndarray) -> tup
 def test_retention_equals_plain_transformers_and_stands_on_the_board(
     shell: Shell, copy: Callable[..., Workspace]
 ) -> None:
-    workspace = copy("evaluate.retention=true")
+    workspace = copy("evaluate.retention=true", "name=tiny")
     added = [one for one in workspace.work().to_run if one.kind.name != "analysis"]
     assert sorted(one.kind.name for one in added) == ["likelihood", "likelihood", "retention", "retention"]
     assert not run(workspace, added).failed
@@ -43,7 +43,7 @@ def test_retention_equals_plain_transformers_and_stands_on_the_board(
         means[scored.inputs["checkpoint"].stage.kind.name] = as_transformers(workspace, scored, stage)
     assert set(means) == {"base", "pretrain"}
     assert means["base"] != pytest.approx(means["pretrain"], rel=1e-3)
-    assert shell("report", TINY, *ASKED, "--workdir", workspace.workdir) == 0, shell.err
+    assert shell("report", TINY, *ASKED, "--name", "tiny", "--workdir", workspace.workdir) == 0, shell.err
     told = (workspace.reports / "report.md").read_text(encoding="utf-8")
     assert "1/perplexity, code" in told
     assert f"{means['base']:.3f}" in told

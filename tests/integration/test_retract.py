@@ -144,6 +144,18 @@ def test_a_later_run_and_report_keep_it(
     assert any(line["state"].startswith("retracted") for line in numbers(reported))
 
 
+def test_a_retracted_row_is_not_compared(
+    reported: Workspace, pretrained: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert retract(reported, pretrained.name, WHY) == 0
+    capsys.readouterr()
+    assert run_command(["compare", "rm+lm", "no-pmp", "--json", "--workdir", str(reported.workdir)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["compared"] == []
+    assert told["not_compared"]
+    assert all(WHY in one["why"] for one in told["not_compared"] if one["task"] != "code")
+
+
 def test_mlflow_names_it(reported: Workspace, pretrained: Stage, migrated: Path) -> None:
     put_database(migrated, reported.workdir / "mlflow" / "mlflow.db")
     (doubtful,) = made_from(reported, pretrained)
@@ -182,8 +194,8 @@ def test_ls_and_show_say_so(reported: Workspace, pretrained: Stage, capsys: pyte
         (["pretrain", "two\nlines"], "one line"),
         (["pretrain", "x" * 501], "up to 500"),
         (["pretrain", "why", "--undo"], "needs no reason"),
-        (["pretrain", "--undo"], "only what is retracted"),
-        (["nonsense/123", "why"], "one stage must match"),
+        (["pretrain", "--undo"], "is not retracted"),
+        (["nonsense/123", "why"], "no finished stage matches"),
     ],
 )
 def test_bad_arguments_change_nothing(

@@ -162,7 +162,7 @@ def test_ctrl_c_ends_with_130_and_a_store_that_goes_on(finished: Workspace, copy
         code, complaints, at_it = interrupt(workspace, base, seed=attempt)
         assert code == 130, complaints
         assert "Traceback" not in complaints
-        assert "interrupted; the same command goes on from here" in complaints
+        assert "Run the same command to continue." in complaints
         assert "failed" not in complaints
         assert not list(workspace.store.root.glob("*/*.lease"))
         if at_it and workspace.store.record("base", base.fingerprint) is None:
@@ -176,9 +176,9 @@ def test_ctrl_c_ends_with_130_and_a_store_that_goes_on(finished: Workspace, copy
 @pytest.mark.parametrize(
     ("how", "code", "told"),
     [
-        ("Ctrl-C", 130, "interrupted; the same command goes on from here"),
-        ("SIGTERM", 143, "interrupted; the same command goes on from here"),
-        ("SIGKILL of the server that workers are forked from", 1, "workers must be able to start"),
+        ("Ctrl-C", 130, "Run the same command to continue."),
+        ("SIGTERM", 143, "Run the same command to continue."),
+        ("SIGKILL of the server that workers are forked from", 1, "workers cannot start"),
     ],
 )
 def test_an_end_in_the_first_seconds_is_one_clear_message(tmp_path: Path, how: str, code: int, told: str) -> None:

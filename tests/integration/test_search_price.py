@@ -99,7 +99,7 @@ def test_plan_prints_the_price_and_a_budget_counts_it(tmp_path: Path, shell: She
     whole = found["to_run"] + price["stages"]
     assert shell("run", recipe, "--workdir", work, "--dry-run", "--set", f"runtime.budget.stages={whole}") == 0
     assert shell("run", recipe, "--workdir", work, "--dry-run", "--set", f"runtime.budget.stages={whole - 1}") == 2
-    assert f"{whole} stages are to run with what the search may add" in shell.err
+    assert f"{whole} stages to run with what the search may add" in shell.err
     hours = found["seconds"] / 3600
     assert shell("run", recipe, "--workdir", work, "--dry-run", "--set", f"runtime.budget.hours={hours}") == 2
     assert "with what the search may add" in shell.err

@@ -168,11 +168,11 @@ def test_all_that_is_wrong_with_claims_is_said_at_once(tmp_path: Path) -> None:
         load_recipe(path)
     told = [error.one_line() for error in raised.value.problems]
     for line, words in (
-        (8, "'rm+lm' is none of rm+lm, count=32"),
-        (9, "'los' is none of loss, pairs.count"),
+        (8, "'rm+lm' is not one of rm+lm, count=32"),
+        (9, "'los' is not one of loss, pairs.count"),
         (9, "`evaluate.choices` is not there"),
-        (10, "'lm' is none of rm+lm, no-pmp, rm"),
-        (10, "'math' is none of logic"),
+        (10, "'lm' is not one of rm+lm, no-pmp, rm"),
+        (10, "'math' is not one of logic"),
         (11, "none has pairs.count: count=64, as 'rm, count=64' has"),
         (12, "is on both sides"),
     ):
@@ -262,7 +262,9 @@ def test_plan_prints_claims_within_100_columns(tmp_path: Path, capsys: pytest.Ca
     path, workdir = recipe(tmp_path, THREE + HELPS), str(tmp_path / "workdir")
     assert run_command(["plan", str(path), "--workdir", workdir]) == 0
     lines = capsys.readouterr().out.partition("claims: minimum")[2].splitlines()
-    assert any(line.startswith("helps on logic: an effect of 1 point cannot be told from noise; ") for line in lines)
+    assert any(
+        line.startswith("helps on logic: an effect of 1 point cannot be distinguished from noise; ") for line in lines
+    )
     assert max(map(len, lines)) <= 100
     assert run_command(["plan", str(path), "--workdir", workdir, "--json"]) == 0
     (one,) = json.loads(capsys.readouterr().out)["claims"]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
+from harness import __version__
 from harness.cli.app import app, run_command
-from harness.cli.console import output, print_anything, print_table, table
+from harness.cli.console import output, print_anything
+from harness.cli.groups import GROUPS, first_sentence
+from harness.cli.tables import print_table, table
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
@@ -44,13 +50,23 @@ def test_text_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [text] * 4
 
 
-def test_help_cuts_no_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["--help"]) == 0
-    shown = " ".join(capsys.readouterr().out.partition("Commands:")[2].split())
-    assert "..." not in shown
-    for command in app.registered_commands:
-        assert command.callback is not None
-        assert " ".join((command.callback.__doc__ or "").split()) in shown
+def test_help_shows_whole_short_sentences_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["-h"]) == 0
+    shown = capsys.readouterr().out
+    group: Any = typer.main.get_command(app)
+    assert {name for names in GROUPS.values() for name in names} == set(group.commands)
+    for name, command in group.commands.items():
+        sentence = first_sentence(command.help)
+        assert len(sentence) <= 60
+        assert sentence.endswith(".")
+        assert re.search(rf"^  {name} +{re.escape(sentence)}$", shown, re.MULTILINE)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "--install-completion" in shown
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["--version"]) == 0
+    assert capsys.readouterr().out == f"harness {__version__}\n"
 
 
 def test_a_path_that_cannot_be_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -445,7 +445,7 @@ def assert_told_with_places(complaints: str) -> None:
     lines = complaints.splitlines()
     assert lines
     for line in lines:
-        assert re.match(r"\S+:[1-9][0-9]*: .+, but .+; .+", line), line
+        assert re.match(r"\S+:[1-9][0-9]*: .+(, but .+; .+|, got .+|; .+)", line), line
 
 
 def is_small(loaded: LoadedRecipe) -> bool:

@@ -99,7 +99,7 @@ def test_names_that_nobody_imported_are_told_all_at_once(
         assert f"`harness import {what} PATH --name a-{what} --licence" in line
     assert told(asking, imports()) == []
     asking["tasks"]["pot"]["import"] = "a-poool"
-    assert "'a-poool' is none of a-pool" in told(asking, imports())[0]
+    assert "'a-poool' is not one of a-pool" in told(asking, imports())[0]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_names_that_nobody_imported_are_told_all_at_once(
         ({"pool": {"problems": 79}}, "must not exceed the problems of pool 'a-pool', but asked for 80 of 79"),
         ({"pool": {"clusters": 1}}, "needs a cluster of pool 'a-pool', but it has 1"),
         ({"pairs": {"groups": 159}}, "must not exceed the imported pairs, but asked for 160 of 159"),
-        ({"scores": {"tasks": ["logic"]}}, "must name tasks of scores 'a-scores', but 'pot' is none of logic"),
+        ({"scores": {"tasks": ["logic"]}}, "must name tasks of scores 'a-scores', but 'pot' is not one of logic"),
     ],
 )
 def test_what_an_import_does_not_hold_is_told_when_planning(
@@ -152,7 +152,7 @@ def test_a_pool_gives_one_fine_tuning_pair_a_problem(asking: dict[str, Any], loa
 def test_an_axis_may_choose_among_imports(asking: dict[str, Any], told: Callable[..., list[str]]) -> None:
     asking["ablations"] = {"axes": {"pairs.import": ["a-pairs", "others"]}}
     (line,) = told(asking, imports())
-    assert "'others' is none of a-pairs" in line
+    assert "'others' is not one of a-pairs" in line
 
 
 def test_a_pool_task_and_imported_pairs_need_no_engine_and_no_construction(asking: dict[str, Any], load: Load) -> None:

@@ -78,7 +78,7 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
     path.write_text("of mine", encoding="utf-8")
     assert init(path) == init(path, "--from", "paper/main") == 2
     assert path.read_text(encoding="utf-8") == "of mine"
-    assert f"{path} is there already" in capsys.readouterr().err
+    assert f"{path} exists, and" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

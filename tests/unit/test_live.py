@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from harness.cli import live
 from harness.cli.live import LiveView
@@ -93,7 +95,7 @@ def test_a_view_that_fails_ends_no_run(
         view.tick()
         view.finished(Outcome(task=task, status="done"))
     assert said[0].startswith("running")
-    assert said[1:] == [f"the run goes on and is no longer shown: {type(error).__name__}: {error}"]
+    assert said[1:] == [f"the run continues but is no longer shown: {type(error).__name__}: {error}"]
 
 
 def test_waiting_for_another_command_is_said_once(
@@ -104,3 +106,32 @@ def test_waiting_for_another_command_is_said_once(
             view.started(task)
             view.finished(Outcome(task=task, status="busy"))
     assert capsys.readouterr().err.count("waiting for base of tests, which another command is computing") == 1
+
+
+def test_a_narrow_terminal_shows_fewer_metrics_on_the_same_line(view: LiveView, task: StageTask, events: Path) -> None:
+    log = EventLog(events)
+    log.emit(progress(7))
+    values = {"loss": 0.25, "loss_rm": 0.5, "loss_lm": 0.75, "accuracy": 0.5, "tokens_per_second": 1e4}
+    log.emit(Metrics(step=7, values=values))
+    log.close()
+    with view:
+        view.started(task)
+        view.tick()
+        for width, shown in ((200, "tokens/s"), (80, "loss_rm 0.500"), (40, "base of tests")):
+            view._console = Console(file=(file := io.StringIO()), width=width)
+            view._console.print(view._picture())
+            lines = file.getvalue().splitlines()
+            assert len(lines) == 2
+            assert shown in lines[1]
+            assert ("accuracy" in lines[1]) == (width == 200)
+
+
+def test_what_was_done_before_counts_and_an_assumed_speed_gives_no_estimate(
+    store: Store, task: StageTask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estimate = Estimate(costs=(), seconds=7.0, speed_basis="assumed")
+    with LiveView(store, estimate, before=39) as view:
+        view.started(task)
+        view.finished(Outcome(task=task, status="done"))
+        assert "left" not in str(view._picture().renderables[0])
+    assert capsys.readouterr().err.splitlines() == ["running 0 stages", "[40/39] base of tests (0.0 s)"]

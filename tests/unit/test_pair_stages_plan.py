@@ -84,7 +84,7 @@ def test_a_construction_needs_its_writers_and_takes_the_sides_place(named: dict[
     pairs = named["pairs"]
     assert "needs `strong`, but it is missing" in refused(planned, {**named, "pairs": {**pairs, "strong": None}})
     told = refused(planned, {**named, "pairs": {**pairs, "chosen": {"from": "reference"}}})
-    assert "in the place of `chosen` and `rejected`" in told
+    assert "`construction` replaces `chosen` and `rejected`" in told
     assert "`pairs.construction`" in refused(planned, {**named, "pairs": {**pairs, "construction": "weak-strong"}})
     planned({**named, "pairs": {**pairs, "construction": "reference-weak", "strong": None}})
 
@@ -131,7 +131,7 @@ def test_model_judges_look_at_a_sample_and_a_filter_asks_about_every_pair(
     assert [stage.identity["spec"]["most_pairs"] for stage in of(plan, "judgements")] == [None] * len(parts)
     assert {part.identity["spec"]["static"] for part in parts} == {False}
     recipe["pairs"]["filter"] = {"judges": ["smal"]}
-    assert "`filter.judges` must name judges, but 'smal' is none of static, small" in refused(planned, recipe)
+    assert "`filter.judges` must name judges, but 'smal' is not one of static, small" in refused(planned, recipe)
     recipe["pairs"] |= {"filter": None, "judges": {"static": recipe["pairs"]["judges"]["small"]}}
     assert "must not be called `static`" in refused(planned, recipe)
 

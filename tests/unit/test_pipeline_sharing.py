@@ -413,8 +413,8 @@ def test_one_more_setting_is_that_of_an_axis(recipe: dict[str, Any], load: Any) 
         setting_of(loaded, "wrong", {"pretrain.loss.lm": -1.0, "seeds.data": 3, "pretrain.los": 1})
     told = [problem.one_line() for problem in caught.value.problems]
     assert any("an axis may override" in line and "seeds.data" in line for line in told)
-    assert any("`pretrain.loss.lm` must be greater than or equal to 0" in line for line in told)
-    assert any("`pretrain.los` must be a known key" in line for line in told)
+    assert any("`pretrain.loss.lm` expects at least 0" in line for line in told)
+    assert any("unknown key `pretrain.los`" in line for line in told)
 
 
 @pytest.mark.parametrize("path", [path for path in LEAVES if path != "evaluate.split"])  # that one is no axis

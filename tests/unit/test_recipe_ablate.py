@@ -143,15 +143,18 @@ def test_exclusions(exclude: list[dict[str, Any]], left: list[str]) -> None:
 @pytest.mark.parametrize(
     ("ablations", "told"),
     [
-        ({"axes": {"loss": LOSSES}, "exclude": [{"los": "rm"}]}, "`exclude` must name axes, but 'los' is none of loss"),
-        ({"axes": {"loss": LOSSES}, "exclude": [{"loss": "mr"}]}, "'mr' is none of both, rm, lm"),
+        (
+            {"axes": {"loss": LOSSES}, "exclude": [{"los": "rm"}]},
+            "`exclude` must name axes, but 'los' is not one of loss",
+        ),
+        ({"axes": {"loss": LOSSES}, "exclude": [{"loss": "mr"}]}, "'mr' is not one of both, rm, lm"),
         ({"axes": {"loss": LOSSES}, "exclude": [{"loss": name} for name in LOSSES]}, "`exclude` leaves none"),
-        ({"exclude": [{"loss": "rm"}]}, "is none of no axes"),
+        ({"exclude": [{"loss": "rm"}]}, "is not one of no axes"),
         ({"axes": {"loss": {}}}, "axis `loss` must have values"),
         ({"axes": {"pairs.count": []}}, "axis `pairs.count` must have values"),
         ({"axes": {"pairs.count": [1, 2, 1]}}, "it repeats count=1"),
-        ({"axes": {"loss": LOSSES}, "include": [{"name": "rm", "set": {}}]}, "'rm' stands twice"),
-        ({"include": [{"name": "base", "set": {}}]}, "'base' stands twice"),
+        ({"axes": {"loss": LOSSES}, "include": [{"name": "rm", "set": {}}]}, "'rm' occurs twice"),
+        ({"include": [{"name": "base", "set": {}}]}, "'base' occurs twice"),
         ({"axes": {"pairs.count": list(range(MOST_SETTINGS + 1))}}, "a recipe may ask for 100,000 settings"),
         ({"axes": {f"axis{n}": list(range(100)) for n in range(8)}}, "a recipe may ask for 100,000 settings"),
     ],

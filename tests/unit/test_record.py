@@ -105,7 +105,7 @@ def test_what_is_no_record_is_refused_with_a_remedy(tmp_path: Path, content: byt
     folder = tmp_path / "encode" / "abc"
     folder.mkdir(parents=True)
     (folder / RECORD).write_bytes(content)
-    with pytest.raises(StoreError, match=r"encode/abc/record\.json is not: .*; delete .*/encode/abc and run"):
+    with pytest.raises(StoreError, match=r"encode/abc/record\.json is damaged: .*; delete .*/encode/abc and run"):
         read_record(folder)
 
 
@@ -183,7 +183,7 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], None], *, digest:
 @pytest.mark.parametrize("field", ["result", "environment", "output_digest", "files"])
 def test_a_record_that_was_changed_is_noticed(tmp_path: Path, field: str) -> None:
     changed = {"result": {"groups": 4}, "environment": {}, "output_digest": "0" * 64, "files": {"a": ["0" * 64, 1]}}
-    with pytest.raises(StoreError, match=rf"{tmp_path.name}/record\.json is not: it was changed after it was written"):
+    with pytest.raises(StoreError, match=rf"{tmp_path.name}/record\.json is damaged: it was changed after"):
         read_record(rewritten(tmp_path, lambda data: data.update({field: changed[field]})))
 
 
@@ -222,5 +222,5 @@ def test_a_fact_that_is_missing_is_told_where_it_is_read(tmp_path: Path) -> None
     assert record is not None
     assert record.result["sides"]["chosen"] == 1
     for ask in (lambda: record.result["gap"], lambda: record.result["sides"]["rejected"]):
-        with pytest.raises(StoreError, match=rf"{tmp_path.name}/record\.json is not: it lacks"):
+        with pytest.raises(StoreError, match=rf"{tmp_path.name}/record\.json is damaged: it lacks"):
             ask()
