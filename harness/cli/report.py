@@ -119,9 +119,9 @@ def print_report(report: Report) -> None:
     """Print the answer, the leaderboard of each task, what limits them, and where the files are."""
     console = output()
     if any(row.estimates for board in report.overview.boards for row in board.rows):
-        from harness.report.answer import answer
+        from harness.report.answer import answer, claims_in_words
 
-        for sentence in answer(report.overview.boards):
+        for sentence in (*claims_in_words(report.overview.findings), *answer(report.overview.boards)):
             console.print(Text(sentence, style="bold"), soft_wrap=False)
         console.print()
     for board in report.overview.boards:

@@ -5,6 +5,7 @@ Claims are identity of nothing else: editing one makes this stage again and no o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
 
@@ -24,15 +25,26 @@ Where = tuple[str, str]
 
 
 def claim_key(claim: str, task: str, evaluation: str) -> str:
-    return f"claim/{claim}/{task}/{evaluation}"
+    return _key("claim", claim, task, evaluation)
 
 
 def axis_key(axis: str, value: str, task: str, evaluation: str) -> str:
-    return f"axis/{axis}/{value}/{task}/{evaluation}"
+    return _key("axis", axis, value, task, evaluation)
 
 
 def interaction_key(axes: tuple[str, str], values: tuple[str, str], task: str, evaluation: str) -> str:
-    return f"axes/{'/'.join(axes)}/{'/'.join(values)}/{task}/{evaluation}"
+    return _key("interaction", *axes, *values, task, evaluation)
+
+
+def _key(*parts: str) -> str:
+    """What a contrast is found by, and read: names may hold any character."""
+    return json.dumps(parts, ensure_ascii=False)
+
+
+def parts_of(key: str) -> list[str]:
+    """What a contrast is about: its sort and the names in it."""
+    found: list[str] = json.loads(key)
+    return found
 
 
 def effects_stage(plan: Plan, analysis: Stage) -> Stage | None:

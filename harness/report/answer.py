@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.pipeline.evaluations import headline, headline_label
 from harness.report.board import NOT_ASKED, Board
 from harness.report.render import paragraphs
+from harness.report.verdicts import Finding
 from harness.report.words import signed
 
 
@@ -38,6 +39,11 @@ class Verdict:
 def answer(boards: Iterable[Board]) -> tuple[str, ...]:
     """A sentence or two for each task and metric; one where nothing may be claimed yet."""
     return paragraphs("answer.txt", verdicts=[one for board in boards for one in _verdicts(board)])
+
+
+def claims_in_words(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """What became of each of the recipe's claims, a sentence each."""
+    return paragraphs("claims.txt", findings=findings)
 
 
 def _verdicts(board: Board) -> Iterator[Verdict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from harness.report.data import (
     pool_examples,
     quality_examples,
 )
+from harness.report.effects import effect_tables
 from harness.report.facts import Facts
 from harness.report.failures import TaskFailures, alarms, task_failures
 from harness.report.methods import covers, levels, methods, model_words, sharing
@@ -45,7 +47,8 @@ class ReportData:
 
     Attributes:
         answer: what the settings come to, in sentences.
-        facts: what was run, as (name, value).
+        facts: what was run, as (name, value); `line` is the few of them that a reader needs first.
+        effects: what each axis does.
         failures: where models fail, by task.
         search: what the recipe's search has come to; None without one, or before it began.
         axes: what the settings differ on.
@@ -56,7 +59,9 @@ class ReportData:
     notes: str
     answer: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
+    line: str
     overview: Overview
+    effects: tuple[Facts, ...]
     cautions: tuple[Caution, ...]
     settings: tuple[SettingFacts, ...]
     parameters: Facts
@@ -91,7 +96,9 @@ def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None
         notes=plan.loaded.recipe.notes,
         answer=answer(seen.boards),
         facts=_header(plan, store, seen),
+        line=_line(plan, seen),
         overview=seen,
+        effects=effect_tables(seen.effects, plan.loaded.axes),
         cautions=(
             *alarms(plan, statuses),
             *seen.cautions,
@@ -151,6 +158,24 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
         *((name, value) for name, value in recipe.tags.items()),
     ]
     return tuple((name, value) for name, value in facts if value)
+
+
+def _line(plan: Plan, seen: Overview) -> str:
+    """Models, pairs, tasks, seeds and state, in one line."""
+    recipe, statuses = plan.loaded.recipe, seen.statuses
+    states = Counter(statuses[stage.fingerprint].state for stage in plan.stages)
+    pairs = _pairs(plan)
+    parts = [
+        plural(len(plan.settings), "setting"),
+        _model(plan, statuses),
+        f"{pairs} PMP pairs" if pairs else "",
+        f"fine-tuned on {recipe.finetune.samples:,} pairs",
+        f"judged on {listing([board.title for board in seen.boards])}",
+        f"{recipe.seeds.pretrain} {TIMES} {recipe.seeds.finetune} seeds",
+        f"{states['done']:,} of {len(plan.stages):,} stages done",
+        plural(states["failed"], "stage failed", "stages failed") if states["failed"] else "",
+    ]
+    return " \N{MIDDLE DOT} ".join(filter(None, parts))
 
 
 def _pools(recipe: Recipe) -> str:

@@ -8,20 +8,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from harness.pipeline.evaluation import RANGE
-from harness.report.board import Board, Row
+from harness.pipeline.evaluations import headline
+from harness.report.board import NOT_ASKED, Board, Row
 from harness.report.collect import ReportData
+from harness.report.comparison import Difference
 from harness.report.figures import COLOURS, best_of_n_figure, loss_figures
 from harness.report.methods import levels
 from harness.report.provenance import anchor
 from harness.report.render import TEMPLATES, environment
 from harness.report.search_figures import search_figures
+from harness.report.verdicts import Contrast
 
 
 def render_html(data: ReportData) -> str:
@@ -35,11 +38,19 @@ def render_html(data: ReportData) -> str:
     if not figures:
         del scripts["plotly"]
     jinja = environment(escape=True)
-    jinja.globals.update(anchor=anchor, colours=COLOURS, percent=percent)
+    limits = {
+        board.task: _limit(gap for row in board.rows for gap in [row.differences.get(board.main)]) for board in boards
+    }
+    found = data.overview.findings
+    jinja.globals.update(
+        anchor=anchor, colours=COLOURS, around=around, distance=_distance, limits=limits, not_asked=NOT_ASKED
+    )
     return jinja.get_template("report.html").render(
         data=data,
         boards=boards,
         glance=_glance(boards),
+        findings=found,
+        claims_limit=_limit(one.difference for finding in found for one in finding.results),
         level=levels(one for board in boards for row in board.rows for one in row.estimates.values()),
         curves=curves,
         losses=losses,
@@ -52,10 +63,24 @@ def render_html(data: ReportData) -> str:
     )
 
 
-def percent(value: float) -> str:
-    """Where a value lies on an axis over the range of the metrics."""
-    low, high = RANGE
-    return f"{100 * (min(high, max(low, value)) - low) / (high - low):.2f}%"
+def around(value: float, limit: float) -> str:
+    """Where a difference lies on an axis from -limit to limit; what lies beyond is drawn at its end."""
+    return f"{50 + 50 * min(1.0, max(-1.0, value / limit)):.2f}%"
+
+
+def _limit(gaps: Iterable[Difference | Contrast | None]) -> float:
+    """The end of an axis around 0 that holds every interval; 0 where there is none."""
+    ends = [abs(end) for gap in gaps if gap is not None for end in (gap.low, gap.high)]
+    return math.ceil(max(ends) * 100) / 100 if any(ends) else 0.0
+
+
+def _distance(board: Board, row: Row) -> float | None:
+    """How far a row without an interval of its own lies from the baseline, by the main metric."""
+    metric = headline(board.main)
+    base = next((one for one in board.settings if one.name == board.baseline), None)
+    if base is None or metric not in base.estimates or metric not in row.estimates:
+        return None
+    return row.estimates[metric].estimate - base.estimates[metric].estimate
 
 
 def _glance(boards: Sequence[Board]) -> list[list[tuple[int, list[tuple[Board, Row | None]]]]]:

@@ -179,8 +179,8 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, made: Sequ
             truncation_alarms(statuses),
         ),
         *caution(
-            "Problems stand in the training data",
-            "They judge nobody: they are left out of every row's numbers.",
+            "Problems found in the training data",
+            "They are left out of every row's numbers.",
             _trained_on(plan, statuses),
         ),
         *caution(

@@ -1,0 +1,74 @@
+"""Tables of what each axis does, from the effects stage: numbers and words only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.pipeline.evaluations import headline_label
+from harness.plan.effects import parts_of
+from harness.recipe.axes import Axis
+from harness.report.facts import Facts
+from harness.report.words import plural, signed, signed_interval, task_title
+
+
+def effect_tables(effects: Mapping[str, Any], axes: Iterable[Axis]) -> tuple[Facts, ...]:
+    """Marginal effects of the axes, and interactions of two; () where the recipe has fewer than two axes."""
+    labels = {axis.name: axis for axis in axes}
+    found = [one for one in effects.get("contrasts", ()) if not one["why"]]
+    marginal = [_effect(one, labels) for one in found if parts_of(one["key"])[0] == "axis"]
+    crossed = [_interaction(one, labels) for one in found if parts_of(one["key"])[0] == "interaction"]
+    tables = [
+        Facts(
+            title="Effects of the axes",
+            columns=("axis", "value", "task", "difference", "settings compared"),
+            rows=tuple(marginal),
+            words=(0, 1, 2),
+            note="A value against the baseline's value of the same axis: paired differences between settings that are "
+            "equal on all other axes, averaged. 95 % intervals, not corrected for how many there are." + _few(found),
+        ),
+        Facts(
+            title="Interactions of two axes",
+            columns=("axes", "values", "task", "difference of differences", "cells compared"),
+            rows=tuple(crossed),
+            words=(0, 1, 2),
+            note="By how much both changes together exceed the sum of either alone. An interval that excludes 0 means "
+            "that one axis matters differently by the value of the other.",
+        ),
+    ]
+    return tuple(table for table in tables if table.rows)
+
+
+def _few(found: Iterable[Mapping[str, Any]]) -> str:
+    lacking = {one["lacking"] for one in found} - {""}
+    return f" {' and '.join(sorted(lacking))}: too few seeds, so none of these is a claim." if lacking else ""
+
+
+def _effect(one: Mapping[str, Any], axes: Mapping[str, Axis]) -> tuple[str, ...]:
+    _, axis, value, *_ = parts_of(one["key"])
+    return (_axis(axes, axis), _value(axes, axis, value), _on(one), _difference(one), plural(len(one["pairs"]), "pair"))
+
+
+def _interaction(one: Mapping[str, Any], axes: Mapping[str, Axis]) -> tuple[str, ...]:
+    _, first, second, value, other, *_ = parts_of(one["key"])
+    names = f"{_axis(axes, first)} and {_axis(axes, second)}"
+    values = f"{_value(axes, first, value)}, {_value(axes, second, other)}"
+    return (names, values, _on(one), _difference(one), str(len(one["pairs"])))
+
+
+def _axis(axes: Mapping[str, Axis], name: str) -> str:
+    return axes[name].label if name in axes else name
+
+
+def _value(axes: Mapping[str, Axis], axis: str, name: str) -> str:
+    found = axes[axis].value(name) if axis in axes else None
+    return name if found is None else found.label
+
+
+def _on(one: Mapping[str, Any]) -> str:
+    return f"{task_title(one['task'])}, {headline_label(one['evaluation'])}"
+
+
+def _difference(one: Mapping[str, Any]) -> str:
+    mean = one["mean"]
+    return f"{signed(mean['estimate'])} {signed_interval(mean['low'], mean['high'])}"
