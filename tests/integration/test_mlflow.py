@@ -420,7 +420,7 @@ def test_a_server_that_answers_slowly_keeps_no_run_waiting(
             finish(worker, report_on(workspace), workspace, recipe, 0.5)
     told = capfd.readouterr().err
     assert told.count("is not complete after") == 1
-    assert f"{address}?token=*** is not, after 0.5 seconds" in told
+    assert f"{address}?token=***) is not complete after 0.5 seconds" in told
     assert f"`harness sync {recipe}` completes MLflow" in told
     assert "secret" not in told
 
