@@ -135,7 +135,8 @@ def recipe_of(folder: Path) -> dict[str, Any]:
         place = {part: str(write_lines(folder / f"{task}.jsonl", rows))}
         recipe["tasks"][task] = {"kind": kind, "path": place, "problems": {"test": "all"}}
     tasks = write_lm_eval_tasks(folder / "lm_eval")
-    recipe["evaluate"]["retention"] = {"lm_eval": {"tasks": ["options"], "include_path": str(tasks), "limit": 4}}
+    made = recipe["ablations"]["axes"]["pairs"]["made"]
+    made["evaluate.retention"] = {"lm_eval": {"tasks": ["options"], "include_path": str(tasks), "limit": 4}}
     recipe["ablations"]["axes"]["pairs"]["written"] = written_by(model)
     recipe["ablations"]["include"] = [
         {"name": "pretrained", "set": {"model": {"source": "folder", "path": str(model)}}}
