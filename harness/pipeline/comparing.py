@@ -59,11 +59,30 @@ class ContrastSpec(Spec):
     times: int = absent(1)
 
 
+class CurveSpec(Spec):
+    """Settings that differ on a numeric axis alone, on a task.
+
+    Attributes:
+        key: what the plan finds it by.
+        points: (x, row), ascending.
+        excluded: x values that a fitted law leaves out, since they lie inside the warm-up.
+        baseline: (x, row) of settings without PMP that the samples needed are compared with; () where they are not.
+    """
+
+    key: str
+    task: str
+    evaluation: str
+    points: tuple[tuple[float, str], ...]
+    excluded: tuple[float, ...] = absent(())
+    baseline: tuple[tuple[float, str], ...] = absent(())
+
+
 class EffectsSpec(Spec):
     """Attributes: rows: all settings on the tasks of the contrasts, since their seeds' spread is pooled."""
 
     rows: tuple[OutcomeSpec, ...]
     contrasts: tuple[ContrastSpec, ...]
+    curves: tuple[CurveSpec, ...] = absent(())
     seed: int
 
 

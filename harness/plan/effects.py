@@ -9,16 +9,20 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
 
-from harness.pipeline.comparing import EFFECTS, ContrastSpec, EffectsSpec, OutcomeSpec, PairSpec
+from harness.pipeline.comparing import EFFECTS, ContrastSpec, CurveSpec, EffectsSpec, OutcomeSpec, PairSpec
 from harness.pipeline.graph import Stage
 from harness.plan.baseline import baseline_setting
-from harness.plan.plan import Plan
+from harness.plan.plan import Plan, PlannedSetting
+from harness.recipe.axes import Axis
 from harness.recipe.claims import Comparison, comparisons, tasks_of
 from harness.recipe.load import Setting
 
 SETTING = "setting"
 MOST_INTERACTIONS = 64
 """Cells of an interaction table: beyond, nobody reads them."""
+
+FEWEST_POINTS = 2
+COUNT, SAMPLES = "pairs.count", "finetune.samples"
 
 Where = tuple[str, str]
 """Task and evaluation."""
@@ -34,6 +38,10 @@ def axis_key(axis: str, value: str, task: str, evaluation: str) -> str:
 
 def interaction_key(axes: tuple[str, str], values: tuple[str, str], task: str, evaluation: str) -> str:
     return _key("interaction", *axes, *values, task, evaluation)
+
+
+def curve_key(axis: str, arm: str, task: str, evaluation: str) -> str:
+    return _key("curve", axis, arm, task, evaluation)
 
 
 def _key(*parts: str) -> str:
@@ -64,11 +72,12 @@ def effects_stage(plan: Plan, analysis: Stage) -> Stage | None:
         if {name for pair in one.pairs for name in (*pair.more, *pair.less)}
         <= done.get((one.task, one.evaluation), set())
     ]
-    if not asked:
+    curves = tuple(_curves(plan, done))
+    if not asked and not curves:
         return None
-    needed = {(one.task, one.evaluation) for one in asked}
+    needed = {(one.task, one.evaluation) for one in asked} | {(one.task, one.evaluation) for one in curves}
     chosen: list[OutcomeSpec] = [row for row in rows if (row.task, row.evaluation) in needed]
-    spec = EffectsSpec(rows=tuple(chosen), contrasts=tuple(asked), seed=analysis.spec.seed)
+    spec = EffectsSpec(rows=tuple(chosen), contrasts=tuple(asked), curves=curves, seed=analysis.spec.seed)
     inputs = {row.input: analysis.inputs[row.input].stage for row in chosen}
     return plan.graph.stage(EFFECTS, spec, inputs, label="effects")
 
@@ -158,3 +167,55 @@ def _crossed(grid: Grid, axes: tuple[str, str], values: tuple[str, str], base: t
             if len({*corners[0], *corners[1]}) == 4:
                 found.append(PairSpec(more=corners[0], less=corners[1]))
     return tuple(found)
+
+
+# ----------------------------------------------------------------------------------------------------------- curves
+
+
+def _curves(plan: Plan, done: Mapping[Where, set[str]]) -> Iterator[CurveSpec]:
+    """Every numeric axis with settings that differ on it alone, by what they are on the other axes."""
+    for axis in plan.loaded.axes:
+        lines = _lines(plan, axis) if axis.kind == "numeric" else {}
+        bare = {arm: line for arm, line in lines.items() if not any(_has_pmp(one) for _, one in line)}
+        for arm, line in lines.items():
+            for (task, evaluation), finished in done.items():
+                points = _finished(line, finished)
+                against = next((one for other, one in bare.items() if other != arm and axis.name == SAMPLES), ())
+                if len(points) < FEWEST_POINTS:
+                    continue
+                yield CurveSpec(
+                    key=curve_key(axis.name, arm, task, evaluation),
+                    task=task,
+                    evaluation=evaluation,
+                    points=points,
+                    excluded=tuple(x for x, one in line if axis.name == COUNT and x <= _warm_up(one)),
+                    baseline=_finished(against, finished) if arm not in bare else (),
+                )
+
+
+Line = Sequence[tuple[float, PlannedSetting]]
+
+
+def _lines(plan: Plan, axis: Axis) -> dict[str, Line]:
+    """What settings are on the other axes -> those settings, by rising value of this one."""
+    lines: dict[str, dict[float, PlannedSetting]] = {}
+    for setting in plan.settings:
+        found = axis.value(setting.values.get(axis.name))
+        if found is not None and found.number is not None and found.number > 0:
+            others = [value for name, value in setting.values.items() if name != axis.name]
+            lines.setdefault(", ".join(others), {})[float(found.number)] = setting
+    return {arm: sorted(line.items(), key=lambda point: point[0]) for arm, line in lines.items()}
+
+
+def _finished(line: Line, finished: set[str]) -> tuple[tuple[float, str], ...]:
+    return tuple((x, one.name) for x, one in line if one.name in finished)
+
+
+def _has_pmp(setting: PlannedSetting) -> bool:
+    return setting.setting.experiment.pretrain is not None
+
+
+def _warm_up(setting: PlannedSetting) -> int:
+    """Pairs that a setting's learning rate rises over."""
+    pretrain = setting.setting.experiment.pretrain
+    return int(getattr(pretrain.schedule, "warmup_pairs", 0)) if pretrain is not None else 0

@@ -13,7 +13,7 @@ from harness.report.words import plural, signed, signed_interval, task_title
 
 
 def effect_tables(effects: Mapping[str, Any], axes: Iterable[Axis]) -> tuple[Facts, ...]:
-    """Marginal effects of the axes, and interactions of two; () where the recipe has fewer than two axes."""
+    """Marginal effects of the axes and interactions of two, where there are two, and the samples that settings need."""
     labels = {axis.name: axis for axis in axes}
     found = [one for one in effects.get("contrasts", ()) if not one["why"]]
     marginal = [_effect(one, labels) for one in found if parts_of(one["key"])[0] == "axis"]
@@ -36,7 +36,7 @@ def effect_tables(effects: Mapping[str, Any], axes: Iterable[Axis]) -> tuple[Fac
             "that one axis matters differently by the value of the other.",
         ),
     ]
-    return tuple(table for table in tables if table.rows)
+    return tuple(table for table in (*tables, _efficiency(found_curves(effects), labels)) if table.rows)
 
 
 def _few(found: Iterable[Mapping[str, Any]]) -> str:
@@ -72,3 +72,38 @@ def _on(one: Mapping[str, Any]) -> str:
 def _difference(one: Mapping[str, Any]) -> str:
     mean = one["mean"]
     return f"{signed(mean['estimate'])} {signed_interval(mean['low'], mean['high'])}"
+
+
+def found_curves(effects: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Curves along numeric axes that could be made."""
+    return [one for one in effects.get("curves", ()) if not one["why"]]
+
+
+def _efficiency(curves: Iterable[Mapping[str, Any]], axes: Mapping[str, Axis]) -> Facts:
+    """How many times fewer fine-tuning samples a setting needs than one without PMP."""
+    rows: list[tuple[str, ...]] = []
+    for one in curves:
+        _, axis, arm, *_ = parts_of(one["key"])
+        if axis not in axes or not (one["efficiency"] or one["no_efficiency"]):
+            continue
+        where = (arm, f"{task_title(one['task'])}, {headline_label(one['evaluation'])}")
+        if one["efficiency"] is None:
+            rows.append((*where, "", "", one["no_efficiency"]))
+            continue
+        for ratio in one["efficiency"]["ratios"]:
+            limits = f"{_bound(ratio['ratio'])} [{_bound(ratio['low'])}, {_bound(ratio['high'])}]"
+            rows.append((*where, f"{100 * ratio['share']:.0f} %", limits, one["efficiency"]["verdict"]))
+    return Facts(
+        title="Sample efficiency",
+        columns=("setting", "task", "of the gain without PMP", "times fewer samples", "verdict"),
+        rows=tuple(rows),
+        words=(0, 1, 4),
+        note="Samples that a setting without PMP needs for a score, divided by those that this setting needs, at "
+        "shares of what the former gains from its fewest to its most samples. No extrapolation: > and < say that a "
+        "curve ends.",
+    )
+
+
+def _bound(bound: Mapping[str, Any]) -> str:
+    value = bound["value"]
+    return "unknown" if value is None else f"{bound['censored']} {value:.3g}".strip()

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from harness.pipeline.evaluations import headline
+from harness.report.axis_figures import axis_figures
 from harness.report.board import NOT_ASKED, Board, Row
 from harness.report.collect import ReportData
 from harness.report.comparison import Difference
@@ -33,7 +34,8 @@ def render_html(data: ReportData) -> str:
     curves = {board.task: best_of_n_figure(board) for board in boards}
     losses = loss_figures(data.curves, [setting.name for setting in data.settings])
     searched = [] if data.search is None else search_figures(data.search)
-    figures = [figure for figure in (*searched, *curves.values(), *losses) if figure is not None]
+    along = axis_figures(data.overview.effects, data.axes)
+    figures = [figure for figure in (*searched, *along, *curves.values(), *losses) if figure is not None]
     scripts = {"plotly": _script(get_plotlyjs()), "page": _script((TEMPLATES / "report.js").read_text("utf-8"))}
     if not figures:
         del scripts["plotly"]
@@ -54,6 +56,7 @@ def render_html(data: ReportData) -> str:
         level=levels(one for board in boards for row in board.rows for one in row.estimates.values()),
         curves=curves,
         losses=losses,
+        along=along,
         searched=searched,
         plots={figure.title: json_for_script(figure.plot) for figure in figures},
         figure_ids={figure.title: f"figure-{index}" for index, figure in enumerate(figures)},

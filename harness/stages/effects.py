@@ -12,8 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from harness.errors import DataError
+from harness.evaluation.efficiency import sample_efficiency
+from harness.evaluation.scaling import fit_law
 from harness.evaluation.seeds import Contrast, Pooled, Pools, SeededValues, contrast, mean_of
-from harness.pipeline.comparing import EFFECTS, ContrastSpec, PairSpec
+from harness.pipeline.comparing import EFFECTS, ContrastSpec, CurveSpec, PairSpec
 from harness.pipeline.evaluations import headline
 from harness.stages.context import StageContext
 from harness.stages.outcome_tables import SETTING_KIND, Key, Table, read_rows
@@ -28,20 +30,19 @@ def run(context: StageContext) -> dict[str, Any]:
     tables = {key: one for key, one in read_rows(context, spec.rows).items() if not one.retracted}
     pools: dict[tuple[str, str, str], Pools] = {}
     found = [_contrast(one, tables, pools, spec.seed) for one in spec.contrasts]
-    text = json.dumps({"contrasts": found}, indent=1, sort_keys=True)
+    curves = [_curve(one, tables, spec.seed) for one in spec.curves]
+    text = json.dumps({"contrasts": found, "curves": curves}, indent=1, sort_keys=True)
     Effects(context.directory).path.write_text(text + "\n", encoding="utf-8")
-    return {"contrasts": len(found), "refused": sum(bool(one["why"]) for one in found)}
+    refused = sum(bool(one["why"]) for one in (*found, *curves))
+    return {"contrasts": len(found), "curves": len(curves), "refused": refused}
 
 
 def _contrast(
     spec: ContrastSpec, tables: Mapping[Key, Table], pools: dict[tuple[str, str, str], Pools], seed: int
 ) -> dict[str, Any]:
-    metric = headline(spec.evaluation)
-    about = {"key": spec.key, "task": spec.task, "evaluation": spec.evaluation, "metric": metric}
+    metric, about = headline(spec.evaluation), _about(spec)
     names = list(dict.fromkeys(name for pair in spec.pairs for name in (*pair.more, *pair.less)))
-    rows = {name: tables.get((spec.task, spec.evaluation, SETTING_KIND, name)) for name in names}
-    there = {name: table for name, table in rows.items() if table is not None and metric in table.values}
-    why = _why_not(names, there, metric)
+    there, why = _rows(spec, names, tables)
     if why:
         return {**about, "why": why}
     first = next(iter(there.values()))
@@ -77,6 +78,49 @@ def _contrast(
         "pairs": parts,
         "mean": mean if len(parts) == 1 else told(whole, None),
     }
+
+
+def _curve(spec: CurveSpec, tables: Mapping[Key, Table], seed: int) -> dict[str, Any]:
+    """Means along a numeric axis with the law through them and, against settings without PMP, the samples needed."""
+    metric, about = headline(spec.evaluation), _about(spec)
+    there, why = _rows(spec, [name for _, name in (*spec.points, *spec.baseline)], tables)
+    if why:
+        return {**about, "why": why}
+    clusters = next(iter(there.values())).clusters[metric]
+    values = {name: table.values[metric] for name, table in there.items()}
+    points = []
+    for x, name in spec.points:
+        found = contrast(values[name]).interval(clusters, seed=seed, level=LEVEL)
+        points.append({"x": x, "row": name, "estimate": found.estimate, "low": found.low, "high": found.high})
+    law, no_law = fit_law({x: values[name] for x, name in spec.points}, clusters, exclude=spec.excluded)
+    efficiency, no_efficiency = None, ""
+    if spec.baseline:
+        arm, bare = ({int(x): values[name] for x, name in side} for side in (spec.points, spec.baseline))
+        efficiency, no_efficiency = sample_efficiency(arm, bare, clusters, seed=seed)
+    return {
+        **about,
+        "why": "",
+        "points": points,
+        "law": None if law is None else law.as_json(),
+        "no_law": no_law,
+        "line": [] if law is None else [[x, float(law.predict([x])[0])] for x, _ in spec.points],
+        "efficiency": None if efficiency is None else efficiency.as_json(),
+        "no_efficiency": no_efficiency,
+    }
+
+
+def _about(spec: ContrastSpec | CurveSpec) -> dict[str, Any]:
+    return {"key": spec.key, "task": spec.task, "evaluation": spec.evaluation, "metric": headline(spec.evaluation)}
+
+
+def _rows(
+    spec: ContrastSpec | CurveSpec, names: Sequence[str], tables: Mapping[Key, Table]
+) -> tuple[dict[str, Table], str]:
+    """Tables of settings on a task by name, and why they cannot be compared; "" where they can."""
+    metric = headline(spec.evaluation)
+    rows = {name: tables.get((spec.task, spec.evaluation, SETTING_KIND, name)) for name in names}
+    there = {name: table for name, table in rows.items() if table is not None and metric in table.values}
+    return there, _why_not(names, there, metric)
 
 
 def _why_not(names: Sequence[str], there: Mapping[str, Table], metric: str) -> str:
