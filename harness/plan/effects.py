@@ -6,7 +6,7 @@ Claims are identity of nothing else: editing one makes this stage again and no o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, product
 
 from harness.pipeline.comparing import EFFECTS, ContrastSpec, CurveSpec, EffectsSpec, OutcomeSpec, PairSpec
@@ -26,6 +26,8 @@ COUNT, SAMPLES = "pairs.count", "finetune.samples"
 
 Where = tuple[str, str]
 """Task and evaluation."""
+Done = dict[Where, dict[str, tuple[str, ...]]]
+"""By task and evaluation, settings with all their outcomes' fingerprints: equal ones have the same models there."""
 
 
 def claim_key(claim: str, task: str, evaluation: str) -> str:
@@ -63,14 +65,14 @@ def effects_stage(plan: Plan, analysis: Stage) -> Stage | None:
     """
     names = {name: setting.name for setting in plan.settings for name in setting.names}
     rows = [row for row in analysis.spec.rows if row.kind == SETTING]
-    done: dict[Where, set[str]] = {}
+    done: Done = {}
     for row in rows:
-        done.setdefault((row.task, row.evaluation), set()).add(row.row)
+        made = done.setdefault((row.task, row.evaluation), {})
+        made[row.row] = (*made.get(row.row, ()), analysis.inputs[row.input].stage.fingerprint)
     asked = [
         one
-        for one in (*_claims(plan, names), *_axes(plan, list(done)))
-        if {name for pair in one.pairs for name in (*pair.more, *pair.less)}
-        <= done.get((one.task, one.evaluation), set())
+        for one in (*_claims(plan, names), *_axes(plan, done))
+        if all({*pair.more, *pair.less} <= done.get((one.task, one.evaluation), {}).keys() for pair in one.pairs)
     ]
     curves = tuple(_curves(plan, done))
     if not asked and not curves:
@@ -102,19 +104,21 @@ def _pair(one: Comparison, names: Mapping[str, str]) -> PairSpec:
 # ------------------------------------------------------------------------------------------------------------- axes
 
 
-def _axes(plan: Plan, done: Sequence[Where]) -> Iterator[ContrastSpec]:
+def _axes(plan: Plan, done: Done) -> Iterator[ContrastSpec]:
     """Of several axes: each value against the baseline's, over what is equal on the others; and interactions of two."""
     names = {name: setting.name for setting in plan.settings for name in setting.names}
     settings = [one for one in plan.loaded.settings if one.name in names]
     axes = axis_values(settings)
     if len(axes) < 2:
         return
-    base = baseline_setting(plan.settings, plan.loaded.recipe.baseline).setting.values
+    chosen = baseline_setting(plan.settings, plan.loaded.recipe.baseline).setting.values
+    base = {axis: chosen.get(axis, values[0]) for axis, values in axes.items()}  # one that is included has none
     grid = {tuple(one.values.items()): names[one.name] for one in settings}
-    for task, evaluation in done:
+    for (task, evaluation), made in done.items():
         for axis, values in axes.items():
             for value in values:
                 pairs = _against(grid, {axis: value}, {axis: base[axis]}) if value != base[axis] else ()
+                pairs = tuple(pair for pair in pairs if _differ((*pair.more, *pair.less), made))
                 if pairs:
                     key = axis_key(axis, value, task, evaluation)
                     yield ContrastSpec(key=key, task=task, evaluation=evaluation, pairs=pairs)
@@ -123,7 +127,7 @@ def _axes(plan: Plan, done: Sequence[Where]) -> Iterator[ContrastSpec]:
                 if len(axes[one]) * len(axes[other]) > MOST_INTERACTIONS or value == base[one] or second == base[other]:
                     continue
                 found = _crossed(grid, (one, other), (value, second), (base[one], base[other]))
-                if found:
+                if all(_differ((*pair.more, *pair.less), made) for pair in found) and found:
                     key = interaction_key((one, other), (value, second), task, evaluation)
                     yield ContrastSpec(key=key, task=task, evaluation=evaluation, pairs=found, times=2)
 
@@ -172,7 +176,12 @@ def _crossed(grid: Grid, axes: tuple[str, str], values: tuple[str, str], base: t
 # ----------------------------------------------------------------------------------------------------------- curves
 
 
-def _curves(plan: Plan, done: Mapping[Where, set[str]]) -> Iterator[CurveSpec]:
+def _differ(names: Iterable[str], made: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether settings have different models on a task: before fine-tuning, its axes make no difference."""
+    return len({made.get(name) for name in names}) > 1
+
+
+def _curves(plan: Plan, done: Done) -> Iterator[CurveSpec]:
     """Every numeric axis with settings that differ on it alone, by what they are on the other axes."""
     for axis in plan.loaded.axes:
         lines = _lines(plan, axis) if axis.kind == "numeric" else {}
@@ -181,7 +190,7 @@ def _curves(plan: Plan, done: Mapping[Where, set[str]]) -> Iterator[CurveSpec]:
             for (task, evaluation), finished in done.items():
                 points = _finished(line, finished)
                 against = next((one for other, one in bare.items() if other != arm and axis.name == SAMPLES), ())
-                if len(points) < FEWEST_POINTS:
+                if len(points) < FEWEST_POINTS or not _differ((name for _, name in points), finished):
                     continue
                 yield CurveSpec(
                     key=curve_key(axis.name, arm, task, evaluation),
@@ -207,7 +216,7 @@ def _lines(plan: Plan, axis: Axis) -> dict[str, Line]:
     return {arm: sorted(line.items(), key=lambda point: point[0]) for arm, line in lines.items()}
 
 
-def _finished(line: Line, finished: set[str]) -> tuple[tuple[float, str], ...]:
+def _finished(line: Line, finished: Mapping[str, tuple[str, ...]]) -> tuple[tuple[float, str], ...]:
     return tuple((x, one.name) for x, one in line if one.name in finished)
 
 

@@ -16,9 +16,9 @@ from harness.evaluation.efficiency import sample_efficiency
 from harness.evaluation.scaling import fit_law
 from harness.evaluation.seeds import Contrast, Pooled, Pools, SeededValues, contrast, mean_of
 from harness.pipeline.comparing import EFFECTS, ContrastSpec, CurveSpec, PairSpec
-from harness.pipeline.evaluations import headline
+from harness.pipeline.evaluations import evaluation_of, headline
 from harness.stages.context import StageContext
-from harness.stages.outcome_tables import SETTING_KIND, Key, Table, read_rows
+from harness.stages.outcome_tables import SETTING_KIND, Key, Table, accuracy_json, read_rows
 from harness.store.artifacts import Effects
 
 LEVEL, EQUIVALENCE_LEVEL = 0.95, 0.90  # the second is that of two one-sided tests at 5 %
@@ -91,7 +91,7 @@ def _curve(spec: CurveSpec, tables: Mapping[Key, Table], seed: int) -> dict[str,
     points = []
     for x, name in spec.points:
         found = contrast(values[name]).interval(clusters, seed=seed, level=LEVEL)
-        points.append({"x": x, "row": name, "estimate": found.estimate, "low": found.low, "high": found.high})
+        points.append({"x": x, "row": name, **accuracy_json(found, evaluation_of(spec.evaluation).bounds(metric))})
     law, no_law = fit_law({x: values[name] for x, name in spec.points}, clusters, exclude=spec.excluded)
     efficiency, no_efficiency = None, ""
     if spec.baseline:
