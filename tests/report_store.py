@@ -26,7 +26,7 @@ from harness.store.artifacts import Candidates, Failures, PairQuality, Pairs, Pr
 from harness.store.record import EVENTS
 from harness.store.store import Store
 
-QUICKSTART = Path(__file__).parent.parent / "recipes" / "quickstart.yaml"
+SMALL = Path(__file__).parent.parent / "recipes" / "cpu" / "small.yaml"
 PROBLEMS, CLUSTERS = 40, 12
 FINISHED = 1_760_000_000.0  # seconds since the epoch of every stage's end
 HOSTILE = "</script><script>alert(1)</script>"
@@ -34,13 +34,13 @@ HOSTILE = "</script><script>alert(1)</script>"
 Wanted = Callable[[Stage], bool]
 
 
-def quickstart(*assignments: str) -> Plan:
-    return make_plan(load_recipe(QUICKSTART, assignments))
+def small(*assignments: str) -> Plan:
+    return make_plan(load_recipe(SMALL, assignments))
 
 
 def with_axes(folder: Path, axes: Mapping[str, Any]) -> Plan:
-    """The quickstart with other ablation axes."""
-    data = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8")) | {"ablations": {"axes": axes}}
+    """The small recipe with other ablation axes."""
+    data = yaml.safe_load(SMALL.read_text(encoding="utf-8")) | {"ablations": {"axes": axes}}
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     return make_plan(load_recipe(path))

@@ -41,7 +41,7 @@ replaces that value, a block whose `kind`, `from`, `source` or `engine` differs 
 all. A file of a list need not be a recipe of its own; `extends: []` tells editors that it is a part of one.
 
 ```yaml
-extends: quickstart.yaml
+extends: cpu/small.yaml
 name: more-pairs
 pairs: {count: 10_000}
 ```
@@ -51,7 +51,7 @@ values. With `mode: grid`, the default, a setting is one combination of values. 
 leaves combinations out, `include` adds settings.
 
 ```yaml
-extends: quickstart.yaml
+extends: cpu/small.yaml
 name: two-axes
 ablations:
   axes:
@@ -61,14 +61,14 @@ ablations:
     finetune.samples: [400, 800, 1_600]
 ```
 
-This `loss` still has the values `rm` and `lm` of the quickstart, since blocks merge.
+This `loss` still has the values `rm` and `lm` of `small.yaml`, since blocks merge.
 
 **Dropping by null.** `null` in place of an axis drops that axis of the extended recipe, `null` in place of a named
 value drops this value alone, `ablations: null` drops all of them. Named tasks, judges, imported rows, tags, search
 parameters and entries of `runtime.keep` are dropped the same way.
 
 ```yaml
-extends: quickstart.yaml
+extends: cpu/small.yaml
 name: fewer-losses
 ablations:
   axes:
@@ -79,7 +79,7 @@ ablations:
 **Spaced axes.** Whole numbers a factor apart, from `first` up to `last`:
 
 ```yaml
-extends: quickstart.yaml
+extends: cpu/small.yaml
 name: spaced
 ablations:
   axes:

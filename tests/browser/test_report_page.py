@@ -11,7 +11,7 @@ import pytest
 
 from harness.report.write import write_report
 from harness.store.store import Store
-from tests.report_store import HOSTILE, analyse, fill, quickstart
+from tests.report_store import HOSTILE, analyse, fill, small
 
 CHROMIUM = shutil.which("chromium") or ""
 FLAGS = (
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get in
 def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """(document after its scripts ran, console output) of a report whose texts are hostile."""
     folder = tmp_path_factory.mktemp("browser")
-    plan, store = quickstart(), Store(folder / "store")
+    plan, store = small(), Store(folder / "store")
     store.create()
     fill(plan, store, text=HOSTILE)
     path = write_report(plan, store, analyse(plan, store), folder / "report").html

@@ -36,7 +36,7 @@ from harness.store.artifacts import Analysis, PairQuality, ProblemValues
 from harness.store.record import EVENTS
 from harness.store.store import Store
 from tests import report_store
-from tests.report_store import HOSTILE, QUICKSTART, analyse, fail, fill, first, publish, quickstart, with_axes
+from tests.report_store import HOSTILE, SMALL, analyse, fail, fill, first, publish, small, with_axes
 from tests.toys.mlflow_servers import put_database
 
 FORBIDDEN = ("torch", "transformers", "scipy", "sklearn", "tokenizers", "reasoning_gym")
@@ -115,7 +115,7 @@ def _case(folder: Path, plan: Plan, store: Store, analysis: Stage | None) -> Cas
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp("full")
-    plan, store = quickstart(), Store(folder / "store")
+    plan, store = small(), Store(folder / "store")
     fill(plan, store)
     return _case(folder, plan, store, analyse(plan, store))
 
@@ -124,7 +124,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Case:
 def half(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """One fine-tuning seed of `rm` failed, `lm` was never begun."""
     folder = tmp_path_factory.mktemp("half")
-    plan, store = quickstart("seeds.pretrain=3", "seeds.finetune=3"), Store(folder / "store")
+    plan, store = small("seeds.pretrain=3", "seeds.finetune=3"), Store(folder / "store")
     failed = first(plan, "finetune", "rm pretrain 0 seed 1")
     fill(plan, store, wanted=lambda stage: stage is not failed and " lm " not in stage.label)
     fail(store, failed, "TrainingDiverged: loss ran away at step 40")
@@ -187,7 +187,7 @@ def test_settings_come_before_references_and_nobody_is_averaged_over_tasks(full:
 
 
 def test_points_beyond_a_quarter_of_the_pool_are_marked(tmp_path: Path) -> None:
-    plan, store = quickstart("evaluate.best_of_n.n=[1, 4, 16, 64]"), Store(tmp_path / "store")
+    plan, store = small("evaluate.best_of_n.n=[1, 4, 16, 64]"), Store(tmp_path / "store")
     fill(plan, store)
     case = _case(tmp_path, plan, store, analyse(plan, store))
     flags = {line["metric"]: line["beyond_quarter_of_pool"] for line in case.lines if line["metric"].startswith("bon@")}
@@ -241,7 +241,7 @@ def test_few_seeds_put_nothing_in_order_anywhere_and_enough_are_not_warned_of(fu
     for row in (row for board in full.json["boards"] for row in board["rows"]):
         assert not row["order"]
         assert not any(one["above"] for one in row["above_chance"].values())
-    plan, store = quickstart("seeds.pretrain=3", "seeds.finetune=3"), Store(tmp_path / "store")
+    plan, store = small("seeds.pretrain=3", "seeds.finetune=3"), Store(tmp_path / "store")
     fill(plan, store)
     case = _case(tmp_path, plan, store, analyse(plan, store))
     assert FEW_SEEDS not in case.html
@@ -300,7 +300,7 @@ def test_sections_of_several_pair_sets_stand_once(tmp_path: Path) -> None:
     ],
 )
 def test_every_chain_of_provenance_ends_at_a_base_model(tmp_path: Path, assignment: str) -> None:
-    plan, store = quickstart(assignment), Store(tmp_path / "store")
+    plan, store = small(assignment), Store(tmp_path / "store")
     fill(plan, store)
     origins = _case(tmp_path, plan, store, analyse(plan, store)).json["origins"]
     trained = [origin for origin in origins if len(origin["chains"][0]) > 2]
@@ -312,7 +312,7 @@ def test_every_chain_of_provenance_ends_at_a_base_model(tmp_path: Path, assignme
 
 
 def test_stale_code_and_warnings_are_said(tmp_path: Path) -> None:
-    plan, store = quickstart(), Store(tmp_path / "store")
+    plan, store = small(), Store(tmp_path / "store")
     corpus = first(plan, "corpus")
     store.create()
     publish(store, corpus, text="the corpus is small", stale=True)
@@ -324,7 +324,7 @@ def test_stale_code_and_warnings_are_said(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_said_in_every_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan, store = quickstart(), Store(tmp_path / "store")
+    plan, store = small(), Store(tmp_path / "store")
     store.create()
     encodes = [stage for stage in plan.stages if stage.kind.name == "encode"]
     for stage in encodes:
@@ -388,7 +388,7 @@ def test_an_unfinished_setting_is_not_ranked_among_the_finished(half: Case) -> N
 
 
 def test_nothing_done_still_reports(tmp_path: Path) -> None:
-    plan, store = quickstart(), Store(tmp_path / "store")
+    plan, store = small(), Store(tmp_path / "store")
     case = _case(tmp_path, plan, store, analyse(plan, store))
     assert case.analysis is None
     assert {line["state"] for line in case.lines} <= {"not done", "not asked: no reward head before fine-tuning"}
@@ -397,7 +397,7 @@ def test_nothing_done_still_reports(tmp_path: Path) -> None:
 
 
 def test_a_failed_comparison_is_said_and_breaks_nothing(tmp_path: Path) -> None:
-    plan, store = quickstart(), Store(tmp_path / "store")
+    plan, store = small(), Store(tmp_path / "store")
     fill(plan, store)
     stage = plan.graph.stage(ANALYSIS, AnalysisSpec(rows=(), baseline="", seed=0), {}, label="analysis")
     fail(store, stage, "DataError: an interval needs at least two clusters")
@@ -446,7 +446,7 @@ def test_links_inside_the_page_lead_somewhere(full: Case) -> None:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp("hostile")
-    plan = quickstart(f"notes={json.dumps(HOSTILE)}", f"tags={json.dumps({'a': HOSTILE})}")
+    plan = small(f"notes={json.dumps(HOSTILE)}", f"tags={json.dumps({'a': HOSTILE})}")
     store = Store(folder / "store")
     failed = first(plan, "finetune", "rm pretrain 0 seed 1")
     fill(plan, store, wanted=lambda stage: stage is not failed, text=HOSTILE)
@@ -502,7 +502,7 @@ def test_where_models_fail_is_told_by_task_and_signatures_at_the_top(full: Case)
 
 
 def test_training_behind_a_closed_gate_says_what_it_waits_for(tmp_path: Path) -> None:
-    plan, store = quickstart("pairs.quality.on_fail=stop"), Store(tmp_path / "store")
+    plan, store = small("pairs.quality.on_fail=stop"), Store(tmp_path / "store")
     gate = first(plan, "pair_gate")
     fill(plan, store, wanted=lambda stage: stage.kind.name not in ("pair_gate", "trunk_state", "pretrain"))
     fail(store, gate, "DataError: pairs must be worth training on")
@@ -520,7 +520,7 @@ def test_training_behind_a_closed_gate_says_what_it_waits_for(tmp_path: Path) ->
 
 
 def test_a_report_is_made_again_only_when_something_changed(tmp_path: Path) -> None:
-    plan, store = quickstart(), Store(tmp_path / "store")
+    plan, store = small(), Store(tmp_path / "store")
     parts = [stage for stage in plan.stages if stage.kind.name in ("corpus", "problems")]
     store.create()
     publish(store, parts[0])
@@ -534,9 +534,9 @@ def test_a_report_is_made_again_only_when_something_changed(tmp_path: Path) -> N
     assert write_report(plan, store, None, directory).rendered
     fail(store, first(plan, "base"), "it failed otherwise")
     assert write_report(plan, store, None, directory).rendered
-    assert write_report(quickstart("notes=other"), store, None, directory).rendered
+    assert write_report(small("notes=other"), store, None, directory).rendered
     (directory / "report.md").unlink()
-    assert write_report(quickstart("notes=other"), store, None, directory).rendered
+    assert write_report(small("notes=other"), store, None, directory).rendered
 
 
 def test_a_report_that_stands_is_told_without_plotly_or_anything_heavy(full: Case) -> None:
@@ -557,7 +557,7 @@ def test_a_report_that_stands_is_told_without_plotly_or_anything_heavy(full: Cas
     )
     told = []
     for _ in range(2):
-        command = [sys.executable, "-c", program, str(QUICKSTART), str(full.store.root.parent)]
+        command = [sys.executable, "-c", program, str(SMALL), str(full.store.root.parent)]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
         told.append(done.stdout.splitlines()[-1])
     assert told[0].startswith("rendered True")
@@ -581,7 +581,7 @@ def test_the_terminal_leaderboard_fits_80_columns(full: Case, capsys: pytest.Cap
 
 
 def test_reporting_compares_with_the_real_executor_and_recomputes_nothing_that_was_dropped(tmp_path: Path) -> None:
-    plan, store = quickstart("evaluate.code_pairs=null"), Store(tmp_path / "store")
+    plan, store = small("evaluate.code_pairs=null"), Store(tmp_path / "store")
     fill(plan, store)
     dropped = first(plan, "best_of_n", "rm+lm pretrain 0 finetune 0 on logic")
     record = store.record(dropped.kind.name, dropped.fingerprint)
@@ -597,7 +597,7 @@ def test_reporting_compares_with_the_real_executor_and_recomputes_nothing_that_w
 
 def test_a_comparison_is_made_again_after_what_it_compares_was(tmp_path: Path) -> None:
     """A stage computed again keeps its fingerprint; a comparison of its old values must not stand."""
-    plan, store = quickstart("evaluate.code_pairs=null"), Store(tmp_path / "store")
+    plan, store = small("evaluate.code_pairs=null"), Store(tmp_path / "store")
     fill(plan, store)
     workspace = Workspace(plan=plan, store=store, workdir=tmp_path)
     before = report_on(workspace)
@@ -626,7 +626,7 @@ def _changed(text: str) -> str:
 def test_a_damaged_comparison_is_said_and_made_again(
     tmp_path: Path, damage: Callable[[str], str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    plan, store = quickstart("evaluate.code_pairs=null"), Store(tmp_path / "store")
+    plan, store = small("evaluate.code_pairs=null"), Store(tmp_path / "store")
     fill(plan, store)
     workspace = Workspace(plan=plan, store=store, workdir=tmp_path)
     analysis = report_on(workspace).overview.analysis
@@ -643,7 +643,7 @@ def test_a_damaged_comparison_is_said_and_made_again(
 
 
 def test_damaged_examples_are_said_and_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan, store = quickstart("evaluate.code_pairs=null"), Store(tmp_path / "store")
+    plan, store = small("evaluate.code_pairs=null"), Store(tmp_path / "store")
     fill(plan, store)
     stage = first(plan, "pair_quality")
     path = PairQuality(store.directory(stage.kind.name, stage.fingerprint)).path
@@ -670,11 +670,11 @@ def test_a_failed_comparison_is_the_exit_code_of_report_run_and_sync(
 
     monkeypatch.setattr(report_store, "_MAKERS", {**report_store._MAKERS, "pair_accuracy": no_numbers})
     settings = ["evaluate.code_pairs=null", "runtime.tracking=none", "seeds.finetune=1"]
-    fill(quickstart(*settings), Store(tmp_path / "store"))
+    fill(small(*settings), Store(tmp_path / "store"))
     put_database(migrated, tmp_path / "mlflow" / "mlflow.db")
     for command in ("report", "run", "sync"):
         arguments = [part for one in settings for part in ("--set", one)]
-        assert run_command([command, str(QUICKSTART), *arguments, "--workdir", str(tmp_path)]) == 1, command
+        assert run_command([command, str(SMALL), *arguments, "--workdir", str(tmp_path)]) == 1, command
         told = "".join(capfd.readouterr()).replace("\n", " ")
         assert "not compared: " in told
         assert "values must be finite numbers" in told

@@ -240,7 +240,7 @@ def test_components_measured_in_the_workdir_come_first_and_what_they_lack_is_ass
     workspace.store.create()
     (before,) = power(workspace)
     assert before.components is not None
-    assert before.components.source == "measured in results/quickstart; spread of PMP seeds assumed"
+    assert before.components.source == "measured in results/small; spread of PMP seeds assumed"
     assert (before.problems, before.seeds) == (8, {"pretrain": 3, "finetune": 3})
     parts = {"problem": 8e-6, "pretrain": 1e-6, "pretrain_rest": 0.0, "finetune": None, "finetune_rest": None}
     publish_analysis(workspace, 1, dict.fromkeys(parts, 1.0))

@@ -44,7 +44,7 @@ def test_every_field_has_a_meaning_and_every_link_a_heading() -> None:
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: yaml.safe_load(text)["name"])
 def test_an_example_is_a_recipe(tmp_path: Path, text: str) -> None:
-    (tmp_path / "recipe.yaml").write_text(text.replace("quickstart.yaml", str(ROOT / "recipes" / "quickstart.yaml")))
+    (tmp_path / "recipe.yaml").write_text(text.replace("cpu/small.yaml", str(ROOT / "recipes" / "cpu" / "small.yaml")))
     loaded = load_recipe(tmp_path / "recipe.yaml")
     assert len(loaded.settings) == SETTINGS[loaded.recipe.name]
 
@@ -138,11 +138,11 @@ def test_identity_is_what_plans_make_of_it(tmp_path: Path) -> None:
 
         found.update(observed(load_recipe(ROOT / "recipes" / recipe), more, stages, wanted))
 
-    data = load_recipe(ROOT / "recipes" / "quickstart.yaml").data
+    data = load_recipe(ROOT / "recipes" / "cpu" / "small.yaml").data
     splits = {"heldout": ["networkx", "scipy"], "dev": ["pandas"], "base": ["numpy", "matplotlib"]}
     judged_by = {**data["evaluate"], "imported": {}, "overlap": {"masked": False}}
     both_losses = {**data["finetune"], "loss": {"rm": 1.0, "lm": 0.5}}
-    look("quickstart.yaml", {"corpus": {**data["corpus"], **splits}, "finetune": both_losses, "evaluate": judged_by})
+    look("cpu/small.yaml", {"corpus": {**data["corpus"], **splits}, "finetune": both_losses, "evaluate": judged_by})
     look("cpu/strong-weak.yaml", {})
     for name in ("rows", "more"):
         (tmp_path / f"{name}.jsonl").write_text('{"text": "A text."}\n')
@@ -152,7 +152,7 @@ def test_identity_is_what_plans_make_of_it(tmp_path: Path) -> None:
         "columns": {"text": "text", "licence": "terms"},
         "licences": ["mit", "isc"],
     }
-    look("quickstart.yaml", {"corpus": table})
+    look("cpu/small.yaml", {"corpus": table})
 
     told = {field: {IDENTITY: OTHER, SELECTS: SOME}.get(roles[field], SAME) for field in found}
     assert {field: (found[field], told[field]) for field in found if found[field] != told[field]} == WITHOUT_EFFECT

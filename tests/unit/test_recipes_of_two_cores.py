@@ -20,7 +20,7 @@ ORIGINALS = {
     path.stem: path for folder in ("paper", "open-questions") for path in (ROOT / "recipes" / folder).glob("*.yaml")
 }
 WANTS_AN_IMPORT = "pair-order"  # of a reward model: it has no twin
-OLDER = ("loss-combinations", "loss-weights")  # twins in their question, made of the quickstart; their results are kept
+OLDER = ("loss-combinations", "loss-weights")  # twins in their question, made of small.yaml; their results are kept
 TWINS = sorted(ORIGINALS.keys() - {WANTS_AN_IMPORT, *OLDER})
 
 # What a twin may change; `*` stands for any name. Everything else is its original's.

@@ -23,7 +23,7 @@ from harness.report.settings import UNCHANGED, differences, flat, resolved
 from harness.report.status import look
 from harness.report.versus import match
 from harness.store.store import Store
-from tests.report_store import fail, fill, first, publish, quickstart, with_axes
+from tests.report_store import fail, fill, first, publish, small, with_axes
 from tests.toys.graphs import any_stage
 
 
@@ -68,7 +68,7 @@ def test_places_say_tied_where_nothing_is_told_apart() -> None:
 
 
 def test_areas_are_compared_over_equal_n_only() -> None:
-    index = index_of(quickstart())
+    index = index_of(small())
     rows = (find_row([index], "rm+lm"), find_row([index], "no-pmp"))
 
     def refused(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> dict[str, str]:
@@ -85,7 +85,7 @@ def test_areas_are_compared_over_equal_n_only() -> None:
 
 
 def test_settings_differ_in_words() -> None:
-    plan = quickstart()
+    plan = small()
     base = resolved(plan.loaded.recipe)
     told = {setting.name: differences(base, resolved(setting.setting.experiment)) for setting in plan.settings}
     assert told["rm+lm"] == (UNCHANGED,)
@@ -95,7 +95,7 @@ def test_settings_differ_in_words() -> None:
 
 
 def test_every_parameter_is_resolved_defaults_too() -> None:
-    found = flat(resolved(quickstart().loaded.recipe))
+    found = flat(resolved(small().loaded.recipe))
     assert found["finetune.clip_norm"] == 1.0  # a default nobody wrote
     assert found["pairs.rejected.from"] == "mutation"
     assert not any(path.startswith(("runtime", "seeds", "name")) for path in found)
@@ -143,7 +143,7 @@ def _estimate(task: str, kind: str, row: str, metric: str, value: float) -> dict
 
 
 def test_the_key_point_is_the_largest_n_within_a_quarter_of_the_pool(tmp_path: Any) -> None:
-    plan = quickstart("evaluate.best_of_n.n=[1, 2, 8, 32]")
+    plan = small("evaluate.best_of_n.n=[1, 2, 8, 32]")
     estimates = [_estimate("logic", "setting", "rm", f"bon@{size}", 0.5) for size in (1, 2, 8, 32)]
     made = board.boards(plan, look(plan.stages, Store(tmp_path)), {"estimates": estimates})
     logic = next(one for one in made if one.task == "logic")
@@ -154,7 +154,7 @@ def test_the_key_point_is_the_largest_n_within_a_quarter_of_the_pool(tmp_path: A
 
 
 def test_every_setting_and_reference_has_a_row_on_every_task_that_asks_for_it(tmp_path: Any) -> None:
-    plan = quickstart()
+    plan = small()
     made = board.boards(plan, look(plan.stages, Store(tmp_path)), None)
     assert [one.task for one in made] == ["arithmetic", "logic", "code"]
     for one in made:
@@ -204,7 +204,7 @@ def test_a_chain_goes_through_a_fork_to_the_base_model_and_not_into_the_order_of
 
 
 def test_status_tells_done_failed_waiting_stopped_and_stale(tmp_path: Any) -> None:
-    plan, store = quickstart(), Store(tmp_path)
+    plan, store = small(), Store(tmp_path)
     base, tokenizer = first(plan, "base"), first(plan, "tokenizer")
     fill(plan, store, wanted=lambda stage: stage.kind.name in ("corpus_part", "corpus", "problems"))
     publish(store, tokenizer, stale=True)
@@ -284,7 +284,7 @@ def _compared(row: str, above: bool | None, low: float, lacking: str) -> dict[st
 def test_the_answer_claims_only_what_the_analysis_claims(
     tmp_path: Any, above: bool | None, low: float, lacking: str, told: str
 ) -> None:
-    plan = quickstart()
+    plan = small()
     analysis = _compared("rm+lm", above, low, lacking)
     (sentence,) = answer(board.boards(plan, look(plan.stages, Store(tmp_path)), analysis))
     assert told in sentence
@@ -295,9 +295,7 @@ def test_the_answer_claims_only_what_the_analysis_claims(
 
 
 def test_checkpoints_that_the_same_dev_problems_chose_are_flagged(tmp_path: Path) -> None:
-    plan = quickstart(
-        "evaluate.split=dev", "finetune.select={every_steps: 2}", "finetune={tasks: [logic], samples: 800}"
-    )
+    plan = small("evaluate.split=dev", "finetune.select={every_steps: 2}", "finetune={tasks: [logic], samples: 800}")
     (found,) = [one for one in overview(plan, Store(tmp_path), None).cautions if one.title == "Judged on dev problems"]
     names = ", ".join(one.name for one in plan.settings[:-1]) + f" and {plan.settings[-1].name}"
     assert found.items == ("arithmetic", f"logic: checkpoints of {names} were chosen on the same split")

@@ -18,11 +18,11 @@ from harness.report.index import INDEX, RECIPE, read_index, read_indexes, write_
 from harness.report.overview import overview
 from harness.report.tables import leaderboard, report_json
 from harness.store.store import Store
-from tests.report_store import quickstart, with_axes
+from tests.report_store import small, with_axes
 
 
 def test_holds_every_outcome_with_its_seeds_and_axes(tmp_path: Path) -> None:
-    plan = quickstart()
+    plan = small()
     write_index(plan, tmp_path / "quickstart")
     index = read_index(tmp_path / "quickstart")
     assert [entry.stage for entry in index.outcomes] == [outcome.stage.fingerprint for outcome in plan.outcomes]
@@ -64,7 +64,7 @@ def test_axes_are_numbers_in_every_output(tmp_path: Path) -> None:
 
 
 def test_knows_what_an_outcome_was_made_from(tmp_path: Path) -> None:
-    plan = quickstart()
+    plan = small()
     write_index(plan, tmp_path)
     index = read_index(tmp_path)
     assert set(index.stages) == {stage.fingerprint for stage in plan.stages}
@@ -74,7 +74,7 @@ def test_knows_what_an_outcome_was_made_from(tmp_path: Path) -> None:
 
 
 def test_the_kept_recipe_plans_the_same(tmp_path: Path) -> None:
-    plan = quickstart("seeds.finetune=3")
+    plan = small("seeds.finetune=3")
     write_index(plan, tmp_path)
     again = make_plan(load_recipe(tmp_path / RECIPE))
     assert [stage.fingerprint for stage in again.stages] == [stage.fingerprint for stage in plan.stages]
@@ -82,14 +82,14 @@ def test_the_kept_recipe_plans_the_same(tmp_path: Path) -> None:
 
 
 def test_keeps_no_tracking_address(tmp_path: Path) -> None:
-    write_index(quickstart('runtime.tracking_uri="postgresql://user:secret@host/db"'), tmp_path)
+    write_index(small('runtime.tracking_uri="postgresql://user:secret@host/db"'), tmp_path)
     assert "secret" not in (tmp_path / RECIPE).read_text() + (tmp_path / INDEX).read_text()
 
 
 def test_files_that_say_the_same_are_left_alone(tmp_path: Path) -> None:
-    write_index(quickstart(), tmp_path)
+    write_index(small(), tmp_path)
     before = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
-    write_index(quickstart(), tmp_path)
+    write_index(small(), tmp_path)
     assert {path.name: path.stat().st_ino for path in tmp_path.iterdir()} == before
 
 
