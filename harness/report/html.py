@@ -40,9 +40,7 @@ def render_html(data: ReportData) -> str:
     if not figures:
         del scripts["plotly"]
     jinja = environment(escape=True)
-    limits = {
-        board.task: _limit(gap for row in board.rows for gap in [row.differences.get(board.main)]) for board in boards
-    }
+    limits = {board.task: _limit_of(board) for board in boards}
     found = data.overview.findings
     jinja.globals.update(
         anchor=anchor, colours=COLOURS, around=around, distance=_distance, limits=limits, not_asked=NOT_ASKED
@@ -75,6 +73,13 @@ def _limit(gaps: Iterable[Difference | Contrast | None]) -> float:
     """The end of an axis around 0 that holds every interval; 0 where there is none."""
     ends = [abs(end) for gap in gaps if gap is not None for end in (gap.low, gap.high)]
     return math.ceil(max(ends) * 100) / 100 if any(ends) else 0.0
+
+
+def _limit_of(board: Board) -> float:
+    """That of a board's strips: every interval and every reference's point, but the oracle's, which is far off."""
+    gaps = _limit(row.differences.get(board.main) for row in board.rows)
+    points = [_distance(board, row) for row in board.rows if row.name != "oracle"]
+    return max(gaps, *(math.ceil(abs(point) * 100) / 100 for point in points if point is not None)) if gaps else 0.0
 
 
 def _distance(board: Board, row: Row) -> float | None:

@@ -94,8 +94,8 @@ def test_a_small_family_is_exhausted(task: NumberSorting) -> None:
 
 
 def test_eight_of_nine_digits_are_found(task: NumberSorting) -> None:
-    """One draw in 150 has eight different digits, and one in seven of those an order of the split."""
-    found = task.problems({"dev": 40}, seed=0, options={"numbers": [8, 8], "digits": 1})
+    """One draw in 150 has eight different digits, and one in seven of those an order of the split: after long waits."""
+    found = task.problems({"dev": 40}, seed=5, options={"numbers": [8, 8], "digits": 1})
     assert all(len(set(question(problem)[0])) == 8 for problem in found)
 
 
