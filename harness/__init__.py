@@ -48,7 +48,7 @@ def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.Data
 
     Example: what each row picks from whole pools
 
-        table = harness.scores("workdir", "quickstart", task="logic")
+        table = harness.scores("workdir", "quickstart", task="sorting")
         best = table.sort_values("score").groupby(["row", "finetune_seed", "problem"]).tail(1)
         best.groupby("row").correct.mean()
 
