@@ -22,7 +22,7 @@ from harness.recipe.load import load_recipe
 from harness.store.store import Store
 
 HERE = Path(__file__).parent
-QUICKSTART = HERE.parent.parent / "recipes" / "quickstart.yaml"
+QUICKSTART = HERE.parent.parent / "recipes" / "cpu" / "small.yaml"
 
 LOSSES = {
     "rm+lm": {},
