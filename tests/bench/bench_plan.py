@@ -22,7 +22,7 @@ from harness.recipe.load import load_recipe
 from harness.store.store import Store
 
 HERE = Path(__file__).parent
-QUICKSTART = HERE.parent.parent / "recipes" / "cpu" / "small.yaml"
+SMALL = HERE.parent.parent / "recipes" / "cpu" / "small.yaml"
 
 LOSSES = {
     "rm+lm": {},
@@ -71,8 +71,8 @@ GRIDS: dict[str, dict[str, Any]] = {
 
 
 def measure(grid: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Seconds of loading, planning, asking an empty store, estimating time and disk of a grid over the quickstart."""
-    data = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
+    """Seconds of loading, planning, asking an empty store, estimating time and disk of a grid over `recipes/cpu/small.yaml`."""
+    data = yaml.safe_load(SMALL.read_text(encoding="utf-8"))
     data["seeds"] = {"data": 0, **grid["seeds"]}
     data["ablations"] = {key: value for key, value in grid.items() if key != "seeds"}
     path = folder / "grid.yaml"
