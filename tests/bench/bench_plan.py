@@ -71,7 +71,7 @@ GRIDS: dict[str, dict[str, Any]] = {
 
 
 def measure(grid: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Seconds of loading, planning, asking an empty store, estimating time and disk of a grid over `recipes/cpu/small.yaml`."""
+    """Seconds of loading, planning, asking an empty store, estimating time and disk of a grid over the small recipe."""
     data = yaml.safe_load(SMALL.read_text(encoding="utf-8"))
     data["seeds"] = {"data": 0, **grid["seeds"]}
     data["ablations"] = {key: value for key, value in grid.items() if key != "seeds"}

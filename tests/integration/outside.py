@@ -52,6 +52,7 @@ OUTSIDE = frozenset(
         "lm_eval",
         "altered",
         "robustness",
+        "effects",
     }
 )
 # One kind of each way in which a stage writes: a table, tokens, a training, scores, JSON, and parts put together.
@@ -138,6 +139,8 @@ def recipe_of(folder: Path) -> dict[str, Any]:
     made = recipe["ablations"]["axes"]["pairs"]["made"]
     made["evaluate.retention"] = {"lm_eval": {"tasks": ["options"], "include_path": str(tasks), "limit": 4}}
     recipe["ablations"]["axes"]["pairs"]["written"] = written_by(model)
+    says = {"says": "Made pairs help", "better": "made", "than": "imported", "on": {"best_of_n": ["logic"]}}
+    recipe["claims"] = {"made": says}
     recipe["ablations"]["include"] = [
         {"name": "pretrained", "set": {"model": {"source": "folder", "path": str(model)}}}
     ]

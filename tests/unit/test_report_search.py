@@ -31,7 +31,7 @@ from harness.search.confirm import comparison_of, with_chosen
 from harness.search.state import SearchState, State, TrialState, read_state
 from harness.store.artifacts import Analysis
 from harness.store.store import Store
-from tests.report_store import HOSTILE, QUICKSTART, analyse, fill
+from tests.report_store import HOSTILE, SMALL, analyse, fill
 
 BALANCE, RATE = "pretrain.loss.balance", "pretrain.learning_rate"
 SEARCH: dict[str, Any] = {
@@ -113,7 +113,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A search that has ended, with its best confirmed."""
     folder = tmp_path_factory.mktemp("search")
     recipe = folder / "recipe.yaml"
-    base = {"extends": str(QUICKSTART), "name": "searched", "ablations": None, "search": SEARCH}
+    base = {"extends": str(SMALL), "name": "searched", "ablations": None, "search": SEARCH}
     recipe.write_text(yaml.safe_dump(base), encoding="utf-8")
     loaded, store = load_recipe(recipe), Store(folder / "store")
     planner = TrialPlanner(loaded)
