@@ -41,7 +41,7 @@ def effect_tables(effects: Mapping[str, Any], axes: Iterable[Axis]) -> tuple[Fac
 
 def _few(found: Iterable[Mapping[str, Any]]) -> str:
     lacking = {one["lacking"] for one in found} - {""}
-    return f" {' and '.join(sorted(lacking))}: too few seeds, so none of these is a claim." if lacking else ""
+    return f" Settings with only {' or '.join(sorted(lacking))} claim nothing." if lacking else ""
 
 
 def _effect(one: Mapping[str, Any], axes: Mapping[str, Axis]) -> tuple[str, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from harness.errors import DataError
@@ -53,8 +55,8 @@ def simulated(
     }
 
 
-def law_of(points: dict[float, SeededValues], clusters: object = CLUSTERS, **options: object) -> Law:
-    law, why_not = fit_law(points, clusters, **options)  # type: ignore[arg-type]
+def law_of(points: dict[float, SeededValues], clusters: ArrayLike = CLUSTERS, exclude: Sequence[float] = ()) -> Law:
+    law, why_not = fit_law(points, clusters, exclude=exclude)
     assert law is not None, why_not
     assert why_not == ""
     return law
