@@ -197,6 +197,13 @@ def import_(
     name: Annotated[str, typer.Option("--name", help="Name to use in recipes.")],
     licence: Annotated[str, typer.Option("--licence", help="Licence to show in reports.")],
     source: Annotated[str, typer.Option("--source", help="Origin to show in reports.")],
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Keep this model's candidates of a pool; repeatable. Default: all."),
+    ] = None,
+    first: Annotated[
+        int | None, typer.Option("--first", min=1, help="Keep so many candidates a problem of a pool. Default: all.")
+    ] = None,
     workdir: Annotated[Path, typer.Option("--workdir", help="The workdir to import into.")] = DEFAULT_WORKDIR,
 ) -> None:
     """Import a published model, pairs, pool or score file.
@@ -206,7 +213,8 @@ def import_(
     """
     from harness.cli.imports import import_asset
 
-    raise typer.Exit(import_asset(kind, path, name=name, licence=licence, source=source, workdir=workdir))
+    words = {"name": name, "licence": licence, "source": source}
+    raise typer.Exit(import_asset(kind, path, **words, workdir=workdir, models=models or (), first=first))
 
 
 @app.command("ls")

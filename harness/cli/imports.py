@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
 from harness.execution.runner import how_of
 from harness.imports.files import content_digest
 from harness.pipeline.graph import Graph
-from harness.pipeline.imports import IMPORTED, AssetSpec, imports_of
+from harness.pipeline.imports import IMPORTED, AssetSpec, PoolSpec, imports_of
 from harness.recipe.fields import NAME_PATTERN
 from harness.recipe.runtime import Runtime
 from harness.store.in_use import used_by_others
@@ -35,8 +35,21 @@ FACTS = {
 }
 
 
-def import_asset(what: str, path: Path, *, name: str, licence: str, source: str, workdir: Path) -> int:
+def import_asset(
+    what: str,
+    path: Path,
+    *,
+    name: str,
+    licence: str,
+    source: str,
+    workdir: Path,
+    models: Sequence[str] = (),
+    first: int | None = None,
+) -> int:
     """Import one asset; returns the exit code. The same content under the same words is left as it is.
+
+    Args:
+        models, first: of a pool, whose candidates to keep (() is all), and how many a problem at most.
 
     Raises:
         ProblemList: a wrong name or word, nothing readable at `path`, or no workdir to write to.
@@ -46,6 +59,9 @@ def import_asset(what: str, path: Path, *, name: str, licence: str, source: str,
         *_word_problems(words),
         *workdir_problems(workdir / STORE, "--workdir", writes=True),
     ]
+    if what != "pool" and (models or first is not None):
+        rule = "only a pool has candidates to choose from"
+        problems.append(RecipeError(rule, f"this is `harness import {what}`", "drop it", "--model, --first"))
     try:
         digest = content_digest(what, path)
     except HarnessError as error:
@@ -53,7 +69,12 @@ def import_asset(what: str, path: Path, *, name: str, licence: str, source: str,
     if problems:
         raise ProblemList(problems)
     store = Store(workdir / STORE)
-    stage = Graph().stage(IMPORTED[what], AssetSpec(digest=digest), label=f"imported {what} {name}")
+    spec = (
+        PoolSpec(digest=digest, models=tuple(sorted(set(models))), first=first)
+        if what == "pool"
+        else AssetSpec(digest=digest)
+    )
+    stage = Graph().stage(IMPORTED[what], spec, label=f"imported {what} {name}")
     record = store.record(stage.kind.name, stage.fingerprint)
     if record is not None and store.has_payload(record) and _words(record) == words:
         output().print(f"{what} {name} is there already: {stage.name}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -48,6 +48,26 @@ def read_pool(rows: Rows) -> list[dict[str, Any]]:
         for row in candidates:
             row["cluster"] = without[first][0]["problem"]
     _check_all_or_none(found)
+    return found
+
+
+def kept(rows: list[dict[str, Any]], models: Collection[str], first: int | None) -> list[dict[str, Any]]:
+    """The candidates of some models (() is all), and of these the first of each problem; `index` from 0 again.
+
+    A problem that has none left is gone. Clusters stay those of the whole pool.
+
+    Raises:
+        DataError: no candidate is of one of the models.
+    """
+    there = {row["source"] for row in rows}
+    unknown = [model for model in models if model not in there]
+    if unknown:
+        known = ", ".join(sorted(there - {""})[:20]) or "none, since no candidate says its model"
+        raise DataError("`--model` must name models of the pool", f"it has no {unknown[0]!r}", f"it has {known}")
+    found = []
+    for _, pool in groupby(rows, key=lambda row: row["problem"]):
+        chosen = [row for row in pool if not models or row["source"] in models][:first]
+        found += [{**row, "index": index} for index, row in enumerate(chosen)]
     return found
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.errors import HarnessError, RecipeError, StoreError
-from harness.pipeline.kind import Kind, Spec
+from harness.pipeline.kind import Kind, Spec, absent
 from harness.recipe.evaluate import ImportedRow
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.models import ImportedRewardModel
@@ -25,9 +25,16 @@ class AssetSpec(Spec):
     digest: str
 
 
+class PoolSpec(AssetSpec):
+    """Of a pool's content, the candidates that are kept."""
+
+    models: tuple[str, ...] = absent(())  # sorted; () keeps those of all
+    first: int | None = absent(None)  # candidates a problem; None keeps all
+
+
 IMPORTED_CHECKPOINT = Kind("imported_checkpoint", 1, AssetSpec, ImportedCheckpoint)
 IMPORTED_PAIRS = Kind("imported_pairs", 1, AssetSpec, Pairs)
-IMPORTED_POOL = Kind("imported_pool", 3, AssetSpec, Candidates)
+IMPORTED_POOL = Kind("imported_pool", 3, PoolSpec, Candidates)
 IMPORTED_SCORES = Kind("imported_scores", 2, AssetSpec, CandidateScores)
 
 IMPORTED: Mapping[str, Kind[AssetSpec]] = MappingProxyType(
@@ -38,11 +45,11 @@ IMPORTED: Mapping[str, Kind[AssetSpec]] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
-    """An imported asset: `digest` of its content is its identity, `result` is of its record."""
+    """An imported asset: `spec` is its identity, `result` is of its record."""
 
     what: str
     name: str
-    digest: str
+    spec: AssetSpec
     fingerprint: str
     result: Mapping[str, Any]
 
@@ -83,7 +90,7 @@ def survey_imports(store: Store) -> tuple[Imports, list[HarnessError]]:
                     Import(
                         what=what,
                         name=name,
-                        digest=kind.read(record.identity["spec"]).digest,
+                        spec=kind.read(record.identity["spec"]),
                         fingerprint=record.fingerprint,
                         result=record.result,
                     ),

@@ -85,5 +85,5 @@ class Planner:
 
     def imported(self, what: str, name: str) -> Stage[AssetSpec]:
         """The stage that brought in a named asset; its identity is the content's digest, whatever the name."""
-        spec = AssetSpec(digest=self.imports[what, name].digest)
+        spec = self.imports[what, name].spec
         return self.graph.stage(IMPORTED[what], spec, label=f"imported {what} {name}")

@@ -277,7 +277,7 @@ class _Builder:
         """Rows from outside."""
         for variant in self.plan.imported:
             asset = self.plan.assets[variant.setting]
-            params = {"imported": f"{asset.what} {asset.name}", "digest": asset.digest}
+            params = {"imported": f"{asset.what} {asset.name}", "digest": asset.spec.digest}
             params |= {key: asset.result[key] for key in ("licence", "source")}
             yield from self._reference(IMPORTED, variant.setting, f"imported: {variant.setting}", [variant], params)
 

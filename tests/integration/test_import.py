@@ -316,7 +316,7 @@ def test_importing_again_does_nothing_and_other_content_or_words_win(
     assert harness_import("pool", path, workdir) == 0
     assert f"a-pool was imported_pool/{first.fingerprint[:12]} before; recipes" in capfd.readouterr().out
     second = imports_of(store)["pool", "a-pool"]
-    assert second.digest != first.digest
+    assert second.spec.digest != first.spec.digest
     words = ("--name", "b-pool", "--licence", "CC0-1.0", "--source", "elsewhere")
     assert harness_import("pool", path, workdir, *words) == 0
     told = capfd.readouterr().out

@@ -42,7 +42,7 @@ def imports(**changes: Mapping[str, Any]) -> Imports:
         (what, f"a-{what}"): Import(
             what=what,
             name=f"a-{what}",
-            digest=what * 3,
+            spec=AssetSpec(digest=what * 3),
             fingerprint=what,
             result={**result, "name": f"a-{what}", "licence": "MIT", "source": "here"} | dict(changes.get(what, {})),
         )
@@ -180,7 +180,7 @@ def test_identity_is_the_content_and_not_its_name(asking: dict[str, Any], load: 
     }
     other = make_plan(load(asking), renamed)
     assert {stage.fingerprint for stage in one.stages} == {stage.fingerprint for stage in other.stages}
-    changed = {key: Import(**{**vars(made), "digest": "new"}) for key, made in renamed.items()}
+    changed = {key: Import(**{**vars(made), "spec": AssetSpec(digest="new")}) for key, made in renamed.items()}
     new = make_plan(load(asking), changed)
     common = {
         stage.kind.name for stage in one.stages if stage.fingerprint in {other.fingerprint for other in new.stages}
@@ -249,5 +249,5 @@ def test_the_newest_import_of_a_name_counts_and_old_code_does_not(store: Store) 
     finish("old", 1.0, now)
     finish("new", 2.0, now)
     finish("newer, by other code", 3.0, now + 1)
-    assert {key: one.digest for key, one in imports_of(store).items()} == {("pool", "mine"): "new"}
+    assert {key: one.spec.digest for key, one in imports_of(store).items()} == {("pool", "mine"): "new"}
     assert set(IMPORTED.values()) <= set(KINDS.values())

@@ -15,7 +15,7 @@ import pytest
 from harness.errors import DataError, RecipeError
 from harness.imports import files
 from harness.imports.files import COLUMNS, content_digest, content_files, copy_content
-from harness.imports.tables import pool_facts, read_pairs, read_pool, read_scores
+from harness.imports.tables import kept, pool_facts, read_pairs, read_pool, read_scores
 from harness.sources import rows as rows_module
 from harness.sources import text_files
 from harness.sources.rows import read_rows
@@ -27,6 +27,22 @@ Rows = list[dict[str, Any]]
 
 def placed(rows: Rows) -> list[tuple[str, dict[str, Any]]]:
     return [(f"line {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def test_candidates_of_some_models_and_the_first_of_each_problem_are_kept() -> None:
+    pool = [
+        {"id": "a", "question": "2 + 2?", "candidates": [
+            {"text": f"It is {answer}.", "correct": answer == 4, "pred": answer, "model": model}
+            for answer, model in ((4, "x"), (5, "y"), (6, "x"), (7, "x"))
+        ]},
+        {"id": "b", "question": "Who?", "candidates": [{"text": "Ann", "correct": True, "pred": "Ann", "model": "y"}]},
+    ]  # fmt: skip
+    rows = read_pool(placed(pool))
+    assert kept(rows, (), None) == rows
+    two = kept(rows, ("x",), 2)
+    assert [(row["problem"], row["index"], row["text"]) for row in two] == [("a", 0, "It is 4."), ("a", 1, "It is 6.")]
+    with pytest.raises(DataError, match=r"it has no 'z'.*it has x, y"):
+        kept(rows, ("x", "z"), None)
 
 
 # --------------------------------------------------------------------------------------------------- files

@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.pipeline.graph import Stage
-from harness.pipeline.imports import Import
+from harness.pipeline.imports import AssetSpec, Import
 from harness.pipeline.order import OrderSpec
 from harness.plan.plan import Plan, make_plan
 from harness.recipe.pairs import CONSTRUCTIONS
@@ -18,7 +18,11 @@ from tests.toys.small_models import save_small_model
 MakePlan = Callable[..., Plan]
 IMPORTS = {
     ("checkpoint", "rm"): Import(
-        what="checkpoint", name="rm", digest="0" * 64, fingerprint="1" * 64, result={"chat": False, "name": "rm"}
+        what="checkpoint",
+        name="rm",
+        spec=AssetSpec(digest="0" * 64),
+        fingerprint="1" * 64,
+        result={"chat": False, "name": "rm"},
     )
 }
 
