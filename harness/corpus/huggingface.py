@@ -75,7 +75,7 @@ def read_huggingface(spec: HubPart, columns: Sequence[str], counts: Tally) -> It
     except (OSError, ValueError, OverflowError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             "every file of the dataset must be readable",
-            f"{place} of {spec.id} is not behind row {number:,} ({type(error).__name__}: {reason_of(error)})",
+            f"{place} of {spec.id} is not, after row {number:,} ({type(error).__name__}: {reason_of(error)})",
             "run again if the network failed, else take another `corpus.split` or `data_files`",
         ) from error
 

@@ -203,6 +203,6 @@ def read_json_lines(files: Sequence[SourceFile], counts: Tally) -> Iterator[tupl
 def _damaged(file: SourceFile, number: int, error: Exception) -> DataError:
     return DataError(
         "every file of the corpus must be readable",
-        f"{file.name} is not behind row {number:,} ({reason_of(error)})",
+        f"{file.name} is not, after row {number:,} ({reason_of(error)})",
         "fetch it again, or leave it out",
     )

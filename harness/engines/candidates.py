@@ -87,7 +87,7 @@ def _row(task: Task, problem: Problem, index: int, completion: Completion, tally
         raise DataError(
             f"task {task.name!r} must grade a solution as its generator knows it",
             f"{completion.id} is graded {correct}, the generator says {completion.metadata['correct']}",
-            "mend the task's `grade` or its mistakes",
+            "fix the task's `grade` or its mistakes",
         )
     return {
         "problem": problem.id,

@@ -96,7 +96,7 @@ class VllmProcess:
                 raise
         raise StageError(
             f"the vllm engine of {self._settings['model']} must stay alive while it works",
-            f"it died {STARTS} times and its last words were:\n{last_words}\n",
+            f"it ended {STARTS} times, and its last output was:\n{last_words}\n",
             "look for the error there, or for too little memory",
         )
 

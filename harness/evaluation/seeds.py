@@ -60,7 +60,7 @@ class SeededValues:
         """From the values (runs, problems) of runs with these (PMP seed, fine-tuning seed).
 
         Raises:
-            DataError: not every PMP seed was fine-tuned with every fine-tuning seed, or a run stands twice.
+            DataError: not every PMP seed was fine-tuned with every fine-tuning seed, or a run appears twice.
         """
         table = np.asarray(values, dtype=np.float64)
         axes = [sorted({run[axis] for run in runs}, key=lambda seed: (seed is not None, seed)) for axis in (0, 1)]

@@ -43,9 +43,9 @@ def pool_preferences(pools: Mapping[str, Sequence[Mapping[str, Any]]], wanted: i
     ]
     if len(pairs) < wanted:
         raise DataError(
-            "a pool must hold as many preferences as asked for",
+            "a pool must have as many preferences as requested",
             f"its {len(order):,} problems give {len(pairs):,} of {wanted:,}",
-            "ask for fewer, or for more problems",
+            "request fewer, or more problems",
         )
     return pairs
 

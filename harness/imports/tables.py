@@ -34,7 +34,9 @@ def read_pool(rows: Rows) -> list[dict[str, Any]]:
     without: list[list[dict[str, Any]]] = []  # candidates of problems without a cluster
     for place, problem, candidates in _problems(rows):
         if problem in seen:
-            raise DataError("a problem must stand once, its candidates together", f"{problem!r} comes back", "", place)
+            raise DataError(
+                "the candidates of a problem must be in consecutive rows", f"{problem!r} appears again", "", place
+            )
         seen.add(problem)
         if len(candidates) > MOST_CANDIDATES:
             raise DataError(f"a problem may have {MOST_CANDIDATES:,} candidates", "it has more", "take fewer", place)
@@ -223,7 +225,7 @@ def read_pairs(rows: Rows) -> list[dict[str, Any]]:
         if pair["chosen"] == pair["rejected"]:
             raise DataError("`chosen` and `rejected` must differ", "they are the same", "drop the pair", place)
         if name in ids:
-            raise DataError("a pair must stand once", f"{name!r} comes back", "rename or drop it", place)
+            raise DataError("the id of a pair must be unique", f"{name!r} appears again", "rename or drop it", place)
         ids.add(name)
         pair["cluster"] = pair["cluster"] or (clusters.setdefault(prompt, name) if prompt else name)
         found.append(pair)
@@ -242,10 +244,10 @@ def read_scores(rows: Rows) -> list[dict[str, Any]]:
         fields = Fields(row, place)
         task, problem, candidate = fields.optional_name("task", ""), fields.name("problem"), fields.index("candidate")
         if (task, problem, candidate) in seen:
-            value = f"candidate {candidate} of {problem} comes back"
+            value = f"candidate {candidate} of {problem} appears again"
             raise DataError("a candidate must be scored once", value, "keep one scorer a file", place)
         if found and bool(task) != bool(found[0]["task"]):
-            raise DataError("`task` must stand in all rows or in none", "it is in some", "correct the file", place)
+            raise DataError("`task` must be in all rows or in none", "it is in some", "correct the file", place)
         seen.add((task, problem, candidate))
         found.append({"task": task, "problem": problem, "candidate": candidate, "score": fields.number("score")})
     return found

@@ -67,7 +67,9 @@ def tensors_of(folder: Path) -> dict[str, Path]:
                 )
             if name in found:
                 raise CorruptArtifact(
-                    "a weight must stand once", f"{found[name]} and {path.name} hold {name}", "fetch the model again"
+                    "a weight must be in one file",
+                    f"{found[name]} and {path.name} hold {name}",
+                    "fetch the model again",
                 )
             found[name] = path
     return found

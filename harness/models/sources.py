@@ -149,7 +149,7 @@ def load_causal_model(
 
     Raises:
         MissingRequirement: nothing can be loaded from there, or not as safetensors.
-        CorruptArtifact: a weight is missing, stands twice or is one too many, or a file is not whole.
+        CorruptArtifact: a weight is missing, appears twice or is one too many, or a file is not whole.
     """
     require_model(Path(folder))
     tensors_of(Path(folder))
@@ -289,7 +289,7 @@ def context_tokens(configuration: PreTrainedConfig, asked: int | None) -> int:
         raise RecipeError("a model's context must be known", "its configuration names none", "give the context")
     if asked is not None and allowed is not None and asked > allowed:
         raise RecipeError(
-            "the context must not exceed the model's", f"asked for {asked:,} of {allowed:,} tokens", "lower it"
+            "the context must not exceed the model's", f"requested {asked:,} of {allowed:,} tokens", "lower it"
         )
     context = allowed if asked is None else asked
     assert context is not None

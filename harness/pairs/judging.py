@@ -96,7 +96,7 @@ def ask_in_both_orders(
         raise DataError(
             "a judge must answer every question with 0 to 1, or NaN for no answer",
             f"{2 * len(rows)} questions have answers of shape {answers.shape}",
-            "mend the judge",
+            "fix the judge",
         )
     return Judgements(chosen_first=answers[: len(rows)], rejected_first=1 - answers[len(rows) :])
 

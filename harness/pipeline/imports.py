@@ -128,7 +128,7 @@ def _problems(experiment: Experiment, imports: Imports) -> Iterator[Problem]:
     if isinstance(pairs, ImportedPairs) and ("pairs", pairs.imported) in imports:
         groups = imports["pairs", pairs.imported].result["groups"]
         if pairs.count > groups:
-            value = f"asked for {pairs.count:,} of {groups:,}"
+            value = f"requested {pairs.count:,} of {groups:,}"
             yield "pairs.count", "`pairs.count` must not exceed the imported pairs", value, "lower it"
     for name, row in experiment.evaluate.imported.items():
         path = f"evaluate.imported.{name}"
@@ -183,7 +183,7 @@ def _pool_problems(experiment: Experiment, name: str, task: PoolTaskBlock, pool:
     asked, held = sum(counts.of(split) or 1 for split in counts.asked), int(pool.result["problems"])
     if asked > held:
         path = f"tasks.{name}.problems"
-        value = f"asked for {asked:,} of {held:,}"
+        value = f"requested {asked:,} of {held:,}"
         yield path, f"`{path}` must not exceed the problems of pool {pool.name!r}", value, "lower a count"
     elif len(counts.asked) > int(pool.result["clusters"]):
         path = f"tasks.{name}.problems"

@@ -189,7 +189,7 @@ def check_columns(file: SourceFile, kind: str, columns: Mapping[str, str]) -> No
         columns: what it is for -> column.
 
     Raises:
-        MissingRequirement: the file cannot be read as such a table, a column stands twice, or columns are not there or
+        MissingRequirement: the file cannot be read as such a table, a column appears twice, or columns are not there or
             hold no text.
     """
     types = _parquet_types(file) if kind == "parquet" else _first_line_types(file)

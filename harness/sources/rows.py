@@ -194,7 +194,7 @@ def _parquet_row(batch: Any, at: int, place: str) -> dict[str, Any]:
 def _check_columns(names: Sequence[str]) -> None:
     twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
-        raise DataError("a column must stand once", f"{twice[0]!r} stands twice", "rename or drop one")
+        raise DataError("a column name must be unique", f"{twice[0]!r} appears twice", "rename or drop one")
 
 
 def _csv(path: Path, columns: Set[str]) -> Iterator[tuple[str, Any]]:

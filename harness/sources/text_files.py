@@ -39,7 +39,7 @@ UNREADABLE = (OSError, EOFError, zlib.error)
 
 
 class RepeatedKeyError(ValueError):
-    """A key stands twice in one JSON object."""
+    """A key appears twice in one JSON object."""
 
 
 def decode(content: bytes, encoding: str | None = None) -> str | None:
@@ -105,7 +105,7 @@ def parse_json(line: str) -> Any:
     """The value of a line of JSON.
 
     Raises:
-        RepeatedKeyError: a key stands twice in an object.
+        RepeatedKeyError: a key appears twice in an object.
         ValueError: it is no JSON, or its numbers are too long.
         RecursionError: it is nested too deeply.
     """
@@ -123,7 +123,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise RepeatedKeyError(f"the key {twice!r} stands twice")
+        raise RepeatedKeyError(f"the key {twice!r} appears twice")
     return values
 
 

@@ -81,14 +81,15 @@ class _Items:
         self._child = name
         if name == self._item:
             if self._row is not None:
-                value = f"one stands in that of {self._at}"
+                value = f"it begins inside the one of {self._at}"
                 raise DataError(f"`{name}` must stand on its own", value, "correct the file", self._place())
             self._row, self._at = dict(attributes), self._place()
 
     def _end(self, name: str) -> None:
         if self._row is not None and name == self._child and name in self._children:
             if name in self._row:
-                raise DataError("a thing must be said once", f"`{name}` comes back", "correct the file", self._place())
+                rule = "an element must be unique in its item"
+                raise DataError(rule, f"`{name}` appears again", "correct the file", self._place())
             self._row[name] = "".join(self._texts).strip()
         elif name == self._item and self._row is not None:
             self._found.append((self._at, self._row))

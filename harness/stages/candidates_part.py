@@ -25,7 +25,7 @@ def run(context: StageContext) -> dict[str, Any]:
     problems = read_problems(context.input("problems", Problems), spec.split)
     if len(problems) < spec.stop:
         raise DataError(
-            "a pool needs its problems", f"asked for {spec.stop}, the task has {len(problems)}", "lower the count"
+            "a pool needs its problems", f"requested {spec.stop}, the task has {len(problems)}", "lower the count"
         )
     task = load_task(spec.task)
     chosen = problems[spec.start : spec.stop]

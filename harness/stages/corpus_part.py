@@ -104,5 +104,5 @@ def _commit(context: StageContext, spec: PartSpec) -> dict[str, str]:
     if spec.commit != "unresolved":
         return {"commit": spec.commit}
     commit = resolved_commit(spec.id, spec.revision)
-    context.warn(f"`corpus.revision: {spec.revision}` may mean other data tomorrow; it is {commit} now")
+    context.warn(f"`corpus.revision: {spec.revision}` may name other data tomorrow; today it is {commit}")
     return {"commit": commit}

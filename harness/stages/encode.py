@@ -51,8 +51,8 @@ def run(context: StageContext) -> dict[str, Any]:
     Tokens(context.directory).write(islice(encoded, limit), max(ids) + 1)
     if limit is not None and counts["groups"] < limit:
         raise DataError(
-            "there must be as many pairs as asked for",
-            f"asked for {limit:,}, and {counts['groups']:,} of those constructed fit {most:,} tokens"
+            "there must be as many pairs as requested",
+            f"requested {limit:,}, and {counts['groups']:,} of those constructed fit {most:,} tokens"
             f" (the longest has {counts['longest']:,})",
             "lower the count, raise `pairs.spare` or `pairs.max_tokens`, or add packages to the corpus",
         )

@@ -54,7 +54,7 @@ def run(context: StageContext) -> dict[str, Any]:
     at = [place for place, pool in enumerate(everything) if values.keeps(pool.problem)]
     pools = [everything[place] for place in at]
     if not pools:
-        context.warn("every problem stands in the training data, so there is nothing to look into")
+        context.warn("every problem is in the training data, so there are none to analyse")
     row = Row.of(pools, _rewards(context, spec.runs, everything, at), runs_of(spec.runs), spec.n)
     base = Row.of(pools, _rewards(context, spec.against, everything, at), runs_of(spec.against), spec.n)
     estimates = Estimates(row.runs, [pool.cluster for pool in pools], spec.seed)

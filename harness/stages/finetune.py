@@ -36,7 +36,7 @@ def run(context: StageContext) -> dict[str, Any]:
     sources = [context.input(f"tokens-{name}", Tokens).open() for name in spec.tasks]
     order = subset_order(spec.seed, [len(source) for source in sources], spec.samples)
     if len(order) < spec.samples:
-        context.warn(f"asked for {spec.samples:,} samples, and there are {len(order):,} pairs that fit `max_tokens`")
+        context.warn(f"requested {spec.samples:,} samples, and there are {len(order):,} pairs that fit `max_tokens`")
     if spec.replay:
         code = context.input(f"tokens-{CODE}", Tokens).open(limit=context.inputs[f"tokens-{CODE}"].rows)
         order = with_replay(order, spec.seed, len(sources), len(code), spec.replay)

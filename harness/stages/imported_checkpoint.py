@@ -16,5 +16,5 @@ def run(context: StageContext) -> dict[str, Any]:
     with incoming(context, "checkpoint") as folder:
         facts = convert_checkpoint(folder, model=made.model, tokenizer=made.tokenizer, chat=made.chat)
     if "chat_day" in facts:
-        context.warn(f"its chat template asks for the day; it is always given {facts['chat_day']}")
+        context.warn(f"its chat template uses the current date; it is always given {facts['chat_day']}")
     return {**provenance(context), **facts}

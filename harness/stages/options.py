@@ -25,7 +25,7 @@ def run(context: StageContext) -> dict[str, Any]:
         choices = task.choices(problem)
         if len(choices) < 2 or not any(choice.correct for choice in choices):
             value = f"{problem.id} brings {len(choices)}, {sum(choice.correct for choice in choices)} of them right"
-            raise DataError("a problem must bring two responses or more, a right one among them", value, "leave it out")
+            raise DataError("a problem must come with two or more responses, one of them right", value, "leave it out")
         rows += [
             {
                 "problem": problem.id,

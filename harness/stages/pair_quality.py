@@ -61,7 +61,7 @@ def run(context: StageContext) -> dict[str, Any]:
     pairs = context.input("pairs", Pairs)
     total = pairs.count()
     if not total:
-        raise DataError("quality needs pairs", "there are none", "loosen the corpus or the construction")
+        raise DataError("quality needs pairs", "there are none", "relax the corpus bounds or the construction")
     drawn = drawn_rows(total, spec.most_pairs, spec.seed)
     surface = Surface()
     rows = list(_add_all(context, pairs, surface, frozenset(drawn), total))

@@ -138,7 +138,7 @@ class Values:
         if not self.rows and self._left_out:
             raise DataError(
                 "an evaluation needs problems that were not trained on",
-                f"all {self.left_out:,} stand in the training data",
+                f"all {self.left_out:,} are in the training data",
                 "judge by other problems, train on others, or name them under `corpus.decontaminate.against`",
             )
         artifact.write(self.rows)

@@ -47,7 +47,7 @@ def dealt(
         while len(chosen) < wanted:
             if not left:
                 raise DataError(
-                    "a task must have the problems asked for, clusters whole",
+                    "a task must have the requested problems, with clusters kept whole",
                     f"{len(chosen):,} of {wanted:,} are left for {split}, {len(order):,} clusters in all, "
                     f"the largest of {max(map(len, members.values()), default=0):,} problems",
                     "lower the counts of `problems`",

@@ -252,7 +252,7 @@ def _read(task: type[FixedTask], part: str, files: tuple[_Facts, ...]) -> tuple[
                 problem = made.problem(Fields(row, place), len(found), part)
                 if problem.id in ids:
                     raise DataError(
-                        "a problem must stand once", f"{problem.id!r} comes back", "correct the file", place
+                        "a problem must be unique", f"{problem.id!r} appears again", "correct the file", place
                     )
                 ids.add(problem.id)
                 found.append(problem)

@@ -273,9 +273,9 @@ class Task(ABC):
                     break
             if len(pairs) == before:
                 raise DataError(
-                    f"task {self.name!r} must have as many preferences as asked for",
+                    f"task {self.name!r} must have as many preferences as requested",
                     f"{len(order):,} problems give {len(pairs):,} of {count:,}",
-                    "ask for fewer, or for more problems",
+                    "request fewer, or more problems",
                 )
             turn += 1
         return pairs

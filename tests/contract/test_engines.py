@@ -270,5 +270,5 @@ def test_a_dead_worker_is_started_once_more_and_then_reported(
     with pytest.raises(StageError, match="last words") as caught:
         generator.generate(requests)
     killer.join()
-    assert "died 2 times" in str(caught.value)
+    assert "ended 2 times" in str(caught.value)
     assert generator.process.pid is None

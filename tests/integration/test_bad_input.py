@@ -401,11 +401,11 @@ class Leaky(CircuitLogic):
 @pytest.mark.parametrize(
     ("assignments", "kind", "says"),
     [
-        (["pairs.max_tokens=64"], "encode", "there must be as many pairs as asked for"),
+        (["pairs.max_tokens=64"], "encode", "there must be as many pairs as requested"),
         (
             ["tasks.logic={options: {gates: [1, 1], inputs: [2, 2]}, problems: {finetune: 20_000}}"],
             "problems",
-            "task 'circuit_logic' must find as many different problems as asked for",
+            "task 'circuit_logic' must find as many different problems as requested",
         ),
         (
             ["plugins=[leaky_tasks]", "tasks.logic.kind=leaky_tasks:Leaky"],

@@ -84,7 +84,7 @@ def test_the_debugger_stands_where_a_stage_failed(shell: Shell, failed: Workspac
     stage = only(failed, "encode", "pairs train")
     shown = typed(printed(shell, failed, stage), "p max_tokens_of_the_spec\np context.spec['max_tokens']\nq\n")
     assert "Traceback" in shown
-    assert "there must be as many pairs as asked for" in shown
+    assert "there must be as many pairs as requested" in shown
     assert "post mortem" in shown.lower()
     assert failed.store.record(stage.kind.name, stage.fingerprint) is None
 

@@ -70,7 +70,7 @@ def test_a_failed_stage_stops_only_what_depends_on_it(
     assert "Traceback" not in told + complaints
     failed = only(workspace, "encode", "pairs train")
     summary = complaints[complaints.index("stages computed") :]
-    assert f"failed: {failed.label}: there must be as many pairs as asked for" in summary
+    assert f"failed: {failed.label}: there must be as many pairs as requested" in summary
     logs = [Path(path) for path in re.findall(r"log: (\S+)", summary)]
     assert workspace.store.partial("encode", failed.fingerprint) / "log.txt" in logs
     assert all("there must be" in log.read_text() for log in logs)

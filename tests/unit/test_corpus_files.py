@@ -270,14 +270,14 @@ def test_columns_that_are_not_there_or_hold_no_text(tmp_path: Path, kind: str) -
 def test_files_that_end_too_early_are_told_when_that_is_found(tmp_path: Path) -> None:
     packed = gzip.compress(b'{"text": "a"}\n' * 5_000)
     (tmp_path / "a.jsonl.gz").write_bytes(packed[: len(packed) // 2])
-    with pytest.raises(DataError, match=r"a\.jsonl\.gz is not behind row"):
+    with pytest.raises(DataError, match=r"a\.jsonl\.gz is not, after row"):
         list(read_json_lines(find_files([f"{tmp_path}/*"], JSON_LINES), Tally()))
     table = pa.table({"text": [f"text {number}" for number in range(5_000)]})
     pyarrow.parquet.write_table(table, tmp_path / "b.parquet", use_dictionary=False)
     content = bytearray((tmp_path / "b.parquet").read_bytes())
     content[200:3_000] = b"\xff" * 2_800
     (tmp_path / "b.parquet").write_bytes(content)
-    with pytest.raises(DataError, match=r"b\.parquet is not behind row"):
+    with pytest.raises(DataError, match=r"b\.parquet is not, after row"):
         list(read_parquet(find_files([f"{tmp_path}/*"], PARQUET), ["text"], Tally()))
 
 

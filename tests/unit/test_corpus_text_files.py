@@ -118,7 +118,7 @@ def test_a_key_that_stands_twice(tmp_path: Path) -> None:
     assert (found, counts["lines_with_a_key_twice"]) == (["a"], 2)
     assert counts.named == {"lines_with_a_key_twice": ["a.jsonl:2", "a.jsonl:3"]}
     path.write_text("\n".join(lines[1:]))
-    with pytest.raises(MissingRequirement, match=r"a\.jsonl: in its first line the key 'text' stands twice"):
+    with pytest.raises(MissingRequirement, match=r"a\.jsonl: in its first line the key 'text' appears twice"):
         check_columns(find_files([str(path)], JSON_LINES)[0], "jsonl", {"text": "text"})
 
 

@@ -361,5 +361,5 @@ def test_a_weight_that_stands_in_two_shards_is_refused(tmp_path: Path) -> None:
     shards(whole, first, second)
     imported(whole, tmp_path / "in")
     shards(folder, first, {**second, **{name: first[name] * 2 for name in list(first)[:1]}})
-    with pytest.raises(DataError, match="a weight must stand once"):
+    with pytest.raises(DataError, match="a weight must be in one file"):
         imported(folder, tmp_path / "other")

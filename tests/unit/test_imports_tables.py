@@ -247,7 +247,7 @@ def test_log_probabilities_stand_in_all_candidates_or_in_none(tmp_path: Path) ->
         ("1.id", None, "line 2: `id` must be a text of 1 to 512 characters, but it is missing"),
         ("1.id", 1.5, "line 2: `id` must be a text"),
         ("1.id", "x" * 513, "line 2: `id` must be a text"),
-        ("1.id", "pot-0", "'pot-0' comes back"),
+        ("1.id", "pot-0", "'pot-0' appears again"),
         ("1.question", "", "line 2: `question` must be a text of 1 to"),
         ("1.question", "\ud800", "without lone surrogates"),
         ("1.candidates", [], "line 2: `candidates` must be a list of 1 to 65,536"),
@@ -313,7 +313,7 @@ def test_pairs_are_read_with_defaults() -> None:
         ("1.chosen", "", "line 2: `chosen` must be a text of 1 to"),
         ("1.rejected", [{"role": "user", "content": "hi"}], "line 2: `rejected` must be a text"),
         ("1.rejected", rows_of_pairs(2)[1]["chosen"], "line 2: `chosen` and `rejected` must differ"),
-        ("1.id", "0", "line 2: a pair must stand once"),
+        ("1.id", "0", "line 2: the id of a pair must be unique"),
     ],
 )
 def test_a_wrong_pair_is_refused_with_its_line(path: str, value: Any, says: str) -> None:
@@ -340,7 +340,7 @@ def test_a_wrong_pair_is_refused_with_its_line(path: str, value: Any, says: str)
         ("1.candidate", -1, "line 2: `candidate` must be a whole number"),
         ("1.candidate", 1.5, "line 2: `candidate` must be a whole number"),
         ("1.candidate", 0, "line 2: a candidate must be scored once"),
-        ("1.task", "sums", "line 2: `task` must stand in all rows or in none"),
+        ("1.task", "sums", "line 2: `task` must be in all rows or in none"),
         ("1.problem", "", "line 2: `problem` must be a text"),
     ],
 )
@@ -392,7 +392,7 @@ def test_columns_and_keys_that_stand_twice_are_refused(tmp_path: Path, form: str
         path.write_text("problem,candidate,score,score\na,0,0.5,0.7\n")
     else:
         path.write_text('{"problem": "a", "candidate": 0, "score": 0.5, "score": 0.7}\n')
-    with pytest.raises(DataError, match="'score' stands twice"):
+    with pytest.raises(DataError, match="'score' appears twice"):
         read_scores(read_rows(path, COLUMNS["scores"]))
 
 

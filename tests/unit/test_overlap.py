@@ -1,4 +1,4 @@
-"""Problems that stand in the training data are found, judge nobody, and are counted."""
+"""Problems that are in the training data are found, judge nobody, and are counted."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def test_problems_that_were_trained_on_judge_nobody(tmp_path: Path, events: Even
     assert (result["problems"], result["trained_on"]) == (4, 2)
     assert {row["problem"] for row in ProblemValues(tmp_path / "judged").rows()} == {"q0", "q2"}
     inputs["overlap"] = overlapping(tmp_path / "all", "q0", "q1", "q2", "q3")
-    with pytest.raises(DataError, match="all 4 stand in the training data"):
+    with pytest.raises(DataError, match="all 4 are in the training data"):
         run(best_of_n, tmp_path / "none", inputs, {"n": [1, 2], "grading": {}}, events)
 
 

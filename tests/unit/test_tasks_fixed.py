@@ -149,7 +149,7 @@ def test_a_part_of_several_files_is_one_wherever_they_lie(tmp_path: Path) -> Non
     assert len({task.digest(one) for one in (files, files[:1], files[1:], files[::-1], whole)}) == 5
     assert task.files("problems", str(tmp_path)) == whole
     write(files[1], [rows[0]])
-    with pytest.raises(DataError, match=r"test-00000-of-00001\.parquet, row 1: .*'chal-1' comes back"):
+    with pytest.raises(DataError, match=r"test-00000-of-00001\.parquet, row 1: .*'chal-1' appears again"):
         task.read(files, "problems")
 
 

@@ -85,7 +85,7 @@ class CircuitLogic(Task):
                     last_success = draw if collection.add(problem) else last_success
             if draw - last_success > _MOST_DRAWS_WITHOUT_PROBLEM:
                 raise DataError(
-                    f"task {self.name!r} must find as many different problems as asked for",
+                    f"task {self.name!r} must find as many different problems as requested",
                     "; ".join(f"{collection.split}: {collection.progress}" for collection in collections),
                     "ask for fewer, or allow more `gates` or `inputs`",
                 )

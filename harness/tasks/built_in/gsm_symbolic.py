@@ -85,7 +85,7 @@ class GsmSymbolic(Task):
                     last_success = turn
             if turn - last_success > _MOST_ROUNDS_WITHOUT_PROBLEM:
                 raise DataError(
-                    f"task {self.name!r} must find as many different problems as asked for",
+                    f"task {self.name!r} must find as many different problems as requested",
                     f"{len(templates)} templates of split {split!r} give {len(found):,} of {wanted:,}",
                     "ask for fewer, raise `max_characters` or the split's share",
                 )

@@ -139,9 +139,9 @@ class MathShepherd(Math500):
             if len(pairs) == count:
                 return pairs
         raise DataError(
-            f"task {self.name!r} must have as many preferences as asked for",
+            f"task {self.name!r} must have as many preferences as requested",
             f"{len(order):,} problems give {len(pairs):,} of {count:,}",
-            "ask for fewer, or for more problems",
+            "request fewer, or more problems",
         )
 
     def _shuffled(self, problem: Problem, seed: int, kind: str) -> list[str]:
