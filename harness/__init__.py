@@ -43,7 +43,8 @@ def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.Data
 
     Columns: problem, candidate (from 0; of pairs 0 is the chosen and 1 the rejected side), source (who wrote it,
     missing for pairs), length (characters), correct, score, row, pretrain_seed, finetune_seed, task. Of a large recipe
-    read one task at a time; `to_parquet` keeps a table for other tools. Scores that `gc` dropped are left out with a
+    read one task at a time; `to_parquet` keeps a table for other tools. Where all candidates of a problem are
+    right, or all are wrong, models score none: `score` is missing. Scores that `gc` dropped are left out with a
     warning.
 
     Example: what each row picks from whole pools

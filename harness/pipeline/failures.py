@@ -46,7 +46,7 @@ class FailuresSpec(Spec):
     seed: int
 
 
-FAILURES: Kind[FailuresSpec] = Kind("failures", 1, FailuresSpec, Failures, row_bytes=60_000.0, seconds=2.0)
+FAILURES: Kind[FailuresSpec] = Kind("failures", 2, FailuresSpec, Failures, row_bytes=60_000.0, seconds=2.0)
 
 
 # ------------------------------------------------------------------------------------------------------ planning

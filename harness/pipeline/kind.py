@@ -7,7 +7,7 @@ Raise `code_version` when a stage's results change; a golden test fails where th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
@@ -67,6 +67,12 @@ class Known:
 
     def record(self, stage: Stage) -> Record | None:
         return self.snapshot.record(stage.kind.name, stage.fingerprint)
+
+    def finished(self, kind: Kind) -> Iterator[tuple[Stage, Record]]:
+        """The plan's finished stages of a kind."""
+        for stage in self._stages:
+            if stage.kind is kind and (record := self.record(stage)) is not None:
+                yield stage, record
 
     def bytes_of(self, stage: Stage) -> float | None:
         """Bytes that a finished stage has left, whether or not they are still there."""

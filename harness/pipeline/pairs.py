@@ -279,14 +279,14 @@ class PairStages(JudgeStages):
         inputs: dict[str, Stage] = {"corpus": corpus}
         if isinstance(block.prompt, DescriptionPrompt):
             describer = block.prompt.describer
-            spec = WritingSpec(**span, writer=PromptedWriterSpec.of(describer))
+            spec = WritingSpec(**span, writer=self._asked(describer))
             inputs["descriptions"] = found["descriptions"] = self._written(DESCRIPTIONS_PART, spec, describer, inputs)
         for name, side in sides.items():
             if isinstance(side, ModelSide):
                 drafts = block.match_length.drafts if block.match_length is not None and name == "rejected" else 1
                 asked = WritingsPartSpec(
                     **span,
-                    writer=PromptedWriterSpec.of(side),
+                    writer=self._asked(side),
                     prompt=_prompt(block.prompt),
                     description_share=side.description_share,
                     drafts=drafts,
@@ -329,8 +329,12 @@ class PairStages(JudgeStages):
             spec,
             {**inputs, "model": model},
             label=f"{what} {model.label.removeprefix('model ')} {spec.split} {spec.start:,}",
-            affinity=spec.writer.affinity(model),
+            affinity=self._once(f"affinity {model.fingerprint}", spec.writer, lambda: spec.writer.affinity(model)),
         )
+
+    def _asked(self, writer: Writer) -> PromptedWriterSpec:
+        """How a model is asked: one object for all parts."""
+        return self._remember(("asked", self._text(writer)), lambda: PromptedWriterSpec.of(writer))
 
     # ------------------------------------------------------------------------------------------ filter and judges
 

@@ -8,7 +8,7 @@ from harness.pipeline.corpus import CorpusStages
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Basis, Kind, Known, NoSpec, Spec, Work
 from harness.pipeline.models import ASSUMED_SHARE, PRETRAINED
-from harness.pipeline.tasks import Split
+from harness.pipeline.tasks import CANDIDATES, Split
 from harness.pipeline.weights import FORWARD, model_shape, weights_of
 from harness.recipe.blocks import TinyModel
 from harness.recipe.schema import Experiment
@@ -103,14 +103,34 @@ class ScoreSpec(Spec):
 
 class ScoreKind(Kind[ScoreSpec]):
     def rows(self, stage: Stage[ScoreSpec], known: Known) -> float:
-        return responses_in(stage.inputs["tokens"].stage, known)
+        return responses_in(stage.inputs["tokens"].stage, known) * (self._share(stage, known) or 1.0)
 
     def work(self, stage: Stage[ScoreSpec], known: Known) -> Work:
+        """Of a pool that no model has scored yet, as if all of it were."""
         tokens = stage.inputs["tokens"].stage
         mean, basis = ENCODE.tokens_a_group(tokens, known)
-        total = mean * ENCODE.groups(tokens, known)
+        share = self._share(stage, known)
+        if share is None:
+            share, basis = 1.0, "assumed"
+        total = mean * ENCODE.groups(tokens, known) * share
         weights = weights_of(stage, known)
         return Work(tokens=total, flops=None if weights is None else FORWARD * weights.layers * total, basis=basis)
+
+    def _share(self, stage: Stage[ScoreSpec], known: Known) -> float | None:
+        """Of a pool's responses, how many are scored; None where no model has scored the pool yet."""
+        if "candidates" not in stage.inputs:
+            return 1.0
+        shares: dict[Stage, float] = known.once("scored shares", lambda: self._shares(known))
+        return shares.get(stage.inputs["candidates"].stage)
+
+    def _shares(self, known: Known) -> dict[Stage, float]:
+        """The same by pool, of finished stages: every model scores the same candidates."""
+        return {
+            stage.inputs["candidates"].stage: record.result["responses"]
+            / responses_in(stage.inputs["tokens"].stage, known)
+            for stage, record in known.finished(self)
+            if "candidates" in stage.inputs
+        }
 
 
 def responses_in(tokens: Stage[EncodeSpec], known: Known) -> float:
@@ -125,7 +145,7 @@ def responses_in(tokens: Stage[EncodeSpec], known: Known) -> float:
 TOKENIZER = TokenizerKind("tokenizer", 2, TokenizerSpec, Tokenizer, row_bytes=40)
 ENCODE = EncodeKind("encode", 3, EncodeSpec, Tokens)
 TALLY: Kind[NoSpec] = Kind("tally", 1, NoSpec, Artifact)
-SCORE = ScoreKind("score", 2, ScoreSpec, Scores, accelerated=True, row_bytes=10)
+SCORE = ScoreKind("score", 3, ScoreSpec, Scores, accelerated=True, row_bytes=10)
 LIKELIHOOD = ScoreKind("likelihood", 1, ScoreSpec, Scores, accelerated=True, row_bytes=10)
 
 
@@ -212,10 +232,16 @@ class TokenStages(CorpusStages):
         return self.graph.stage(LIKELIHOOD, spec, {"checkpoint": model, "tokens": tokens}, label=f"likelihood {label}")
 
     def scored(self, experiment: Experiment, model: Stage, tokens: Stage[EncodeSpec], label: str) -> Stage[ScoreSpec]:
-        """Rewards of everything in `tokens`; of a stream of pairs again a stream."""
+        """Rewards of everything in `tokens`; of a stream of pairs again a stream.
+
+        Of a candidate pool only where a reward can decide anything, which its `candidates` say (`stages/score.py`).
+        """
         spec = ScoreSpec(precision=experiment.finetune.precision)
         stream = None
         if tokens.stream:
             stream = {**spec.identity(), "checkpoint": model.fingerprint, "tokens": tokens.stream}
         inputs = {"trunk" if model.kind.artifact is TrunkState else "checkpoint": model, "tokens": tokens}
+        source = tokens.inputs["source"].stage
+        if source.kind is CANDIDATES:
+            inputs["candidates"] = source
         return self.graph.stage(SCORE, spec, inputs, stream=stream, label=f"score {label}")

@@ -68,7 +68,7 @@ def estimate(
     Args:
         known: what the store knows, where somebody has looked already.
     """
-    known = known or Known(Snapshot(store))
+    known = known or Known(Snapshot(store), everything)
     speeds = known.once("speeds", lambda: speeds_of(everything, known))
     costs, spent = [], defaultdict[Basis, float](float)
     for stage in stages:

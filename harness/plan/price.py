@@ -143,6 +143,8 @@ def gpus_held(stage: Stage, runtime: Runtime) -> int:
 
 def _alike(stage: Stage, known: Known) -> Any:
     """What of a stage its memory depends on, so that thousands of alike ones are worked out once."""
+    if stage.kind.writes(stage):
+        return stage.kind, weights_of(stage, known)
     spec = stage.spec
     training = (spec.training.loss.rm > 0, spec.training.loss.lm > 0) if isinstance(spec, TrainingSpec) else ()
     precision = getattr(spec, "precision", "") or getattr(getattr(spec, "training", None), "precision", "")

@@ -203,7 +203,9 @@ def _responses(source: Record, store: Store, snapshot: Snapshot, index: Index) -
 
 
 def _with_scores(responses: pd.DataFrame, starts: Any, artifact: Scores) -> pd.DataFrame:
-    """The responses that were scored: pairs that did not fit were not."""
+    """Without pairs that did not fit. A problem whose candidates are all right or all wrong counts without scores."""
     from harness.stages.scored_rows import scores_by_row
 
-    return responses.assign(score=scores_by_row(artifact, starts)).dropna(subset="score")
+    table = responses.assign(score=scores_by_row(artifact, starts))
+    decided = table.groupby("problem").correct.transform("nunique") == 1
+    return table[table.score.notna() | decided]

@@ -26,6 +26,9 @@ BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 FILES = ("*.safetensors", *BESIDE_WEIGHTS)
 """What of a hub's model is fetched. Weights in any other form than safetensors are never read."""
 
+_USUAL_NAME = re.compile(r"(?=.{1,96}$)(?:\w+(?:[-.]\w+)*/)?\w+(?:[-.]\w+)*(?<!\.git)", re.ASCII)
+"""Names of models that the hub allows; of any other the hub's own library says what is wrong with it."""
+
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 MOST_CONFIGURATION = 16 << 20  # bytes
 # What no model has: a configuration beyond it would have a library build layers until the memory is full. Families call
@@ -252,6 +255,10 @@ def cached_shape(model: str, revision: str) -> dict[str, Any] | None:
     Raises:
         MissingRequirement: as `folder_shape`, or the hub can have no model of this name.
     """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if _USUAL_NAME.fullmatch(model) and not Path(HF_HUB_CACHE, f"models--{model.replace('/', '--')}").is_dir():
+        return None  # nothing is cached, and the rest of the library takes a third of a second to import
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

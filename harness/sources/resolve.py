@@ -49,6 +49,20 @@ def resolve_versions(packages: Sequence[str]) -> dict[str, str]:
     return {name: version for name, version in versions.items() if version is not None}
 
 
+@functools.cache
+def distribution_version(name: str) -> str:
+    """The installed version of a distribution; unlike `resolve_versions` it does not look at everything installed.
+
+    Raises:
+        MissingRequirement: it is not installed.
+    """
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        rule = "the packages that grade answers must be installed"
+        raise MissingRequirement(rule, f"not found: {name}", "install the harness again") from None
+
+
 def import_names(package: str) -> tuple[str, ...]:
     """The top-level import names a package name stands for, sorted: ("sklearn",) for "scikit-learn".
 

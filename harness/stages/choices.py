@@ -12,7 +12,10 @@ from harness.store.artifacts import Candidates, ProblemValues, Scores
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Ties are fair: the share of right ones among those with the highest reward."""
+    """Ties are fair: the share of right ones among those with the highest reward.
+
+    `ties` counts the problems with right and wrong candidates that several share the highest reward of.
+    """
     pools = read_pools(context.input("candidates", Candidates))
     scores = read_pool_scores(context.input("scores", Scores), pools)
     best = [rewards == rewards.max() for rewards in scores]
@@ -27,6 +30,6 @@ def run(context: StageContext) -> dict[str, Any]:
     return {
         "problems": len(pools),
         "trained_on": values.left_out,
-        "ties": sum(int(among.sum() > 1) for among in best),
+        "ties": sum(int(among.sum() > 1 and not pool.decided) for pool, among in zip(pools, best, strict=True)),
         "means": values.means(),
     }

@@ -221,7 +221,9 @@ class _Pick:
 
 def _picks(artifacts: Sequence[Scores], starts: NDArray[np.int64], correct: NDArray[np.bool_]) -> dict[int, _Pick]:
     """What a row picks, by pool; of equally frequent picks the one of the earlier seed."""
-    by_seed = [_top(scores_by_row(artifact, starts), starts, correct) for artifact in artifacts]
+    by_seed = [
+        _top(_whole(scores_by_row(artifact, starts), starts, correct), starts, correct) for artifact in artifacts
+    ]
     found = {}
     for pool, rows in enumerate(np.stack(by_seed, axis=1).tolist()):
         counts = Counter(row for row in rows if row >= 0)
@@ -229,6 +231,14 @@ def _picks(artifacts: Sequence[Scores], starts: NDArray[np.int64], correct: NDAr
             row, seeds = counts.most_common(1)[0]
             found[pool] = _Pick(row, seeds)
     return found
+
+
+def _whole(scores: NDArray[np.float64], starts: NDArray[np.int64], correct: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Scores in which problems with only right or only wrong candidates have 0 where they were not scored."""
+    sizes = np.diff(starts)
+    right = np.add.reduceat(correct.astype(np.int64), starts[:-1])
+    decided = np.repeat((right == 0) | (right == sizes), sizes)
+    return np.where(decided & np.isnan(scores), 0.0, scores)
 
 
 def _top(scores: NDArray[np.float64], starts: NDArray[np.int64], correct: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -73,8 +73,13 @@ class Row:
 
     @cached_property
     def mixed(self) -> list[int]:
-        """Places of the problems with right and wrong candidates."""
+        """Places of the problems with right and wrong candidates: the only ones that are always scored."""
         return [at for at, one in enumerate(self.difficulties) if one is not None]
+
+    @cached_property
+    def spreads(self) -> list[float]:
+        """(runs,) the standard deviation of rewards within problems with right and wrong candidates."""
+        return [spread([rewards[at] for at in self.mixed]) if self.mixed else 1.0 for rewards in self.rewards]
 
     @cached_property
     def curves(self) -> Floats:
@@ -98,7 +103,10 @@ class Row:
     @cached_property
     def standardised(self) -> list[list[Floats]]:
         """Rewards by run and problem on one scale: distances from the problem's mean in units of the run's spread."""
-        return [[(one - one.mean()) / spread(rewards) for one in rewards] for rewards in self.rewards]
+        return [
+            [(one - one.mean()) / scale for one in rewards]
+            for rewards, scale in zip(self.rewards, self.spreads, strict=True)
+        ]
 
     def margins(self, run: int) -> list[Floats]:
         """Of the problems with right and wrong candidates."""
@@ -106,7 +114,10 @@ class Row:
         return [margins(self.rewards[run][at], self.pools[at].correct, most) for at in self.mixed]
 
     def correlations(self, subset: Subset) -> Floats:
-        """(runs, problems, features) rank correlations of rewards within problems; NaN where there is none."""
+        """(runs, problems, features) rank correlations of rewards within problems.
+
+        NaN where there is none: fewer than three such candidates, or only right or only wrong ones in the problem.
+        """
         return self._correlations[subset]
 
     @cached_property
@@ -115,7 +126,7 @@ class Row:
         for at, pool in enumerate(self.pools):
             described, rewards = features(pool.texts), np.array([one[at] for one in self.rewards])
             for subset, of in zip(SUBSETS, (np.ones_like(pool.correct), pool.correct, ~pool.correct), strict=True):
-                enough = of.sum() >= FEWEST_TO_CORRELATE
+                enough = of.sum() >= FEWEST_TO_CORRELATE and self.difficulties[at] is not None
                 values = rank_correlations(rewards[:, of], described[:, of]) if enough else None
                 found[subset].append(np.full((len(rewards), len(described)), np.nan) if values is None else values)
         return {subset: np.stack(values, axis=1) for subset, values in found.items()}
@@ -247,7 +258,7 @@ def alarms(row: Row, base: Row, clusters: Sequence[str], seed: int) -> list[dict
         ]
         if not any(one.lacking for one in sides):
             found += _look("PMP below no PMP", contrast(*sides), np.array(clusters), seed, {"n": row.key_size})
-    constant = np.mean([[not np.ptp(one) for one in rewards] for rewards in row.rewards])
+    constant = np.mean([[not np.ptp(rewards[at]) for at in row.mixed] for rewards in row.rewards]) if row.mixed else 0.0
     found.append(
         {
             "rule": "constant rewards",

@@ -24,7 +24,6 @@ from harness.evaluation.failures import (
     picked,
     quantiles,
     reliability,
-    spread,
     temperature,
 )
 from harness.evaluation.pair_accuracy import right_over_wrong_pools
@@ -123,12 +122,11 @@ def _margins(row: Row, estimates: Estimates) -> dict[str, Any]:
     """Right minus wrong rewards: how often below zero, and quantiles in units of the spread within problems."""
     correct = [pool.correct for pool in row.pools]
     negative = [1 - right_over_wrong_pools(rewards, correct, None).accuracy for rewards in row.rewards]
-    spreads = [spread(rewards) for rewards in row.rewards]
-    found = np.mean([quantiles(row.margins(at), QUANTILES) / scale for at, scale in enumerate(spreads)], axis=0)
+    found = np.mean([quantiles(row.margins(at), QUANTILES) / scale for at, scale in enumerate(row.spreads)], axis=0)
     return {
         "negative": estimates.of(np.array(negative)),
         "quantiles": {str(at): float(value) for at, value in zip(QUANTILES, found, strict=True)},
-        "spread": float(np.mean(spreads)),
+        "spread": float(np.mean(row.spreads)),
     }
 
 
@@ -289,12 +287,11 @@ def _worst(row: Row, prompts: dict[str, str]) -> list[dict[str, Any]]:
     Distances are in units of a model's spread within problems, so that models are on one scale.
     """
     found: list[tuple[float, int, int]] = []
-    spreads = [spread(rewards) for rewards in row.rewards] if row.pools else []
     for at in row.mixed:
         correct = row.pools[at].correct
         gaps = [
             float(rewards[at][~correct].max() - rewards[at][correct].max()) / scale
-            for rewards, scale in zip(row.rewards, spreads, strict=True)
+            for rewards, scale in zip(row.rewards, row.spreads, strict=True)
         ]
         run = int(np.argmax(gaps))
         if gaps[run] > 0:

@@ -28,6 +28,11 @@ class Pool:
     texts: tuple[str, ...]
     sources: tuple[str, ...]
 
+    @property
+    def decided(self) -> bool:
+        """Whether all candidates are right or all are wrong, so that it does not matter which is picked."""
+        return bool(self.correct.all() or not self.correct.any())
+
 
 def read_pools(artifact: Candidates) -> list[Pool]:
     """The pools in stored order."""
@@ -55,13 +60,19 @@ def read_pools(artifact: Candidates) -> list[Pool]:
 def read_pool_scores(artifact: Scores, pools: Sequence[Pool]) -> list[NDArray[np.float64]]:
     """Scores of every pool's candidates.
 
+    A problem whose candidates are all right or all wrong need not be scored (`stages/score.py`): its candidates then
+    have the same score, 0, which changes no value that depends on which of them is picked.
+
     Raises:
-        DataError: a problem or a candidate has no score; nothing may fall out of a denominator.
+        DataError: any other problem or candidate has no score; nothing may fall out of a denominator.
     """
     table = artifact.read()
     groups, scores = table["group"].to_numpy(), table["score"].to_numpy()
     starts = np.searchsorted(groups, np.arange(len(pools) + 1))
-    found = [scores[start:stop] for start, stop in pairwise(starts)]
+    found = [
+        np.zeros(len(pool.correct)) if start == stop and pool.decided else scores[start:stop]
+        for pool, (start, stop) in zip(pools, pairwise(starts), strict=True)
+    ]
     for pool, values in zip(pools, found, strict=True):
         if len(values) != len(pool.correct):
             raise DataError(

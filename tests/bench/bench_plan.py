@@ -105,9 +105,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         measure({"axes": {}, "seeds": {"pretrain": 1, "finetune": 1}}, Path(folder))  # imports and caches
         grids = {name: measure(grid, Path(folder)) for name, grid in GRIDS.items()}
-    result = {"python": platform.python_version(), "machine": platform.machine(), "grids": grids}
     target = HERE / "results" / "plan.json"
-    target.parent.mkdir(exist_ok=True)
+    # A change measured against what was before it, in turns, by hand: it stays until another is.
+    in_turns = json.loads(target.read_text(encoding="utf-8"))["in_turns"]
+    result = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "in_turns": in_turns,
+        "grids": grids,
+    }
     target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

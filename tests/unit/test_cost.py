@@ -70,6 +70,10 @@ def test_tokens_of_scoring_are_those_of_all_groups(plan: Plan, store: Store, fin
     assert cost_of(plan, store, score).tokens == 12 * (8 + 1) * TASK_TOKENS
     finish(only(plan, "encode", "candidates sums"), result={"groups": 11, "tokens": 5_000})
     assert cost_of(plan, store, score).tokens == pytest.approx(5_000)
+    assert cost_of(plan, store, score).basis == "assumed"  # how many problems have right and wrong candidates
+    finish(score, result={"groups": 6, "responses": 11 * 8 // 2})
+    assert cost_of(plan, store, score).tokens == pytest.approx(2_500)
+    assert cost_of(plan, store, score).basis == "measured"
     heldout = only(plan, "score", "held-out code")
     assert cost_of(plan, store, heldout).tokens == 40 * 3 * CODE_TOKENS
 

@@ -195,7 +195,8 @@ def test_disagreement_and_ensembles(
         baseline["differ"]["estimate"]
     )
     scaled = [
-        (values - values.mean(axis=1, keepdims=True)) / np.sqrt(values.var(axis=1).mean()) for values in models(rewards)
+        (values - values.mean(axis=1, keepdims=True)) / np.sqrt(values[mixed(rows)].var(axis=1).mean())
+        for values in models(rewards)
     ]
     one_group = [(scaled[0] + scaled[2]) / 2, (scaled[1] + scaled[3]) / 2]
     expected = np.mean(
@@ -222,7 +223,7 @@ def test_the_worst_problem_is_the_one_with_the_widest_gap(
 ) -> None:
     gaps = {}
     for run, values in zip(RUNS, models(rewards), strict=True):
-        scale = np.sqrt(values.var(axis=1).mean())
+        scale = np.sqrt(values[mixed(rows)].var(axis=1).mean())
         for problem in mixed(rows):
             correct = np.array([row["correct"] for row in pool_of(rows, problem)])
             gaps[run, problem] = (values[problem][~correct].max() - values[problem][correct].max()) / scale

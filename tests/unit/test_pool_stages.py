@@ -7,13 +7,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
+from harness.errors import DataError
 from harness.events import EventLog, Warned, read_events
-from harness.stages import aligned_scores, best_of_n, pair_accuracy, pool_baselines
+from harness.stages import aligned_scores, best_of_n, choices, pair_accuracy, pool_baselines, score
 from harness.stages.context import Given, StageContext
-from harness.store.artifacts import Candidates, CandidateScores, Pairs, ProblemValues, Scores
+from harness.store.artifacts import Candidates, CandidateScores, Checkpoint, Pairs, ProblemValues, Scores
 from harness.store.tokens import write_tokens
+from tests.toys.small_training import VOCABULARY, small_model
 
 Answers = Sequence[tuple[str | None, bool]]
 Ran = tuple[dict[str, Any], Path, list[str]]
@@ -169,3 +172,68 @@ def test_scores_from_outside_judge_the_pairs_that_the_arms_are_judged_on(tmp_pat
     result, judged, _ = run(pair_accuracy, {"scores": aligned, "pairs": tmp_path / "pairs"})
     assert {row["problem"]: row["value"] for row in ProblemValues(judged).rows()} == {"q0#0": 0.0, "q1#2": 1.0}
     assert result["pairs"] == 2
+
+
+# ------------------------------------------------------------------------------ problems that no reward can decide
+
+DECIDED: list[Answers] = [
+    [("1", True)] * 16,
+    [(str(index % 5) if index % 7 else None, index % 5 == 2 and index % 7 != 0) for index in range(16)],
+    [(str(index), False) for index in range(12)],
+    [(str(index % 3), index % 3 == 0) for index in range(13)],
+]
+MIXED = (1, 3)
+
+
+def written(folder: Path, pools: Sequence[Sequence[float]], groups: Sequence[int]) -> Path:
+    folder.mkdir()
+    Scores(folder).write(
+        [
+            {"group": group, "response": index, "score": score}
+            for group in groups
+            for index, score in enumerate(pools[group])
+        ]
+    )
+    return folder
+
+
+def test_values_are_equal_whether_or_not_decided_problems_are_scored(tmp_path: Path, run: Run) -> None:
+    generator = np.random.default_rng(4)
+    rewards = [generator.normal(size=len(answers)).tolist() for answers in DECIDED]
+    candidates = pool(tmp_path / "pool", *DECIDED)
+    every = written(tmp_path / "every", rewards, range(4))
+    few = written(tmp_path / "few", rewards, MIXED)
+    for stage, spec in ((best_of_n, {"n": [1, 2, 3, 4, 8], "grading": {}}), (choices, {})):
+        ours, theirs = (run(stage, {"candidates": candidates, "scores": path}, **spec) for path in (every, few))
+        assert ours[0] == theirs[0]
+        assert ProblemValues(ours[1]).rows() == ProblemValues(theirs[1]).rows()
+        assert ours[0]["means"].keys() >= ({"area", "weighted_vote@4", "headroom_area"} if "n" in spec else set())
+    with pytest.raises(DataError, match="problem q3 has 0 for 13"):
+        run(choices, {"candidates": candidates, "scores": written(tmp_path / "fewer", rewards, MIXED[:1])})
+
+
+def test_models_score_undecided_problems_alone(tmp_path: Path, run: Run) -> None:
+    def tokens(name: str, *pools: Answers) -> dict[str, Path]:
+        (tmp_path / name).mkdir()
+        groups = [(at, [[1, 2], *([3, 4 + index] for index in range(len(one)))]) for at, one in enumerate(pools)]
+        write_tokens(tmp_path / name, groups, VOCABULARY)
+        return {
+            "checkpoint": tmp_path,
+            "tokens": tmp_path / name,
+            "candidates": pool(tmp_path / f"pool of {name}", *pools),
+        }
+
+    small_model("llama", tie=False).save(Checkpoint(tmp_path).model)
+    inputs = tokens("all", *DECIDED)
+    result, folder, _ = run(score, inputs, precision="fp32")
+    assert (result["groups"], result["all_right"], result["all_wrong"], result["responses"]) == (2, 1, 1, 29)
+    found = Scores(folder).rows()
+    assert [(row["group"], row["response"]) for row in found] == [
+        (at, no) for at in MIXED for no in range(len(DECIDED[at]))
+    ]
+    del inputs["candidates"]
+    _, folder, _ = run(score, inputs, precision="fp32")
+    every = {(row["group"], row["response"]): row["score"] for row in Scores(folder).rows()}
+    assert [row["score"] for row in found] == pytest.approx([every[row["group"], row["response"]] for row in found])
+    result, folder, _ = run(score, tokens("none", DECIDED[0], DECIDED[2]), precision="fp32")
+    assert (result["groups"], result["mean"], Scores(folder).rows()) == (0, None, [])

@@ -111,11 +111,13 @@ class BestOfN(Evaluation):
         return stages.candidates(experiment, task, split)
 
     def spec(self, experiment: Experiment) -> BestOfNSpec:
-        return BestOfNSpec(n=_sizes(experiment), grading=resolve.resolve_versions(GRADING))
+        return BestOfNSpec(n=_sizes(experiment), grading={name: resolve.distribution_version(name) for name in GRADING})
 
     def baselines(self, experiment: Experiment) -> PoolBaselinesSpec:
         """Random pick, majority vote, shortest, longest and oracle of a pool."""
-        return PoolBaselinesSpec(n=_sizes(experiment), grading=resolve.resolve_versions(GRADING))
+        return PoolBaselinesSpec(
+            n=_sizes(experiment), grading={name: resolve.distribution_version(name) for name in GRADING}
+        )
 
     def is_detail(self, metric: str) -> bool:
         return metric == "right_over_wrong_balanced" or metric.startswith(tuple(DETAILS))

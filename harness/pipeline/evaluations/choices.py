@@ -13,7 +13,7 @@ from harness.pipeline.training import TrainingStages
 from harness.recipe.schema import Experiment
 from harness.store.artifacts import ProblemValues
 
-CHOICES: Kind[NoSpec] = Kind("choices", 1, NoSpec, ProblemValues)
+CHOICES: Kind[NoSpec] = Kind("choices", 2, NoSpec, ProblemValues)
 CHOICE_BASELINES: Kind[NoSpec] = Kind("choice_baselines", 1, NoSpec, ProblemValues)
 
 
