@@ -227,16 +227,19 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A setting or reference, or RECIPE:NAME.")],
     second: Annotated[str, typer.Argument(metavar="B", help="The row to compare A with.")],
     workdir: StoreDir = DEFAULT_WORKDIR,
+    examples: Annotated[
+        int, typer.Option("--examples", metavar="N", min=0, help="Problems to show a task, at most 6; default none.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Compare two rows of a workdir, task by task.
 
-    Shows the difference with its interval, problems won and lost, and some on which the two disagree. Example:
-    harness compare rm+lm length
+    Shows the difference with its interval, and problems won and lost; with `--examples` also texts of problems on
+    which the two disagree. Example: harness compare rm+lm length
     """
     from harness.cli.compare import compare_rows
 
-    compare_rows(first, second, workdir, as_json=as_json)
+    compare_rows(first, second, workdir, examples=examples, as_json=as_json)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from typing import Any
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
 from harness.report.overview import Overview, overview
+from harness.report.version import harness_version
 from harness.search.state import SEARCH, SearchState
 from harness.store.identity import fingerprint
 from harness.store.record import write_text
@@ -109,7 +110,14 @@ def state_digest(plan: Plan, store: Store, seen: Overview, search: SearchState |
         )
     recipe = plan.loaded.recipe.model_dump(mode="json", by_alias=True, exclude={"runtime"})
     settings = [list(setting.names) for setting in plan.settings]
-    shown = {"recipe": recipe, "settings": settings, "stages": stages, "code": _code_digest()}
+    exploratory = [one.first_scored for found in seen.findings for one in found.results]
+    shown = {
+        "exploratory": exploratory,
+        "recipe": recipe,
+        "settings": settings,
+        "stages": stages,
+        "code": [_code_digest(), str(harness_version())],
+    }
     return fingerprint(shown if search is None else {**shown, "search": json.dumps(asdict(search))})
 
 

@@ -91,7 +91,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "ui": ["recipe", "--set", "--name", "--workdir", "--port"],
         "import": ["kind", "path", "--name", "--licence", "--source", "--workdir"],
         "ls": ["kind", "--workdir", "--kind", "--json"],
-        "compare": ["first", "second", "--workdir", "--json"],
+        "compare": ["first", "second", "--workdir", "--examples", "--json"],
         "show": ["stage", "--workdir", "--command", "--json"],
         "diff": ["first", "second", "--workdir"],
         "retract": ["stage", "reason", "--workdir", "--undo"],
