@@ -150,14 +150,26 @@ def run(
 
 
 @app.command()
-def report(recipe: RecipePath, assignments: Assignments = None, name: Name = None, workdir: Workdir = None) -> None:
+def report(
+    recipes: Annotated[
+        list[Path], typer.Argument(metavar="RECIPE|WORKDIR", help="A recipe or workdir; several give one report.")
+    ],
+    assignments: Assignments = None,
+    name: Name = None,
+    workdir: Workdir = None,
+) -> None:
     """Write the report of what is done so far.
 
-    It works on a half-finished recipe too, and computes nothing but the comparison.
+    It works on a half-finished recipe too, and computes nothing but the comparison. A workdir stands for all its
+    recipes. Example: harness report recipes/quickstart.yaml other-workdir
     """
     from harness.cli.report import write_report
 
-    raise typer.Exit(write_report(recipe, _overrides(assignments, name), workdir))
+    if len(recipes) == 1 and not recipes[0].is_dir():
+        raise typer.Exit(write_report(recipes[0], _overrides(assignments, name), workdir))
+    from harness.cli.reports import write_reports
+
+    raise typer.Exit(write_reports(recipes, assignments or [], name, workdir))
 
 
 @app.command()

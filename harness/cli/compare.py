@@ -14,9 +14,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from harness.cli.computed import compute
 from harness.cli.console import output, print_json, visible
 from harness.cli.workspace import discard_damaged, open_store, stands
-from harness.errors import RecipeError, StageError
+from harness.errors import RecipeError
 from harness.pipeline.evaluations import evaluation_named, headline_label, metric_label
 from harness.pipeline.graph import Graph, Stage
 from harness.report.index import Index, stages_of
@@ -132,18 +133,7 @@ def _computed(store: Store, stage: Stage) -> dict[str, Any]:
         StageError: it failed.
     """
     if not stands(store, stage):
-        from harness.execution.runner import make_task
-        from harness.execution.worker import run_task
-
-        store.create()
-        old = store.record(stage.kind.name, stage.fingerprint)
-        if old is not None:
-            store.discard(old)
-        outcome = run_task(make_task(stage, store, {}), device="cpu", threads=1, held={})
-        if outcome.status != "done":
-            raise StageError(
-                "two rows must be comparable", outcome.reason or outcome.status, "see the log and run again"
-            )
+        compute(store, stage)
     path = Comparison(store.directory(stage.kind.name, stage.fingerprint)).path
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found

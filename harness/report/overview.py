@@ -120,8 +120,8 @@ def _exploratory(judged: Sequence[Finding]) -> list[Caution]:
         "Exploratory claims",
         "These claims were added or edited after their test problems were first scored, so their verdicts are no test "
         "of a prediction.",
-        (
-            f"{found.claim} on {one.title}: first scored {one.first_scored}"
+        dict.fromkeys(
+            f"{found.claim}: first scored {one.first_scored}"
             for found in judged
             for one in found.results
             if one.exploratory

@@ -162,6 +162,7 @@ def split_name(task: str, split: str) -> str:
 
 def task_title(task: str) -> str:
     """What a board or a column of a task is called."""
-    if task.startswith(LM_EVAL_PREFIX):
-        return f"lm-eval {task.removeprefix(LM_EVAL_PREFIX)}"
-    return "held-out code pairs" if task == CODE else task
+    name, of, recipes = task.partition(" (")  # of a joint report
+    if name.startswith(LM_EVAL_PREFIX):
+        name = f"lm-eval {name.removeprefix(LM_EVAL_PREFIX)}"
+    return f"{'held-out code pairs' if name == CODE else name}{of}{recipes}"

@@ -86,7 +86,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "validate": ["recipe", "--set"],
         "plan": ["recipes", "--set", "--name", "--workdir", "--why", "--json"],
         "run": ["recipe", "--set", "--name", "--workdir", "--dry-run"],
-        "report": ["recipe", "--set", "--name", "--workdir"],
+        "report": ["recipes", "--set", "--name", "--workdir"],
         "sync": ["recipe", "--set", "--name", "--workdir"],
         "ui": ["recipe", "--set", "--name", "--workdir", "--port"],
         "import": ["kind", "path", "--name", "--licence", "--source", "--workdir"],
