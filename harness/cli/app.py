@@ -150,14 +150,26 @@ def run(
 
 
 @app.command()
-def report(recipe: RecipePath, assignments: Assignments = None, name: Name = None, workdir: Workdir = None) -> None:
+def report(
+    recipes: Annotated[
+        list[Path], typer.Argument(metavar="RECIPE|WORKDIR", help="A recipe or workdir; several give one report.")
+    ],
+    assignments: Assignments = None,
+    name: Name = None,
+    workdir: Workdir = None,
+) -> None:
     """Write the report of what is done so far.
 
-    It works on a half-finished recipe too, and computes nothing but the comparison.
+    It works on a half-finished recipe too, and computes nothing but the comparison. A workdir stands for all its
+    recipes. Example: harness report recipes/quickstart.yaml other-workdir
     """
     from harness.cli.report import write_report
 
-    raise typer.Exit(write_report(recipe, _overrides(assignments, name), workdir))
+    if len(recipes) == 1 and not recipes[0].is_dir():
+        raise typer.Exit(write_report(recipes[0], _overrides(assignments, name), workdir))
+    from harness.cli.reports import write_reports
+
+    raise typer.Exit(write_reports(recipes, assignments or [], name, workdir))
 
 
 @app.command()
@@ -235,16 +247,19 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A setting or reference, or RECIPE:NAME.")],
     second: Annotated[str, typer.Argument(metavar="B", help="The row to compare A with.")],
     workdir: StoreDir = DEFAULT_WORKDIR,
+    examples: Annotated[
+        int, typer.Option("--examples", metavar="N", min=0, help="Problems to show a task, at most 6; default none.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Compare two rows of a workdir, task by task.
 
-    Shows the difference with its interval, problems won and lost, and some on which the two disagree. Example:
-    harness compare rm+lm length
+    Shows the difference with its interval, and problems won and lost; with `--examples` also texts of problems on
+    which the two disagree. Example: harness compare rm+lm length
     """
     from harness.cli.compare import compare_rows
 
-    compare_rows(first, second, workdir, as_json=as_json)
+    compare_rows(first, second, workdir, examples=examples, as_json=as_json)
 
 
 @app.command()

@@ -7,15 +7,17 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from harness.cli.computed import compute
 from harness.cli.console import output, print_json, visible
 from harness.cli.workspace import discard_damaged, open_store, stands
-from harness.errors import RecipeError, StageError
+from harness.errors import RecipeError
 from harness.pipeline.evaluations import evaluation_named, headline_label, metric_label
 from harness.pipeline.graph import Graph, Stage
 from harness.report.index import Index, stages_of
@@ -42,8 +44,12 @@ BEFORE = 40  # characters shown before the place where two texts part
 SIDES = ("first", "second")
 
 
-def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> None:
-    """Compare A with B on every task both were judged on with the same data, and say why not on the others."""
+def compare_rows(first: str, second: str, workdir: Path, *, examples: int = 0, as_json: bool) -> None:
+    """Compare A with B on every task both were judged on with the same data, and say why not on the others.
+
+    Args:
+        examples: the most problems a task whose texts are shown.
+    """
     store = open_store(workdir)
     indexes = read_all(workdir)
     rows = _find_rows(indexes, first, second)
@@ -74,11 +80,19 @@ def compare_rows(first: str, second: str, workdir: Path, *, as_json: bool) -> No
         stage = comparison_stage(graph, matches, seed, stage_of)
     found = _computed(store, stage) if matches else {"compared": [], "refused": []}
     mismatches += [Mismatch(**one) for one in found["refused"]]
+    compared = [{**one, "disagreements": _first(one["disagreements"], examples)} for one in found["compared"]]
     doubts = [_doubts(row, read_retractions(store.root)) for row in rows]
     if as_json:
-        print_json(_as_json(rows, doubts, found["compared"], mismatches, stage if matches else None))
+        print_json(_as_json(rows, doubts, compared, mismatches, stage if matches else None))
     else:
-        _print(rows, doubts, found["compared"], mismatches)
+        _print(rows, doubts, compared, mismatches, examples=examples > 0)
+
+
+def _first(disagreements: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+    """The first so many, of either side in turn."""
+    sides = [[one for one in disagreements if one["winner"] == side] for side in SIDES]
+    in_turn = [one for pair in zip_longest(*sides) for one in pair if one is not None]
+    return in_turn[:count]
 
 
 def _find_rows(indexes: Sequence[Index], first: str, second: str) -> tuple[Row, Row]:
@@ -119,18 +133,7 @@ def _computed(store: Store, stage: Stage) -> dict[str, Any]:
         StageError: it failed.
     """
     if not stands(store, stage):
-        from harness.execution.runner import make_task
-        from harness.execution.worker import run_task
-
-        store.create()
-        old = store.record(stage.kind.name, stage.fingerprint)
-        if old is not None:
-            store.discard(old)
-        outcome = run_task(make_task(stage, store, {}), device="cpu", threads=1, held={})
-        if outcome.status != "done":
-            raise StageError(
-                "two rows must be comparable", outcome.reason or outcome.status, "see the log and run again"
-            )
+        compute(store, stage)
     path = Comparison(store.directory(stage.kind.name, stage.fingerprint)).path
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
@@ -168,6 +171,8 @@ def _print(
     doubts: Sequence[Sequence[str]],
     compared: Sequence[Mapping[str, Any]],
     mismatches: Sequence[Mismatch],
+    *,
+    examples: bool,
 ) -> None:
     console = output()
     for letter, row, its in zip("AB", rows, doubts, strict=True):
@@ -178,7 +183,7 @@ def _print(
         console.print(FEW_SEEDS, style="yellow")
     for one in compared:
         console.print()
-        _print_task(console, one, claims=not any(one["lacking"]))
+        _print_task(console, one, claims=not any(one["lacking"]), examples=examples)
     if mismatches:
         console.print("\nnot compared", style="bold")
         for gap in mismatches:
@@ -186,7 +191,7 @@ def _print(
             console.print(visible(told))
 
 
-def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> None:
+def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool, examples: bool) -> None:
     gap = one["difference"]
     apart = claims and gap["low"] < gap["high"] and (gap["low"] > 0 or gap["high"] < 0)
     title = f"{one['task']}, {metric_label(one['metric'])}"
@@ -208,7 +213,7 @@ def _print_task(console: Console, one: Mapping[str, Any], *, claims: bool) -> No
     if gap["clusters"] < FEWEST_CLUSTERS:
         console.print(f"  {FEW_CLUSTERS}", style="yellow")
     console.print(f"  A won {one['won']:,}, lost {one['lost']:,}, tied {one['tied']:,}")
-    if one["without_disagreements"]:
+    if examples and one["without_disagreements"]:
         console.print(f"  no disagreements to show: {one['without_disagreements']}", style="dim")
     for example in one["disagreements"]:
         _print_example(console, example)

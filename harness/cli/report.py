@@ -20,6 +20,7 @@ from harness.pipeline.evaluations import metric_label
 from harness.pipeline.graph import Stage
 from harness.plan.analysis import analysis_stage
 from harness.plan.effects import effects_stage
+from harness.plan.preregistration import register_claims
 from harness.recipe.runtime import Runtime
 from harness.report import write
 from harness.report.board import Board, Row
@@ -58,6 +59,7 @@ def write_report(recipe: Path, assignments: Sequence[str], workdir: Path | None)
 def report_on(workspace: Workspace) -> Report:
     """Compare the finished outcomes (once) and write the report, unless it stands already."""
     plan, store = workspace.plan, workspace.store
+    register_claims(plan, store)
     stage = _analysis(workspace)
     after = [] if stage is None else [stage, *filter(None, [effects_stage(plan, stage)])]
     stages = [one for one in after if not _is_current(workspace, one)]

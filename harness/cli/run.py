@@ -21,6 +21,7 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.imports import IMPORTED
 from harness.pipeline.tokens import TALLY
 from harness.plan.disk import disk_of, free_bytes
+from harness.plan.preregistration import register_claims
 from harness.plan.work import Work
 from harness.report.index import write_index
 from harness.report.words import plural
@@ -56,6 +57,7 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
     workspace.store.create()
     workspace = _count_tokens(workspace, lambda: open_workspace(recipe, assignments, workdir, writes=True, runs=True))
     work = workspace.work()
+    register_claims(workspace.plan, workspace.store)
     searches = workspace.trials is not None and not workspace.has_searched
     with _tracking(workspace, work, recipe, assignments, searches=searches) as worker:
         work = _read_corpora(workspace, work)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-import harness
 from harness.events import Warned, read_events
 from harness.pipeline.training import BASE
 from harness.plan.plan import Plan
@@ -35,7 +33,8 @@ from harness.report.search import SearchReport, search_report
 from harness.report.settings import SettingFacts, parameters, probe_table, setting_facts, training_table, tuning_table
 from harness.report.status import Statuses
 from harness.report.times import time_tables
-from harness.report.words import TIMES, listing, plural
+from harness.report.version import harness_version
+from harness.report.words import TIMES, few, listing, moment, plural
 from harness.search.state import SearchState
 from harness.store.record import EVENTS, Record
 from harness.store.store import Store
@@ -153,7 +152,7 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
         ("Intervals", f"{levels(estimates)}, over {covers(estimates)}" if estimates else "none yet"),
         ("Stages", f"{len(done):,} of {len(plan.stages):,} done; {plan.asked:,} before sharing"),
         ("Computed with", _computed_with(done)),
-        ("Harness", f"codepmp-harness {harness.__version__}"),
+        ("Harness", str(harness_version())),
         ("Last stage finished", _last_finished(done, store)),
         *((name, value) for name, value in recipe.tags.items()),
     ]
@@ -211,17 +210,28 @@ def _computed_with(records: Iterable[Record]) -> str:
 
 def _last_finished(records: Iterable[Record], store: Store) -> str:
     times = [float(store.run_facts(record)["finished"]) for record in records]
-    return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%d %H:%M UTC") if times else ""
+    return moment(max(times)) if times else ""
 
 
 def _warnings(plan: Plan, statuses: Statuses, store: Store) -> list[str]:
     """What finished stages warned of, a line a stage and message."""
+    checked = _settings_checked(plan)
     items = []
     for stage in plan.stages:
         if statuses[stage.fingerprint].record is not None:
             events = read_events(store.directory(stage.kind.name, stage.fingerprint) / EVENTS)
-            items += [f"{stage.label}: {event.message}" for event in events if isinstance(event, Warned)]
+            of = f" of {few(checked[stage.fingerprint])}" if stage.fingerprint in checked else ""
+            items += [f"{stage.label}{of}: {event.message}" for event in events if isinstance(event, Warned)]
     return items
+
+
+def _settings_checked(plan: Plan) -> dict[str, list[str]]:
+    """Settings by the stages that check their training pairs: all such stages are labelled alike."""
+    found: dict[str, list[str]] = {}
+    for setting in plan.settings:
+        for stage in dict.fromkeys(stage for variant in setting.variants for stage in variant.checks):
+            found.setdefault(stage.fingerprint, []).append(setting.name)
+    return found
 
 
 def _unfinished(plan: Plan, statuses: Statuses) -> Facts:

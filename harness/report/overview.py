@@ -14,6 +14,7 @@ from harness.pipeline.tasks import CANDIDATES
 from harness.plan.claims import claims_power
 from harness.plan.effects import effects_stage
 from harness.plan.plan import Plan, Variant
+from harness.plan.preregistration import exploratory_claims
 from harness.recipe.schema import Recipe
 from harness.report.board import Board, boards
 from harness.report.status import Statuses, look
@@ -63,13 +64,14 @@ def overview(plan: Plan, store: Store, analysis: Stage | None) -> Overview:
     statuses = look((*plan.stages, *after), store)
     made = boards(plan, statuses, read_json_of(store, statuses, analysis))
     effects = read_json_of(store, statuses, after[1] if len(after) > 1 else None) or {}
+    judged = findings(claims_power(plan, store), effects, exploratory_claims(plan, store))
     return Overview(
         analysis=analysis,
         statuses=statuses,
         boards=made,
-        findings=findings(claims_power(plan, store), effects),
+        findings=judged,
         effects=effects,
-        cautions=tuple(_cautions(plan, statuses, analysis, made)),
+        cautions=(*_exploratory(judged), *_cautions(plan, statuses, analysis, made)),
     )
 
 
@@ -110,6 +112,21 @@ def caution(title: str, text: str, items: Iterable[str]) -> list[Caution]:
     """A caution with its details; none where there are no details."""
     found = tuple(items)
     return [Caution(title=title, text=text, items=found)] if found else []
+
+
+def _exploratory(judged: Sequence[Finding]) -> list[Caution]:
+    """Claims that were written with test scores at hand."""
+    return caution(
+        "Exploratory claims",
+        "These claims were added or edited after their test problems were first scored, so their verdicts are no test "
+        "of a prediction.",
+        dict.fromkeys(
+            f"{found.claim}: first scored {one.first_scored}"
+            for found in judged
+            for one in found.results
+            if one.exploratory
+        ),
+    )
 
 
 def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, made: Sequence[Board]) -> list[Caution]:

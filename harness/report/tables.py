@@ -15,6 +15,7 @@ from harness.recipe.axes import Axis
 from harness.report.board import Board, Row
 from harness.report.collect import ReportData
 from harness.report.comparison import Estimate
+from harness.report.version import harness_version
 from harness.report.words import RETRACTED
 
 COLUMNS = (
@@ -78,9 +79,11 @@ def report_json(data: ReportData) -> str:
     content = {
         **{name: value for name, value in _plain(data).items() if name not in LEFT_OUT},
         "recipe": data.name,
+        "harness": harness_version(),
         "facts": dict(data.facts),
         "ranks_something": seen.ranks_something,
         "analysis": seen.analysis,
+        "claims": [one.as_json() for found in seen.findings for one in found.results],
         "failures": {task: found.tables for task, found in data.failures.items()},
         "boards": [_board(data.axes, board) for board in seen.boards],
     }

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from harness.pipeline.evaluations import headline_label
 from harness.plan.claims import SEEDS, ClaimPower
 from harness.plan.effects import claim_key
 from harness.recipe.claims import Rule
-from harness.report.words import TIMES, listing, task_title
+from harness.report.words import TIMES, listing, moment, task_title
 
 Word = Literal["supported", "supported, small", "contradicted", "no meaningful effect", "inconclusive", "not tested"]
 LEVEL = 0.95
@@ -46,6 +47,8 @@ class Verdict:
         why: why it is not tested; "" where it is.
         pairs: (more, less, difference) of every comparison; `difference` is their mean.
         holds: it is superior after Holm's correction over the recipe's claims of superiority on all tasks.
+        first_scored: of a claim that was added or edited afterwards, when its test problems were first scored; "" of
+            any other.
     """
 
     power: ClaimPower
@@ -55,6 +58,12 @@ class Verdict:
     problems: int = 0
     pairs: tuple[tuple[str, str, Contrast], ...] = ()
     holds: bool = False
+    first_scored: str = ""
+
+    @property
+    def exploratory(self) -> bool:
+        """Whether the claim is younger than the first score on its test problems."""
+        return bool(self.first_scored)
 
     @property
     def title(self) -> str:
@@ -81,6 +90,8 @@ class Verdict:
             "seeds": self.power.seeds,
             "minimum_detectable_effect": self.power.effect,
             "holds_after_holm": self.holds,
+            "exploratory": self.exploratory,
+            "first_scored": self.first_scored,
             "pairs": [{"more": more, "less": less, **asdict(one)} for more, less, one in self.pairs],
         }
 
@@ -97,6 +108,11 @@ class Finding:
 
     @property
     def words(self) -> str:
+        """The verdict over all tasks, with a word where the claim is exploratory on any of them."""
+        return f"{self._verdict}, exploratory" if any(one.exploratory for one in self.results) else self._verdict
+
+    @property
+    def _verdict(self) -> str:
         """The verdict; where tasks differ, on how many of them it is which."""
         exact = {one.word for one in self.results}
         if len(exact) == 1:
@@ -118,12 +134,17 @@ class Finding:
         return next((word for word in ("supported", "contradicted") if words == {word}), "open")
 
 
-def findings(powers: Sequence[ClaimPower], effects: Mapping[str, Any] | None) -> tuple[Finding, ...]:
+def findings(
+    powers: Sequence[ClaimPower],
+    effects: Mapping[str, Any] | None,
+    first_scored: Mapping[tuple[str, str, str], float] = MappingProxyType({}),
+) -> tuple[Finding, ...]:
     """Every claim of a recipe with a verdict on each of its tasks.
 
     Args:
         powers: the claims on their tasks.
         effects: the JSON of the effects stage; None while there is none.
+        first_scored: of claims that are exploratory, by name, task and evaluation: see `exploratory_claims`.
     """
     from harness.evaluation.ranks import holm  # numpy, which a recipe without claims does not wait for
 
@@ -137,6 +158,8 @@ def findings(powers: Sequence[ClaimPower], effects: Mapping[str, Any] | None) ->
         verdicts[at] = replace(verdicts[at], holds=above and adjusted <= 1 - LEVEL)
     claims: dict[str, list[Verdict]] = {}
     for one in verdicts:
+        if (on := (one.power.claim, one.power.task, one.power.evaluation)) in first_scored:
+            one = replace(one, first_scored=moment(first_scored[on]))
         claims.setdefault(one.power.claim, []).append(one)
     return tuple(_finding(name, tuple(results)) for name, results in claims.items())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from harness.recipe.fields import CODE, LM_EVAL_PREFIX
 
@@ -93,6 +94,11 @@ def share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else ""
 
 
+def moment(seconds: float) -> str:
+    """A time since the epoch, to the minute."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: 4.2 s, 3 min 20 s, 2 h 05 min, 12 d 3 h."""
     whole = round(seconds)
@@ -156,6 +162,7 @@ def split_name(task: str, split: str) -> str:
 
 def task_title(task: str) -> str:
     """What a board or a column of a task is called."""
-    if task.startswith(LM_EVAL_PREFIX):
-        return f"lm-eval {task.removeprefix(LM_EVAL_PREFIX)}"
-    return "held-out code pairs" if task == CODE else task
+    name, of, recipes = task.partition(" (")  # of a joint report
+    if name.startswith(LM_EVAL_PREFIX):
+        name = f"lm-eval {name.removeprefix(LM_EVAL_PREFIX)}"
+    return f"{'held-out code pairs' if name == CODE else name}{of}{recipes}"

@@ -9,18 +9,23 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan
+from harness.report.joint import Joint
 from harness.report.overview import Overview, overview
+from harness.report.version import harness_version
 from harness.search.state import SEARCH, SearchState
 from harness.store.identity import fingerprint
 from harness.store.record import write_text
 from harness.store.store import Store
 
+if TYPE_CHECKING:
+    from harness.report.collect import ReportData
+
 STATE = "rendered.json"
-HTML, MARKDOWN, CSV, JSON = "report.html", "report.md", "leaderboard.csv", "report.json"
+HTML, MARKDOWN, CSV, JSON, LATEX = "report.html", "report.md", "leaderboard.csv", "report.json", "report.tex"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,7 @@ class ReportFiles:
     markdown: Path
     csv: Path
     json: Path
+    latex: Path
     rendered: bool
     search: Path | None = None
     damaged: tuple[str, ...] = ()
@@ -41,7 +47,7 @@ class ReportFiles:
     @property
     def paths(self) -> tuple[Path, ...]:
         beside = () if self.search is None else (self.search,)
-        return (self.html, self.markdown, self.csv, self.json, *beside)
+        return (self.html, self.markdown, self.csv, self.json, self.latex, *beside)
 
 
 def write_report(
@@ -62,24 +68,59 @@ def write_report(
     """
     seen = seen or overview(plan, store, analysis)
     digest = state_digest(plan, store, seen, search)
-    files = ReportFiles(
+    files = _files(directory, search)
+    if _stands(files, digest):
+        return files
+    from harness.report.collect import collect
+
+    return _render(files, collect(plan, store, seen, search), digest, search)
+
+
+def write_joint_report(joint: Joint, seen: Overview, name: str, directory: Path) -> ReportFiles:
+    """Write one report of several recipes, unless the files in `directory` already are that report.
+
+    Args:
+        seen: the overview of all of them.
+        name: what the report is called.
+    """
+    states = [(part.name, state_digest(part.plan, part.store, part.seen)) for part in joint.parts]
+    boards = [str(board) for board in seen.boards]  # with what the joint analyses say
+    digest = fingerprint({"name": name, "parts": states, "boards": boards})
+    files = _files(directory)
+    if _stands(files, digest):
+        return files
+    from harness.report.collect import collect
+    from harness.report.joint_data import joint_data
+
+    datas = [collect(part.plan, part.store, part.seen) for part in joint.parts]
+    return _render(files, joint_data(joint, name, seen, datas), digest, None)
+
+
+def _files(directory: Path, search: SearchState | None = None) -> ReportFiles:
+    return ReportFiles(
         html=directory / HTML,
         markdown=directory / MARKDOWN,
         csv=directory / CSV,
         json=directory / JSON,
+        latex=directory / LATEX,
         search=None if search is None else directory / SEARCH,
         rendered=False,
     )
-    if all(path.is_file() for path in files.paths) and _last_digest(directory) == digest:
-        return files
-    from harness.report.collect import collect
+
+
+def _stands(files: ReportFiles, digest: str) -> bool:
+    return all(path.is_file() for path in files.paths) and _last_digest(files.html.parent) == digest
+
+
+def _render(files: ReportFiles, data: ReportData, digest: str, search: SearchState | None) -> ReportFiles:
     from harness.report.html import render_html
+    from harness.report.latex import render_latex
     from harness.report.markdown import render_markdown
     from harness.report.tables import leaderboard, report_json
 
-    data = collect(plan, store, seen, search)
-    contents = [render_html(data), render_markdown(data), leaderboard(data), report_json(data)]
+    contents = [render_html(data), render_markdown(data), leaderboard(data), report_json(data), render_latex(data)]
     contents += [] if search is None else [json.dumps(asdict(search), indent=1, ensure_ascii=False) + "\n"]
+    directory = files.html.parent
     directory.mkdir(parents=True, exist_ok=True)
     for path, text in zip(files.paths, contents, strict=True):
         write_text(path, text)
@@ -109,7 +150,14 @@ def state_digest(plan: Plan, store: Store, seen: Overview, search: SearchState |
         )
     recipe = plan.loaded.recipe.model_dump(mode="json", by_alias=True, exclude={"runtime"})
     settings = [list(setting.names) for setting in plan.settings]
-    shown = {"recipe": recipe, "settings": settings, "stages": stages, "code": _code_digest()}
+    exploratory = [one.first_scored for found in seen.findings for one in found.results]
+    shown = {
+        "exploratory": exploratory,
+        "recipe": recipe,
+        "settings": settings,
+        "stages": stages,
+        "code": [_code_digest(), str(harness_version())],
+    }
     return fingerprint(shown if search is None else {**shown, "search": json.dumps(asdict(search))})
 
 

@@ -30,7 +30,7 @@ def reported(shell: Shell, copy: Callable[..., Workspace]) -> Workspace:
 
 
 def compared(shell: Shell, workspace: Workspace, first: str, second: str) -> Any:
-    assert shell("compare", first, second, "--workdir", workspace.workdir, "--json") == 0, shell.err
+    assert shell("compare", first, second, "--workdir", workspace.workdir, "--json", "--examples", "6") == 0, shell.err
     return shell.json()
 
 
@@ -117,7 +117,12 @@ def test_disagreements_are_what_the_scores_say(shell: Shell, reported: Workspace
 
 
 def test_the_terminal_shows_it(shell: Shell, reported: Workspace) -> None:
-    assert shell("compare", FIRST, disagreeing(shell, reported), "--workdir", reported.workdir) == 0
+    other = disagreeing(shell, reported)
+    assert shell("compare", FIRST, other, "--workdir", reported.workdir) == 0
+    assert "A won" in shell.out
+    assert "A picks (" not in shell.out  # texts only where they are asked for
+    assert shell("compare", FIRST, other, "--workdir", reported.workdir, "--examples", "1") == 0
+    assert shell.out.count("A picks (") == 1
     for told in (
         "logic, BoN area",
         "A - B",
@@ -131,7 +136,7 @@ def test_the_terminal_shows_it(shell: Shell, reported: Workspace) -> None:
     assert FEW_SEEDS in shell.out
     assert shell("compare", FIRST, SECOND, "--workdir", reported.workdir) == 0
     assert "code, pair accuracy: not asked of no-pmp" in shell.out
-    assert shell("compare", FIRST, "oracle", "--workdir", reported.workdir) == 0
+    assert shell("compare", FIRST, "oracle", "--workdir", reported.workdir, "--examples", "1") == 0
     assert "logic, pair accuracy: not asked of oracle" in shell.out
     assert "picks no candidate" in shell.out
 
@@ -149,7 +154,7 @@ def test_untrusted_text_steers_no_terminal(shell: Shell, reported: Workspace) ->
         Candidates(building.directory).write_table(changed)
         run = {"label": stage.label, "seconds": 1.0, "finished": 4e9, "attempts": 1, "log": "log.txt"}
         building.publish(kind=stage.kind.name, identity=stage.identity, result={}, environment={}, run=run)
-    assert shell("compare", FIRST, other, "--workdir", reported.workdir) == 0
+    assert shell("compare", FIRST, other, "--workdir", reported.workdir, "--examples", "6") == 0
     assert "[red]\\x1b]0;title\\x07" in shell.out
     assert "\x1b" not in shell.out
     assert "\x07" not in shell.out
