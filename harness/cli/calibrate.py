@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
@@ -52,15 +53,19 @@ evaluate:
 ablations: {axes: {pmp: {rm+lm: {}, no-pmp: {pretrain: null}}}}
 runtime: {device: cpu, tracking: none}
 """
-LARGER = (
-    "model.base.texts=1024",
-    "pairs.count=1024",
-    "tasks.arithmetic.problems={base: 256, finetune: 320, dev: 16, test: 48}",
-    "finetune.samples=320",
-    "evaluate.best_of_n.candidates={engine: simulated, samples: 48, accuracy: 0.4, part_size: 12}",
-    "evaluate.pair_accuracy.samples=48",
-    "evaluate.code_pairs.count=128",
-)
+SIZES: Mapping[str, tuple[str, ...]] = {
+    "small": (),
+    "larger": (
+        "model.base.texts=1024",
+        "pairs.count=1024",
+        "tasks.arithmetic.problems={base: 256, finetune: 320, dev: 16, test: 48}",
+        "finetune.samples=320",
+        "evaluate.best_of_n.candidates={engine: simulated, samples: 48, accuracy: 0.4, part_size: 12}",
+        "evaluate.pair_accuracy.samples=48",
+        "evaluate.code_pairs.count=128",
+    ),
+}
+"""What is set in the recipe, by size: two sizes tell what a stage takes always from what grows with its work."""
 
 
 def calibrate(workdir: Path) -> None:
@@ -75,7 +80,7 @@ def calibrate(workdir: Path) -> None:
         recipe = Path(folder) / "calibration.yaml"
         recipe.write_text(RECIPE, encoding="utf-8")
         found: dict[Kind, list[tuple[Stage, Point]]] = defaultdict(list)
-        for size, assignments in (("small", ()), ("larger", LARGER)):
+        for size, assignments in SIZES.items():
             workspace = open_workspace(recipe, assignments, Path(folder) / size)
             workspace.store.create()
             summary = execute(workspace, workspace.work().to_run, everything=workspace.plan.stages)

@@ -24,7 +24,7 @@ from tests.toys.samples import SAMPLES, labelled
 HERE = Path(__file__).parent
 RECIPES = HERE.parent.parent / "recipes"
 FOLDERS = ("paper", "open-questions", "controls")
-WANTS_AN_IMPORT = "pair-order"  # of a reward model
+WANT_IMPORTS = ("pair-order", "coding")  # of a reward model, of pools of candidates
 
 # kind -> part -> rows, as published; of Math-Shepherd's questions as many as the recipes need (unverified)
 SIZES = {
@@ -99,7 +99,7 @@ def main() -> None:
             with_stand_ins(recipe, data, folder)
             for kind in FOLDERS
             for recipe in sorted((RECIPES / kind).glob("*.yaml"), key=lambda path: (path.stem != "main", path.stem))
-            if recipe.stem != WANTS_AN_IMPORT
+            if recipe.stem not in WANT_IMPORTS
         ]
         start = time.process_time()
         together = plan_together(recipes, (), folder / "workdir")

@@ -45,6 +45,7 @@ def smallest(name: str) -> dict[str, Any]:
     base = {**recipe["model"]["base"], "texts": 24, "global_batch": 8}
     recipe["model"] = {**recipe["model"], **MODEL, "base": base}
     recipe["corpus"] |= {"packages": list(PACKAGES[:4]), "heldout": ["http"], "base": ["logging"]}
+    recipe["tasks"] = without_nulls(recipe["tasks"])
     for task in recipe["tasks"].values():
         task["problems"] = {split: 32 if split == "finetune" else 8 for split in task["problems"]}
     for path, value in FEW.items():

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from harness.cli.workspace import open_workspace
+from harness.errors import ProblemList
 from harness.pipeline.kind import Known
 from harness.plan.claims import claims_power
 from harness.plan.cost import estimate
@@ -32,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("paper", "open-questions", "controls")
 SOURCES = ("paper", "released code", "derived", "unverified", "ours")
 PROBLEMS = 60
-WANTS_AN_IMPORT = "open-questions/pair-order"  # of a reward model
+WANT_IMPORTS = ("open-questions/pair-order", "paper/coding")  # of a reward model, of pools of candidates
 
 # recipe -> settings, and runs of PMP, which settings share that differ in fine-tuning alone
 ASKED = {
@@ -49,6 +50,7 @@ ASKED = {
     "paper/sample-efficiency": (40, 3),
     "paper/architectures": (18, 9),
     "paper/generator-families": (6, 6),
+    "paper/coding": (4, 9),
     "open-questions/two-million": (6, 3),
     "open-questions/cross-family": (27, 27),
     "open-questions/generator-strength": (27, 27),
@@ -94,9 +96,19 @@ def test_the_table_of_questions_has_the_prices_that_were_worked_out() -> None:
         cells = [cell.strip() for cell in line.split("|")]
         if len(cells) == 6 and (name := re.match(r"`([\w-]+)\.yaml`", cells[2])):
             told.setdefault(name[1], cells[4])
-    assert told.pop(Path(WANTS_AN_IMPORT).name) == ""
+    assert {told.pop(Path(name).name) for name in WANT_IMPORTS} == {""}
     assert told == {name: hours[name] for name in told}
     assert f"{found['gpu_hours']:,.0f} H100-hours instead of {found['gpu_hours_apart']:,.0f}" in questions
+
+
+def test_imports_that_a_recipe_lacks_are_named_before_anything_is_planned(tmp_path: Path) -> None:
+    with pytest.raises(ProblemList) as told:
+        open_workspace(ROOT / "recipes" / "paper" / "coding.yaml", [], tmp_path)
+    lines = [str(one) for one in told.value.problems]
+    pools = ("humaneval-candidates", "mbpp-candidates", "code-ultrafeedback")
+    assert len(lines) == len(pools)
+    for line, name in zip(lines, pools, strict=True):
+        assert re.search(rf"coding\.yaml:\d+: .*`harness import pool PATH --name {name} ", line)
 
 
 # ------------------------------------------------------------------------------------------------------- plans
@@ -172,9 +184,9 @@ def trained(plan: Plan, kind: str) -> set[str]:
 
 
 def test_each_plans_and_shares_what_it_trains(data: Path, tmp_path: Path) -> None:
-    plans = {name: planned(name, data, tmp_path) for name in ASKED if name != WANTS_AN_IMPORT}
+    plans = {name: planned(name, data, tmp_path) for name in ASKED if name not in WANT_IMPORTS}
     assert {name: (asked(plan), len(trained(plan, "pretrain"))) for name, plan in plans.items()} == {
-        name: asked for name, asked in ASKED.items() if name != WANTS_AN_IMPORT
+        name: asked for name, asked in ASKED.items() if name not in WANT_IMPORTS
     }
     # The analysis will have what claims compare; one fine-tuning seed, as here, is too few for those against no PMP.
     claims = [one for plan in plans.values() for one in claims_power(plan, Store(tmp_path / "workdir" / "store"))]

@@ -32,7 +32,7 @@ MAY_DIFFER = (
     "pairs.spare",
     "pairs.max_tokens",
     *(f"pairs.{writer}" for writer in ("prompt", "chosen", "rejected", "construction", "strong", "weak", "clip")),
-    *(f"tasks.*.{key}" for key in ("kind", "options", "path", "problems", "max_tokens")),
+    *(f"tasks.*.{key}" for key in ("kind", "import", "options", "path", "problems", "max_tokens")),
     "pretrain.schedule.warmup_pairs",
     *(f"{training}.{key}" for training in ("pretrain", "finetune") for key in ("learning_rate", "global_batch")),
     *(f"{training}.precision" for training in ("pretrain", "finetune")),
