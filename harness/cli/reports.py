@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from harness.cli.report import Report, print_next, print_report, report_on
 from harness.cli.workspace import REPORTS, STORE, Workspace, discard_damaged, open_workspace, stands
 from harness.errors import ProblemList, RecipeError, StoreError
 from harness.pipeline.graph import Stage
+from harness.recipe.fields import NAME_PATTERN
 from harness.report.index import INDEX, RECIPE
 from harness.report.joint import Joint, Part, joint_name
 from harness.report.joint_data import joint_overview
@@ -33,6 +35,8 @@ def write_reports(paths: Sequence[Path], assignments: Sequence[str], name: str |
         name: what the joint report is called.
         workdir: of every recipe that is given as a file, instead of its own.
     """
+    if name is not None and not re.fullmatch(NAME_PATTERN, name):
+        raise RecipeError("`--name` must be letters, digits and _.+-", f"it is {name[:80]!r}", "choose another")
     opened = _opened(paths, assignments, workdir)
     reports = [report_on(workspace) for _, workspace in opened]
     if len(opened) == 1 and name is None:
@@ -96,7 +100,7 @@ def _of_workdir(workdir: Path) -> list[tuple[Path, Workspace]]:
     """
     if not (workdir / STORE).is_dir():
         remedy = "give a recipe, or the folder that `harness run` wrote its results to"
-        raise StoreError(f"{workdir} is no workdir", "it has no folder `store`", remedy)
+        raise StoreError(f"{workdir} must be a workdir", "it has no folder `store`", remedy)
     found = []
     for recipe in sorted(workdir.glob(f"{REPORTS}/*/{RECIPE}")):
         workspace = open_workspace(recipe, (), workdir, writes=True)

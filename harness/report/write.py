@@ -84,8 +84,11 @@ def write_joint_report(joint: Joint, seen: Overview, name: str, directory: Path)
         name: what the report is called.
     """
     states = [(part.name, state_digest(part.plan, part.store, part.seen)) for part in joint.parts]
-    boards = [str(board) for board in seen.boards]  # with what the joint analyses say
-    digest = fingerprint({"name": name, "parts": states, "boards": boards})
+    rows = [row for board in seen.boards for row in board.rows]
+    compared = [
+        str((one.task, one.name, one.estimates, one.differences, one.above, one.places, one.gaps)) for one in rows
+    ]
+    digest = fingerprint({"name": name, "parts": states, "compared": compared})
     files = _files(directory)
     if _stands(files, digest):
         return files
