@@ -235,7 +235,7 @@ def _warnings(plan: Plan, statuses: Statuses, store: Store) -> list[str]:
 
 
 def _mentions(path: Path, name: str) -> bool:
-    """Whether a file may hold such an event: few do, and reading all events of a large recipe takes most of a report."""
+    """Whether a file may hold such an event: few do, and reading every event takes most of a report."""
     return path.is_file() and f'"{name}"'.encode() in path.read_bytes()
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,19 +44,39 @@ def spent(plan: Plan, statuses: Statuses, runs: Runs) -> dict[str, Spent]:
     records = {key: record for key in runs if (record := statuses[key].record) is not None}
     device = device_of(records.values())
     hours = {key: _hours(runs[key]) for key, record in records.items() if device == "CPU" or _on_gpu(record)}
-    rows: dict[tuple[str, str], list[Variant]] = {("setting", one.name): list(one.variants) for one in plan.settings}
-    for variant in (*plan.references, *plan.imported):
-        rows.setdefault(("other", variant.setting), []).append(variant)
-    behind = {key: _behind(target for one in variants for target in one.targets) for key, variants in rows.items()}
-    needed = Counter(key for stages in behind.values() for key in stages)
-    return {
-        one.name: Spent(
-            tokens=_tokens(one.variants, statuses),
-            alone=sum(hours.get(key, 0.0) for key in behind["setting", one.name] if needed[key] == 1),
-            together=sum(hours.get(key, 0.0) for key in behind["setting", one.name]),
-        )
-        for one in plan.settings
-    }
+    targets: dict[tuple[str, str], list[Stage]] = {}
+    for kind, variants in (("setting", plan.variants), ("other", (*plan.references, *plan.imported))):
+        for variant in variants:
+            targets.setdefault((kind, variant.setting), []).extend(variant.targets)
+    alone, together = _shared(plan, list(targets.values()), hours)
+    places = {key: place for place, key in enumerate(targets)}
+    found = {}
+    for setting in plan.settings:
+        place = places["setting", setting.variants[0].setting]
+        tokens = _tokens(setting.variants, statuses)
+        found[setting.name] = Spent(tokens=tokens, alone=alone[place], together=together[place])
+    return found
+
+
+def _shared(plan: Plan, rows: Sequence[Sequence[Stage]], hours: Mapping[str, float]) -> tuple[list[float], list[float]]:
+    """Hours of each row's targets and all that they are made from: those of no other row, and all of them."""
+    needs: dict[str, int] = {}  # bit i: row i is made from the stage
+    for place, targets in enumerate(rows):
+        for stage in targets:
+            needs[stage.fingerprint] = needs.get(stage.fingerprint, 0) | 1 << place
+    by_rows: dict[int, float] = {}
+    for stage in reversed(plan.stages):  # what reads a stage before the stage
+        bits = needs.get(stage.fingerprint, 0)
+        for item in stage.inputs.values():
+            needs[item.stage.fingerprint] = needs.get(item.stage.fingerprint, 0) | bits
+        by_rows[bits] = by_rows.get(bits, 0.0) + hours.get(stage.fingerprint, 0.0)
+    alone, together = [0.0] * len(rows), [0.0] * len(rows)
+    for bits, spent_there in by_rows.items():
+        places = [place for place in range(len(rows)) if bits >> place & 1]
+        for place in places:
+            together[place] += spent_there
+            alone[place] += spent_there if len(places) == 1 else 0.0
+    return alone, together
 
 
 def _on_gpu(record: Record) -> bool:
@@ -67,17 +86,6 @@ def _on_gpu(record: Record) -> bool:
 def _hours(run: Mapping[str, Any]) -> float:
     """Wall time by devices: a stage held all of its devices while it ran."""
     return float(run["seconds"]) * int(run.get("task", {}).get("gpus", 1)) / 3600
-
-
-def _behind(targets: Iterable[Stage]) -> set[str]:
-    """Fingerprints of stages and all that they are made from."""
-    waiting, found = list(targets), set[str]()
-    while waiting:
-        stage = waiting.pop()
-        if stage.fingerprint not in found:
-            found.add(stage.fingerprint)
-            waiting += [item.stage for item in stage.inputs.values()]
-    return found
 
 
 def _tokens(variants: Iterable[Variant], statuses: Statuses) -> int | None:

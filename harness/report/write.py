@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.pipeline.graph import Stage
-from harness.plan.plan import Plan
+from harness.plan.plan import Plan, without_collections
 from harness.report.overview import Overview, overview
 from harness.search.state import SEARCH, SearchState
 from harness.store.identity import fingerprint
@@ -44,6 +44,7 @@ class ReportFiles:
         return (self.html, self.markdown, self.csv, self.json, *beside)
 
 
+@without_collections()
 def write_report(
     plan: Plan,
     store: Store,

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan, make_plan
 from harness.recipe.load import load_recipe
 from harness.report.write import write_report
@@ -44,10 +45,14 @@ def plan_of(settings: int, folder: Path) -> Plan:
 
 
 def measure(plan: Plan, folder: Path) -> dict[str, Any]:
-    """Seconds from a finished workdir to its report, and what the page's bytes are."""
+    """Make up a finished workdir, and write its report."""
     store = Store(folder / "store")
     fill(plan, store)
-    analysis = analyse(plan, store)
+    return timed(plan, store, analyse(plan, store), folder)
+
+
+def timed(plan: Plan, store: Store, analysis: Stage | None, folder: Path) -> dict[str, Any]:
+    """Seconds from a finished workdir to its report, and what the page's bytes are."""
     started = time.process_time()
     files = write_report(plan, store, analysis, folder / "report")
     seconds = time.process_time() - started
