@@ -147,8 +147,8 @@ class Plan:
 
 
 @contextmanager
-def _without_collections() -> Iterator[None]:
-    """Everything a plan makes lives on; looking for garbage meanwhile would take half the time of a large one."""
+def without_collections() -> Iterator[None]:
+    """What a plan or a report makes lives on; looking for garbage meanwhile would take half the time of a large one."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -164,7 +164,7 @@ def pipeline_of(loaded: LoadedRecipe, imports: Imports, commits: Commits, forks:
     return Pipeline(Graph(), loaded.recipe.seeds.data, pairs, imports=imports, commits=commits, forks=forks)
 
 
-@_without_collections()
+@without_collections()
 def make_plan(
     loaded: LoadedRecipe,
     imports: Imports = NO_IMPORTS,

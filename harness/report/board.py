@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from harness.pipeline.evaluations import (
@@ -127,7 +128,7 @@ class Board:
     rows: tuple[Row, ...]
     baseline_chosen: bool = False
 
-    @property
+    @cached_property
     def settings(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.is_setting)
 
@@ -139,7 +140,7 @@ class Board:
             groups.setdefault((row.is_setting, row.is_reference), []).append((at, row))
         return list(groups.values())
 
-    @property
+    @cached_property
     def comparisons(self) -> list[tuple[Row, str]]:
         """(setting or row from outside, evaluation) with something to compare."""
         return [
@@ -149,7 +150,7 @@ class Board:
             if evaluation in row.places or evaluation in row.above or evaluation in row.differences
         ]
 
-    @property
+    @cached_property
     def shallow(self) -> AboveShallow | None:
         """What settings are held against the best shallow reference with, by the main metric; the line to pass."""
         found = [row.above[self.main] for row in self.settings if self.main in row.above]
@@ -160,12 +161,12 @@ class Board:
         """The evaluation that rows are ordered by."""
         return self.evaluations[0]
 
-    @property
+    @cached_property
     def has_places(self) -> bool:
         """Whether any setting has a place."""
         return any(row.places for row in self.rows)
 
-    @property
+    @cached_property
     def key_metrics(self) -> tuple[str, ...]:
         """The few metrics that a leaderboard shows, the main one first."""
         area = [BestOfN.headline] if self.area_sizes or not self.sizes else []
@@ -173,20 +174,20 @@ class Board:
         pooled = [*area, *curve] if self.has_pool else []
         return (*pooled, *(headline(one) for one in self.evaluations if one != BestOfN.name))
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """Every metric that some row has and that is no detail, else those that are asked for."""
         found = [metric for metric in self._there if not evaluation_with(metric).is_detail(metric)]
         return tuple(found) or tuple(headline(evaluation) for evaluation in self.evaluations)
 
-    @property
+    @cached_property
     def details(self) -> tuple[str, ...]:
         """The metrics of the table beside the board; of a curve its area or, where there is none, the point at N."""
         details = [metric for metric in self._there if evaluation_with(metric).is_detail(metric)]
         shown = () if self.area_sizes else (self.key_size,)
         return tuple(metric for metric in details if point_of(metric) in (None, *shown))
 
-    @property
+    @cached_property
     def _there(self) -> list[str]:
         """Every metric that some row has, in the order of tables."""
         there = list(dict.fromkeys(metric for row in self.rows for metric in row.estimates))

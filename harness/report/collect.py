@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from harness.events import Warned, read_events
 from harness.pipeline.training import BASE
@@ -31,6 +32,7 @@ from harness.report.overview import Caution, Overview, caution, judged_tasks
 from harness.report.provenance import Link, Origin, data_stages, environments, origins
 from harness.report.search import SearchReport, search_report
 from harness.report.settings import SettingFacts, parameters, probe_table, setting_facts, training_table, tuning_table
+from harness.report.spent import Device, Runs, Spent, device_of, spent
 from harness.report.status import Statuses
 from harness.report.times import time_tables
 from harness.report.version import harness_version
@@ -51,6 +53,7 @@ class ReportData:
         failures: where models fail, by task.
         search: what the recipe's search has come to; None without one, or before it began.
         axes: what the settings differ on.
+        spent: what each setting cost, in hours of `device`.
         damaged: what of the payloads shown here is not as its record has it.
     """
 
@@ -81,6 +84,8 @@ class ReportData:
     unfinished: Facts
     search: SearchReport | None = None
     axes: tuple[Axis, ...] = ()
+    spent: Mapping[str, Spent] = field(default_factory=dict)
+    device: Device = "CPU"
     damaged: tuple[str, ...] = ()
 
 
@@ -90,11 +95,13 @@ def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None
     pairs, judged = pair_examples(plan, payloads), quality_examples(plan, payloads)
     pools, failures = pool_examples(plan, payloads), task_failures(plan, statuses, payloads)
     warnings = _warnings(plan, statuses, store)
+    records = [record for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None]
+    runs = {record.fingerprint: store.run_facts(record) for record in records}
     return ReportData(
         name=plan.loaded.recipe.name,
         notes=plan.loaded.recipe.notes,
         answer=answer(seen.boards),
-        facts=_header(plan, store, seen),
+        facts=_header(plan, runs, seen),
         line=_line(plan, seen),
         overview=seen,
         effects=effect_tables(seen.effects, plan.loaded.axes),
@@ -120,18 +127,20 @@ def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None
         judged_pairs=judged,
         pools=pools,
         shared=sharing(plan),
-        times=time_tables(plan, statuses, store),
+        times=time_tables(plan, statuses, runs),
         methods=methods(plan, seen.boards),
         origins=origins(seen.boards, statuses),
         data_stages=data_stages(plan, statuses),
         unfinished=_unfinished(plan, statuses),
         search=None if search is None else search_report(plan, store, seen, search),
         axes=plan.loaded.axes,
+        spent=spent(plan, statuses, runs),
+        device=device_of(records),
         damaged=tuple(payloads.damaged),
     )
 
 
-def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], ...]:
+def _header(plan: Plan, runs: Runs, seen: Overview) -> tuple[tuple[str, str], ...]:
     recipe = plan.loaded.recipe
     statuses = seen.statuses
     done = [record for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None]
@@ -153,7 +162,7 @@ def _header(plan: Plan, store: Store, seen: Overview) -> tuple[tuple[str, str], 
         ("Stages", f"{len(done):,} of {len(plan.stages):,} done; {plan.asked:,} before sharing"),
         ("Computed with", _computed_with(done)),
         ("Harness", str(harness_version())),
-        ("Last stage finished", _last_finished(done, store)),
+        ("Last stage finished", _last_finished(runs)),
         *((name, value) for name, value in recipe.tags.items()),
     ]
     return tuple((name, value) for name, value in facts if value)
@@ -208,8 +217,8 @@ def _computed_with(records: Iterable[Record]) -> str:
     return ", ".join(names.get(name, f"{name} ") + version for name, version in environments(records).items())
 
 
-def _last_finished(records: Iterable[Record], store: Store) -> str:
-    times = [float(store.run_facts(record)["finished"]) for record in records]
+def _last_finished(runs: Runs) -> str:
+    times = [float(run["finished"]) for run in runs.values()]
     return moment(max(times)) if times else ""
 
 
@@ -218,10 +227,10 @@ def _warnings(plan: Plan, statuses: Statuses, store: Store) -> list[str]:
     checked = _settings_checked(plan)
     items = []
     for stage in plan.stages:
-        if statuses[stage.fingerprint].record is not None:
-            events = read_events(store.directory(stage.kind.name, stage.fingerprint) / EVENTS)
+        path = store.directory(stage.kind.name, stage.fingerprint) / EVENTS
+        if statuses[stage.fingerprint].record is not None and _mentions(path, Warned.kind):
             of = f" of {few(checked[stage.fingerprint])}" if stage.fingerprint in checked else ""
-            items += [f"{stage.label}{of}: {event.message}" for event in events if isinstance(event, Warned)]
+            items += [f"{stage.label}{of}: {event.message}" for event in read_events(path) if isinstance(event, Warned)]
     return items
 
 
@@ -232,6 +241,11 @@ def _settings_checked(plan: Plan) -> dict[str, list[str]]:
         for stage in dict.fromkeys(stage for variant in setting.variants for stage in variant.checks):
             found.setdefault(stage.fingerprint, []).append(setting.name)
     return found
+
+
+def _mentions(path: Path, name: str) -> bool:
+    """Whether a file may hold such an event: few do, and reading every event takes most of a report."""
+    return path.is_file() and f'"{name}"'.encode() in path.read_bytes()
 
 
 def _unfinished(plan: Plan, statuses: Statuses) -> Facts:

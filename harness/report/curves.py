@@ -6,7 +6,7 @@ depends on how many are planned, so that a tracker adds points and removes none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,15 @@ from harness.store.store import Snapshot, Store
 MOST_POINTS = 1_000
 """Points of one metric of one training: enough for any screen, and one batch of MLflow's."""
 
+MOST_SETTINGS = 12
+"""Settings whose curves a report draws: lines of more can no longer be told apart."""
+
 BASE, PMP, FINETUNE = "base", "pmp", "finetune"
 LOSSES = ("loss_rm", "loss_lm")
+BALANCE = "balance"
+"""Of both losses: the norm of the reward-model loss's weighted gradient over that of the language-model loss's."""
+
+NORMS = ("grad_norm_rm", "grad_norm_lm")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)  # a large recipe has millions
@@ -38,7 +45,12 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One loss of one training run: `phase` is base, pmp or finetune; `retracted` if something behind it is."""
+    """One loss of one training run, or the balance of both.
+
+    Attributes:
+        phase: base, pmp or finetune.
+        retracted: whether something behind it is.
+    """
 
     phase: str
     setting: str
@@ -106,9 +118,9 @@ class CurveReader:
 
 
 def training_curves(plan: Plan, statuses: Statuses, store: Store) -> tuple[Curve, ...]:
-    """Losses of every finished training; a run that settings share stands under the first of them."""
+    """Losses of the first settings' finished trainings; a run that they share stands under the first of them."""
     trainings = [(BASE, stage, "base", "") for stage in plan.stages if stage.kind is training.BASE]
-    for setting in plan.settings:
+    for setting in plan.settings[:MOST_SETTINGS]:
         for variant in setting.variants:
             for phase, stage in ((PMP, variant.pretrained), (FINETUNE, variant.finetuned)):
                 if stage is not None:
@@ -117,8 +129,8 @@ def training_curves(plan: Plan, statuses: Statuses, store: Store) -> tuple[Curve
     found: dict[tuple[str, str], Curve] = {}
     for phase, stage, name, seed in trainings:
         status = statuses[stage.fingerprint]
-        points = {} if status.record is None else reader.points(stage)
-        for metric in LOSSES:
+        points = {} if status.record is None else _with_balance(reader.points(stage))
+        for metric in (*LOSSES, BALANCE):
             if metric in points and (stage.fingerprint, metric) not in found:
                 found[stage.fingerprint, metric] = Curve(
                     phase=phase,
@@ -130,6 +142,14 @@ def training_curves(plan: Plan, statuses: Statuses, store: Store) -> tuple[Curve
                     retracted=bool(status.retracted),
                 )
     return tuple(found.values())
+
+
+def _with_balance(points: Mapping[str, tuple[Point, ...]]) -> dict[str, tuple[Point, ...]]:
+    """With the balance at each step at which both gradients were measured and the second is above 0."""
+    rm, lm = ({point.step: point for point in points.get(name, ())} for name in NORMS)
+    both = [(rm[step], lm[step]) for step in rm if step in lm and lm[step].value > 0]
+    balance = tuple(Point(step=one.step, value=one.value / other.value, time=one.time) for one, other in both)
+    return {**points, **({BALANCE: balance} if balance else {})}
 
 
 def _seed(variant: Variant, phase: str) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Collection, Sequence
 from markupsafe import Markup
 
 from harness.report.collect import ReportData
+from harness.report.figures import balance_tables
 from harness.report.render import environment
+from harness.report.retention_figures import retention_table
 
 SPECIAL = str.maketrans(
     {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "*": "\\*", "_": "\\_", "`": "\\`", "[": "\\[", "\n": " "}
@@ -18,7 +20,13 @@ def render_markdown(data: ReportData) -> str:
     """The whole report; every value in the template is escaped."""
     jinja = environment(escape=True, finalize=plain)
     jinja.globals["table"] = table
-    lines = jinja.get_template("report.md").render(data=data).splitlines()
+    text = jinja.get_template("report.md").render(
+        data=data,
+        settings={one.name: one for one in data.settings},
+        retention=retention_table(data.overview.boards),
+        balance=balance_tables(data.curves),
+    )
+    lines = text.splitlines()
     return "\n".join(line for at, line in enumerate(lines) if line or (at and lines[at - 1])) + "\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from harness.report.words import count, interval, score, signed, signed_interval
 from harness.store.artifacts import PairQuality
 from harness.store.record import Record
 
-Row = tuple[str, str, str]
+Row = tuple[str, str, str, str, str]
 
+SIDES = ("chosen", "rejected")
 ALIKE = {
     "identical": "identical sides",
     "same_tokens": "sides differ in blanks or comments only",
@@ -33,34 +34,46 @@ def quality_table(record: Record) -> Facts:
     numbers = record.result
     sides: Mapping[str, Any] = numbers["sides"]
     rows = [
-        ("verdict", _verdict(numbers), ""),
-        ("pairs, and how many were sampled", count(numbers["pairs"]), count(numbers["sampled"])),
+        _all("verdict", _verdict(numbers)),
+        _all("pairs", count(numbers["pairs"])),
+        _all("sampled pairs", count(numbers["sampled"])),
         *_pairs_a_prompt(numbers),
-        *((name, _percent(numbers["alike"][kind]), "") for kind, name in ALIKE.items()),
-        _both("parses", sides, "parse_rate"),
-        _both("compiles", sides, "compile_rate"),
-        _both("repeats an earlier text", sides, "repeated"),
-        ("cut off by a limit", *(_cut(sides[side]) for side in sides)),
-        ("characters", *(count(sides[side]["mean_characters"]) for side in sides)),
+        *(_all(name, _percent(numbers["alike"][kind])) for kind, name in ALIKE.items()),
+        _both("parses", (_percent(sides[side]["parse_rate"]) for side in SIDES)),
+        _both("compiles", (_percent(sides[side]["compile_rate"]) for side in SIDES)),
+        _both("repeats an earlier text", (_percent(sides[side]["repeated"]) for side in SIDES)),
+        _both("cut off by a limit", (_cut(sides[side]) for side in SIDES)),
+        _both("characters", (count(sides[side]["mean_characters"]) for side in SIDES)),
         *_ratios(numbers["length_ratio"]),
-        ("distinct trigrams", *(_percent(numbers["distinct_ngrams"][side]["3"]) for side in sides)),
-        *((f"language: {name}", _percent(share), "") for name, share in numbers["languages"].items()),
-        _told("chosen minus rejected: parses", numbers["gap"]["parse_rate"], difference=True),
-        _told("chosen minus rejected: static score", numbers["gap"]["static_score"], difference=True),
+        _both("distinct trigrams", (_percent(numbers["distinct_ngrams"][side]["3"]) for side in SIDES)),
+        *(_all(f"language: {name}", _percent(share)) for name, share in numbers["languages"].items()),
+        _estimate("chosen minus rejected: parses", numbers["gap"]["parse_rate"], difference=True),
+        _estimate("chosen minus rejected: static score", numbers["gap"]["static_score"], difference=True),
         *_areas(numbers["separability"]),
         *(row for name, judge in numbers["judges"].items() for row in _judge(name, judge)),
     ]
     return Facts(
         title="Pair quality",
-        columns=("", "chosen, or all", "rejected, or interval"),
+        columns=("", "all", "interval", "chosen", "rejected"),
         rows=tuple(rows),
         note=" ".join([*(f"{reason}." for reason in numbers["reasons"]), NOTE]),
     )
 
 
+def _all(name: str, value: str, limits: str = "") -> Row:
+    """What is said of pairs, or of both sides together."""
+    return (name, value, limits, "", "")
+
+
+def _both(name: str, values: Iterable[str]) -> Row:
+    """What is said of each side."""
+    chosen, rejected = values
+    return (name, "", "", chosen, rejected)
+
+
 def _pairs_a_prompt(numbers: Mapping[str, Any]) -> Iterator[Row]:
     if "pairs_a_prompt" in numbers:  # not before code version 2
-        yield ("pairs of one prompt, so of one function", f"{numbers['pairs_a_prompt']:.2f}", "")
+        yield _all("pairs of one prompt, so of one function", f"{numbers['pairs_a_prompt']:.2f}")
 
 
 def read_examples(directory: Path) -> list[dict[str, str]]:
@@ -79,11 +92,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _both(name: str, sides: Mapping[str, Any], key: str) -> Row:
-    chosen, rejected = (_percent(sides[side][key]) for side in ("chosen", "rejected"))
-    return (name, chosen, rejected)
-
-
 def _cut(side: Mapping[str, Any]) -> str:
     share = side["truncated"]["share"]
     return "unknown" if share is None else _percent(share)
@@ -92,30 +100,31 @@ def _cut(side: Mapping[str, Any]) -> str:
 def _ratios(ratios: Mapping[str, Any]) -> Iterator[Row]:
     for unit, ratio in ratios.items():
         if ratio is not None:
-            yield (f"{unit}, rejected over chosen", f"{ratio:.3f}", "")
+            yield _all(f"{unit}, rejected over chosen", f"{ratio:.3f}")
 
 
-def _told(name: str, found: Mapping[str, Any], *, difference: bool = False) -> Row:
+def _estimate(name: str, found: Mapping[str, Any], *, difference: bool = False) -> Row:
     """An estimate and its interval, either of which may be unknown."""
     write, limits = (signed, signed_interval) if difference else (score, interval)
     if found["estimate"] is None:
-        return (name, "none", "")
-    return (name, write(found["estimate"]), "" if found["low"] is None else limits(found["low"], found["high"]))
+        return _all(name, "none")
+    return _all(name, write(found["estimate"]), "" if found["low"] is None else limits(found["low"], found["high"]))
 
 
 def _areas(separable: Mapping[str, Any]) -> Iterator[Row]:
     for kind, name in SEPARABLE.items():
         if separable[kind] is None:
-            yield (f"area by {name}", "too few pairs", "")
+            yield _all(f"area by {name}", "too few pairs")
         else:
-            yield _told(f"area by {name}, within pairs", separable[kind]["within_pairs"])
-            yield _told(f"area by {name}, over texts", separable[kind]["over_texts"])
+            yield _estimate(f"area by {name}, within pairs", separable[kind]["within_pairs"])
+            yield _estimate(f"area by {name}, over texts", separable[kind]["over_texts"])
 
 
 def _judge(name: str, judge: Mapping[str, Any]) -> Iterator[Row]:
-    yield (f"{name} judge: judged, has a preference", count(judge["judged"]), count(judge["preferring"]))
-    yield _told(f"{name} judge: agreement", judge["agreement"])
-    yield _told(f"{name} judge: agreement where it has a preference", judge["of_preferring"])
-    yield _told(f"{name} judge: the same, labels shuffled", judge["shuffled"])
+    yield _all(f"{name} judge: judged", count(judge["judged"]))
+    yield _all(f"{name} judge: has a preference", count(judge["preferring"]))
+    yield _estimate(f"{name} judge: agreement", judge["agreement"])
+    yield _estimate(f"{name} judge: agreement where it has a preference", judge["of_preferring"])
+    yield _estimate(f"{name} judge: the same, labels shuffled", judge["shuffled"])
     if judge["position_bias"]["estimate"]:
-        yield _told(f"{name} judge: preference for the first place", judge["position_bias"], difference=True)
+        yield _estimate(f"{name} judge: preference for the first place", judge["position_bias"], difference=True)

@@ -25,7 +25,7 @@ def environment(*, escape: bool, finalize: Callable[[Any], Any] | None = None) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("score", "signed", "interval", "signed_interval", "listing", "few", "count"):
+    for name in ("score", "signed", "interval", "signed_interval", "listing", "few", "count", "hours", "quantity"):
         made.filters[name] = getattr(words, name)
     made.filters.update(value=words.value_text, metric_label=metric_label, headline=headline_label)
     made.filters["evaluation"] = lambda metric: evaluation_with(metric).name

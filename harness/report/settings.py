@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,27 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.training import AVERAGE, BASE
 from harness.pipeline.tuning import TUNED, chosen_of
-from harness.plan.plan import Plan, PlannedSetting
+from harness.plan.plan import Plan, PlannedSetting, Variant
 from harness.recipe.schema import EXPERIMENT_FIELDS, Experiment
 from harness.report.facts import Facts
 from harness.report.status import Statuses
 from harness.report.words import DASH, RETRACTED, count, score, task_title, value_text
 
 UNCHANGED = "the recipe as written"
+
+LOSS_TERMS = {"pretrain.loss.rm": "RM loss", "pretrain.loss.lm": "LM loss"}
+NOUNS = {
+    **LOSS_TERMS,
+    "pairs.count": "PMP pairs",
+    "finetune.samples": "fine-tuning pairs",
+    "model.source": "model",
+    "finetune.tasks": "fine-tuned on",
+}
+BLOCKS = {"pretrain": "PMP", "finetune": "fine-tuning", "pairs": ""}
+"""What people call a parameter, else the block that it stands in."""
+
+MOST_IN_WORDS = 3
+"""Differences named on the leaderboard; all of them stand under Settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +41,8 @@ class SettingFacts:
 
     Attributes:
         axes: its value on each ablation axis that it depends on.
-        differs: how it differs from the base, a phrase each.
+        differs: how it differs from the base, a phrase each parameter, as the recipe names it.
+        words: the same, short and without the recipe's names, such as "LM loss off"; "" where nothing differs.
         pairs: PMP pairs it trains on, in whole global batches; 0 without PMP.
     """
 
@@ -35,22 +50,27 @@ class SettingFacts:
     names: tuple[str, ...]
     axes: Mapping[str, str]
     differs: tuple[str, ...]
+    words: str
     pairs: int
 
 
 def setting_facts(plan: Plan) -> tuple[SettingFacts, ...]:
     """Every setting of the plan, in its order."""
     base = resolved(plan.loaded.recipe)
-    return tuple(
-        SettingFacts(
-            name=setting.name,
-            names=setting.names,
-            axes=setting.values,
-            differs=differences(base, resolved(setting.setting.experiment)),
-            pairs=pairs_trained(setting.setting.experiment),
+    found = []
+    for setting in plan.settings:
+        other = resolved(setting.setting.experiment)
+        found.append(
+            SettingFacts(
+                name=setting.name,
+                names=setting.names,
+                axes=setting.values,
+                differs=differences(base, other),
+                words=in_words(base, other),
+                pairs=pairs_trained(setting.setting.experiment),
+            )
         )
-        for setting in plan.settings
-    )
+    return tuple(found)
 
 
 def resolved(experiment: Experiment) -> dict[str, Any]:
@@ -83,6 +103,31 @@ def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str,
         elif before[path] != after[path]:
             phrases.append(f"{path} is {value_text(after[path])} instead of {value_text(before[path])}")
     return tuple(phrases) or (UNCHANGED,)
+
+
+def in_words(base: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """How `other` differs from `base`, as the leaderboard says it."""
+    phrases, before, after = [], flat(base), flat(other)
+    if (base.get("pretrain") is None) != (other.get("pretrain") is None):
+        phrases.append("no PMP" if other.get("pretrain") is None else "with PMP")
+        before, after = (
+            {path: value for path, value in values.items() if path.split(".")[0] != "pretrain"}
+            for values in (before, after)
+        )
+    changed = [path for path in dict.fromkeys((*before, *after)) if before.get(path) != after.get(path)]
+    phrases += [_phrase(path, before.get(path), after.get(path)) for path in changed]
+    left = len(phrases) - MOST_IN_WORDS
+    return ", ".join([*phrases[:MOST_IN_WORDS], *([f"{left:,} more"] if left > 0 else [])])
+
+
+def _phrase(path: str, before: Any, after: Any) -> str:
+    block, _, rest = path.partition(".")
+    noun = NOUNS.get(path) or f"{BLOCKS.get(block, block)} {rest}".strip().replace(".", " ").replace("_", " ")
+    if after is None or after is False or (path in LOSS_TERMS and after == 0):
+        return f"{noun} off"
+    if after is True or (path in LOSS_TERMS and before == 0 and after == 1):
+        return f"{noun} on"
+    return f"{noun} {value_text(after).strip('[]')}"
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -185,10 +230,16 @@ def _base_words(plan: Plan, statuses: Statuses) -> str:
 
 
 def _training_row(setting: PlannedSetting, statuses: Statuses) -> tuple[str, ...]:
-    pretrained = _results(_runs(_distinct(variant.pretrained for variant in setting.variants)), statuses)
-    finetuned = _results(_chosen(_distinct(variant.finetuned for variant in setting.variants), statuses), statuses)
+    pretrained, finetuned = (_results(stages, statuses) for stages in trainings_of(setting.variants, statuses))
     pmp = ("none", DASH, DASH) if setting.setting.experiment.pretrain is None else _trained(pretrained)
     return (_name(setting, statuses), *pmp, *_trained(finetuned))
+
+
+def trainings_of(variants: Iterable[Variant], statuses: Statuses) -> tuple[list[Stage], list[Stage]]:
+    """The trainings that a setting's models come from: PMP's, and fine-tuning's."""
+    many = list(variants)
+    pretrained = _runs(_distinct(variant.pretrained for variant in many))
+    return pretrained, _chosen(_distinct(variant.finetuned for variant in many), statuses)
 
 
 def _name(setting: PlannedSetting, statuses: Statuses) -> str:

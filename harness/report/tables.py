@@ -22,7 +22,13 @@ COLUMNS = (
     *("task", "split", "metric", "kind", "row", "label", "state"),
     *("estimate", "low", "high", "level", "covers", "problems", "clusters", "method"),
     *("seeds", "by_seed", "beyond_quarter_of_pool", "records"),
+    *("differs", "tokens_trained", "device", "device_hours_alone", "device_hours_with_shared"),
 )
+
+MOST_DEPTH = 4  # of JSON with a line an entry: boards, a board, its rows, a row
+
+MOST_DEPTH = 4
+"""Of JSON with a line an entry: boards, a board, its rows, a row."""
 
 AXIS, FIRST_AXIS = "axis.", COLUMNS.index("state")
 
@@ -37,19 +43,35 @@ def leaderboard(data: ReportData) -> str:
     columns = (*COLUMNS[:FIRST_AXIS], *axes, *COLUMNS[FIRST_AXIS:])
     writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
     writer.writeheader()
+    costs = _costs(data)
     for board in data.overview.boards:
         for row in board.rows:
-            writer.writerows(_lines(data.axes, board, row))
+            writer.writerows(_lines(data.axes, board, row, costs.get(row.name, {}) if row.is_setting else {}))
     return file.getvalue()
 
 
-def _lines(axes: Iterable[Axis], board: Board, row: Row) -> Iterator[dict[str, Any]]:
+def _costs(data: ReportData) -> dict[str, dict[str, Any]]:
+    """What differs of each setting in words, and what it cost, under the names that CSV and JSON have."""
+    return {
+        one.name: {
+            "differs": one.words,
+            "tokens_trained": data.spent[one.name].tokens,
+            "device": data.device,
+            "device_hours_alone": round(data.spent[one.name].alone, 6),
+            "device_hours_with_shared": round(data.spent[one.name].together, 6),
+        }
+        for one in data.settings
+    }
+
+
+def _lines(axes: Iterable[Axis], board: Board, row: Row, cost: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     common: dict[str, Any] = {
         "task": board.task,
         "split": board.split,
         "kind": row.kind,
         "row": row.name,
         "label": row.label,
+        **cost,
     }
     common |= {"seeds": row.seeds, **{f"{AXIS}{axis.name}": axis.plain(row.axes) for axis in axes}}
     for metric, estimate in row.estimates.items():
@@ -85,14 +107,35 @@ def report_json(data: ReportData) -> str:
         "analysis": seen.analysis,
         "claims": [one.as_json() for found in seen.findings for one in found.results],
         "failures": {task: found.tables for task, found in data.failures.items()},
-        "boards": [_board(data.axes, board) for board in seen.boards],
+        "boards": [_board(data.axes, board, _costs(data)) for board in seen.boards],
     }
     if data.search is not None:
         content["search"] = {name: value for name, value in _plain(data.search).items() if name not in IN_SEARCH_JSON}
-    return json.dumps(content, default=_plain, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return _spread(content) + "\n"
 
 
-LEFT_OUT = ("name", "overview", "parameters", "curves", "pairs", "judged_pairs", "pools", "search", "damaged")
+def _spread(content: Any, depth: int = 0) -> str:
+    """JSON with an entry a line down to the rows of a board, so that versions of a report can be told apart.
+
+    The encoder's own indenting is many times slower, and would give every number a line.
+    """
+    if is_dataclass(content) or isinstance(content, tuple | Mapping):
+        content = _plain(content)
+    if depth == MOST_DEPTH or not isinstance(content, dict | list) or not content:
+        return json.dumps(content, default=_plain, sort_keys=True, ensure_ascii=False)
+    pad = " " * (depth + 1)
+    named = isinstance(content, dict)
+    items = [content[key] for key in sorted(content)] if named else content
+    keys = [f"{json.dumps(str(key), ensure_ascii=False)}: " for key in sorted(content)] if named else [""] * len(items)
+    lines = ",\n".join(f"{pad}{key}{_spread(item, depth + 1)}" for key, item in zip(keys, items, strict=True))
+    start, end = "{}" if named else "[]"
+    return f"{start}\n{lines}\n{' ' * depth}{end}"
+
+
+LEFT_OUT = (
+    *("name", "overview", "parameters", "curves", "pairs", "judged_pairs", "pools", "search", "damaged"),
+    *("spent", "device"),  # they stand in each row
+)
 IN_SEARCH_JSON = ("state", "space", "trials")
 
 
@@ -105,7 +148,7 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else list(value)
 
 
-def _board(axes: Iterable[Axis], board: Board) -> dict[str, Any]:
+def _board(axes: Iterable[Axis], board: Board, costs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "task": board.task,
         "split": board.split,
@@ -115,7 +158,7 @@ def _board(axes: Iterable[Axis], board: Board) -> dict[str, Any]:
         "sizes": board.sizes,
         "area_sizes": board.area_sizes,
         "key_size": board.key_size,
-        "rows": [_row(axes, row) for row in board.rows],
+        "rows": [{**_row(axes, row), **(costs[row.name] if row.is_setting else {})} for row in board.rows],
     }
 
 
@@ -134,5 +177,5 @@ def _row(axes: Iterable[Axis], row: Row) -> dict[str, Any]:
         "estimates": {metric: {"label": metric_label(metric), **_plain(one)} for metric, one in estimates.items()},
         "differences": row.differences,
         "above_chance": row.above,
-        "order": row.places,
+        "order": {name: {"low": one.low, "high": one.high, "of": one.of} for name, one in row.places.items()},
     }

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from harness.plan.plan import Plan
 from harness.report.facts import Facts
+from harness.report.spent import Runs
 from harness.report.status import Statuses
 from harness.report.words import count, duration, memory, share
-from harness.store.store import Store
 
 SLOWEST_SHOWN = 8
 
 
-def time_tables(plan: Plan, statuses: Statuses, store: Store) -> tuple[Facts, ...]:
+def time_tables(plan: Plan, statuses: Statuses, runs: Runs) -> tuple[Facts, ...]:
     """By kind, and the slowest stages."""
     spent: dict[str, list[tuple[float, float, str]]] = {}  # kind -> (seconds, bytes at the peak, label) of its stages
     for stage in plan.stages:
-        record = statuses[stage.fingerprint].record
-        if record is not None:
-            facts = store.run_facts(record)
+        if statuses[stage.fingerprint].record is not None:
+            facts = runs[stage.fingerprint]
             entry = (float(facts["seconds"]), float(facts.get("peak_memory_bytes", 0)), stage.label)
             spent.setdefault(stage.kind.name, []).append(entry)
     if not spent:

@@ -111,6 +111,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 86_400:,} d {whole % 86_400 // 3600} h"
 
 
+def hours(value: float) -> str:
+    """Device-hours: two decimals, below a tenth of an hour two digits."""
+    return f"{value:,.2f}" if value >= 0.1 or value == 0 else f"{value:.2g}"
+
+
 def quantity(value: float) -> str:
     """A large number short: 950, 12.3k, 4.56M, 1.2G, 3.4P, 5.6Z."""
     for size, unit in ((1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.pipeline.graph import Stage
-from harness.plan.plan import Plan
+from harness.plan.plan import Plan, without_collections
 from harness.report.joint import Joint
 from harness.report.overview import Overview, overview
 from harness.report.version import harness_version
@@ -50,6 +50,7 @@ class ReportFiles:
         return (self.html, self.markdown, self.csv, self.json, self.latex, *beside)
 
 
+@without_collections()
 def write_report(
     plan: Plan,
     store: Store,

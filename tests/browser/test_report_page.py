@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -11,7 +15,7 @@ import pytest
 
 from harness.report.write import write_report
 from harness.store.store import Store
-from tests.report_store import HOSTILE, analyse, fill, small
+from tests.report_store import HOSTILE, analyse, fill, with_axes
 
 CHROMIUM = shutil.which("chromium") or ""
 FLAGS = (
@@ -31,19 +35,64 @@ FLAGS = (
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install -y chromium")
 
 
+AXES = {
+    "loss": {"rm+lm": {}, "rm": {"pretrain.loss": {"rm": 1.0, "lm": 0.0}}},
+    "finetune.samples": [160, 320],
+}
+
+VISITOR = """
+const settled = () => new Promise((done) => setTimeout(done, 300));
+const rows = () => document.querySelectorAll("#task-0 .board tr[data-setting]:not([hidden])").length;
+const told = [];
+addEventListener("load", async () => {
+  await settled();
+  told.push(location.hash, rows());
+  const [samples, loss] = document.querySelectorAll("#filters select");
+  loss.value = "rm";
+  loss.dispatchEvent(new Event("change", { bubbles: true }));
+  await settled();
+  told.push(location.hash, rows());
+  history.back();
+  await settled();
+  told.push(location.hash, rows(), loss.value, samples.value);
+  location.hash = "#methods";
+  await settled();
+  told.push(rows());
+  const plot = document.querySelector(".direct .plot");
+  const fills = () => plot.querySelectorAll("path.js-fill").length;
+  const label = document.querySelector(".direct .legend li:not([hidden]) button");
+  told.push(fills());
+  label.focus();
+  await settled();
+  told.push(fills());
+  label.blur();
+  await settled();
+  told.push(fills());
+  document.title = JSON.stringify(told);
+});
+"""
+"""Chooses, goes back, follows a link, moves to a label with the keyboard, and writes down what is then seen."""
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """(document after its scripts ran, console output) of a report whose texts are hostile."""
+    """(document after its scripts and a visitor ran, console output) of a report of two axes whose texts are hostile.
+
+    Its link has chosen one value already.
+    """
     folder = tmp_path_factory.mktemp("browser")
-    plan, store = small(), Store(folder / "store")
+    plan, store = with_axes(folder, AXES), Store(folder / "store")
     store.create()
     fill(plan, store, text=HOSTILE)
     path = write_report(plan, store, analyse(plan, store), folder / "report").html
-    return opened(path, folder / "profile")
+    digest = base64.b64encode(hashlib.sha256(VISITOR.encode()).digest()).decode()
+    text = path.read_text(encoding="utf-8").replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
+    path.write_text(text.replace("</body>", f"<script>{VISITOR}</script></body>"), encoding="utf-8")
+    return opened(path, folder / "profile", "#?finetune.samples=samples%3D320")
 
 
-def opened(path: Path, profile: Path) -> tuple[str, str]:
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", path.resolve().as_uri()]
+def opened(path: Path, profile: Path, place: str = "") -> tuple[str, str]:
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", path.resolve().as_uri() + place]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, done.stderr
 
@@ -52,6 +101,16 @@ def test_figures_are_drawn(page: tuple[str, str]) -> None:
     document, _ = page
     assert document.count('class="main-svg"') >= 4
     assert len(re.findall(r'<path class="js-line"', document)) >= 8
+
+
+def test_filters_stand_in_the_address_and_a_label_brings_its_interval(page: tuple[str, str]) -> None:
+    document, _ = page
+    told = json.loads(html.unescape(re.findall("<title>(.*?)</title>", document)[0]))
+    opened_with, both = "#?finetune.samples=samples%3D320", "#?finetune.samples=samples%3D320&loss=rm"
+    assert told[:4] == [opened_with, 2, both, 1]
+    assert told[4:8] == [opened_with, 2, "", "samples=320"]  # Back
+    assert told[8] == 2  # a link to a place on the page keeps the choice
+    assert told[9:] == [0, 1, 0]  # one interval, of the row that is looked at
 
 
 def test_the_console_is_silent(page: tuple[str, str]) -> None:

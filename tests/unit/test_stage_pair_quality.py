@@ -196,7 +196,10 @@ def test_the_table_tells_what_the_stage_found(tmp_path: Path) -> None:
     )  # fmt: skip
     table = quality_table(record)
     cells = {row[0]: row[1:] for row in table.rows}
-    assert cells["verdict"] == ("fails at 0.7", "")
+    assert cells["verdict"] == ("fails at 0.7", "", "", "")
+    assert table.columns[1:] == ("all", "interval", "chosen", "rejected")
+    chosen, rejected = (f"{100 * result['sides'][side]['parse_rate']:.1f} %" for side in ("chosen", "rejected"))
+    assert cells["parses"] == ("", "", chosen, rejected)
     found = result["judges"]["static"]["of_preferring"]
     assert cells["static judge: agreement where it has a preference"][0] == f"{found['estimate']:.3f}"
     assert "below min_consistency" in table.note
