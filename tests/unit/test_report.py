@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.pipeline.graph import Graph
+from harness.plan.plan import Plan, Variant
 from harness.report import board, words
 from harness.report.answer import answer
 from harness.report.comparison import Difference, Place
@@ -19,7 +21,8 @@ from harness.report.markdown import plain, table
 from harness.report.overview import overview
 from harness.report.provenance import chain
 from harness.report.rows import find_row
-from harness.report.settings import UNCHANGED, differences, flat, resolved
+from harness.report.settings import UNCHANGED, differences, flat, resolved, setting_facts
+from harness.report.spent import spent
 from harness.report.status import look
 from harness.report.versus import match
 from harness.store.store import Store
@@ -92,6 +95,28 @@ def test_settings_differ_in_words() -> None:
     assert told["rm"] == ("pretrain.loss.lm is 0 instead of 1",)
     assert told["lm"] == ("pretrain.loss.rm is 0 instead of 1",)
     assert told["no-pmp"] == ("no PMP: fine-tuning starts at the base model",)
+    short = {one.name: one.words for one in setting_facts(plan)}
+    assert short == {"rm+lm": "", "rm": "LM loss off", "lm": "RM loss off", "no-pmp": "no PMP"}
+
+
+def test_hours_of_a_row_are_told_apart_from_those_it_shares(tmp_path: Path) -> None:
+    plan, store = small(), Store(tmp_path / "store")
+    fill(plan, store)
+    statuses = look(plan.stages, store)
+    runs = {stage.fingerprint: {"seconds": 3600.0} for stage in plan.stages}
+    found = spent(plan, statuses, runs)
+    behind = {one.name: _behind(plan, one.variants) for one in plan.settings}
+    others = {name: set().union(*(behind[other] for other in behind if other != name)) for name in behind}
+    shallow = _behind(plan, plan.references)
+    for name, stages in behind.items():
+        assert found[name].together == len(stages)
+        assert found[name].alone == len(stages - others[name] - shallow) > 0
+    assert found["rm+lm"].tokens == 800_000  # a PMP of 400,000 and a fine-tuning of as many
+    assert found["no-pmp"].tokens == 400_000
+
+
+def _behind(plan: Plan, variants: Iterable[Variant]) -> set[str]:
+    return {stage.fingerprint for stage in plan.graph.in_order([one for row in variants for one in row.targets])}
 
 
 def test_every_parameter_is_resolved_defaults_too() -> None:
