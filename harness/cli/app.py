@@ -7,11 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from harness import __version__
+from harness.cli.arguments import (
+    DEFAULT_WORKDIR,
+    AsJson,
+    Assignments,
+    Examples,
+    ImportKind,
+    Name,
+    RecipePath,
+    Recipes,
+    Reported,
+    StageName,
+    StoreDir,
+    Workdir,
+)
 from harness.cli.console import errors, output, print_anything
 from harness.cli.groups import Commands
 from harness.cli.path_errors import path_error
@@ -53,23 +67,6 @@ def options(
     pass
 
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, e.g. recipes/quickstart.yaml.")]
-Assignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a recipe value, e.g. pairs.count=500.")
-]
-Name = Annotated[str | None, typer.Option("--name", help="Name of the report and of the MLflow experiment.")]
-Workdir = Annotated[Path | None, typer.Option("--workdir", help="Instead of the recipe's `runtime.workdir`.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-StoreDir = Annotated[Path, typer.Option("--workdir", help="The workdir to read.")]
-StageName = Annotated[
-    str, typer.Argument(metavar="STAGE", help="kind/fingerprint, or the start of one; see `harness ls`.")
-]
-
-ImportKind = Literal["checkpoint", "pairs", "pool", "scores"]
-
-DEFAULT_WORKDIR = Path("workdir")
-
-
 @app.command()
 def init(
     file: Annotated[
@@ -99,9 +96,7 @@ def validate(recipe: RecipePath, assignments: Assignments = None) -> None:
 
 @app.command()
 def plan(
-    recipes: Annotated[
-        list[Path], typer.Argument(metavar="RECIPE", help="A recipe; several, or a folder, are planned together.")
-    ],
+    recipes: Recipes,
     assignments: Assignments = None,
     name: Name = None,
     workdir: Workdir = None,
@@ -150,14 +145,7 @@ def run(
 
 
 @app.command()
-def report(
-    recipes: Annotated[
-        list[Path], typer.Argument(metavar="RECIPE|WORKDIR", help="A recipe or workdir; several give one report.")
-    ],
-    assignments: Assignments = None,
-    name: Name = None,
-    workdir: Workdir = None,
-) -> None:
+def report(recipes: Reported, assignments: Assignments = None, name: Name = None, workdir: Workdir = None) -> None:
     """Write the report of what is done so far.
 
     It works on a half-finished recipe too, and computes nothing but the comparison. A workdir stands for all its
@@ -247,9 +235,7 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A setting or reference, or RECIPE:NAME.")],
     second: Annotated[str, typer.Argument(metavar="B", help="The row to compare A with.")],
     workdir: StoreDir = DEFAULT_WORKDIR,
-    examples: Annotated[
-        int, typer.Option("--examples", metavar="N", min=0, help="Problems to show a task, at most 6; default none.")
-    ] = 0,
+    examples: Examples = 0,
     as_json: AsJson = False,
 ) -> None:
     """Compare two rows of a workdir, task by task.

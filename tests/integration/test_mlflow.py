@@ -169,7 +169,8 @@ def test_parameters_tags_and_files_say_what_was_run(shown: Runs) -> None:
     assert sorted(setting["files"]) == ["recipe.yaml", "report.md", "stages.csv"]
     assert of(shown, "variant", "rm+lm")["params"]["seed.pretrain"] == "0"
     report = of(shown, "report")
-    assert sorted(report["files"]) == ["leaderboard.csv", "recipe.yaml", "report.html", "report.json", "report.md"]
+    page = ["report.html", "report.json", "report.md", "report.tex"]
+    assert sorted(report["files"]) == ["leaderboard.csv", "recipe.yaml", *page]
 
 
 def test_a_variant_has_its_curves_those_of_shared_stages_too(shown: Runs, synced: Workspace) -> None:

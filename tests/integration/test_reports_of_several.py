@@ -85,6 +85,9 @@ def test_recipes_share_a_board_where_the_same_data_judge(shell: Shell, tmp_path:
     assert [one["items"] for one in apart] == [["logic: other and one: BoN area and pair accuracy on other data"]]
     assert [(one["claim"], one["exploratory"]) for one in data["claims"]] == [("pmp", True)]
     assert "one: It helps" in (folder / "report.md").read_text()
+    for told in (shell.out, *((folder / f"report.{kind}").read_text() for kind in ("html", "md", "tex", "json"))):
+        assert "exploratory" in told
+        assert "2025-10-09 08:53 UTC" in " ".join(told.split())  # of the first score
     assert "one: Does PMP help? other: At which rate?" in (folder / "report.html").read_text()
     with (folder / "leaderboard.csv").open(newline="") as file:
         assert {line["task"] for line in csv.DictReader(file)} == set(boards)

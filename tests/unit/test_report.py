@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from harness.events import EventLog, Warned
 from harness.pipeline.graph import Graph
 from harness.plan.plan import Plan, Variant
 from harness.report import board, words
 from harness.report.answer import answer
+from harness.report.collect import collect
 from harness.report.comparison import Difference, Place
 from harness.report.data import Line, _pair_example, corpus_words
 from harness.report.html import json_for_script
@@ -25,6 +27,7 @@ from harness.report.settings import UNCHANGED, differences, flat, resolved, sett
 from harness.report.spent import spent
 from harness.report.status import look
 from harness.report.versus import match
+from harness.store.record import EVENTS
 from harness.store.store import Store
 from tests.report_store import fail, fill, first, publish, small, with_axes
 from tests.toys.graphs import any_stage
@@ -324,3 +327,16 @@ def test_checkpoints_that_the_same_dev_problems_chose_are_flagged(tmp_path: Path
     (found,) = [one for one in overview(plan, Store(tmp_path), None).cautions if one.title == "Judged on dev problems"]
     names = ", ".join(one.name for one in plan.settings[:-1]) + f" and {plan.settings[-1].name}"
     assert found.items == ("arithmetic", f"logic: checkpoints of {names} were chosen on the same split")
+
+
+def test_a_warning_about_pairs_names_the_settings_that_train_on_them(tmp_path: Path) -> None:
+    edits = {"few": {}, "many": {"pairs.rejected": {"from": "mutation", "edits": [2, 5]}}}
+    plan, store = with_axes(tmp_path, {"edits": edits}), Store(tmp_path / "store")
+    fill(plan, store)
+    for stage in (stage for stage in plan.stages if stage.kind.name == "pair_quality"):
+        log = EventLog(store.directory(stage.kind.name, stage.fingerprint) / EVENTS)
+        log.emit(Warned(message="too alike"))
+        log.close()
+    cautions = collect(plan, store, overview(plan, store, None)).cautions
+    told = [item for one in cautions for item in one.items if "too alike" in item]
+    assert told == [f"quality of pairs train of {name}: too alike" for name in edits]
