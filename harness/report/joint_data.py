@@ -87,6 +87,9 @@ def joint_data(joint: Joint, name: str, seen: Overview, datas: Sequence[ReportDa
         unfinished=_one_table([(part, data.unfinished) for part, data in both]),
         search=None,  # each is in its recipe's own report
         axes=_axes(datas),
+        spent={
+            joint.names[at][SETTING, one]: spent for at, data in enumerate(datas) for one, spent in data.spent.items()
+        },
         damaged=_once(one for data in datas for one in data.damaged),
     )
 
