@@ -149,7 +149,7 @@ def _events(stage: Stage, text: str) -> Sequence[Event]:
 
 
 def _nothing(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
-    return {"groups": 1, "characters": 100}
+    return {"groups": 1, "responses": 1, "characters": 100}
 
 
 def _corpus(stage: Stage, directory: Path, text: str) -> dict[str, Any]:
