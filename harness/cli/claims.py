@@ -9,6 +9,7 @@ from typing import Any
 from harness.cli.console import output
 from harness.cli.tables import print_table, table
 from harness.cli.workspace import Workspace
+from harness.pipeline.evaluations import headline
 from harness.plan.claims import SEEDS, WORDS, ClaimPower, claims_power
 from harness.plan.power import Enough
 from harness.report.words import TIMES
@@ -35,11 +36,16 @@ def print_claims(workspace: Workspace) -> None:
             cells = (f"{one.problems:,}", seeds_words(one.seeds), points(one.effect))
         answer = "yes" if one.detectable else "no claim" if one.lacking else "no"
         name = one.claim if one.claim != before else ""
-        shown.add_row(name, f"{one.task} {one.evaluation}", *cells, points(one.margin), answer)
+        shown.add_row(name, _on(one), *cells, points(one.margin), answer)
         before = one.claim
     print_table(shown)
     for line in (*remedies(found), *sources(found)):
         output().print("\n".join(textwrap.wrap(line, COLUMNS, subsequent_indent="  ")))
+
+
+def _on(one: ClaimPower) -> str:
+    """The task and the evaluation, or a metric of it that is not its headline."""
+    return f"{one.task} {one.evaluation if one.metric == headline(one.evaluation) else one.metric}"
 
 
 def remedies(found: Sequence[ClaimPower]) -> list[str]:

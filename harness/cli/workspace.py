@@ -16,6 +16,7 @@ from harness.pipeline.evaluations import EVALUATIONS
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import NO_IMPORTS, import_problems, survey_imports
 from harness.pipeline.kind import Known
+from harness.plan.claims import claim_metric_problems
 from harness.plan.forks import NO_FORKS, base_problems, forks_of
 from harness.plan.match import match_problems, with_matches
 from harness.plan.plan import Plan, make_plan, pipeline_of
@@ -67,7 +68,12 @@ def load_checked(recipe: Path, assignments: Sequence[str]) -> LoadedRecipe:
         ProblemList: everything wrong with the recipe.
     """
     loaded = load_recipe(recipe, assignments, own_name=True)
-    problems = [*task_problems(with_ends(loaded)), *keep_problems(loaded), *search_problems(loaded)]
+    problems = [
+        *task_problems(with_ends(loaded)),
+        *claim_metric_problems(loaded),
+        *keep_problems(loaded),
+        *search_problems(loaded),
+    ]
     problems += match_problems(loaded)
     if problems:
         raise ProblemList(problems)

@@ -49,6 +49,7 @@ class ContrastSpec(Spec):
 
     Attributes:
         key: what the plan finds it by.
+        metric: what is compared; "" is the evaluation's headline.
         times: what it is multiplied by: 2 for an interaction, which is a difference of differences.
     """
 
@@ -56,6 +57,7 @@ class ContrastSpec(Spec):
     task: str
     evaluation: str
     pairs: tuple[PairSpec, ...]
+    metric: str = absent("")
     times: int = absent(1)
 
 

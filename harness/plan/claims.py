@@ -14,8 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.errors import RecipeError
 from harness.pipeline.comparing import ANALYSIS
 from harness.pipeline.evaluation import JUDGED_ON
+from harness.pipeline.evaluations import evaluation_named, headline
 from harness.pipeline.graph import Input
 from harness.pipeline.kind import Known
 from harness.pipeline.tokens import ENCODE
@@ -23,6 +25,7 @@ from harness.plan.plan import Outcome, Plan, PlannedSetting
 from harness.plan.power import FEWEST_SEEDS, Design, Enough, SeedSpread, enough, smallest_effect
 from harness.recipe.claims import Comparison, Rule, comparisons, tasks_of
 from harness.recipe.fields import CODE, before_finetuning
+from harness.recipe.load import LoadedRecipe
 from harness.store.artifacts import Analysis
 from harness.store.store import Snapshot, Store
 
@@ -69,6 +72,7 @@ class ClaimPower:
     each: bool
     evaluation: str
     task: str
+    metric: str
     comparisons: tuple[Comparison, ...]
     margin: float
     problems: int | None = None
@@ -84,6 +88,17 @@ class ClaimPower:
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "detectable": self.detectable}
+
+
+def claim_metric_problems(loaded: LoadedRecipe) -> Iterator[RecipeError]:
+    """Metrics of claims that their evaluation does not have."""
+    for name, claim in loaded.recipe.claims.items():
+        for evaluation in claim.on:
+            known = evaluation_named(evaluation).labels
+            if claim.metric is not None and claim.metric not in known:
+                path = f"claims.{name}.metric"
+                value = f"{claim.metric!r} is not one of {', '.join(known)}"
+                yield RecipeError(f"`{path}` must be a metric of {evaluation}", value, "", loaded.where(path))
 
 
 def claims_power(plan: Plan, store: Store) -> list[ClaimPower]:
@@ -106,6 +121,7 @@ def claims_power(plan: Plan, store: Store) -> list[ClaimPower]:
                 each=claim.each,
                 evaluation=evaluation,
                 task=task,
+                metric=claim.metric or headline(evaluation),
                 comparisons=compared,
                 margin=claim.margin_of(evaluation),
                 lacking=rows.lacking,

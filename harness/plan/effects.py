@@ -93,7 +93,13 @@ def _claims(plan: Plan, names: Mapping[str, str]) -> Iterator[ContrastSpec]:
             continue
         first = next(one for one in loaded.settings if names.get(one.name) in pairs[0].more)
         for evaluation, task in tasks_of(claim, first.experiment.evaluate):
-            yield ContrastSpec(key=claim_key(name, task, evaluation), task=task, evaluation=evaluation, pairs=pairs)
+            yield ContrastSpec(
+                key=claim_key(name, task, evaluation),
+                task=task,
+                evaluation=evaluation,
+                pairs=pairs,
+                metric=claim.metric or "",
+            )
 
 
 def _pair(one: Comparison, names: Mapping[str, str]) -> PairSpec:

@@ -113,6 +113,7 @@ def _claims(plan: Plan) -> Iterator[tuple[On, str, frozenset[str]]]:
                 "rule": claim.rule,
                 "margin": claim.margin_of(evaluation),
                 "each": claim.each,
+                **({} if claim.metric is None else {"metric": claim.metric}),
             }
             keys: set[str] = set()
             for data in dict.fromkeys(_data(settings[one].variants[0].outcomes, task, evaluation) for one in involved):

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from harness.errors import RecipeError
 from harness.recipe.axes import names_value
-from harness.recipe.fields import CODE, Block, Names, as_tuple
+from harness.recipe.fields import CODE, Block, Name, Names, as_tuple, problem
 from harness.recipe.search import Number
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class Claim(Block):
         description="Evaluation -> tasks, or `all` of its tasks; `pair_accuracy: [code]` is held-out "
         "code. Every task must show it."
     )
+    metric: Name | None = Field(
+        None,
+        description="Of the one evaluation in `on`, e.g. `source_balanced` of pair accuracy. Default: the headline.",
+    )
     margin: Margin | None = Field(
         None,
         description="The smallest difference that matters, as a share. Default: 0.02 of pair accuracy, 0.01 of "
@@ -61,8 +65,17 @@ class Claim(Block):
     )
     each: bool = Field(False, description="Every comparison must hold alone, not only their mean.")
 
+    @model_validator(mode="after")
+    def _one_metric(self) -> Claim:
+        if self.metric is not None and len(self.on) > 1:
+            remedy = "make it a claim for each evaluation"
+            raise problem(
+                "a claim with a `metric` must be on one evaluation", f"it is on {' and '.join(self.on)}", remedy
+            )
+        return self
+
     def margin_of(self, evaluation: str) -> float:
-        """The smallest difference that matters in an evaluation's headline metric, as a share."""
+        """The smallest difference that matters in an evaluation, as a share."""
         if self.margin is not None:
             return self.margin
         if self.rule == "equivalence":

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from harness.pipeline.evaluations import headline_label
+from harness.pipeline.evaluations import metric_label
 from harness.plan.claims import SEEDS, ClaimPower
 from harness.plan.effects import claim_key
 from harness.recipe.claims import Rule
@@ -67,7 +67,7 @@ class Verdict:
 
     @property
     def title(self) -> str:
-        return f"{task_title(self.power.task)}, {headline_label(self.power.evaluation)}"
+        return f"{task_title(self.power.task)}, {metric_label(self.power.metric)}"
 
     @property
     def seeds(self) -> str:
@@ -81,6 +81,7 @@ class Verdict:
             "says": self.power.says,
             "task": self.power.task,
             "evaluation": self.power.evaluation,
+            "metric": self.power.metric,
             "rule": self.power.rule,
             "margin": self.power.margin,
             "verdict": self.word,

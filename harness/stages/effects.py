@@ -28,7 +28,7 @@ def run(context: StageContext) -> dict[str, Any]:
     """Estimate every contrast of the spec; where one cannot be, say why."""
     spec = EFFECTS.read(context.spec)
     tables = {key: one for key, one in read_rows(context, spec.rows).items() if not one.retracted}
-    pools: dict[tuple[str, str, str], Pools] = {}
+    pools: dict[tuple[str, str, str, str], Pools] = {}  # by task, evaluation, data and metric
     found = [_contrast(one, tables, pools, spec.seed) for one in spec.contrasts]
     curves = [_curve(one, tables, spec.seed) for one in spec.curves]
     text = json.dumps({"contrasts": found, "curves": curves}, indent=1, sort_keys=True)
@@ -38,18 +38,20 @@ def run(context: StageContext) -> dict[str, Any]:
 
 
 def _contrast(
-    spec: ContrastSpec, tables: Mapping[Key, Table], pools: dict[tuple[str, str, str], Pools], seed: int
+    spec: ContrastSpec, tables: Mapping[Key, Table], pools: dict[tuple[str, str, str, str], Pools], seed: int
 ) -> dict[str, Any]:
-    metric, about = headline(spec.evaluation), _about(spec)
+    metric = spec.metric or headline(spec.evaluation)
+    about = _about(spec, metric)
     names = list(dict.fromkeys(name for pair in spec.pairs for name in (*pair.more, *pair.less)))
-    there, why = _rows(spec, names, tables)
+    there, why = _rows(spec, metric, names, tables)
     if why:
         return {**about, "why": why}
     first = next(iter(there.values()))
     clusters = first.clusters[metric]
     where = (spec.task, spec.evaluation, first.data)
-    if where not in pools:
-        pools[where] = Pools(_alike(tables, where, metric))
+    pool = (*where, metric)
+    if pool not in pools:
+        pools[pool] = Pools(_alike(tables, where, metric))
     values = {name: table.values[metric] for name, table in there.items()}
     try:
         sides = [_sides(pair, values, spec.times) for pair in spec.pairs]
@@ -66,7 +68,7 @@ def _contrast(
     parts = []
     for pair, side in zip(spec.pairs, sides, strict=True):
         alone = len(pair.more) == len(pair.less) == spec.times == 1
-        pooled = pools[where].of(*side) if alone else None
+        pooled = pools[pool].of(*side) if alone else None
         parts.append({"more": pair.more, "less": pair.less, **told(contrast(*side), pooled)})
     mean = {key: value for key, value in parts[0].items() if key not in ("more", "less")}
     return {
@@ -82,8 +84,9 @@ def _contrast(
 
 def _curve(spec: CurveSpec, tables: Mapping[Key, Table], seed: int) -> dict[str, Any]:
     """Means along a numeric axis with the law through them and, against settings without PMP, the samples needed."""
-    metric, about = headline(spec.evaluation), _about(spec)
-    there, why = _rows(spec, [name for _, name in (*spec.points, *spec.baseline)], tables)
+    metric = headline(spec.evaluation)
+    about = _about(spec, metric)
+    there, why = _rows(spec, metric, [name for _, name in (*spec.points, *spec.baseline)], tables)
     if why:
         return {**about, "why": why}
     clusters = next(iter(there.values())).clusters[metric]
@@ -109,15 +112,14 @@ def _curve(spec: CurveSpec, tables: Mapping[Key, Table], seed: int) -> dict[str,
     }
 
 
-def _about(spec: ContrastSpec | CurveSpec) -> dict[str, Any]:
-    return {"key": spec.key, "task": spec.task, "evaluation": spec.evaluation, "metric": headline(spec.evaluation)}
+def _about(spec: ContrastSpec | CurveSpec, metric: str) -> dict[str, Any]:
+    return {"key": spec.key, "task": spec.task, "evaluation": spec.evaluation, "metric": metric}
 
 
 def _rows(
-    spec: ContrastSpec | CurveSpec, names: Sequence[str], tables: Mapping[Key, Table]
+    spec: ContrastSpec | CurveSpec, metric: str, names: Sequence[str], tables: Mapping[Key, Table]
 ) -> tuple[dict[str, Table], str]:
     """Tables of settings on a task by name, and why they cannot be compared; "" where they can."""
-    metric = headline(spec.evaluation)
     rows = {name: tables.get((spec.task, spec.evaluation, SETTING_KIND, name)) for name in names}
     there = {name: table for name, table in rows.items() if table is not None and metric in table.values}
     return there, _why_not(names, there, metric)

@@ -19,7 +19,7 @@ from harness.evaluation.statistics import Components as IntervalParts
 from harness.evaluation.statistics import SeedVariance
 from harness.pipeline.comparing import ANALYSIS
 from harness.plan.analysis import analysis_stage
-from harness.plan.claims import ClaimPower, claims_power
+from harness.plan.claims import ClaimPower, claim_metric_problems, claims_power
 from harness.plan.power import Design, SeedSpread, chi_square_ratios, enough, half_width, smallest_effect, t_quantile
 from harness.recipe.claims import Rule, comparisons
 from harness.recipe.load import LoadedRecipe, load_recipe
@@ -178,6 +178,18 @@ def test_all_that_is_wrong_with_claims_is_said_at_once(tmp_path: Path) -> None:
     ):
         assert [one for one in told if one.startswith(f"{path}:{line}:") and words in one], (line, words, told)
     assert len(told) == 7
+
+
+def test_a_metric_is_one_of_the_claims_evaluation(tmp_path: Path) -> None:
+    head = f"{AXES}claims:\n  a: {{says: so, better: 'rm, count=32', than: {{loss: no-pmp, pairs.count: 32}}, "
+    loaded = load_recipe(recipe(tmp_path, f"{head}metric: area, on: {{pair_accuracy: all}}}}\n"))
+    (problem,) = claim_metric_problems(loaded)
+    assert "claims.yaml:8: `claims.a.metric` must be a metric of pair_accuracy, but 'area' is not" in problem.one_line()
+    assert not list(
+        claim_metric_problems(load_recipe(recipe(tmp_path, f"{head}metric: area, on: {{best_of_n: all}}}}\n")))
+    )
+    with pytest.raises(ProblemList, match="a claim with a `metric` must be on one evaluation"):
+        load_recipe(recipe(tmp_path, f"{head}metric: area, on: {{best_of_n: all, pair_accuracy: all}}}}\n"))
 
 
 def test_a_baseline_that_is_no_setting_is_refused_where_it_stands(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,23 @@ def test_two_settings_are_compared_as_in_the_analysis() -> None:
     sides = [one.values[METRIC] for one in alone.values()]
     expected = contrast(*sides).interval(np.array(PROBLEMS), seed=0)
     assert (found["mean"]["low"], found["mean"]["high"]) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_contrast_may_be_of_a_metric_that_is_no_headline() -> None:
+    """It is computed and pooled by itself, and missing where a row lacks it."""
+    both = {}
+    for name in "ab":
+        one = TABLES[key(name)]
+        balanced = {"source_balanced": replace(one.values[METRIC], values=one.values[METRIC].values / 2)}
+        same = {"source_balanced": PROBLEMS, METRIC: PROBLEMS}
+        both[key(name)] = replace(one, values={**one.values, **balanced}, problems=same, clusters=same)
+    asked = spec(pair("a", "b"))
+    of_metric, pools = asked.model_copy(update={"metric": "source_balanced"}), {}
+    headline_found, found = (_contrast(one, both, pools, seed=0) for one in (asked, of_metric))
+    assert (found["metric"], headline_found["metric"]) == ("source_balanced", METRIC)
+    for bound in ("estimate", "low", "high"):
+        assert found["mean"][bound] == pytest.approx(headline_found["mean"][bound] / 2)
+    assert _contrast(of_metric, TABLES, {}, seed=0)["why"] == "a has no value"
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_the_verdict_follows_the_interval_and_the_margin(low: float, high: float
 
 
 POWER = ClaimPower(
+    metric="area",
     claim="pmp",
     says="PMP helps",
     rule="superiority",
