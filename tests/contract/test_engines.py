@@ -267,7 +267,7 @@ def test_a_dead_worker_is_started_once_more_and_then_reported(
     generator = engine.generator
     assert isinstance(generator, VllmGenerator)
     killer = kill_soon(generator, 2)  # one that holds its model, and the next one while it loads its own
-    with pytest.raises(StageError, match="last words") as caught:
+    with pytest.raises(StageError, match="last output") as caught:
         generator.generate(requests)
     killer.join()
     assert "ended 2 times" in str(caught.value)

@@ -89,7 +89,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "report": ["recipes", "--set", "--name", "--workdir"],
         "sync": ["recipe", "--set", "--name", "--workdir"],
         "ui": ["recipe", "--set", "--name", "--workdir", "--port"],
-        "import": ["kind", "path", "--name", "--licence", "--source", "--workdir"],
+        "import": ["kind", "path", "--name", "--licence", "--source", "--model", "--first", "--workdir"],
         "ls": ["kind", "--workdir", "--kind", "--json"],
         "compare": ["first", "second", "--workdir", "--examples", "--json"],
         "show": ["stage", "--workdir", "--command", "--json"],
