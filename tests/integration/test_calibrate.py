@@ -33,7 +33,7 @@ SMALLEST = (
 )
 
 
-@pytest.mark.slow("runs a small recipe")
+@pytest.mark.exhaustive("CI has the parts: measuring, the line through it, and plans that read it")
 def test_calibrating_measures_every_kind_and_plans_use_it(
     tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
