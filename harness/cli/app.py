@@ -1,4 +1,4 @@
-"""The list of commands, their arguments, and what becomes of errors. Each command's work is in a file of its own.
+"""The list of commands and their arguments. Each command's work is in a file of its own.
 
 A new knob goes into the recipe, not into a flag here; a test holds this list.
 """
@@ -26,10 +26,9 @@ from harness.cli.arguments import (
     StoreDir,
     Workdir,
 )
-from harness.cli.console import errors, output, print_anything
+from harness.cli.console import output
 from harness.cli.groups import Commands
-from harness.cli.path_errors import path_error
-from harness.errors import HarnessError, ProblemList, RecipeError
+from harness.errors import RecipeError
 
 app = typer.Typer(
     name="harness",
@@ -384,25 +383,3 @@ def export_model(
 def _overrides(assignments: Sequence[str] | None, name: str | None) -> list[str]:
     """What `--set` and `--name` say, as overrides."""
     return [*(assignments or ()), *([] if name is None else [f"name={name}"])]
-
-
-def run_command(arguments: Sequence[str]) -> int:
-    """Run a command and give its exit code; every error the user can meet is printed, none is a traceback."""
-    print_anything()
-    try:
-        app(list(arguments))
-    except SystemExit as leaving:  # typer's way to end: 0, a command's code, 2 for wrong arguments, 130 for Ctrl-C
-        if isinstance(getattr(leaving.__context__, "__cause__", None), KeyboardInterrupt):
-            errors().print("interrupted")
-        return leaving.code if isinstance(leaving.code, int) else 0
-    except HarnessError as error:
-        for problem in error.problems if isinstance(error, ProblemList) else (error,):
-            errors().print(problem.one_line())
-        return error.exit_code
-    except OSError as error:
-        told = path_error(error)
-        if told is None:
-            raise
-        errors().print(told.one_line())
-        return told.exit_code
-    return 0

@@ -27,7 +27,7 @@ def main() -> None:
 
     try:
         signal.signal(signal.SIGTERM, end)
-        from harness.cli.app import run_command
+        from harness.cli.run_command import run_command
 
         code = run_command(sys.argv[1:])
     except KeyboardInterrupt:  # before the command could begin, or while it ended

@@ -33,7 +33,7 @@ from harness.errors import HarnessError
 from harness.plan.disk import Disk, free_bytes
 from harness.plan.match import matching
 from harness.plan.work import Work
-from harness.recipe.schema import Spaced
+from harness.recipe.ablations import Spaced
 from harness.report.settings import pairs_trained
 from harness.report.words import duration, memory, plural, quantity
 from harness.search.price import SearchPrice

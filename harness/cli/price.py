@@ -11,7 +11,7 @@ from harness.cli.console import output, visible
 from harness.cli.workspace import Workspace, slots_and_threads
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Known
-from harness.pipeline.pairs import PAIRS_PART, TRAIN
+from harness.pipeline.pair_kinds import PAIRS_PART, TRAIN
 from harness.pipeline.weights import model_origin, shape_source
 from harness.plan.cost import Estimate, estimate
 from harness.plan.disk import Disk, disk_of

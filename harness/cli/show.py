@@ -19,7 +19,7 @@ from harness.errors import StoreError
 from harness.execution.asked import AskedTask, missing_inputs, read_asked, unfinished
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.kinds import noted_stage
-from harness.pipeline.pairs import PAIR_QUALITY, PAIRS
+from harness.pipeline.pair_kinds import PAIR_QUALITY, PAIRS
 from harness.report.index import read_indexes, stages_of
 from harness.report.pair_quality import quality_table, read_examples
 from harness.report.status import StageStatus, look

@@ -12,7 +12,7 @@ from harness.execution.executor import Executor, Outcome, StageTask, TaskInput
 from harness.execution.frontier import Frontier
 from harness.pipeline.code import source_digest
 from harness.pipeline.graph import Stage
-from harness.pipeline.training import TRUNK_STATE, trunk_of
+from harness.pipeline.training_kinds import TRUNK_STATE, trunk_of
 from harness.recipe.runtime import Runtime
 from harness.store.in_use import in_use
 from harness.store.store import Snapshot, Store

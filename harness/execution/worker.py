@@ -230,7 +230,7 @@ def _earlier_states(store: Store, task: StageTask) -> list[tuple[int, TrunkState
 
     It is no input (any state, or none, leads to the same result), so its bytes are checked here.
     """
-    from harness.pipeline.training import trunk_of
+    from harness.pipeline.training_kinds import trunk_of
 
     step = int(task.identity["spec"]["step"])
     records = [

@@ -7,7 +7,8 @@ from typing import Literal
 
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kind import Spec, absent
-from harness.pipeline.pairs import TRAIN, PairStages, Split
+from harness.pipeline.pair_kinds import TRAIN, Split
+from harness.pipeline.pairs import PairStages
 from harness.pipeline.tasks import Split as ProblemSplit
 from harness.pipeline.tokens import EncodeSpec
 from harness.recipe.schema import Experiment

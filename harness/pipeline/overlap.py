@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Kind, Spec, absent
-from harness.pipeline.pairs import TRAIN
+from harness.pipeline.pair_kinds import TRAIN
 from harness.pipeline.scores import ScoreStages
 from harness.pipeline.tasks import Split, unused_split
 from harness.recipe.blocks import TinyModel

@@ -1,22 +1,46 @@
-"""Preference pairs: making them part by part, filtering them, and what they are worth."""
+"""Preference pairs: which stages make them part by part, filter them, and rate them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
-
-from pydantic import Field
+from typing import Any
 
 from harness.pipeline.corpus import CorpusSpec
 from harness.pipeline.graph import Stage
 from harness.pipeline.judging import JudgeStages, asked_how
-from harness.pipeline.kind import Basis, Kind, Known, NoSpec, S, Spec, absent
+from harness.pipeline.kind import NoSpec
 from harness.pipeline.models import PromptedWriterSpec, Writing
+from harness.pipeline.pair_kinds import (
+    CONSISTENT_PART,
+    DESCRIPTIONS_PART,
+    PAIR_GATE,
+    PAIR_QUALITY,
+    PAIRS,
+    PAIRS_PART,
+    SPLIT_PAIRS,
+    TRAIN,
+    WRITINGS_PART,
+    ConsistentPartSpec,
+    ConstructionSpec,
+    MutationSpec,
+    PairQualitySpec,
+    PairsPartSpec,
+    PluginSpec,
+    PromptSpec,
+    ReferenceSpec,
+    ShuffledSpec,
+    SideSpec,
+    Split,
+    SplitPairsSpec,
+    W,
+    WritingsPartSpec,
+    WritingSpec,
+    WrittenSpec,
+)
 from harness.recipe.models import DescriptionPrompt, ModelSide, Writer
 from harness.recipe.pairs import (
     STATIC,
     DocstringPrompt,
-    LengthMatch,
     MadePairs,
     MutationSide,
     PairProperties,
@@ -27,176 +51,6 @@ from harness.recipe.pairs import (
 )
 from harness.recipe.schema import Experiment
 from harness.sources import resolve
-from harness.store.artifacts import Artifact, PairQuality, Pairs, Writings
-
-Split = Literal["train", "heldout", "dev"]
-TRAIN: Split = "train"
-ASSUMED_IMPORTED_PAIRS = 2_000
-
-
-# --------------------------------------------------------------------------------------------------------- kinds
-
-
-class PromptSpec(Spec):
-    """What pairs take of a prompt: who described stands among the inputs, and clipped texts only their writers see."""
-
-    origin: Literal["docstring", "description"] = Field(alias="from")
-    max_characters: int
-
-
-class ReferenceSpec(Spec):
-    origin: Literal["reference"] = Field(alias="from")
-
-
-class MutationSpec(Spec):
-    origin: Literal["mutation"] = Field(alias="from")
-    edits: tuple[int, int]
-    kinds: tuple[str, ...]
-
-
-class WrittenSpec(Spec):
-    """What a model wrote stands among the inputs."""
-
-    origin: Literal["model"] = Field(alias="from")
-
-
-class ShuffledSpec(Spec):
-    """`only_functions` where the side that it stands for needs functions, so that both are made of the same ones."""
-
-    origin: Literal["shuffled"] = Field(alias="from")
-    only_functions: bool = absent(False)
-
-
-class PluginSpec(Spec):
-    """`source` is the digest of the plugin's code."""
-
-    origin: Annotated[str, Field(alias="from", pattern=":")]
-    options: Mapping[str, Any]
-    source: str
-
-
-SideSpec = ReferenceSpec | MutationSpec | WrittenSpec | ShuffledSpec | PluginSpec
-
-
-class _SpanSpec(Spec):
-    """A range of a split's construction slots."""
-
-    split: Split
-    seed: int
-    start: int
-    stop: int
-
-    @property
-    def slots(self) -> int:
-        return self.stop - self.start
-
-
-class ConstructionSpec(Spec):
-    """How pairs are made of a corpus."""
-
-    prompt: PromptSpec
-    chosen: SideSpec
-    rejected: SideSpec
-    match_length: LengthMatch | None = absent(None)
-    flip_rate: float = absent(0.0)
-
-    @property
-    def mutates(self) -> bool:
-        """Whether a side can be made of functions alone."""
-        sides = (self.chosen, self.rejected)
-        return any(
-            side.only_functions if isinstance(side, ShuffledSpec) else side.origin == "mutation" for side in sides
-        )
-
-
-class PairsPartSpec(_SpanSpec, ConstructionSpec):
-    pass
-
-
-class PairsKind(Kind[S]):
-    """Rows are construction slots, as far as a plan can tell."""
-
-    def groups(self, stage: Stage[S], known: Known) -> float:
-        parts = [item.stage for item in stage.inputs.values() if isinstance(item.stage.kind, PairsKind)]
-        return sum(part.kind.groups(part, known) for part in parts)
-
-
-class PairsPartKind(PairsKind[PairsPartSpec]):
-    def groups(self, stage: Stage[PairsPartSpec], known: Known) -> float:
-        return stage.spec.slots
-
-
-class GatheredPairs(PairsKind[NoSpec]):
-    """Made of its parts' files, which are on disk once."""
-
-    def size(self, stage: Stage[NoSpec], known: Known) -> tuple[float | None, Basis]:
-        return 0.0, "measured"
-
-
-class SplitPairsSpec(Spec):
-    split: Split
-    seed: int
-    heldout: float
-    dev: float = absent(0.0)
-    flip_rate: float = absent(0.0)
-
-
-class SplitPairsKind(PairsKind[SplitPairsSpec]):
-    def groups(self, stage: Stage[SplitPairsSpec], known: Known) -> float:
-        return ASSUMED_IMPORTED_PAIRS  # nobody has counted them
-
-
-class ConsistentPartSpec(Spec):
-    static: bool
-    min_agreement: float
-
-
-class WritingSpec(_SpanSpec):
-    """Only functions, so that a slot has the same one for every side."""
-
-    only_functions: bool
-    writer: PromptedWriterSpec
-
-
-W = TypeVar("W", bound=WritingSpec)
-
-
-class WritingsPartSpec(WritingSpec):
-    prompt: PromptSpec
-    description_share: float
-    drafts: int
-
-
-class DescriptionsPartKind(Writing[WritingSpec]):
-    def texts(self, stage: Stage[WritingSpec], known: Known) -> int:
-        return stage.spec.slots
-
-
-class WritingsPartKind(Writing[WritingsPartSpec]):
-    def texts(self, stage: Stage[WritingsPartSpec], known: Known) -> int:
-        return stage.spec.slots * stage.spec.drafts
-
-
-class PairQualitySpec(Spec):
-    static: bool
-    min_consistency: float
-    most_pairs: int
-    seed: int
-
-
-PAIRS_PART = PairsPartKind("pairs_part", 1, PairsPartSpec, Pairs, row_bytes=300)
-PAIRS = GatheredPairs("pairs", 1, NoSpec, Pairs, dataset=True)
-SPLIT_PAIRS = SplitPairsKind("split_pairs", 1, SplitPairsSpec, Pairs, row_bytes=300, dataset=True)
-CONSISTENT_PART: PairsKind[ConsistentPartSpec] = PairsKind(
-    "consistent_part", 1, ConsistentPartSpec, Pairs, row_bytes=300
-)
-DESCRIPTIONS_PART = DescriptionsPartKind("descriptions_part", 3, WritingSpec, Writings, accelerated=True, row_bytes=200)
-WRITINGS_PART = WritingsPartKind("writings_part", 3, WritingsPartSpec, Writings, accelerated=True, row_bytes=300)
-PAIR_QUALITY: Kind[PairQualitySpec] = Kind("pair_quality", 2, PairQualitySpec, PairQuality)
-PAIR_GATE: Kind[NoSpec] = Kind("pair_gate", 1, NoSpec, Artifact)
-
-
-# ------------------------------------------------------------------------------------------------------ planning
 
 
 class PairStages(JudgeStages):

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from harness.errors import RecipeError, StoreError
 from harness.pipeline.optimization import steps_of
-from harness.pipeline.training import TRUNK_STATE, trunk_of
+from harness.pipeline.training_kinds import TRUNK_STATE, trunk_of
 from harness.plan.plan import Plan
 from harness.recipe.blocks import WSD, Pretrain
 from harness.recipe.load import LoadedRecipe

@@ -17,7 +17,8 @@ from harness.pipeline.imports import NO_IMPORTS, Import, Imports, scored_tasks
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.scores import UNFITTED
-from harness.pipeline.training import TRUNK_STATE, trains_head, trunk_of
+from harness.pipeline.training import trains_head
+from harness.pipeline.training_kinds import TRUNK_STATE, trunk_of
 from harness.plan.baseline import baseline_setting
 from harness.recipe.evaluate import ImportedRow
 from harness.recipe.load import LoadedRecipe, Setting
@@ -26,8 +27,7 @@ from harness.recipe.schema import Experiment, Recipe
 from harness.recipe.search import Objective
 from harness.store.record import Record
 
-POOL = "pool"  # the row of what a pool gives without a scorer
-IMPORTED = "imported"  # the kind of a row from outside
+POOL, IMPORTED = "pool", "imported"  # the row of what a pool gives without a scorer; the kind of a row from outside
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ from typing import Any
 from harness.pipeline.graph import Stage, times_needed
 from harness.pipeline.judging import JUDGEMENTS
 from harness.pipeline.kind import Known
-from harness.pipeline.pairs import CONSISTENT_PART, DESCRIPTIONS_PART, PAIRS, PAIRS_PART, WRITINGS_PART
+from harness.pipeline.pair_kinds import CONSISTENT_PART, DESCRIPTIONS_PART, PAIRS, PAIRS_PART, WRITINGS_PART
 from harness.pipeline.tokens import ENCODE
-from harness.pipeline.training import TrainingSpec
+from harness.pipeline.training_kinds import TrainingSpec
 from harness.pipeline.weights import FP32, MOMENTS, PUBLISHED, model_shape, weights_of
 from harness.plan.cost import StageCost
 from harness.plan.plan import Plan, Variant

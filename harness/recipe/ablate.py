@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import RecipeError
+from harness.recipe.ablations import Ablations
 from harness.recipe.axes import Axis, make_axes, names_value, prefix, short
-from harness.recipe.schema import Ablations
 
 # Keys that say which variant of a block is meant: where they differ, a mapping replaces instead of merging.
 DISCRIMINATORS = ("kind", "from", "source", "engine")

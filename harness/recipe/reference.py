@@ -19,98 +19,11 @@ from pydantic.fields import FieldInfo
 from harness.recipe.ablate import DISCRIMINATORS
 from harness.recipe.evaluate import Evaluate, OtherEvaluation
 from harness.recipe.fields import Block
+from harness.recipe.inheritance import MOST_PARENTS
 from harness.recipe.json_schema import write_json_schema
-from harness.recipe.load import MOST_PARENTS
 from harness.recipe.schema import EXPERIMENT_FIELDS, Recipe
 
-OPENING = """\
-<!-- Written by `python -m harness.recipe.reference` from harness/recipe/; a test holds it to the schema. -->
-# Recipes: every field
-
-A recipe is a YAML file: one base experiment, ablation axes that vary it, seeds, and how to run it. `harness init`
-writes a commented one to begin from, `harness validate` finds every mistake with its line, `harness plan` shows what it
-would run. [recipe.schema.json](../recipes/recipe.schema.json) completes recipes in editors that read its path in the
-first line: `# yaml-language-server: $schema=path/to/recipe.schema.json`.
-
-## How recipes are written
-
-**`extends`** names another recipe, relative to the file that says it, or a list of them, each laid on those before it.
-Blocks merge key by key, and what stands in the file itself overrides. Lists replace lists, a named value of an axis
-replaces that value, a block whose `kind`, `from`, `source` or `engine` differs replaces the block that was there, and
-`pairs` with `chosen` or `rejected` replace ones with a `construction`. Parents may extend others, MOST_PARENTS files in
-all. A file of a list need not be a recipe of its own; `extends: []` tells editors that it is a part of one.
-
-```yaml
-extends: cpu/small.yaml
-name: more-pairs
-pairs: {count: 10_000}
-```
-
-**Axes.** An axis has values with names, each a set of overrides `{path: value}`; an axis named by a path may list plain
-values. With `mode: grid`, the default, a setting is one combination of values. Paths lead into EXPERIMENT. `exclude`
-leaves combinations out, `include` adds settings.
-
-```yaml
-extends: cpu/small.yaml
-name: two-axes
-ablations:
-  axes:
-    loss:
-      rm+lm: {}
-      no-pmp: {pretrain: null}
-    finetune.samples: [400, 800, 1_600]
-```
-
-This `loss` still has the values `rm` and `lm` of `small.yaml`, since blocks merge.
-
-**Dropping by null.** `null` in place of an axis drops that axis of the extended recipe, `null` in place of a named
-value drops this value alone, `ablations: null` drops all of them. Named tasks, judges, imported rows, tags, search
-parameters and entries of `runtime.keep` are dropped the same way.
-
-```yaml
-extends: cpu/small.yaml
-name: fewer-losses
-ablations:
-  axes:
-    loss: {rm: null, lm: null}             # rm+lm and no-pmp stay
-    pairs.count: [1_000, 2_000, 5_000]     # one more axis
-```
-
-**Spaced axes.** Whole numbers a factor apart, from `first` up to `last`:
-
-```yaml
-extends: cpu/small.yaml
-name: spaced
-ablations:
-  axes:
-    loss: null
-    pairs.count: {first: 500, last: 4_000, factor: 2.0}   # 500, 1000, 2000, 4000
-```
-
-**`--set path=value`** overrides one value from the command line, in YAML, after `extends` and before axes:
-`harness run recipe.yaml --set seeds.pretrain=3 --set 'ablations.axes.loss={rm: null}'`. Overrides of anything but
-`runtime`, `notes`, `tags`, `claims`, `plugins` and the number and storage of trials extend the recipe's name
-(`my-recipe+seeds.pretrain-3`), so that its own report and MLflow runs stay as they are. `--name NAME` chooses another
-name.
-
-## What is identity
-
-A finished stage is used again by every recipe that needs the same stage. `harness plan RECIPE --why STAGE` shows why
-one is to run: in which fields it differs from the nearest finished stage of its kind. The last column says what a field
-has to do with that:
-
-- **identity**: part of what a stage is. With another value, the stages that depend on it are others and run again.
-- **identity: content**: what the value names is identity (a file's bytes, a commit, an import), not the value itself.
-- **no identity: selects**: says which stages there are and is part of none. What is finished stays in use; only stages
-  that compare all settings (`analysis`, `failures`) are made again.
-- **no identity: runtime**: where and how stages run.
-- **no identity: search**: how a search goes on; the study stays the same. (Identity in `search` is the study's: another
-  value begins another one.)
-- **no identity: shown**: only shown to people.
-- **no identity: checked**: only decides whether the recipe is refused.
-
-Package versions, the Python version and the digest of a plugin's code are identity too, though no field says them.
-"""
+OPENING = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
 
 # What makes a block this variant, where no `kind`, `source` or `from` of its own does.
 CHOSEN_BY = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.events import Warned, read_events
-from harness.pipeline.training import BASE
+from harness.pipeline.training_kinds import BASE
 from harness.plan.plan import Plan
 from harness.recipe.axes import Axis
 from harness.recipe.schema import Recipe

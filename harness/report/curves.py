@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.events import Metrics, read_events
-from harness.pipeline import training
+from harness.pipeline import training_kinds
 from harness.pipeline.graph import Stage
-from harness.pipeline.training import TRUNK_STATE, Training, trunk_of
+from harness.pipeline.training_kinds import TRUNK_STATE, Training, trunk_of
 from harness.pipeline.tuning import TUNED, chosen_of
 from harness.plan.plan import Plan, Variant
 from harness.report.status import Statuses
@@ -119,7 +119,7 @@ class CurveReader:
 
 def training_curves(plan: Plan, statuses: Statuses, store: Store) -> tuple[Curve, ...]:
     """Losses of the first settings' finished trainings; a run that they share stands under the first of them."""
-    trainings = [(BASE, stage, "base", "") for stage in plan.stages if stage.kind is training.BASE]
+    trainings = [(BASE, stage, "base", "") for stage in plan.stages if stage.kind is training_kinds.BASE]
     for setting in plan.settings[:MOST_SETTINGS]:
         for variant in setting.variants:
             for phase, stage in ((PMP, variant.pretrained), (FINETUNE, variant.finetuned)):

@@ -15,7 +15,7 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.imports import IMPORTED
 from harness.pipeline.kind import Kind
 from harness.pipeline.overlap import OVERLAP
-from harness.pipeline.pairs import CONSISTENT_PART, PAIR_QUALITY, PAIRS, SPLIT_PAIRS
+from harness.pipeline.pair_kinds import CONSISTENT_PART, PAIR_QUALITY, PAIRS, SPLIT_PAIRS
 from harness.pipeline.tasks import CANDIDATES, PREFERENCES, PROBLEM_SPLITS
 from harness.pipeline.tokens import ENCODE
 from harness.plan.plan import Plan

@@ -10,7 +10,7 @@ from harness.pipeline.evaluations import headline_label
 from harness.pipeline.evaluations.best_of_n import AREA_GRID, VOTE_SUBSETS
 from harness.pipeline.evaluations.pair_accuracy import ABOUT_EQUAL
 from harness.pipeline.failures import CONSTANT_SHARE, LENGTH_LEVEL
-from harness.pipeline.training import PRETRAIN, TRUNK_STATE
+from harness.pipeline.training_kinds import PRETRAIN, TRUNK_STATE
 from harness.plan.analysis import baseline_is_chosen, baseline_of
 from harness.plan.baseline import BY_DEFAULT
 from harness.plan.plan import Plan

@@ -10,7 +10,7 @@ from typing import Any
 from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
 from harness.pipeline.optimization import steps_of
-from harness.pipeline.training import AVERAGE, BASE
+from harness.pipeline.training_kinds import AVERAGE, BASE
 from harness.pipeline.tuning import TUNED, chosen_of
 from harness.plan.plan import Plan, PlannedSetting, Variant
 from harness.recipe.schema import EXPERIMENT_FIELDS, Experiment

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer as BPETokenizer
 
 from harness.models.reward_model import RewardModel
 from harness.models.sources import tiny_model
-from harness.pipeline.training import BASE
+from harness.pipeline.training_kinds import BASE
 from harness.stages.context import StageContext
 from harness.stages.order import epochs_order
 from harness.stages.train import anneal, facts, run_training, settings_of, whole_steps

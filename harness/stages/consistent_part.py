@@ -10,7 +10,7 @@ from harness.errors import DataError
 from harness.pairs.judging import Judgements as Answers
 from harness.pairs.properties import consistent
 from harness.pairs.static_judge import answers_of, static_scores
-from harness.pipeline.pairs import CONSISTENT_PART
+from harness.pipeline.pair_kinds import CONSISTENT_PART
 from harness.stages.context import StageContext
 from harness.store.artifacts import Judgements, Pairs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.pairs.writing import filled, write
-from harness.pipeline.pairs import DESCRIPTIONS_PART
+from harness.pipeline.pair_kinds import DESCRIPTIONS_PART
 from harness.stages.context import StageContext
 from harness.stages.functions import Functions, functions_of_slots
 from harness.stages.writer import facts_of, open_writer, sampling_of

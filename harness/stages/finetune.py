@@ -12,7 +12,7 @@ from harness.models.scoring import score_groups
 from harness.models.spread import is_main
 from harness.pipeline.optimization import AnnealSpec
 from harness.pipeline.tokens import Precision
-from harness.pipeline.training import FINETUNE, FinetuneSpec
+from harness.pipeline.training_kinds import FINETUNE, FinetuneSpec
 from harness.recipe.fields import CODE
 from harness.stages.context import StageContext
 from harness.stages.order import Order, subset_order, with_replay

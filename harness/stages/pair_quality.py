@@ -16,7 +16,7 @@ from harness.evaluation.separability import LENGTH, NGRAMS, separability
 from harness.pairs.judging import Judgements as Answers
 from harness.pairs.static_judge import answers_of, static_scores
 from harness.pairs.surface import SIDES, Surface, distinct_ngrams, likeness
-from harness.pipeline.pairs import PAIR_QUALITY, PairQualitySpec
+from harness.pipeline.pair_kinds import PAIR_QUALITY, PairQualitySpec
 from harness.stages.context import StageContext
 from harness.stages.drawn import drawn_rows
 from harness.store.artifacts import Judgements, PairQuality, Pairs

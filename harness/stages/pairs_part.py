@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from harness.pairs.construct import LengthMatch, Mutated, Pair, Reference, Shuffled, Side, Written, construct
 from harness.pairs.properties import flipped
-from harness.pipeline.pairs import (
+from harness.pipeline.pair_kinds import (
     PAIRS_PART,
     MutationSpec,
     PairsPartSpec,

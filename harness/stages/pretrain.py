@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.models.reward_model import RewardModel
 from harness.pipeline.optimization import AnnealSpec
-from harness.pipeline.training import PRETRAIN
+from harness.pipeline.training_kinds import PRETRAIN
 from harness.stages.context import StageContext
 from harness.stages.pair_order import pair_order, turned_labels
 from harness.stages.train import anneal, beginning, facts, run_training, settings_of, wsd

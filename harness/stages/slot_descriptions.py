@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.pairs.answers import descriptions_of
 from harness.pairs.construct import Descriptions, by_docstring
-from harness.pipeline.pairs import PromptSpec
+from harness.pipeline.pair_kinds import PromptSpec
 from harness.stages.context import StageContext
 from harness.store.artifacts import Writings
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.imports.deal import split_pairs
 from harness.pairs.properties import flipped
-from harness.pipeline.pairs import SPLIT_PAIRS
+from harness.pipeline.pair_kinds import SPLIT_PAIRS
 from harness.stages.context import StageContext
 from harness.store.artifacts import Pairs
 

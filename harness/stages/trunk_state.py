@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.models.reward_model import RewardModel
-from harness.pipeline.training import TRUNK_STATE, TrunkStateSpec
+from harness.pipeline.training_kinds import TRUNK_STATE, TrunkStateSpec
 from harness.stages.context import StageContext
 from harness.stages.pair_order import pair_order, turned_labels
 from harness.stages.train import beginning, facts, run_training, settings_of, wsd

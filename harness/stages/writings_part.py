@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.pairs.answers import clipped, signature_of
 from harness.pairs.writing import filled, write
-from harness.pipeline.pairs import WRITINGS_PART
+from harness.pipeline.pair_kinds import WRITINGS_PART
 from harness.stages.context import StageContext
 from harness.stages.functions import Functions, functions_of_slots
 from harness.stages.slot_descriptions import slot_descriptions

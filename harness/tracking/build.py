@@ -11,7 +11,7 @@ import yaml
 
 from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
 from harness.pipeline.graph import Stage
-from harness.pipeline.training import AVERAGE, BASE
+from harness.pipeline.training_kinds import AVERAGE, BASE
 from harness.pipeline.tuning import TUNED, tries_of
 from harness.plan.analysis import baseline_of
 from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant

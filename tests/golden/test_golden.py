@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kinds import KINDS

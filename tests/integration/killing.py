@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.pipeline.graph import Stage
-from harness.pipeline.training import Training
+from harness.pipeline.training_kinds import Training
 from harness.store.record import RESUME
 from harness.store.store import Store
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from tests.integration.pipelines import TINY
 from tests.toys.lm_eval_tasks import write_lm_eval_tasks

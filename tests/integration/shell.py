@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 
 
 class Shell:

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from harness.cli import environment
-from harness.cli.app import run_command
 from harness.cli.environment import GPUS
+from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace
 from harness.recipe.fields import MOST_PARTS, MOST_VARIANTS
 from harness.recipe.load import load_recipe
@@ -313,7 +313,7 @@ def test_a_generator_that_is_not_installed_is_told(tmp_path: Path) -> None:
         "        raise metadata.PackageNotFoundError(name)\n"
         "    return known(name)\n"
         "metadata.distribution = distribution\n"
-        "from harness.cli.app import run_command\n"
+        "from harness.cli.run_command import run_command\n"
         f"sys.exit(run_command(['run', {str(TINY)!r}, '--workdir', {str(tmp_path / 'w')!r}]))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)

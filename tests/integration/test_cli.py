@@ -576,7 +576,7 @@ def test_a_dropped_payload_is_computed_again_when_something_new_needs_it(
 
 IMPORTED = """
 import json, sys
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 code = run_command(sys.argv[1:])
 print("\\n" + json.dumps({"code": code, "modules": sorted({name.partition(".")[0] for name in sys.modules})}))
 """

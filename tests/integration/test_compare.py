@@ -251,7 +251,7 @@ def test_a_workdir_without_reports_is_told(shell: Shell, finished: Workspace, tm
 
 LOADED = """
 import json, sys
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 code = run_command(sys.argv[1:])
 print("\\n" + json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})]))
 """

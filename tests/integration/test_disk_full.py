@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from harness.execution.executor import Outcome
 from harness.execution.runner import how_of, make_task

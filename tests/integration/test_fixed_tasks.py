@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace
 from harness.pipeline.evaluations import EVALUATIONS
 from harness.store.artifacts import Candidates, Problems, ProblemValues, Scores

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.cli.app import run_command
 from harness.cli.report import report_on
+from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from harness.pipeline.imports import imports_of
 from harness.pipeline.kinds import KINDS
@@ -332,7 +332,7 @@ def test_the_command_itself_loads_no_heavy_library(tmp_path: Path, what: str) ->
     path = write_assets(tmp_path)[what]
     script = (
         "import sys\n"
-        "from harness.cli.app import run_command\n"
+        "from harness.cli.run_command import run_command\n"
         "code = run_command(sys.argv[1:])\n"
         "heavy = {'torch', 'transformers', 'tokenizers', 'pyarrow', 'pandas', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

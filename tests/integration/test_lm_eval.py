@@ -17,7 +17,7 @@ from datasets import config as datasets_config
 from lm_eval.api.instance import Instance
 from safetensors.numpy import load_file, save_file
 
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace
 from harness.engines.base import Request, Sampling
 from harness.engines.transformers_engine import TransformersGenerator

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 from harness.engines.base import Request, Sampling
 from harness.engines.transformers_engine import TransformersGenerator
 from harness.errors import CorruptArtifact, MissingRequirement

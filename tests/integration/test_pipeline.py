@@ -77,7 +77,7 @@ def test_a_second_run_has_nothing_to_do(finished: Workspace) -> None:
 
 SECOND_RUN = """
 import json, sys
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 code = run_command(sys.argv[1:])
 print(json.dumps({"code": code, "modules": sorted({name.partition(".")[0] for name in sys.modules})}))
 """

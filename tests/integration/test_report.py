@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from harness.cli.app import run_command
 from harness.cli.report import Report, print_report, report_on
+from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace
 from harness.events import Metrics, read_events
 from harness.pipeline.comparing import ANALYSIS, AnalysisSpec

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness.cli.app import run_command
 from harness.cli.report import report_on
+from harness.cli.run_command import run_command
 from harness.cli.sync import sync_order
 from harness.cli.tracking_worker import Worker
 from harness.cli.workspace import Workspace

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace
 from harness.pipeline.graph import Stage
 from harness.store.store import Store

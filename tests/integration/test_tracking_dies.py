@@ -18,9 +18,9 @@ import psutil
 import pytest
 import yaml
 
-from harness.cli.app import run_command
 from harness.cli.execute import execute
 from harness.cli.report import report_on
+from harness.cli.run_command import run_command
 from harness.cli.sync import TrackingWorker, finish
 from harness.cli.workspace import Workspace, open_workspace
 from harness.events import Metrics, read_events

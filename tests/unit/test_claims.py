@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from harness.errors import ProblemList
 from harness.evaluation.seeds import SeededValues

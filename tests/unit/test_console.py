@@ -12,9 +12,10 @@ import pytest
 import typer.main
 
 from harness import __version__
-from harness.cli.app import app, run_command
+from harness.cli.app import app
 from harness.cli.console import output, print_anything
 from harness.cli.groups import GROUPS, first_sentence
+from harness.cli.run_command import run_command
 from harness.cli.tables import print_table, table
 
 

@@ -17,7 +17,7 @@ from harness.models.reward_model import RewardModel
 from harness.models.sources import tiny_model
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.kind import TABLE
-from harness.pipeline.training import BASE, PRETRAIN, TRUNK_STATE
+from harness.pipeline.training_kinds import BASE, PRETRAIN, TRUNK_STATE
 from harness.pipeline.weights import FP32, MOMENT_HEADERS, MOMENTS
 from harness.plan.disk import (
     CURVES,

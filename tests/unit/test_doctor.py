@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_named_with_its_fix(
 def test_the_command_exits_with_2_and_imports_nothing_heavy(tmp_path: Path) -> None:
     folder = site(tmp_path, {**GOOD, "torchvision": "0.28.0"})
     program = (
-        "import sys; from harness.cli.app import run_command; code = run_command(['doctor']);"
+        "import sys; from harness.cli.run_command import run_command; code = run_command(['doctor']);"
         "assert not {'torch', 'transformers', 'vllm'} & set(sys.modules); sys.exit(code)"
     )
     done = subprocess.run(

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from harness.cli.app import run_command
+from harness.cli.run_command import run_command
 from harness.recipe.load import LoadedRecipe, load_recipe
 
 ROOT = Path(__file__).parents[2]

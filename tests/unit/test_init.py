@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.cli.app import run_command
 from harness.cli.init import found_recipe
+from harness.cli.run_command import run_command
 from harness.cli.workspace import open_workspace
 from harness.errors import RecipeError
 from harness.recipe.load import load_recipe

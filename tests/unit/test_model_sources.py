@@ -18,8 +18,8 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from harness.cli.app import run_command
 from harness.cli.lock import resolve, unresolved
+from harness.cli.run_command import run_command
 from harness.errors import CorruptArtifact, MissingRequirement, ProblemList, RecipeError
 from harness.models.folder import take_model
 from harness.models.reward_model import add_fresh_head

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from harness.pipeline.graph import Graph, Input, Stage, times_needed
 from harness.pipeline.kinds import KINDS
 from harness.pipeline.optimization import steps_of
-from harness.pipeline.training import trunk_of
+from harness.pipeline.training_kinds import trunk_of
 from harness.plan.analysis import analysis_stage, baseline_is_chosen, baseline_of
 from harness.plan.plan import POOL, Plan, Variant, make_plan
 from harness.plan.work import Work, work_left

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from harness.errors import RecipeError
 from harness.plan.plan import Plan
 from harness.recipe.ablate import MOST_SETTINGS, Override, Point, apply, axes_of, merge, points
+from harness.recipe.ablations import Ablations
 from harness.recipe.axes import number_of, short
 from harness.recipe.load import LoadedRecipe
-from harness.recipe.schema import Ablations
 
 Load = Callable[..., LoadedRecipe]
 LOSSES = {"both": {}, "rm": {"pretrain.loss": {"lm": 0.0}}, "lm": {"pretrain.loss": {"rm": 0.0}}}

@@ -17,7 +17,8 @@ from harness.errors import MissingRequirement, ProblemList, RecipeError
 from harness.pairs.sites import KINDS
 from harness.plan.plan import Plan, make_plan
 from harness.recipe.fields import TASKS
-from harness.recipe.load import MOST_PARENTS, LoadedRecipe, load_recipe
+from harness.recipe.inheritance import MOST_PARENTS
+from harness.recipe.load import LoadedRecipe, load_recipe
 from harness.recipe.pairs import MUTATION_KINDS
 
 ROOT = Path(__file__).parents[2]
