@@ -12,14 +12,19 @@ from harness.cli.workspace import Workspace
 from harness.pipeline.evaluations import headline
 from harness.plan.claims import SEEDS, WORDS, ClaimPower, claims_power
 from harness.plan.power import Enough
-from harness.report.words import TIMES
+from harness.plan.preregistration import exploratory_claims
+from harness.report.words import TIMES, moment
 
 COLUMNS = 100
 
 
 def claims_data(workspace: Workspace) -> list[dict[str, Any]]:
-    """Every claim on every task as plain data; effects and margins as shares."""
-    return [one.as_json() for one in claims_power(workspace.plan, workspace.store)]
+    """Every claim on every task as plain data; effects and margins as shares, a time where a claim is exploratory."""
+    since = exploratory_claims(workspace.plan, workspace.store)
+    return [
+        {**one.as_json(), "first_scored": since.get((one.claim, one.task, one.evaluation))}
+        for one in claims_power(workspace.plan, workspace.store)
+    ]
 
 
 def print_claims(workspace: Workspace) -> None:
@@ -39,7 +44,7 @@ def print_claims(workspace: Workspace) -> None:
         shown.add_row(name, _on(one), *cells, points(one.margin), answer)
         before = one.claim
     print_table(shown)
-    for line in (*remedies(found), *sources(found)):
+    for line in (*remedies(found), *exploratory(workspace), *sources(found)):
         output().print("\n".join(textwrap.wrap(line, COLUMNS, subsequent_indent="  ")))
 
 
@@ -74,6 +79,17 @@ def _way(way: Enough, noun: str) -> str:
     seeds = "" if way.seeds is None else f"{way.seeds:,} {noun}"
     problems = "" if way.problems is None else f"{way.problems:,} problems"
     return " and ".join(filter(None, (seeds, problems)))
+
+
+def exploratory(workspace: Workspace) -> list[str]:
+    """The claims that come too late to be predictions, those with the same date together."""
+    late: dict[str, dict[str, None]] = {}
+    for (claim, *_), first in exploratory_claims(workspace.plan, workspace.store).items():
+        late.setdefault(moment(first), {})[claim] = None
+    return [
+        f"exploratory, since added or edited after the test problems were first scored ({date}): {', '.join(claims)}"
+        for date, claims in late.items()
+    ]
 
 
 def sources(found: Sequence[ClaimPower]) -> list[str]:

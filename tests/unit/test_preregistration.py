@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.cli.run_command import run_command
 from harness.errors import StoreError
 from harness.plan.plan import Plan, make_plan
 from harness.plan.preregistration import REGISTER, exploratory_claims, register_claims
@@ -94,3 +95,19 @@ def test_a_damaged_register_names_the_remedy(tmp_path: Path) -> None:
     (store.root / REGISTER).write_text('{"claims": []}')
     with pytest.raises(StoreError, match="is damaged; delete it"):
         register_claims(plan_with(tmp_path, {"first": {}}), store)
+
+
+def test_plan_says_which_claims_come_too_late(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workdir = tmp_path / "workdir"
+    plan = plan_with(tmp_path, {"late": {}})
+    arguments = ["plan", str(tmp_path / "recipe.yaml"), "--workdir", str(workdir)]
+    assert run_command(arguments) == 0
+    assert "exploratory" not in capsys.readouterr().out
+    store = Store(workdir / "store")
+    store.create()
+    score(plan, store, finished=1e9)
+    assert run_command(arguments) == 0
+    assert "were first scored (2001-09-09 01:46 UTC): late" in " ".join(capsys.readouterr().out.split())
+    assert run_command([*arguments, "--json"]) == 0
+    (claim,) = json.loads(capsys.readouterr().out)["claims"]
+    assert claim["first_scored"] == 1e9
