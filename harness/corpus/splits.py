@@ -10,8 +10,7 @@ from typing import Literal
 from harness.errors import DataError
 
 Split = Literal["heldout", "dev", "base", "train"]
-SPLITS: tuple[Split, ...] = ("heldout", "base", "train")
-"""Those that every corpus has; `dev` is there where a recipe asks for it."""
+"""`dev` and `base` are there where a recipe asks for them."""
 
 
 def split_by_name(cluster: str, *, base: Collection[str], heldout: Collection[str], dev: Collection[str] = ()) -> Split:
@@ -56,12 +55,11 @@ def check_filled(kept: Mapping[str, int], remedy: str) -> None:
     """That no split is empty.
 
     Args:
-        kept: documents by split; `dev` where one is asked for.
+        kept: documents of each split that is asked for.
 
     Raises:
         DataError: a split is.
     """
-    empty = [name for name in ("train", "base", "heldout") if not kept.get(name)]
-    empty += [name for name in ("dev",) if kept.get(name) == 0]
+    empty = [name for name, documents in kept.items() if not documents]
     if empty:
         raise DataError("no split of the corpus may be empty", f"nothing is left for: {', '.join(empty)}", remedy)

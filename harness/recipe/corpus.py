@@ -104,7 +104,9 @@ class PythonPackages(CorpusBlock):
     dev: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = Field(
         (), description="Packages whose pairs are for choosing settings (`search`), never trained on and no test."
     )
-    base: Names = Field(description="Packages that only the base language model reads.")
+    base: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = Field(
+        (), description="Packages that only the base language model reads; a published model needs none."
+    )
     min_docstring_characters: Annotated[int, Field(ge=0, le=100_000)] = Field(
         20, description="0 keeps functions without one too, for descriptions that a model writes."
     )
@@ -141,7 +143,9 @@ class DocumentsBlock(CorpusBlock):
     dev: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="Share of clusters whose pairs are for choosing settings (`search`), never trained on."
     )
-    base: Share = Field(0.05, description="Share of clusters that only the base language model reads.")
+    base: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.05, description="Share of clusters that only the base language model reads; a published model needs none."
+    )
     languages: Languages | None = Field(None, description="Languages kept. Default: all.")
     min_description_characters: Annotated[int, Field(ge=0, le=100_000)] = Field(
         20, description="0 keeps what has no description too."

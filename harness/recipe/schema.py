@@ -72,6 +72,7 @@ class Experiment(Block):
         yield from self._kinds_exist()
         yield from self._tasks_exist()
         yield from self._finetune_fills_a_batch()
+        yield from self._base_texts_are_there()
         yield from self._replay_is_there()
         yield from self._few_fits()
         yield from self._few_parts()
@@ -141,6 +142,16 @@ class Experiment(Block):
                 "`finetune.samples` must fill a global batch",
                 f"{samples:,} pairs are fewer than `{path}` = {batch:,}",
                 "raise the samples or lower the batch",
+            )
+
+    def _base_texts_are_there(self) -> Iterator[PydanticCustomError]:
+        on_corpus = self.pretrain is not None and self.pretrain.on == "corpus"
+        if (isinstance(self.model, TinyModel) or on_corpus) and not self.corpus.base:
+            reader = "pretrain.on: corpus" if on_corpus else "model.source: tiny"
+            yield problem(
+                f"`corpus.base` must leave something to read with `{reader}`",
+                "it is empty" if self.corpus.base == () else "it is 0",
+                "name a package for it" if self.corpus.base == () else "raise it, e.g. to 0.05",
             )
 
     def _replay_is_there(self) -> Iterator[PydanticCustomError]:

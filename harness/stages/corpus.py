@@ -13,7 +13,7 @@ import pyarrow.compute
 from harness.corpus.clean import Copies
 from harness.corpus.decontaminate import contamination_of, too_short_to_find
 from harness.corpus.near import Hashes
-from harness.corpus.splits import SPLITS, Split, check_filled, check_named, split_by_name, split_by_share
+from harness.corpus.splits import Split, check_filled, check_named, split_by_name, split_by_share
 from harness.corpus.tally import named_of
 from harness.errors import DataError
 from harness.pipeline.corpus import CORPUS, CorpusSpec, NamedCorpus
@@ -37,7 +37,8 @@ def run(context: StageContext) -> dict[str, Any]:
     if contamination is not None and contamination["too_short"]:
         context.warn(f"decontamination: {too_short_to_find(contamination)}")
     cleaning = _total(facts, "cleaning")
-    splits: Counter[str] = Counter(dict.fromkeys((*SPLITS, "dev") if spec.dev else SPLITS, 0))
+    asked = {"train": True, "base": bool(spec.base), "heldout": True, "dev": bool(spec.dev)}
+    splits: Counter[str] = Counter({name: 0 for name, wanted in asked.items() if wanted})
     units: Counter[str] = Counter()
     languages: Counter[str] = Counter()
     split_of: dict[str, Split] = {}

@@ -43,7 +43,7 @@ def test_named_packages_that_cannot_be(named: list[str], told: str) -> None:
     ("kept", "told"),
     [
         ({"train": 0, "base": 1, "heldout": 2}, "nothing is left for: train"),
-        ({"train": 3}, "nothing is left for: base, heldout"),
+        ({"train": 3, "base": 0, "heldout": 0}, "nothing is left for: base, heldout"),
         ({"train": 3, "base": 1, "heldout": 1, "dev": 0}, "nothing is left for: dev"),
     ],
 )

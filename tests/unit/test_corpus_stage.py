@@ -246,6 +246,14 @@ def test_functions_without_a_docstring_are_kept_where_models_describe(run: Run, 
     assert run(bare)["units"] == {"function": 12}
 
 
+def test_no_document_need_be_for_the_base_model(run: Run) -> None:
+    block = {"kind": "python_packages", "packages": ["json", "email"], "heldout": ["json"]}
+    result = run(block)
+    assert result["kept"].keys() == {"train", "heldout"}
+    assert result["groups"] == result["characters"] == 0
+    assert run({**block, "base": []})["kept"] == result["kept"]
+
+
 def test_a_planted_problem_is_dropped_and_told(run: Run, repositories: Path, tmp_path: Path) -> None:
     planted = repositories / "repository3" / "planted.txt"
     planted.write_text(f"A text with a question in it.\n\nIt goes: {PROBLEM['prompt']} {PROBLEM['solution']}\n")

@@ -194,6 +194,10 @@ SLIPS = {
         "recipe.yaml:10: `corpus`: `heldout`, `dev` and `base` must name packages of `packages`, but 'htpp' is not one "
         "of email, logging, http; correct the name or add the package",
     ]),
+    "a tiny base model without texts": ("  base: [logging]\n", "", [
+        "recipe.yaml:7: `corpus.base` must leave something to read with `model.source: tiny`, but it is empty; name a "
+        "package for it",
+    ]),
     "a built-in task that is none": ("kind: gsm_symbolic", "kind: gsm_symbolik", [
         "recipe.yaml:19: `tasks.sums.kind` must be built in or `package.module:name`, but 'gsm_symbolik' is not one of "
         f"{', '.join(TASKS)}; correct the name",
