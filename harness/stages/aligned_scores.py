@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -19,13 +20,15 @@ Group = list[tuple[str, int]]  # (problem, index of a candidate)
 def run(context: StageContext) -> dict[str, Any]:
     """Find every candidate's score by problem and index; scores of other problems are left alone.
 
+    Problems whose candidates are all right or all wrong need none, as in `stages/score.py`.
+
     Raises:
-        DataError: a candidate has none, since nothing may fall out of a denominator.
+        DataError: any other candidate has none, since nothing may fall out of a denominator.
     """
     task = ALIGNED_SCORES.read(context.spec).task
     table = context.input("scores", CandidateScores).rows()
     known = {(row["problem"], row["candidate"]): row["score"] for row in table if row["task"] == task}
-    groups = _pairs(context) if "pairs" in context.inputs else dict(enumerate(_pools(context)))
+    groups = _pairs(context) if "pairs" in context.inputs else _pools(context, known)
     wanted = [candidate for group in groups.values() for candidate in group]
     absent = [candidate for candidate in wanted if candidate not in known]
     if absent:
@@ -41,10 +44,16 @@ def run(context: StageContext) -> dict[str, Any]:
     return {"groups": len(groups), "responses": len(wanted), "unused": len(known) - len(set(wanted))}
 
 
-def _pools(context: StageContext) -> list[Group]:
-    rows = context.input("candidates", Candidates).read(columns=["problem", "index"]).to_pylist()
-    pools = groupby(rows, key=lambda row: row["problem"])
-    return [[(row["problem"], row["index"]) for row in pool] for _, pool in pools]
+def _pools(context: StageContext, known: Collection[tuple[str, int]]) -> dict[int, Group]:
+    """Place of a problem -> its candidates, of problems that are scored or have both right and wrong candidates."""
+    rows = context.input("candidates", Candidates).read(columns=["problem", "index", "correct"]).to_pylist()
+    groups: dict[int, Group] = {}
+    for place, (_, pool) in enumerate(groupby(rows, key=lambda row: row["problem"])):
+        candidates = list(pool)
+        group = [(row["problem"], row["index"]) for row in candidates]
+        if len({row["correct"] for row in candidates}) > 1 or all(one in known for one in group):
+            groups[place] = group
+    return groups
 
 
 def _pairs(context: StageContext) -> dict[int, Group]:

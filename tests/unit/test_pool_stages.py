@@ -212,6 +212,27 @@ def test_values_are_equal_whether_or_not_decided_problems_are_scored(tmp_path: P
         run(choices, {"candidates": candidates, "scores": written(tmp_path / "fewer", rewards, MIXED[:1])})
 
 
+def test_published_scores_need_not_have_decided_problems(tmp_path: Path, run: Run) -> None:
+    def published(name: str, problems: Sequence[int]) -> dict[str, Path]:
+        (tmp_path / name).mkdir()
+        CandidateScores(tmp_path / name).write(
+            [
+                {"task": "", "problem": f"q{number}", "candidate": index, "score": float(index)}
+                for number in problems
+                for index in range(len(DECIDED[number]))
+            ]
+        )
+        return {"scores": tmp_path / name, "candidates": candidates}
+
+    candidates = pool(tmp_path / "pool", *DECIDED)
+    assert run(aligned_scores, published("every", range(4)), task="")[0]["groups"] == 4
+    few = run(aligned_scores, published("few", MIXED), task="")
+    assert few[0] == {"groups": 2, "responses": 29, "unused": 0}
+    assert {row["group"] for row in Scores(few[1]).rows()} == set(MIXED)
+    with pytest.raises(DataError, match="candidate 0 of q3 and 12 others of 29 have none"):
+        run(aligned_scores, published("fewer", MIXED[:1]), task="")
+
+
 def test_models_score_undecided_problems_alone(tmp_path: Path, run: Run) -> None:
     def tokens(name: str, *pools: Answers) -> dict[str, Path]:
         (tmp_path / name).mkdir()
