@@ -309,6 +309,19 @@ def gc(
     collect_garbage(recipe, assignments or [], workdir, dry_run=dry_run, confirmed=confirmed)
 
 
+@app.command()
+def pack(
+    recipe: RecipePath,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to; what is there already is renewed.")],
+    assignments: Assignments = None,
+    workdir: Workdir = None,
+) -> None:
+    """Copy results without texts and weights, e.g. to publish."""
+    from harness.cli.pack import pack as pack_results
+
+    pack_results(recipe, assignments or [], workdir, folder)
+
+
 @app.command("lm-eval")
 def lm_eval(
     model: Annotated[

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 GROUPS = {
     "Recipes": ("init", "validate", "plan", "run", "report"),
     "Results": ("compare", "ui", "sync"),
-    "Workdir": ("ls", "show", "diff", "retract", "gc", "import"),
+    "Workdir": ("ls", "show", "diff", "retract", "gc", "pack", "import"),
     "Models and machine": ("model", "lm-eval", "doctor"),
 }
 

@@ -79,6 +79,7 @@ class Judgements(Table):
     Asked with the chosen side first and with the rejected side first; NaN where there was no answer.
     """
 
+    numbers = True
     file = "judgements.parquet"
     columns = ("row", "chosen_first", "rejected_first")
 
@@ -131,6 +132,7 @@ class Candidates(Table):
 class Scores(Table):
     """One reward a response: `group` is the source row (pairs) or problem number (candidates)."""
 
+    numbers = True
     file = "scores.parquet"
     columns = ("group", "response", "score")
 
@@ -138,6 +140,7 @@ class Scores(Table):
 class CandidateScores(Table):
     """Scores from outside, by problem and candidate index; `task` is "" where the file names none."""
 
+    numbers = True
     file = "candidate_scores.parquet"
     columns = ("task", "problem", "candidate", "score")
 
@@ -147,6 +150,7 @@ class Overlap(Table):
     `shared` of their `of` n-grams. `pass` is "plain", or "masked" of what was found only with numbers and names masked.
     """
 
+    numbers = True
     file = "overlap.parquet"
     columns = ("held_by", "pass", "problem", "document", "shared", "of")
 
@@ -154,6 +158,7 @@ class Overlap(Table):
 class ProblemValues(Table):
     """One value a problem (or pair) and metric: what analysis resamples."""
 
+    numbers = True
     file = "values.parquet"
     columns = ("metric", "problem", "cluster", "value")
 
@@ -161,18 +166,21 @@ class ProblemValues(Table):
 class Analysis(JsonFile):
     """Leaderboard rows and comparisons over many variants."""
 
+    numbers = True
     file = "analysis.json"
 
 
 class Comparison(JsonFile):
     """Two rows against one another on every task both were judged on."""
 
+    numbers = True
     file = "comparison.json"
 
 
 class Effects(JsonFile):
     """Contrasts between settings: what claims are judged by, and the effects of axes."""
 
+    numbers = True
     file = "effects.json"
 
 

@@ -34,9 +34,10 @@ def link(path: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something a finished stage left in `directory`."""
+    """Something a finished stage left in `directory`. Of `numbers`, nothing is a text or a weight."""
 
     directory: Path
+    numbers: ClassVar[bool] = False
 
 
 class Table(Artifact):

@@ -96,6 +96,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "diff": ["first", "second", "--workdir"],
         "retract": ["stage", "reason", "--workdir", "--undo"],
         "gc": ["recipe", "--set", "--workdir", "--dry-run", "--yes"],
+        "pack": ["recipe", "folder", "--set", "--workdir"],
         "lm-eval": ["model", "arguments", "--workdir"],
         "doctor": ["--calibrate", "--workdir"],
         "model": [],
