@@ -31,7 +31,7 @@ FILES = [*sorted((ROOT / "recipes").rglob("*.yaml")), *sorted((ROOT / "tests" / 
 RECIPES = [recipe for recipe in FILES if recipe.parent.name != "overlay"]
 WANT_HUB = ("paper", "open-questions", "controls")  # whose recipes want data of the hub
 TWINS = [recipe for recipe in RECIPES if "overlay/" in recipe.read_text(encoding="utf-8")]  # one of which will do
-WANT_IMPORTS = ("claims-135m", "claims-135m-dev")
+WANT_IMPORTS = ("claims-135m", "claims-135m-dev", "claims-135m-first")
 PLANNED = [
     one
     for one in RECIPES
