@@ -119,13 +119,13 @@ def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.Data
 
     store = Store(Path(workdir) / STORE)
     index, snapshot = _index(Path(workdir), recipe), Snapshot(store)
-    responses: dict[str, tuple[pd.DataFrame, Any]] = {}  # by pool or set of pairs: many rows are judged on one
+    responses: dict[tuple[str, ...], tuple[pd.DataFrame, Any]] = {}  # by what is judged on, which rows share
     tables: list[pd.DataFrame] = []
     dropped: set[str] = set()
     for row, entry, pretrain_seed, finetune_seed in _scored(index, task):
         inputs = index.stages[entry.stage].inputs
-        judged_on = inputs["pairs" if "pairs" in inputs else "candidates"]
-        needed = [snapshot.record(index.stages[key].kind, key) for key in (entry.stage, inputs["scores"], judged_on)]
+        judged_on = tuple(inputs[name] for name in ("pairs", "candidates") if name in inputs)  # pairs of a pool: both
+        needed = [snapshot.record(index.stages[key].kind, key) for key in (entry.stage, inputs["scores"], judged_on[0])]
         evaluation, scored, source = needed
         if evaluation is None:  # not done yet
             continue
@@ -134,10 +134,12 @@ def scores(workdir: str | Path, recipe: str, task: str | None = None) -> pd.Data
             continue
         if judged_on not in responses:
             _must_be_whole(source, store)
-            responses[judged_on] = _responses(source, store, snapshot, index)
+            pool = snapshot.record(CANDIDATES.name, judged_on[1]) if len(judged_on) > 1 else None
+            responses[judged_on] = _responses(source, store, snapshot, index, pool)
         _must_be_whole(scored, store)
         table = _with_scores(*responses[judged_on], Scores(store.directory(scored.kind, scored.fingerprint)))
-        tables.append(table.assign(row=row, pretrain_seed=pretrain_seed, finetune_seed=finetune_seed, task=entry.task))
+        told = {"row": row, "pretrain_seed": pretrain_seed, "finetune_seed": finetune_seed, "task": entry.task}
+        tables.append(table.assign(**told, evaluation=evaluation_of(entry.evaluation).name))
     if dropped:
         left_out = f"scores of {plural(len(dropped), 'evaluation')} were dropped and are left out"
         warnings.warn(left_out, stacklevel=3)
@@ -169,11 +171,18 @@ def _scored(index: Index, task: str | None) -> Iterator[tuple[str, OutcomeEntry,
             yield entry.row, entry, entry.pretrain_seed, finetune_seed
 
 
-def _responses(source: Record, store: Store, snapshot: Snapshot, index: Index) -> tuple[pd.DataFrame, Any]:
-    """A pool or a set of pairs with a line a response, and (problems + 1,): where each problem's responses begin."""
+def _responses(
+    source: Record, store: Store, snapshot: Snapshot, index: Index, pool: Record | None
+) -> tuple[pd.DataFrame, Any]:
+    """A pool or a set of pairs with a line a response, and (problems + 1,): where each problem's responses begin.
+
+    Args:
+        pool: the pool whose candidates pairs are made of, which knows who wrote them.
+    """
     import numpy as np
     import pandas as pd
 
+    from harness.stages.pools import side_facts
     from harness.stages.scored_rows import pair_starts, pool_starts
 
     directory = store.directory(source.kind, source.fingerprint)
@@ -194,10 +203,15 @@ def _responses(source: Record, store: Store, snapshot: Snapshot, index: Index) -
                 "problem": pairs["id"].repeat(2),
                 "candidate": np.tile([0, 1], len(pairs)),
                 "source": None,
+                "pool": pairs["id"].str.rpartition("#")[0].repeat(2),
                 "text": pairs[["chosen", "rejected"]].to_numpy().ravel(),
                 "correct": np.tile([True, False], len(pairs)),
             }
         )
+        if pool is not None and store.has_payload(pool):
+            _must_be_whole(pool, store)
+            writers = side_facts(Candidates(store.directory(pool.kind, pool.fingerprint)), "source")
+            rows["source"] = [writers.get(one) for one in zip(rows["pool"], rows["text"], strict=True)]
     rows["length"] = rows["text"].str.len()
     return rows[["problem", "candidate", "source", "length", "correct"]].reset_index(drop=True), starts
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+import harness
 from harness.cli.report import report_on
 from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace, open_workspace
@@ -88,6 +89,19 @@ def test_rows_from_outside_stand_on_the_board_with_estimates(outside: Workspace)
     assert not pot["imported", "published"]["gaps"]
     assert pot["imported", "my-rm"]["note"].startswith("imported checkpoint a-checkpoint: ")
     assert {"random pick", "majority vote", "oracle", "length", "n-grams"} <= {row["label"] for row in pot.values()}
+
+
+def test_scores_name_who_wrote_each_side_of_a_pools_pairs(outside: Workspace) -> None:
+    table = harness.scores(outside.workdir, "from-outside", task="pot")
+    pairs = table[table.evaluation == "pair_accuracy"]
+    pool = Candidates(folder_of(outside.store, only(outside, "candidates", "pot"))).rows()
+    writers = {row["problem"]: {one["source"] for one in pool if one["problem"] == row["problem"]} for row in pool}
+    assert len(pairs) > 0
+    assert len(set(pairs.source)) > 1
+    assert all(
+        source in writers[problem.rpartition("#")[0]]
+        for problem, source in zip(pairs.problem, pairs.source, strict=True)
+    )
 
 
 def test_numbers_are_those_of_counting_every_subset(outside: Workspace) -> None:

@@ -99,14 +99,14 @@ def test_scores_give_best_of_n_by_hand(reported: Workspace) -> None:
     for row in ("rm+lm", "no-pmp", "length", "ngrams"):
         pools = [
             pool.sort_values("candidate")
-            for _, pool in table[(table.row == row) & table.source.notna()].groupby("problem")
+            for _, pool in table[(table.row == row) & (table.evaluation == "best_of_n")].groupby("problem")
         ]
         assert len(pools) == 8
         for size in (1, 2, 4):
             mean = np.mean([best_of_n(pool.score, pool.correct, [size])[0] for pool in pools])
             (value,) = known[(known.row == row) & (known.metric == f"bon@{size}")].value
             assert value == pytest.approx(mean, abs=1e-6)
-        pairs = table[(table.row == row) & table.source.isna()].pivot(
+        pairs = table[(table.row == row) & (table.evaluation == "pair_accuracy")].pivot(
             index="problem", columns="candidate", values="score"
         )
         accuracy = ((pairs[0] > pairs[1]) + 0.5 * (pairs[0] == pairs[1])).mean()
@@ -151,7 +151,7 @@ def test_a_line_for_every_row_that_an_evaluation_is_of(reported: Workspace) -> N
     assert {tuple(None if pd.isna(cell) else cell for cell in line) for line in found.to_numpy()} == wanted
     assert list(table.columns) == [
         *("problem", "candidate", "source", "length", "correct", "score"),
-        *("row", "pretrain_seed", "finetune_seed", "task"),
+        *("row", "pretrain_seed", "finetune_seed", "task", "evaluation"),
     ]
     whole = ("candidate", "length", "pretrain_seed", "finetune_seed")
     assert [str(table[name].dtype).lower() for name in whole] == ["int64"] * 4
