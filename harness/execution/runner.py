@@ -81,6 +81,7 @@ def how_of(runtime: Runtime) -> dict[str, Any]:
         "checkpoint_seconds": runtime.checkpoint_seconds,
         "log_every": runtime.log_every,
         "loss_balance_every": runtime.loss_balance_every,
+        "on_imbalance": runtime.on_imbalance,
         "tensor_parallel": runtime.tensor_parallel,
         **runtime.training.model_dump(),
     }

@@ -95,13 +95,20 @@ class Runtime(Block):
     )
     row_tokens: Annotated[int, Field(ge=16, le=MOST_TOKENS)] = Field(256, description="Token budget of a packed row.")
     rows_per_micro_batch: Annotated[int, Field(ge=1, le=65_536)] = Field(4, description="Packed rows a pass.")
-    checkpoint_seconds: NotNegative = Field(60.0, description="Training is resumable to the last such point.")
+    checkpoint_seconds: NotNegative = Field(
+        60.0,
+        description="Training is resumable to the last such point. Longer where saving would take more than a tenth of "
+        "the time; 0 saves after every step.",
+    )
     log_every: Count = Field(10, description="Training steps between two points of a curve.")
     keep: Annotated[
         dict[StageKind, Keep], BeforeValidator(without_nulls, json_schema_input_type=dict[StageKind, Keep | None])
     ] = Field(default_factory=dict, description="What `gc` leaves of a stage kind.")
     loss_balance_every: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         200, description="Training steps between two measurements of each loss's own gradient; 0 makes none."
+    )
+    on_imbalance: Literal["warn", "stop"] = Field(
+        "warn", description="What to do where one loss's gradient dominates the other's after warm-up."
     )
     training: TrainingRuntime = Field(TrainingRuntime(), description="Processes and memory of a training.")
     stale_code: Literal["keep", "rerun"] = Field(

@@ -44,6 +44,7 @@ class HowToRun:
     checkpoint_seconds: float = 60.0
     log_every: int = 10
     loss_balance_every: int = 0
+    on_imbalance: Literal["warn", "stop"] = "warn"
     source_path: str = ""
     tensor_parallel: int = 1
     processes: int = 1

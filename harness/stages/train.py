@@ -113,6 +113,7 @@ def run_training(
             compile=context.how.compile,
             log_every=context.how.log_every,
             loss_balance_every=context.how.loss_balance_every,
+            on_imbalance=context.how.on_imbalance,
         ),
         stop_step=stop_step,
         emit=context.emit,

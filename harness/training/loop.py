@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.nn.utils import clip_grad_norm_
 
-from harness.errors import CorruptArtifact, DataError, RecipeError, TrainingStopped
+from harness.errors import CorruptArtifact, DataError, RecipeError, TrainingDiverged, TrainingStopped
 from harness.events import Event, Metrics, Progress, Warned
 from harness.models.losses import LossWeights, pair_statistics
 from harness.models.packing import Group, GroupSource
@@ -73,6 +75,7 @@ class TrainingRuntime:
         log_every: steps between metrics; the last step is always logged.
         loss_balance_every: steps between measurements of each loss's own gradient, where there are two losses; 0 makes
             none. One costs about as much as two steps, and its step is logged.
+        on_imbalance: what to do where one loss's gradient dominates the other's after warm-up.
     """
 
     device: str = "cpu"
@@ -83,6 +86,7 @@ class TrainingRuntime:
     rows_per_micro_batch: int
     log_every: int = 10
     loss_balance_every: int = 0
+    on_imbalance: Literal["warn", "stop"] = "warn"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +137,8 @@ def train(
 
     Raises:
         TrainingStopped: `should_stop` said so.
-        TrainingDiverged: loss or gradient is not finite, or the loss ran away (see `Monitor.require_stable`).
+        TrainingDiverged: loss or gradient is not finite, the loss ran away (see `Monitor.require_stable`), or one loss
+            dominates the other with `on_imbalance: stop`.
         DataError: the order is too short, or a batch cannot be learned from.
         CorruptArtifact: a state does not belong to this training.
         MissingRequirement: the device is not there.
@@ -203,6 +208,8 @@ def train(
         monitor.require_stable(step, settings.schedule.warmup_steps)
         clock.count(result.work)
         if balance and not warned and step > settings.schedule.warmup_steps and (message := dominance(balance)):
+            if runtime.on_imbalance == "stop":
+                raise TrainingDiverged("both losses must move the model", f"at step {step} {message}")
             emit(Warned(message=f"at step {step} {message}"))
             warned = True  # once a run: the curves tell the rest
         if step % runtime.log_every == 0 or step == stop_step or balance:
@@ -210,7 +217,8 @@ def train(
             emit(Progress(done=step, total=stop_step, unit="steps"))
         stop, due = parallel.any(should_stop(), resume is not None and clock.save_is_due(resume.every_seconds))
         if resume is not None and (stop or due):
-            resume.save(current(), model)
+            with clock.saving():
+                resume.save(current(), model)
         if stop:
             raise TrainingStopped("a training runs to its end", f"it was asked to stop at step {step}", "run again")
     return TrainingResult(
@@ -227,13 +235,17 @@ def _take_up(model: RewardModel, state: TrainingState | None, resume: ResumePoin
     return TrainingState.load(saved[1])
 
 
+MOST_SAVING = 0.1  # of a training's wall time, however large its state is
+
+
 class _Clock:
-    """Work and wall time since the last log, wall time since the last save."""
+    """Work and wall time since the last log, wall time since the end of the last save."""
 
     def __init__(self, *, cost: TrainingCost, peak: float) -> None:
         self._cost, self._peak = cost, peak
         self._tokens, self._flop = 0, 0.0
         self._logged = self._saved = time.monotonic()
+        self._rest = 0.0  # seconds without a save that the last one asks for
 
     def count(self, work: Work) -> None:
         self._tokens += work.tokens
@@ -251,11 +263,14 @@ class _Clock:
         return speeds
 
     def save_is_due(self, every_seconds: float) -> bool:
-        now = time.monotonic()
-        if now - self._saved < every_seconds:
-            return False
-        self._saved = now
-        return True
+        return not every_seconds or time.monotonic() - self._saved >= max(every_seconds, self._rest)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self._saved = time.monotonic()
+        self._rest = (self._saved - began) * (1 / MOST_SAVING - 1)
 
 
 def _as_pairs(order: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -164,7 +164,8 @@ NO_EXPERIMENT: dict[str, Any] = {
     "plugins": ["email"],
     "runtime": {
         "workdir": "elsewhere", "slots": 3, "device": "cpu", "row_tokens": 1024, "rows_per_micro_batch": 1,
-        "checkpoint_seconds": 1.0, "log_every": 1, "loss_balance_every": 7, "tensor_parallel": 2,
+        "checkpoint_seconds": 1.0, "log_every": 1, "loss_balance_every": 7, "on_imbalance": "stop",
+        "tensor_parallel": 2,
         "keep": {"base": "record"}, "stale_code": "rerun",
         "training": {
             "processes": 2, "nodes": 2, "launch": ["srun"], "rendezvous": "here:29400", "sharing": "fsdp",

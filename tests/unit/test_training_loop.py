@@ -222,6 +222,14 @@ def test_a_loss_that_dominates_is_told_once() -> None:
     assert not [event for event in events if isinstance(event, Warned)]
 
 
+def test_a_loss_that_dominates_ends_a_training_that_asks_for_it() -> None:
+    lopsided = replace(SETTINGS, loss=LossWeights(rm=1e-6, lm=1.0))
+    told = "both losses must move the model, but at step 3 the LM loss dominates: .*; raise the weight of the RM loss"
+    with pytest.raises(TrainingDiverged, match=told):
+        run(build(), settings=lopsided, runtime=replace(RUNTIME, loss_balance_every=1, on_imbalance="stop"))
+    run(build(), runtime=replace(RUNTIME, loss_balance_every=1, on_imbalance="stop"))
+
+
 def test_training_learns() -> None:
     settings = replace(SETTINGS, schedule=Constant(peak=1e-2), global_batch=16)
     model, values = build(), []
@@ -343,6 +351,31 @@ def test_a_save_cut_off_midway_is_not_taken_up(tmp_path: Path) -> None:
 def test_saves_wait_for_their_time(tmp_path: Path) -> None:
     run(build(), resume=ResumePoint(directory=tmp_path, every_seconds=3600))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("every", "cost", "saved"),
+    [(2.0, 0.0, [2, 4, 6, 8]), (2.0, 2.0, [2]), (2.0, 0.3, [2, 5, 8]), (0.0, 9.0, list(range(1, STEPS + 1)))],
+    ids=["free", "long", "a tenth at most", "every step"],
+)
+def test_time_between_saves_counts_from_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float, cost: float, saved: list[int]
+) -> None:
+    """By a clock that goes on a second a step and `cost` a save."""
+    now, found = [0.0], []
+
+    class Costly(ResumePoint):
+        def save(self, state: TrainingState, model: RewardModel) -> None:
+            now[0] += cost
+            found.append(state.step)
+
+    def step() -> bool:
+        now[0] += 1.0
+        return False
+
+    monkeypatch.setattr("harness.training.loop.time.monotonic", lambda: now[0])
+    run(build(), resume=Costly(directory=tmp_path, every_seconds=every), should_stop=step)
+    assert found == saved
 
 
 def test_trunk_and_branch_equal_one_uninterrupted_training(tmp_path: Path) -> None:
