@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harness.models.attention import PIECES
 from harness.models.packing import Group, GroupSource, collate, pack
 from harness.models.reward_model import Precision, RewardModel, autocast
+from harness.models.spread import let_go, rank, sum_of_all, world_size
 
 GROUPS_PACKED_TOGETHER = 256
 """Enough to fill rows well; scores of finished windows can be reported while later ones are still being read."""
@@ -31,7 +32,7 @@ def score_groups(
     precision: Precision = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[NDArray[np.float64]]:
-    """Scores every response of some groups.
+    """Scores every response of some groups. Several processes of one training each score a part, and all get all.
 
     Args:
         model: moved to `device`.
@@ -56,6 +57,7 @@ def score_groups(
             scores += _score_window(model, window, row_tokens, rows_per_micro_batch, device)
         if progress is not None:
             progress(len(scores), len(rows))
+    let_go(model)
     return scores
 
 
@@ -68,15 +70,19 @@ def _score_window(
         for piece, stands_for in pieces_of(group, row_tokens):
             pieces.append(piece)
             owners.append((number, stands_for))
-    scores = [np.full(len(group) - 1, np.nan) for group in groups]
+    scores = [np.zeros(len(group) - 1) for group in groups]
     packed = pack(pieces, row_tokens)
-    for start in range(0, len(packed), rows_per_micro_batch):
-        batch = collate(packed[start : start + rows_per_micro_batch], device)
+    mine = packed[rank() :: world_size()]
+    for start in range(0, len(packed[:: world_size()]), rows_per_micro_batch):
+        # who has fewer rows computes one for company, since sharded weights are gathered by all at once
+        batch = collate(mine[start : start + rows_per_micro_batch] or packed[-1:], device)
         rewards = model(batch, rewards=True, lm_loss=None).rewards.double().cpu().numpy()
         for (piece_number, response), reward in zip(batch.responses, rewards, strict=True):
-            number, stands_for = owners[piece_number]
-            scores[number][stands_for[response]] = reward
-    return scores
+            if start < len(mine):
+                number, stands_for = owners[piece_number]
+                scores[number][stands_for[response]] = reward
+    bounds = np.cumsum([len(group) - 1 for group in groups])[:-1]
+    return np.split(sum_of_all(np.concatenate(scores), device), bounds)
 
 
 def pieces_of(group: Group, row_tokens: int) -> Iterator[tuple[Group, list[list[int]]]]:

@@ -6,8 +6,11 @@ the same order. This file must not know about optimizers, losses or schedules.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import distributed, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -32,6 +35,16 @@ def wait_for_all() -> None:
         distributed.barrier()
 
 
+def sum_of_all(values: NDArray[np.float64], device: torch.device | str) -> NDArray[np.float64]:
+    """Sums over all processes, element by element."""
+    if world_size() == 1:
+        return values
+    total = torch.from_numpy(values).to(device)
+    distributed.all_reduce(total)
+    summed: NDArray[np.float64] = total.cpu().numpy()
+    return summed
+
+
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """All of a tensor of which this process may hold a part; the tensor itself where it holds it all."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
@@ -51,6 +64,12 @@ def whole_weights(model: nn.Module) -> dict[str, torch.Tensor] | None:
         if is_main():
             weights[name] = gathered.cpu()
     return weights
+
+
+def let_go(model: nn.Module) -> None:
+    """Gives up the other processes' weights, which a forward pass without a backward pass leaves gathered."""
+    if isinstance(model, FSDPModule):
+        model.reshard()
 
 
 def assign(tensor: torch.Tensor, values: torch.Tensor) -> None:

@@ -23,7 +23,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from harness.errors import MissingRequirement
 from harness.models.packing import Row
 from harness.models.reward_model import RewardModel
-from harness.models.spread import rank, world_size
+from harness.models.spread import rank, sum_of_all, world_size
 
 Sharing = Literal["ddp", "fsdp"]
 """Every process holds all weights (DistributedDataParallel), or a part of them, gathered layer by layer (FSDP2)."""
@@ -133,12 +133,7 @@ class Parallel:
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sums over all processes, element by element."""
-        if world_size() == 1:
-            return values
-        total = torch.from_numpy(values).to(self.device)
-        distributed.all_reduce(total)
-        summed: NDArray[np.float64] = total.cpu().numpy()
-        return summed
+        return sum_of_all(values, self.device)
 
     def any(self, *here: bool) -> list[bool]:
         """Of each question whether any process says yes."""

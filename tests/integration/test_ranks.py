@@ -18,7 +18,7 @@ from harness.events import Metrics, read_events
 from harness.execution.ranks import RANKS
 from harness.pipeline.graph import Stage
 from harness.store.record import EVENTS
-from tests.integration.pipelines import ROOT, TINY, folder_of, harness, of_kind, only, record_of, run
+from tests.integration.pipelines import ROOT, TINY, folder_of, harness, left, of_kind, only, record_of, run
 from tests.toys.executors import has_ended
 
 Copy = Callable[..., Workspace]
@@ -88,6 +88,25 @@ def test_two_processes_train_as_one_does(finished: Workspace, copy: Copy, how: s
     assert record.result.keys() == record_of(finished.store, stage).result.keys()
     assert record.environment["processes"] == 2
     assert not [name for name in record.files if RANKS in name]
+
+
+@pytest.mark.sampled("sharing", ("ddp", "fsdp"), ("fsdp",))
+def test_two_processes_select_the_checkpoint_that_one_does(copy: Copy, sharing: str) -> None:
+    select = "finetune.select={every_steps: 2}"
+    workspace = copy(select)
+    stage = only(workspace, "finetune", "rm+lm")
+    needed = workspace.plan.graph.in_order([stage])
+    assert not run(workspace, [one for one in left(workspace) if one in needed]).failed
+    expected = record_of(workspace.store, stage).result
+    assert len(expected["dev_pair_accuracy"]) >= 2
+    forget(workspace, stage)
+    workspace = copy(select, "runtime.training.processes=2", f"runtime.training.sharing={sharing}")
+    summary = run(workspace, [stage], slots=1)
+    assert not summary.failed, [outcome.reason for outcome in summary.failed]
+    found = record_of(workspace.store, stage).result
+    assert {name: found[name] for name in ("selected_step", "dev_pair_accuracy")} == {
+        name: expected[name] for name in ("selected_step", "dev_pair_accuracy")
+    }
 
 
 def test_a_training_that_diverges_in_several_processes_says_so(copy: Copy) -> None:
