@@ -106,7 +106,8 @@ def _cell(one: Estimate | None) -> str:
     """Three digits that count: one over a perplexity is small."""
     if one is None:
         return ""
-    return f"{one.estimate:.3g} " + (f"[{one.low:.3g}, {one.high:.3g}]" if one.low < one.high else NO_SPREAD)
+    estimate, low, high = (f"{value:#.3g}".rstrip(".") for value in (one.estimate, one.low, one.high))
+    return f"{estimate} " + (f"[{low}, {high}]" if one.low < one.high else NO_SPREAD)
 
 
 def _bar(one: Estimate, hue: str) -> dict[str, object]:
