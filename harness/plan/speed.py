@@ -1,7 +1,7 @@
 """How long stages take on this machine: of each kind a time that is spent always, and a time that grows with its work.
 
-Measured on finished stages of the workdir; else on those of `harness doctor --calibrate`; else assumed. Standard
-library only.
+Measured on the plan's finished stages; else on those of `harness doctor --calibrate`; else by the rate at which other
+recipes trained the plan's models in the workdir; else assumed. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from pathlib import Path
 from statistics import mean, median
 
 from harness.errors import StoreError, reason_of
+from harness.events import Metrics, read_events
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Basis, Kind, Known, Work
+from harness.pipeline.training_kinds import FINETUNE, PRETRAIN, TRUNK_STATE
+from harness.store.record import EVENTS
 
 CALIBRATION = "calibration.json"
 
 # Used only until something was measured in this workdir; `plan` says so.
 ASSUMED_FLOPS_PER_SECOND = 3.0e10  # one CPU thread on a tiny model
+MOST_READ = 20  # trainings of other recipes whose events are read
 
 Point = tuple[float, float]
 """(work, seconds) of a finished stage: FLOPs where a model runs, else rows."""
@@ -101,7 +105,8 @@ class Speeds:
 
     Attributes:
         measured: of kinds that have finished stages here.
-        pooled: FLOP/s of all finished stages that run models; None without any.
+        pooled: FLOP/s of all finished stages that run models; without any, of other recipes' trainings of the same
+            models; None without these.
         error: median relative error with which the calibration meets the finished stages; None without either.
     """
 
@@ -160,9 +165,21 @@ def speeds_of(stages: Sequence[Stage], known: Known) -> Speeds:
     return Speeds(
         measured=measured,
         calibration=calibration,
-        pooled=flops / seconds if seconds else None,
+        pooled=flops / seconds if seconds else _rate_elsewhere(stages, known),
         error=median(errors) if errors else None,
     )
+
+
+def _rate_elsewhere(stages: Sequence[Stage], known: Known) -> float | None:
+    """Median FLOP/s, as they logged them, of other recipes' trainings that began with a model of the plan."""
+    store, models = known.snapshot.store, {stage.fingerprint for stage in stages if known.record(stage) is not None}
+    rates: list[float] = []
+    for record in (record for kind in (FINETUNE, TRUNK_STATE, PRETRAIN) for record in store.records(kind.name)):
+        if len(rates) < MOST_READ and models & {str(record.identity["inputs"].get(name)) for name in ("base", "start")}:
+            events = read_events(store.directory(record.kind, record.fingerprint) / EVENTS)
+            logged = [event.values["flop_per_second"] for event in events if isinstance(event, Metrics)]
+            rates += [median(logged)] if logged else []
+    return median(rates) if rates else None
 
 
 def _measured(points: Sequence[tuple[Stage, Point]], known: Known) -> Line:

@@ -12,11 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import StoreError
+from harness.events import EventLog, Metrics
 from harness.pipeline.kind import Known
+from harness.pipeline.training_kinds import TRUNK_STATE
 from harness.plan.cost import estimate
 from harness.plan.plan import Plan
 from harness.plan.speed import CALIBRATION, Calibration, Line, fit, read_calibration, speeds_of
+from harness.store.record import EVENTS
 from harness.store.store import Snapshot, Store
+from tests.toys.small_models import save_small_model
 
 times = st.floats(0.01, 1e3)
 
@@ -48,6 +52,26 @@ def test_a_calibration_serves_until_a_kind_has_run_here(
     after = estimate(parts[1:], plan.stages, store, 1)
     assert (after.seconds, after.speed_basis) == (pytest.approx(12.0 * (len(parts) - 1)), "measured")
     assert after.error == pytest.approx(3 / 12)
+
+
+def test_a_published_model_trained_by_another_recipe_gives_the_rate(
+    recipe: dict[str, Any], planned: Callable[..., Plan], store: Store, finish: Callable[..., Any], tmp_path: Path
+) -> None:
+    recipe["model"] = {"source": "folder", "path": str(save_small_model(tmp_path / "model"))}
+    plan, other = planned(recipe), planned(recipe, "pretrain.learning_rate=0.5")
+    (pretrained,) = [stage for stage in plan.stages if stage.kind.name == "pretrained"]
+    trunk = next(stage for stage in plan.stages if stage.kind is TRUNK_STATE)
+    assert estimate([trunk], plan.stages, store, 1).speed_basis == "assumed"
+    finish(pretrained)
+    record = finish(next(stage for stage in other.stages if stage.kind is TRUNK_STATE))
+    assert record.fingerprint not in {stage.fingerprint for stage in plan.stages}
+    events = EventLog(store.directory(record.kind, record.fingerprint) / EVENTS)
+    for step, rate in ((10, 1e9), (20, 3e9), (30, 2e9)):
+        events.emit(Metrics(step=step, values={"flop_per_second": rate}))
+    events.close()
+    found = estimate([trunk], plan.stages, store, 1)
+    assert found.speed_basis == "measured"
+    assert found.seconds == pytest.approx(found.flops / 2e9)
 
 
 @pytest.mark.parametrize(
