@@ -1,0 +1,133 @@
+"""Numbers of results/claims-135m/README.md, recomputed from the committed scores without any code of the harness."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+RESULTS = Path(__file__).parents[2] / "results" / "claims-135m"
+MINUS = "\N{MINUS SIGN}"
+Measure = Callable[[pd.DataFrame], float]
+SIZES = (2, 4)  # of the Best-of-N area of pools of sixteen
+
+
+def chosen_wins(scores: pd.DataFrame) -> pd.DataFrame:
+    """A line a pair and model: 1 where the right response scores higher, 1/2 on a tie; and who wrote the sides."""
+    keys = ["pretrain_seed", "finetune_seed", "problem"]
+    sides = [scores[scores.candidate == side].set_index(keys) for side in (0, 1)]
+    difference = sides[0].score - sides[1].score
+    win = (difference > 0) + (difference == 0) / 2
+    return pd.DataFrame({"win": win, "right": sides[0].source, "wrong": sides[1].source}).reset_index()
+
+
+def mean_of_models(values: pd.DataFrame, column: str) -> float:
+    """Every model counts alike; each was judged on the same problems."""
+    models = values.groupby(["pretrain_seed", "finetune_seed"], dropna=False)[column].mean()
+    return float(models.mean())
+
+
+def pair_accuracy(scores: pd.DataFrame) -> float:
+    return mean_of_models(chosen_wins(scores), "win")
+
+
+def source_balanced(scores: pd.DataFrame) -> float:
+    """How often a right a beats a wrong b, and a right b a wrong a: their mean, over couples by harmonic counts."""
+    wins = chosen_wins(scores)
+    models = len(wins.groupby(["pretrain_seed", "finetune_seed"], dropna=False))
+    table = wins.groupby(["right", "wrong"]).win.agg(["mean", "count"])
+    value = weight = 0.0
+    for (a, b), (ab, n_ab) in table.iterrows():
+        if a < b and (b, a) in table.index:
+            ba, n_ba = table.loc[(b, a)]
+            n_ab, n_ba = n_ab / models, n_ba / models
+            harmonic = 2 * n_ab * n_ba / (n_ab + n_ba)
+            value, weight = value + harmonic * (ab + ba) / 2, weight + harmonic
+    return value / weight
+
+
+def best_of(scores: np.ndarray, correct: np.ndarray, size: int) -> float:
+    """Expected correctness of the highest score among `size` random candidates; equal scores share."""
+    if correct.all() or not correct.any():
+        return float(correct[0])
+    total = 0.0
+    for score in np.unique(scores):
+        tied = scores == score
+        ways = comb(int((scores <= score).sum()), size) - comb(int((scores < score).sum()), size)
+        total += ways * correct[tied].mean()
+    return total / comb(len(scores), size)
+
+
+def bon(scores: pd.DataFrame, sizes: tuple[int, ...] = SIZES) -> float:
+    rows = [
+        (*key, np.mean([best_of(pool.score.to_numpy(), pool.correct.to_numpy(), size) for size in sizes]))
+        for key, pool in scores.groupby(["pretrain_seed", "finetune_seed", "problem"], dropna=False)
+    ]
+    return mean_of_models(pd.DataFrame(rows, columns=["pretrain_seed", "finetune_seed", "problem", "value"]), "value")
+
+
+MEASURES = {
+    "GSM8K pairs, balanced by writer": ("gsm8k", "pair_accuracy", source_balanced),
+    "GSM8K pairs": ("gsm8k", "pair_accuracy", pair_accuracy),
+    "SVAMP pairs": ("svamp", "pair_accuracy", pair_accuracy),
+    "SVAMP Best-of-N": ("svamp", "best_of_n", bon),
+    "held-out code pairs": ("code", "pair_accuracy", pair_accuracy),
+}
+ROWS = {"no PMP": "no-pmp", "RM+LM, first PMP seed": "rm+lm", "n-grams": "ngrams", "prompt overlap": "prompt_overlap"}
+ROWS |= {"source prior": "source_prior"}
+
+
+def table_of(page: str) -> list[dict[str, str]]:
+    """The page's table of results."""
+    lines = page[page.index("| row |") :].partition("\n\n")[0].splitlines()
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def scored(scores: pd.DataFrame, row: str, task: str, evaluation: str) -> pd.DataFrame:
+    return scores[(scores.row == row) & (scores.task == task) & (scores.evaluation == evaluation)]
+
+
+def test_every_number_of_the_table_is_that_of_the_scores() -> None:
+    scores = pd.read_parquet(RESULTS / "first" / "scores.parquet")
+    page = (RESULTS / "README.md").read_text(encoding="utf-8").replace(MINUS, "-")
+    rows = {row["row"]: row for row in table_of(page)}
+    assert len(rows) == 7
+    for column, (task, evaluation, measure) in MEASURES.items():
+        found = {
+            name: measure(table)
+            for name in rows
+            if len(table := scored(scores, ROWS.get(name, name), task, evaluation))
+        }
+        if "no PMP" in found:
+            found["difference"] = found["RM+LM, first PMP seed"] - found["no PMP"]
+        shown = {name: float(row[column].split()[0]) for name, row in rows.items() if row[column]}
+        assert shown == pytest.approx(found, abs=0.00051), column
+
+
+def test_the_ceiling_of_svamp_is_that_of_the_pools() -> None:
+    scores = pd.read_parquet(RESULTS / "first" / "scores.parquet")
+    pools = scored(scores, "no-pmp", "svamp", "best_of_n")
+    pools = pools[pools.finetune_seed == 0].assign(score=lambda one: one.correct)
+    right, best = pools.groupby("problem").correct.mean().mean(), bon(pools, (4,))
+    told = f"a random candidate is right at {right:.3f}, the best of four at {best:.3f}".replace("0.", ".")
+    assert told in (RESULTS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_leaderboard_is_that_of_the_scores() -> None:
+    scores = pd.read_parquet(RESULTS / "first" / "scores.parquet")
+    headline = {"pair_accuracy": pair_accuracy, "source_balanced": source_balanced, "area": bon}
+    compared = 0
+    with open(RESULTS / "first" / "leaderboard.csv", encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            evaluation = "best_of_n" if line["metric"] == "area" else "pair_accuracy"
+            found = scored(scores, line["row"], line["task"], evaluation)
+            if line["metric"] in headline and line["estimate"] and len(found):
+                assert float(line["estimate"]) == pytest.approx(headline[line["metric"]](found), abs=2e-6), line["row"]
+                compared += 1
+    assert compared >= 25
