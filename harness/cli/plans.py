@@ -70,7 +70,7 @@ def plan_together(recipes: Sequence[Path], assignments: Sequence[str], workdir: 
     last = None
     for recipe in recipes:
         try:
-            workspace = open_workspace(recipe, assignments, workdir)
+            workspace = open_workspace(recipe, assignments, workdir, fetches=False)
         except HarnessError as error:
             problems = error.problems if isinstance(error, ProblemList) else [error]
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -79,8 +79,9 @@ def plan_together(recipes: Sequence[Path], assignments: Sequence[str], workdir: 
         work = workspace.work()
         last = prices_of(workspace, work)
         priced = {one.stage.fingerprint: one for one in last.price.stages}
-        new = priced.keys() - together.keys()
-        together |= {key: one for key, one in priced.items() if key in new}
+        new = [key for key in priced if key not in together]
+        together |= {key: priced[key] for key in new}
+        sizes = {one.stage.fingerprint: one.size or 0.0 for one in last.disk.stages}
         planned.append(
             Planned(
                 recipe=recipe,
@@ -90,7 +91,7 @@ def plan_together(recipes: Sequence[Path], assignments: Sequence[str], workdir: 
                 hours=last.price.gpu_hours,
                 added_stages=len(new),
                 added=sum(priced[key].gpu_hours or 0.0 for key in new),
-                added_disk=sum(one.size or 0.0 for one in last.disk.stages if one.stage.fingerprint in new),
+                added_disk=sum(sizes.get(key, 0.0) for key in new),
             )
         )
     price = None if last is None else Price(gpus=last.price.gpus, stages=tuple(together.values()))

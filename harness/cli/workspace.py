@@ -112,11 +112,18 @@ def search_problems(loaded: LoadedRecipe) -> list[HarnessError]:
 
 
 def open_workspace(
-    recipe: Path, assignments: Sequence[str], workdir: Path | None, *, writes: bool = False, runs: bool = False
+    recipe: Path,
+    assignments: Sequence[str],
+    workdir: Path | None,
+    *,
+    fetches: bool = True,
+    writes: bool = False,
+    runs: bool = False,
 ) -> Workspace:
     """Load, look at the machine, plan, open. Reads only; the store is created by whoever writes.
 
     Args:
+        fetches: tasks' data sets are downloaded from the hub, not assumed, see `with_counts`.
         writes: the workdir must be writable.
         runs: where something is missing, a missing GPU is told with it; alone it counts only if stages want one. Hub
             revisions that the recipe's lock does not know are resolved and locked.
@@ -137,7 +144,7 @@ def open_workspace(
         raise ProblemList([*problems, *(gpu_problems(loaded) if runs else ())])
     if asked := task_problems(everything, plugins=True):
         raise ProblemList(asked)
-    counted = with_counts(everything)
+    counted = with_counts(everything, fetches=fetches)
     settings = counted.settings[: len(loaded.settings)]
     loaded = replace(loaded, recipe=counted.recipe, settings=settings, ends=counted.settings[len(settings) :])
     commits = read_lock(recipe)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.errors import HarnessError, ProblemList, RecipeError
+from harness.errors import DataError, HarnessError, ProblemList, RecipeError
 from harness.pipeline.evaluations import EVALUATIONS
 from harness.pipeline.tasks import SIMULATED, Split, unused_split
 from harness.recipe.load import LoadedRecipe, Setting
@@ -16,7 +16,7 @@ from harness.tasks.dealing import dealt, without
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task
 from harness.tasks.splits import share_problem, wrong_options
-from harness.tasks.task import Task
+from harness.tasks.task import NOT_FETCHED, Task
 
 
 def task_problems(loaded: LoadedRecipe, *, plugins: bool = False) -> list[HarnessError]:
@@ -89,6 +89,9 @@ def _wrong(experiment: Recipe, name: str, task: TaskBlock) -> Iterator[tuple[str
             yield f"{path}.options.{option}", error
     if task.path is not None and not isinstance(made, FixedTask):
         yield f"{path}.path", RecipeError(f"task {task.kind!r} has no `path`", "it makes its problems", "drop it")
+    if task.path == NOT_FETCHED:
+        remedy = "drop it to read the data set on the hub"
+        yield f"{path}.path", RecipeError("`path` must be a folder or a file", "it is empty", remedy)
     for split in task.problems.asked:
         where = f"{path}.problems.{split}"
         if split not in made.splits:
@@ -142,21 +145,26 @@ def _wrong_all(path: str, task: TaskBlock, made: Task, split: str) -> Iterator[t
         yield path, RecipeError("one split at most may take all that is left", "two do", "give a number")
 
 
-def with_counts(loaded: LoadedRecipe) -> LoadedRecipe:
+def with_counts(loaded: LoadedRecipe, *, fetches: bool = True) -> LoadedRecipe:
     """The recipe with `all` as numbers; every published data set that it takes problems from was read.
+
+    Args:
+        fetches: data sets of the hub are downloaded. If not, those that are not here are taken to hold as many problems
+            as published, whatever a task's options leave of them, and their tasks have the path NOT_FETCHED.
 
     Raises:
         ProblemList: files that are not there, or do not hold what they should.
     """
-    numbers = _Numbers(loaded.recipe.seeds.data, unused_split(loaded.recipe))
+    numbers = _Numbers(loaded.recipe.seeds.data, unused_split(loaded.recipe), fetches)
     problems: dict[str, HarnessError] = {}
     settings: list[Setting] = []
     recipe = loaded.recipe
     for setting, experiment in _experiments(loaded):
         found: dict[str, _Counted] = {}
+        check = experiment.corpus.decontaminate
         for name, task in experiment.tasks.items():
             try:
-                found[name] = numbers.of(task)
+                found[name] = numbers.of(task, decontaminated=check is not None and name in check.against)
             except HarnessError as error:
                 where = loaded.where(f"tasks.{name}", setting)
                 told = RecipeError(error.rule, error.value, error.remedy, error.where or where)
@@ -214,25 +222,43 @@ def _too_many_pairs(experiment: Recipe, counted: Mapping[str, _Counted]) -> Iter
 class _Numbers:
     """Counts of tasks; equal objects give equal objects, so that settings go on sharing them."""
 
-    def __init__(self, seed: int, untouched: str | None) -> None:
-        self._seed, self._untouched = seed, untouched
-        self._found: dict[int, tuple[AnyTask, _Counted]] = {}
+    def __init__(self, seed: int, untouched: str | None, fetches: bool) -> None:
+        self._seed, self._untouched, self._fetches = seed, untouched, fetches
+        self._found: dict[tuple[int, bool], tuple[AnyTask, _Counted]] = {}
 
-    def of(self, task: AnyTask) -> _Counted:
-        if id(task) not in self._found:
+    def of(self, task: AnyTask, *, decontaminated: bool) -> _Counted:
+        """A task's counts.
+
+        Args:
+            decontaminated: a corpus is held against its test problems, whether or not the recipe takes any.
+        """
+        key = (id(task), decontaminated)
+        if key not in self._found:
             counted = _Counted(task=task)
             if not isinstance(task, PoolTaskBlock):
-                counted = _counted(task, self._seed, self._untouched)
-            self._found[id(task)] = (task, counted)
-        return self._found[id(task)][1]
+                counted = self._counted(task, ("test",) if decontaminated else ())
+            self._found[key] = (task, counted)
+        return self._found[key][1]
+
+    def _counted(self, task: TaskBlock, also: Sequence[str]) -> _Counted:
+        """Counts as numbers; of a split that nothing is made of they stay as they are.
+
+        Args:
+            also: splits that are read whatever the recipe takes of them.
+        """
+        made = load_task(task.kind)
+        if not isinstance(made, FixedTask):
+            return _Counted(task=task)
+        counts = {split: task.problems.of(split) for split in task.problems.asked if split != self._untouched}
+        read = {*counts, *also}
+        may_assume = not self._fetches and task.path is None and made.is_published(read)
+        if may_assume and not all(map(made.is_fetched, read)):
+            return _assumed(task, made, counts)
+        return _read(task, made, counts, self._seed)
 
 
-def _counted(task: TaskBlock, seed: int, untouched: str | None) -> _Counted:
-    """Counts as numbers; of `untouched`, a split that nothing is made of, they stay as they are."""
-    made = load_task(task.kind)
-    if not isinstance(made, FixedTask):
-        return _Counted(task=task)
-    counts = {split: task.problems.of(split) for split in task.problems.asked if split != untouched}
+def _read(task: TaskBlock, made: FixedTask, counts: Mapping[str, int | None], seed: int) -> _Counted:
+    """Counts as numbers, by what its files hold."""
     numbers: dict[str, int] = {}
     pairs: dict[str, int | None] = {}
     for split in counts:
@@ -248,3 +274,32 @@ def _counted(task: TaskBlock, seed: int, untouched: str | None) -> _Counted:
         task = task.model_copy(update={"problems": task.problems.model_copy(update=numbers)})
     known = {split: count for split, count in pairs.items() if count is not None}
     return _Counted(task=task, pairs=known if len(known) == len(pairs) else None)
+
+
+def _assumed(task: TaskBlock, made: FixedTask, counts: Mapping[str, int | None]) -> _Counted:
+    """Counts as numbers where the data set is taken to hold what was published.
+
+    Raises:
+        DataError: less is published than is asked for.
+    """
+    numbers: dict[str, int] = {}
+    for split, count in counts.items():
+        part = made.parts[split]
+        there, taken = made.hub.problems[part], sum(counts.get(other) or 0 for other in made.sharing(split))
+        if there - taken < (count is None):
+            value = f"{made.hub.id} has {there:,} in {part!r}, and {taken:,} are asked for"
+            raise DataError("a task must have the requested problems", value, "lower the counts of `problems`")
+        numbers[split] = there - taken if count is None else count
+    problems = task.problems.model_copy(update=numbers)
+    return _Counted(task=task.model_copy(update={"problems": problems, "path": NOT_FETCHED}))
+
+
+def not_fetched(loaded: LoadedRecipe) -> dict[str, TaskBlock]:
+    """Place in the recipe -> task, of those whose data set is assumed, each data set once."""
+    found: dict[str, TaskBlock] = {}
+    for setting, experiment in _experiments(loaded):
+        for name, task in experiment.tasks.items():
+            known = {other.kind for other in found.values()}
+            if isinstance(task, TaskBlock) and task.path == NOT_FETCHED and task.kind not in known:
+                found[loaded.where(f"tasks.{name}", setting)] = task
+    return found

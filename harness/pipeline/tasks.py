@@ -18,6 +18,7 @@ from harness.sources import resolve
 from harness.store.artifacts import Artifact, Candidates, Pairs, Problems
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task
+from harness.tasks.task import NOT_FETCHED
 
 # --------------------------------------------------------------------------------------------------------- kinds
 
@@ -384,4 +385,6 @@ def problems_there(task: TaskBlock, split: Split) -> int:
     made = load_task(task.kind)
     assert isinstance(made, FixedTask)
     part = made.parts[split]
+    if task.path == NOT_FETCHED:
+        return made.hub.problems[part]
     return len(made.available(made.files(part, task.path), part, task.options))

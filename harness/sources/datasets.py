@@ -11,40 +11,41 @@ from pathlib import Path
 from harness.errors import MissingRequirement, reason_of
 
 HUB_SECONDS = 30.0
+REMEDY = "check network, HF_ENDPOINT and HF_TOKEN, or let HF_HOME be a cache that holds it"
 
 _away: list[str] = []
 """What the hub said when it could not be reached, once it could not: it may be silent for half a minute each time."""
 
 
+def cached_file(dataset: str, revision: str, name: str) -> Path | None:
+    """The local path of a data set's file if the hub's cache has it; the hub is not asked."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(dataset, name, repo_type="dataset", revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
 @functools.lru_cache(maxsize=1_024)
 def hub_file(dataset: str, revision: str, name: str) -> Path:
-    """The local path of a data set's file. A hub that cannot be reached is asked once a process.
+    """The local path of a data set's file, fetched if need be.
 
     Raises:
         MissingRequirement: it is not in the cache, and the hub does not answer, wants a token, or has no such file.
     """
+    found = cached_file(dataset, revision, name)
+    if found is not None:
+        return found
+    problem = hub_problem(dataset, revision)
+    if problem is not None:
+        raise problem
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     try:
-        return Path(
-            hf_hub_download(dataset, name, repo_type="dataset", revision=revision, local_files_only=bool(_away))
-        )
-    except GatedRepoError:
-        raise MissingRequirement(
-            f"the data set {dataset} must be open to you",
-            "the hub asks for its terms to be accepted",
-            f"accept them at https://huggingface.co/datasets/{dataset} and set HF_TOKEN, or name a copy as `path`",
-        ) from None
+        return Path(hf_hub_download(dataset, name, repo_type="dataset", revision=revision))
     except (OSError, ValueError, HTTPError) as error:  # the library lets errors of the network through as they are
-        if isinstance(error, LocalEntryNotFoundError) and not _away:  # neither the hub nor the cache has been reached
-            _away.append(reason_of(error))
-        said = _away[0] if _away else reason_of(error)
-        raise MissingRequirement(
-            f"the hub must have {name} of the data set {dataset} at {revision[:12]}",
-            f"it says: {said}",
-            "check network, HF_ENDPOINT and HF_TOKEN, let HF_HOME be a cache that holds it, or name a copy as `path`",
-        ) from None
+        rule = f"the hub must have {name} of the data set {dataset} at {revision[:12]}"
+        raise MissingRequirement(rule, f"it says: {reason_of(error)}", REMEDY) from None
 
 
 def require_dataset(dataset: str, revision: str | None) -> None:
@@ -53,25 +54,28 @@ def require_dataset(dataset: str, revision: str | None) -> None:
     Raises:
         MissingRequirement: neither.
     """
-    problem = _dataset_problem(dataset, revision)
+    from datasets import config
+
+    if (Path(config.HF_DATASETS_CACHE) / dataset.replace("/", "___")).is_dir():
+        return
+    problem = hub_problem(dataset, revision)
     if problem is not None:
         raise problem
 
 
 @functools.cache
-def _dataset_problem(dataset: str, revision: str | None) -> MissingRequirement | None:
-    from datasets import config
+def hub_problem(dataset: str, revision: str | None) -> MissingRequirement | None:
+    """Why a data set cannot be fetched from the hub; None: it can. If the hub does not answer, it is asked once."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
-    if (Path(config.HF_DATASETS_CACHE) / dataset.replace("/", "___")).is_dir():
-        return None
     said = _away[0] if _away else ""
     if not said:
         try:
             found = HfApi().dataset_info(dataset, revision=revision, timeout=HUB_SECONDS)
             if found.gated:
                 HfApi().auth_check(dataset, repo_type="dataset")
+            return None
         except GatedRepoError:
             return MissingRequirement(
                 f"the data set {dataset} must be open to you",
@@ -82,10 +86,5 @@ def _dataset_problem(dataset: str, revision: str | None) -> MissingRequirement |
             said = reason_of(error)
             if not isinstance(error, HfHubHTTPError):  # no answer, rather than a refusal
                 _away.append(said)
-        else:
-            return None
-    return MissingRequirement(
-        f"the hub must have the data set {dataset}",
-        f"it says: {said}",
-        "check network, HF_ENDPOINT and HF_TOKEN, or let HF_HOME be a cache that holds it",
-    )
+    at = "" if revision is None else f" at {revision[:12]}"
+    return MissingRequirement(f"the hub must have the data set {dataset}{at}", f"it says: {said}", REMEDY)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from harness.errors import DataError, MissingRequirement, RecipeError, reason_of
-from harness.sources.datasets import hub_file
+from harness.sources.datasets import cached_file, hub_file, hub_problem
 from harness.sources.fields import Fields
 from harness.sources.rows import ENDINGS, read_rows
 from harness.store.identity import SHORT, file_digest
 from harness.tasks.dealing import ORDER, dealt, without
-from harness.tasks.task import Place, Problem, Task
+from harness.tasks.task import NOT_FETCHED, Place, Problem, Task
 
 LINE_END = "\n"
 """Between the files of a part where a stage is told them as one text."""
@@ -29,11 +29,16 @@ Files = tuple[Path, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class HubDataset:
-    """Where a task's files are by default: the file of each part, or several, at a commit."""
+    """Where a task's files are by default: the file of each part, or several, at a commit.
+
+    Attributes:
+        problems: in each part as published; a plan assumes them until the files are here.
+    """
 
     id: str
     revision: str
     files: Mapping[str, str | tuple[str, ...]]
+    problems: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, part: str) -> tuple[str, ...]:
         files = self.files[part]
@@ -96,7 +101,10 @@ class FixedTask(Task):
             MissingRequirement: there is no such file, or the hub does not give it.
         """
         if place is None:
-            return tuple(hub_file(self.hub.id, self.hub.revision, name) for name in self.hub.of(part))
+            try:
+                return tuple(hub_file(self.hub.id, self.hub.revision, name) for name in self.hub.of(part))
+            except MissingRequirement as error:
+                raise _or_path(error) from None
         if isinstance(place, Mapping):
             return (self._there(self._named(part, place)),)
         path = Path(place)
@@ -109,6 +117,21 @@ class FixedTask(Task):
                 f"name them: {{{', '.join(f'{one}: ...' for one in dict.fromkeys(self.parts.values()))}}}",
             )
         return (self._there(path),)
+
+    def fetch_problem(self) -> MissingRequirement | None:
+        """Why the hub does not give the data set now, asked without fetching it; None: it does."""
+        problem = hub_problem(self.hub.id, self.hub.revision)
+        return None if problem is None else _or_path(problem)
+
+    def is_published(self, splits: Collection[str]) -> bool:
+        """Whether it is known how many problems the data set has for all of these splits."""
+        return all(self.parts[split] in self.hub.problems for split in splits)
+
+    def is_fetched(self, split: str) -> bool:
+        """Whether the hub's cache has all that a split is taken from, and what `left_out` reads for it."""
+        parts = {self.parts[split]} | (self._later(split) if self.apart else set())
+        names = [name for part in parts for name in self.hub.of(part)]
+        return all(cached_file(self.hub.id, self.hub.revision, name) is not None for name in names)
 
     def _named(self, part: str, place: Mapping[str, str]) -> Path:
         known = dict.fromkeys(self.parts.values())
@@ -174,6 +197,8 @@ class FixedTask(Task):
 
     def origin(self, split: str, place: Place) -> tuple[dict[str, str], str]:
         part = self.parts[split]
+        if place == NOT_FETCHED:
+            return {part: "not fetched"}, ""
         files = self.files(part, place)
         grader = {self.distribution: self.version} if self.distribution else {}
         return {part: self.digest(files), **grader}, LINE_END.join(str(path) for path in files)
@@ -194,12 +219,15 @@ class FixedTask(Task):
         Raises:
             HarnessError: as `file` and `read`; the files of those parts must be there whatever a recipe takes of them.
         """
-        if not self.apart:
+        if not self.apart or place == NOT_FETCHED:
             return ()
-        later = {self.parts[one] for one in ORDER[ORDER.index(split) + 1 :] if one in self.parts} - {self.parts[split]}
-        there = {one.cluster for part in later for one in self.read(self.files(part, place), part)}
+        there = {one.cluster for part in self._later(split) for one in self.read(self.files(part, place), part)}
         own = self.read(self.files(self.parts[split], place), self.parts[split])
         return tuple(sorted({one.cluster for one in own} & there))
+
+    def _later(self, split: str) -> set[str]:
+        """Parts of later splits, other than its own."""
+        return {self.parts[one] for one in ORDER[ORDER.index(split) + 1 :] if one in self.parts} - {self.parts[split]}
 
     def problems(
         self, count_by_split: Mapping[str, int], *, seed: int, options: Mapping[str, Any] | None = None
@@ -216,6 +244,10 @@ class FixedTask(Task):
     def sharing(self, split: str) -> tuple[str, ...]:
         """The splits that are dealt out of the same part."""
         return tuple(one for one, part in self.parts.items() if part == self.parts[split])
+
+
+def _or_path(error: MissingRequirement) -> MissingRequirement:
+    return MissingRequirement(error.rule, error.value, f"{error.remedy}; or name a copy as `path`", error.where)
 
 
 def content_key(text: str) -> str:

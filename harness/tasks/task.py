@@ -31,6 +31,10 @@ Place = str | Mapping[str, str] | None
 """Where a recipe says that a task's files are: a folder, a file, a file a part; None where they are by default."""
 
 
+NOT_FETCHED = ""
+"""The place of a data set of the hub that a plan only assumes, since it is not here; nothing is read there."""
+
+
 def stream(*key: str | int) -> Random:
     """A random source that depends on `key` only: the same in every process, on every machine."""
     text = "\x1f".join(str(part) for part in key)

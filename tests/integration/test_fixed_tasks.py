@@ -131,6 +131,29 @@ def test_every_task_of_published_data_is_judged(
     assert set(tasks) <= set(boards)
 
 
+def test_a_recipe_is_priced_before_its_data_is_fetched_and_does_not_run_without_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    recipe = [str(TINY.parents[2] / "recipes" / "paper" / "main.yaml"), "--workdir", str(tmp_path / "w")]
+    recipe += ["--set", "pairs.part_size=10_000_000"]  # a few stages instead of 15,154
+    assert run_command(["plan", *recipe]) == 0
+    told = capfd.readouterr()
+    names = "gsm8k, math500, math_shepherd, reclor"
+    assert f"the data of {names} and logiqa2 is assumed as published; `harness run` fetches it" in told.out
+    assert "GPU-hours of h100" in told.out
+    assert f"`run` would refuse this: the hub must have the data sets {names}, logiqa2, but it says: " in told.out
+    assert "or name a copy as `path`" in told.out
+    assert run_command(["plan", *recipe, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["not_fetched"] == [*names.split(", "), "logiqa2"]
+    assert found["price"]["gpu_hours"] > 1_000
+    assert run_command(["run", *recipe]) == 2
+    assert "main.yaml:50: the hub must have the data set openai/gsm8k" in capfd.readouterr().err
+    assert not (tmp_path / "w").exists()
+
+
 def test_options_are_scored_together_and_no_best_of_n_is_needed(
     copy: Callable[..., Workspace], capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

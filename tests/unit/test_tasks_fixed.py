@@ -14,9 +14,10 @@ import pyarrow.parquet
 import pytest
 
 from harness.errors import DataError, HarnessError, MissingRequirement, ProblemList, RecipeError
-from harness.pipeline.counts import task_problems, with_counts
+from harness.pipeline.counts import not_fetched, task_problems, with_counts
 from harness.pipeline.tasks import PROBLEMS
 from harness.plan.plan import make_plan
+from harness.sources.datasets import hub_file
 from harness.store.identity import canonical_json
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import BUILT_IN, load_task
@@ -422,9 +423,55 @@ def test_contradictions_of_counts_are_found_when_they_are_numbers(asking: dict[s
     assert isinstance(with_counts(load(asking)).recipe.tasks["words"].problems.test, int)
 
 
-def test_a_hub_that_is_away_is_told(task: FixedTask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The hub's cache, with nothing in it, and no hub."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    hub_file.cache_clear()
+    return tmp_path / "cache"
+
+
+def test_a_plan_assumes_what_is_published_until_it_is_fetched(asking: dict[str, Any], load: Load, cache: Path) -> None:
+    asking["tasks"]["words"] |= {"path": None, "problems": {"finetune": 7, "dev": 5, "test": "all"}}
+    asking["corpus"]["decontaminate"] = {"against": ["words"]}
+    assumed = with_counts(load(asking), fetches=False)
+    assert [task.kind for task in not_fetched(assumed).values()] == ["gsm8k"]
+    assert ".yaml:" in next(iter(not_fetched(assumed)))
+    gsm8k = load_task("gsm8k")
+    assert isinstance(gsm8k, FixedTask)
+    snapshot = cache / f"datasets--{gsm8k.hub.id.replace('/', '--')}" / "snapshots" / gsm8k.hub.revision / "main"
+    snapshot.mkdir(parents=True)
+    for part, size in gsm8k.hub.problems.items():
+        rows = [{"question": f"{part}: what is {n} + 1?", "answer": f"#### {n + 1}"} for n in range(size)]
+        write(snapshot / f"{part}-00000-of-00001.parquet", rows)
+    fetched = with_counts(load(asking), fetches=False)
+    assert not not_fetched(fetched)
+    plans = [make_plan(loaded) for loaded in (assumed, fetched, with_counts(load(asking)))]
+    counts = [[(one.label, getattr(one.spec, "count", None)) for one in plan.stages] for plan in plans]
+    assert counts[0] == counts[1] == counts[2]
+    assert ("problems words test", 1_319) in counts[0]
+    made = [{one.fingerprint for one in plan.stages} for plan in plans]
+    assert made[1] == made[2] != made[0]
+
+
+def test_no_more_is_assumed_than_is_published(asking: dict[str, Any], load: Load, cache: Path) -> None:
+    asking["tasks"]["words"] |= {"path": None, "problems": {"finetune": 7_000, "dev": 474, "test": 1}}
+    with pytest.raises(ProblemList) as told:
+        with_counts(load(asking), fetches=False)
+    assert "openai/gsm8k has 7,473 in 'train', and 7,474 are asked for" in str(told.value.problems[0])
+    asking["tasks"]["words"]["problems"]["dev"] = 473
+    assert not_fetched(with_counts(load(asking), fetches=False))
+    asking["tasks"]["words"]["path"] = ""
+    assert any("`path` must be a folder or a file, but it is empty" in line for line in wrongs(load, asking))
+
+
+def test_it_is_known_how_much_is_published(task: FixedTask) -> None:
+    assert set(task.hub.problems) == set(task.parts.values())
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_hub_that_is_away_is_told(task: FixedTask) -> None:
     with pytest.raises(HarnessError) as told:
         task.files(task.parts["test"], None)
     assert told.value.exit_code == 2

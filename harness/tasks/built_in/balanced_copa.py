@@ -36,6 +36,7 @@ class BalancedCopa(ChoiceTask):
         id="pkavumba/balanced-copa",
         revision="813bd03cd6e07d9bd8d7333896ad5d40abb95ea9",
         files={"train": "train.csv", "test": "test.csv"},
+        problems={"train": 1_000, "test": 500},
     )
     columns = frozenset({"id", "premise", "question", "choice1", "choice2", "label"})
     endings: ClassVar[tuple[str, ...]] = (*ENDINGS, XML)

@@ -29,6 +29,7 @@ class CommonsenseQa(ChoiceTask):
             "train": "data/train-00000-of-00001.parquet",
             "validation": "data/validation-00000-of-00001.parquet",
         },
+        problems={"train": 9_741, "validation": 1_221},
     )
     columns = frozenset({"id", "question", "choices", "answerKey"})
 

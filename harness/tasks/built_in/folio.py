@@ -34,6 +34,7 @@ class Folio(ChoiceTask):
         id="yale-nlp/FOLIO",
         revision="main",
         files={"train": "folio_v2_train.jsonl", "validation": "folio_v2_validation.jsonl"},
+        problems={"train": 1_004, "validation": 204},  # of the first release
     )
     columns = frozenset({"premises", "conclusion", "label"})
     apart: ClassVar[bool] = True

@@ -27,6 +27,7 @@ class Gsm8k(FixedTask):
         id="openai/gsm8k",
         revision="e53f048856ff4f594e959d75785d2c2d37b678ee",
         files={"train": "main/train-00000-of-00001.parquet", "test": "main/test-00000-of-00001.parquet"},
+        problems={"train": 7_473, "test": 1_319},
     )
     columns = frozenset({"question", "answer"})
 

@@ -42,6 +42,7 @@ class HendrycksMath(Math500):
             part: tuple(f"{subject}/{part}-00000-of-00001.parquet" for subject in SUBJECTS)
             for part in ("train", "test")
         },
+        problems={"train": 7_500, "test": 5_000},
     )
     columns = frozenset({"problem", "level", "type", "solution"})
 

@@ -22,7 +22,12 @@ class JudgeBench(GivenTask):
     source: ClassVar[str] = "https://github.com/ScalerLab/JudgeBench"
     parts: ClassVar[Mapping[str, str]] = {"test": "test"}
     names: ClassVar[Mapping[str, tuple[str, ...]]] = {"test": ("test", "gpt", "gpt-00000-of-00001")}
-    hub = HubDataset(id="ScalerLab/JudgeBench", revision="main", files={"test": "data/gpt-00000-of-00001.jsonl"})
+    hub = HubDataset(
+        id="ScalerLab/JudgeBench",
+        revision="main",
+        files={"test": "data/gpt-00000-of-00001.jsonl"},
+        problems={"test": 350},
+    )
     columns = frozenset({"pair_id", "question", "response_A", "response_B", "label"})
 
     def problem(self, row: Fields, number: int, part: str) -> Problem:

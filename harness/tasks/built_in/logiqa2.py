@@ -31,6 +31,7 @@ class Logiqa2(ChoiceTask):
         id="datatune/LogiQA2.0",
         revision="main",
         files={"train": "MRC/train.txt", "dev": "MRC/dev.txt", "test": "MRC/test.txt"},
+        problems={"train": 12_567, "dev": 1_569, "test": 1_572},
     )
     columns = frozenset({"answer", "text", "question", "options"})
     endings: ClassVar[tuple[str, ...]] = (*ENDINGS, TEXT)

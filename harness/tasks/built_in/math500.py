@@ -33,6 +33,7 @@ class Math500(FixedTask):
         id="HuggingFaceH4/MATH-500",
         revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
         files={"test": "test.jsonl"},
+        problems={"test": 500},
     )
     defaults: ClassVar[Mapping[str, Any]] = {"levels": LEVELS}
     rules: ClassVar[Mapping[str, OptionRule]] = {

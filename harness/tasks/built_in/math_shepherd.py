@@ -49,6 +49,7 @@ class MathShepherd(Math500):
         id="peiyi9979/Math-Shepherd",
         revision="ae6b0c54fca9fa26096f7de175c747e4b262e01a",
         files={PART: "math-shepherd.jsonl"},
+        problems={PART: 15_000},  # about
     )
     defaults: ClassVar[Mapping[str, Any]] = {}
     rules: ClassVar[Mapping[str, OptionRule]] = {}

@@ -29,6 +29,7 @@ class Qasc(ChoiceTask):
             "train": "data/train-00000-of-00001.parquet",
             "validation": "data/validation-00000-of-00001.parquet",
         },
+        problems={"train": 8_134, "validation": 926},
     )
     columns = frozenset({"id", "question", "choices", "answerKey", "fact1"})
     apart: ClassVar[bool] = True

@@ -26,6 +26,7 @@ class Reclor(ChoiceTask):
         id="tasksource/reclor",
         revision="0414b39bfc39b2d555b48fa245fc198744c46215",
         files={"train": "train.json", "validation": "val.json"},
+        problems={"train": 4_638, "validation": 500},
     )
     columns = frozenset({"context", "question", "answers", "label", "id_string"})
     apart: ClassVar[bool] = True

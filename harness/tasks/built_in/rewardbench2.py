@@ -26,6 +26,7 @@ class RewardBench2(GivenTask):
         id="allenai/reward-bench-2",
         revision="7ff08853b0d5686e79b13fda8677024f566a104a",
         files={"test": "data/test-00000-of-00001.parquet"},
+        problems={"test": 1_865},
     )
     columns = frozenset({"id", "prompt", "chosen", "rejected", "subset"})
 

@@ -23,7 +23,9 @@ class RmBench(GivenTask):
     source: ClassVar[str] = "https://github.com/THU-KEG/RM-Bench"
     parts: ClassVar[Mapping[str, str]] = {"test": "test"}
     names: ClassVar[Mapping[str, tuple[str, ...]]] = {"test": ("test", "total_dataset")}
-    hub = HubDataset(id="THU-KEG/RM-Bench", revision="main", files={"test": "total_dataset.json"})
+    hub = HubDataset(
+        id="THU-KEG/RM-Bench", revision="main", files={"test": "total_dataset.json"}, problems={"test": 1_327}
+    )
     columns = frozenset({"id", "prompt", "chosen", "rejected", "domain"})
 
     def problem(self, row: Fields, number: int, part: str) -> Problem:

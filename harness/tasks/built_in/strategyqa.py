@@ -30,6 +30,7 @@ class Strategyqa(ChoiceTask):
         id="ChilleD/StrategyQA",
         revision="705562638fe1d8ca6bb98c66fc8f94d45fda8c83",
         files={"train": "train.json", "dev": "test.json"},
+        problems={"train": 1_603, "dev": 687},
     )
     columns = frozenset({"id", "qid", "question", "answer", "facts"})
     apart: ClassVar[bool] = True

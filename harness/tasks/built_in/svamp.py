@@ -35,6 +35,7 @@ class Svamp(Gsm8k):
         id="ChilleD/SVAMP",
         revision="5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef",
         files={PART: ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet")},
+        problems={PART: 1_000},
     )
     columns = frozenset({"ID", "Body", "Question", "Equation", "Answer"})
 
