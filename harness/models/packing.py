@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
 from typing import Protocol, Self
 
 import numpy as np
@@ -169,16 +170,18 @@ def lm_target_count(group: Group) -> int:
     return len(group[1]) - (1 if len(group[0]) == 0 and len(group[1]) > 0 else 0)
 
 
-def pack(groups: Sequence[Group], row_tokens: int) -> list[Row]:
-    """Best-fit decreasing: each group, longest first, goes into the fullest row that still has room.
+def pack(groups: Sequence[Group], row_tokens: int, processes: int = 1) -> list[Row]:
+    """Rows for one process, as few as best-fit decreasing finds; or for several, as many and as long for each.
 
     Args:
         groups: each [prompt, response 0, ...]; at least one response, and no response empty where the prompt is empty
             too.
         row_tokens: budget of a row, a runtime choice; a group longer than it gets a row of its own.
+        processes: that rows are dealt to in turn, the first to the first.
 
     Returns:
-        Rows, longest first (so that neighbours need little padding); the same groups always give the same rows.
+        Rows, longest first (so that neighbours need little padding); the same groups always give the same rows. Of
+        several processes each gets as many, but where there would be more rows than groups.
 
     Raises:
         ValueError: a group has no response, or a response has no token to be scored at.
@@ -189,9 +192,20 @@ def pack(groups: Sequence[Group], row_tokens: int) -> list[Row]:
         if len(group[0]) == 0 and any(len(response) == 0 for response in group[1:]):
             raise ValueError(f"group {number} has an empty response to an empty prompt: no token to score it at")
     lengths = [group_tokens(group) for group in groups]
+    members = _fewest(lengths, row_tokens) if processes == 1 else _equal(lengths, row_tokens, processes)
+    rows = [_lay_out(groups, numbers) for numbers in members]
+    return sorted(rows, key=lambda row: -len(row))
+
+
+def _longest_first(lengths: Sequence[int]) -> list[int]:
+    return sorted(range(len(lengths)), key=lambda number: (-lengths[number], number))
+
+
+def _fewest(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
+    """Best-fit decreasing: each, longest first, goes into the fullest row that still has room."""
     members: list[list[int]] = []
     open_rows: list[tuple[int, int]] = []  # (room left, row), sorted
-    for number in sorted(range(len(groups)), key=lambda index: (-lengths[index], index)):
+    for number in _longest_first(lengths):
         place = bisect_left(open_rows, (lengths[number], -1))
         if place < len(open_rows):
             room, row = open_rows.pop(place)
@@ -200,8 +214,24 @@ def pack(groups: Sequence[Group], row_tokens: int) -> list[Row]:
             room, row = max(row_tokens, lengths[number]), len(members)
             members.append([number])
         insort(open_rows, (room - lengths[number], row))
-    rows = [_lay_out(groups, numbers) for numbers in members]
-    return sorted(rows, key=lambda row: -len(row))
+    return members
+
+
+def _equal(lengths: Sequence[int], row_tokens: int, processes: int) -> list[list[int]]:
+    """Each, longest first, goes into the shortest row so far, of the fewest rows a process that are not too long."""
+    order = _longest_first(lengths)
+    for count in range(-(-sum(lengths) // (row_tokens * processes)), len(lengths)):
+        members: list[list[int]] = [[] for _ in range(max(1, count) * processes)]
+        shortest = [(0, row) for row in range(len(members))]
+        for number in order:
+            length, row = shortest[0]
+            if members[row] and length + lengths[number] > row_tokens:
+                break
+            members[row].append(number)
+            heapreplace(shortest, (length + lengths[number], row))
+        else:
+            return [numbers for numbers in members if numbers]
+    return [[number] for number in order]
 
 
 def collate(rows: Sequence[Row], device: torch.device | str = "cpu") -> Batch:

@@ -71,7 +71,7 @@ def _score_window(
             pieces.append(piece)
             owners.append((number, stands_for))
     scores = [np.zeros(len(group) - 1) for group in groups]
-    packed = pack(pieces, row_tokens)
+    packed = pack(pieces, row_tokens, world_size())
     mine = packed[rank() :: world_size()]
     for start in range(0, len(packed[:: world_size()]), rows_per_micro_batch):
         # who has fewer rows computes one for company, since sharded weights are gathered by all at once

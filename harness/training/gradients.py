@@ -16,9 +16,9 @@ from torch import nn
 
 from harness.errors import DataError
 from harness.models.losses import LossWeights
-from harness.models.packing import Batch, Group, Row, collate, group_tokens, lm_target_count, pack
+from harness.models.packing import Batch, Group, Row, collate, lm_target_count, pack
 from harness.models.reward_model import Outputs, Precision, autocast
-from harness.models.spread import whole
+from harness.models.spread import whole, world_size
 from harness.training.parallel import Parallel
 from harness.training.speed import Work, sights
 
@@ -88,7 +88,7 @@ def accumulate_gradients(
             f"one of {len(groups)} groups has neither",
             "check the loss weights against the data",
         )
-    rows = pack(used, parallel.row_budget([group_tokens(group) for group in used], row_tokens))
+    rows = pack(used, row_tokens, world_size())
     micro_batches = parallel.micro_batches(rows, rows_per_micro_batch)
     rm_sums: list[torch.Tensor] = []
     lm_sums: list[torch.Tensor] = []

@@ -110,17 +110,11 @@ class Parallel:
         """Differentiates this process's share of a loss: gradients are averaged over processes, and it is a sum."""
         torch.autograd.backward(loss * world_size())
 
-    def row_budget(self, lengths: Sequence[int], row_tokens: int) -> int:
-        """Token budget of a row: smaller than asked where a batch would else not give every process one."""
-        if world_size() == 1:
-            return row_tokens
-        return min(row_tokens, max(max(lengths), -(-sum(lengths) // world_size())))
-
     def micro_batches(self, rows: Sequence[Row], size: int) -> list[MicroBatch]:
         """This process's share of a batch's rows, at most `size` at a time.
 
-        Rows, longest first, are dealt one by one. Every process gets the same number of micro-batches, since all
-        exchange weights and gradients at the same times; who has too few computes a row of another that does not count.
+        Every process gets the same number of micro-batches, since all exchange weights and gradients at the same times;
+        who has too few, in a batch of fewer groups than rows, computes a row of another that does not count.
         """
         count = -(-len(_dealt(rows, 0)) // size)
         mine = _dealt(rows, rank())

@@ -1,4 +1,4 @@
-"""How long the analysis of many variants takes: `python tests/bench/bench_analysis.py` writes
+"""How long the analysis of many variants takes: `python -m tests.bench.bench_analysis` writes
 tests/bench/results/analysis.json.
 
 The first: 500 settings of five fine-tuning seeds, each with the values of 1,000 problems on every metric that Best-of-N

@@ -1,4 +1,4 @@
-"""How fast a corpus is made, by hand: `python tests/bench/bench_cleaning.py` writes tests/bench/results/cleaning.json.
+"""How fast a corpus is made, by hand: `python -m tests.bench.bench_cleaning` writes tests/bench/results/cleaning.json.
 
 End to end, with two worker processes of one thread, as `harness run` does it: the planned stages are run from lease to
 record, so digests of inputs and records are in the time; starting the workers and importing the questions are not.

@@ -1,6 +1,6 @@
 """How often equal arms are put in order, and what intervals cover, by seeds, their spread, problems and pool.
 
-    python tests/bench/bench_coverage.py [TRIALS]
+    python -m tests.bench.bench_coverage [TRIALS]
 
 Simulated (`tests/toys/equal_arms.py`); writes results/coverage.json. About ten minutes with the default of 400 trials.
 """
@@ -13,10 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from tests.toys.equal_arms import Case, simulate  # noqa: E402
+from tests.toys.equal_arms import Case, simulate
 
 RESULTS = Path(__file__).parent / "results" / "coverage.json"
 SEEDS, SPREADS, PROBLEMS, POOLS = (2, 3, 5), (0.5, 1.0, 2.0, 4.0), (300, 1_000), (16, 256)

@@ -1,4 +1,4 @@
-"""Tokens a second of the engines, by hand: `python tests/bench/bench_engines.py MODEL` writes results/engines.json.
+"""Tokens a second of the engines, by hand: `python -m tests.bench.bench_engines MODEL` writes results/engines.json.
 
 MODEL is the folder that `harness model fetch` made. The vLLM engine and a bare `LLM.generate` loop get the same 64
 prompts, seeds and sampling, each warmed up in a process of its own, and take turns round by round, so that another load

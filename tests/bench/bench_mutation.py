@@ -1,4 +1,4 @@
-"""How fast mutation pairs are made, by hand: `python tests/bench/bench_mutation.py` writes results/mutation.json.
+"""How fast mutation pairs are made, by hand: `python -m tests.bench.bench_mutation` writes results/mutation.json.
 
 Functions of the standard library of the quickstart's lengths, one to three edits each, as a `pairs_part` makes them, in
 as many processes as there are cores. `pairs_per_processor_second` is of one core and does not show a busy machine.

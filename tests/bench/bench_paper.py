@@ -1,5 +1,5 @@
 """What the recipes of the paper and of its open questions cost, planned together, by hand:
-`python tests/bench/bench_paper.py` writes tests/bench/results/paper.json.
+`python -m tests.bench.bench_paper` writes tests/bench/results/paper.json.
 
 Published data that is not here is assumed as published, so no hub is needed. Texts' tokens are then assumed too, a
 quarter of what a recipe allows.

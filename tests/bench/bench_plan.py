@@ -1,4 +1,4 @@
-"""How long planning takes, by hand: `python tests/bench/bench_plan.py` writes tests/bench/results/plan.json.
+"""How long planning takes, by hand: `python -m tests.bench.bench_plan` writes tests/bench/results/plan.json.
 
 Times are processor seconds of one core, and no test: a slow machine is no error.
 """

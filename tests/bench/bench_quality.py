@@ -1,4 +1,4 @@
-"""How fast pair quality is looked at, by hand: `python tests/bench/bench_quality.py` writes results/quality.json.
+"""How fast pair quality is looked at, by hand: `python -m tests.bench.bench_quality` writes results/quality.json.
 
 Pairs are mutations of installed packages, looked at by the whole stage as a worker runs it, in a process of its own a
 size. Times are processor seconds of one core, and no test: a slow machine is no error. Memory is the process' peak.

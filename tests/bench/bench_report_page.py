@@ -1,4 +1,4 @@
-"""What a page of 500 settings x 5 seeds takes, by hand: `python tests/bench/bench_report_page.py [SETTINGS]` writes
+"""What a page of 500 settings x 5 seeds takes, by hand: `python -m tests.bench.bench_report_page [SETTINGS]` writes
 tests/bench/results/report_page.json, with a number of settings it prints instead.
 
 Records are made up, as the report's tests make them; the analysis is the real one. Only the way from a finished workdir

@@ -1,4 +1,4 @@
-"""Step time against a pair's length and the pairs a row holds: `python tests/bench/bench_rows.py` writes
+"""Step time against a pair's length and the pairs a row holds: `python -m tests.bench.bench_rows` writes
 tests/bench/results/rows.json.
 
 The PMP step (RM and LM loss, bf16 autocast, SmolLM2-135M's shape, one thread, processor seconds) on the same number of

@@ -1,4 +1,4 @@
-"""Candidates a second: ours against a plain padded transformers loop: `python tests/bench/bench_scoring.py` writes
+"""Candidates a second: ours against a plain padded transformers loop: `python -m tests.bench.bench_scoring` writes
 tests/bench/results/scoring.json.
 
 SmolLM2-135M's shape with random weights (they do not matter for speed), fp32, one thread, processor seconds with wall

@@ -1,6 +1,6 @@
 """What a search costs beside the stages of its trials: trials whose stages are all there, one after another.
 
-    python tests/bench/bench_search.py [--trials 200]     # writes tests/bench/results/search.json
+    python -m tests.bench.bench_search [--trials 200]     # writes tests/bench/results/search.json
 
 Every trial of this search is the same point, so all but the first compute nothing: the time between two ends is what
 asking, planning, looking into the store, telling and keeping the state take. The goal is below a second a trial.

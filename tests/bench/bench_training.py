@@ -1,4 +1,4 @@
-"""How fast preference pairs are trained on, by hand: `python tests/bench/bench_training.py` (results/training.json).
+"""How fast preference pairs are trained on, by hand: `python -m tests.bench.bench_training` (results/training.json).
 
 Ours against TRL's RewardTrainer and against a padded trainer of two sequences a pair with logits over whole chosen
 sequences, side by side: the same pairs, SmolLM2-135M's shape (weights do not matter for speed), bf16 autocast, AdamW,
@@ -288,9 +288,8 @@ def measure_memory(lm: float) -> Result:
 
 def in_a_process(*arguments: str) -> list[Result]:
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
-    done = subprocess.run(
-        [sys.executable, __file__, *arguments], capture_output=True, text=True, env=environment, check=False
-    )
+    command = [sys.executable, "-m", "tests.bench.bench_training", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     results: list[Result] = json.loads(done.stdout.strip().splitlines()[-1])

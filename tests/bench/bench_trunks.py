@@ -1,4 +1,4 @@
-"""What trunks and branches save: `python tests/bench/bench_trunks.py` writes tests/bench/results/trunks.json.
+"""What trunks and branches save: `python -m tests.bench.bench_trunks` writes tests/bench/results/trunks.json.
 
 Twelve pair counts a factor apart, as the paper's 0.1M to 28M, on one trunk against twelve runs of their own. Planned in
 groups trained on, for the paper's counts and for the small ones that are run here; measured in seconds of the training

@@ -1,4 +1,4 @@
-"""Pairs in volume, by hand: `python tests/bench/bench_volume.py` writes tests/bench/results/volume.json.
+"""Pairs in volume, by hand: `python -m tests.bench.bench_volume` writes tests/bench/results/volume.json.
 
 Pairs of realistic length (functions of the standard library, told apart by a number) are written in parts, gathered,
 encoded and read in order, by the code that stages run. Each step is a process of its own, so that its peak memory is

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.models.packing import PAD_MULTIPLE, collate, group_tokens, lm_target_count, pack
+from tests.bench.bench_dealing import BUDGETS, LENGTHS, SHAPES, measure
 
+RESULTS = Path(__file__).parents[1] / "bench" / "results"
 MAX_LENGTH = 12
 
 
@@ -59,6 +63,27 @@ def test_rows_hold_every_token_once_within_the_budget(groups: list[list[np.ndarr
         assert len(earlier) + len(later) > row_tokens
     again = pack([list(group) for group in groups], row_tokens)
     assert [row.input_ids.tolist() for row in again] == [row.input_ids.tolist() for row in rows]
+
+
+@settings(max_examples=200, deadline=None)
+@given(groups_of_tokens(), st.integers(1, 60), st.integers(2, 5))
+def test_every_process_gets_as_many_rows(groups: list[list[np.ndarray]], row_tokens: int, processes: int) -> None:
+    rows = pack(groups, row_tokens, processes)
+    assert sorted(np.concatenate([row.input_ids for row in rows])) == list(range(sum(map(group_tokens, groups))))
+    assert len(rows) % processes == 0 or len(rows) == len(groups)
+    for row in rows:
+        assert len(row) <= row_tokens or len(set(row.spans[:, 0])) == 1
+    assert all(len(earlier) >= len(later) for earlier, later in pairwise(rows))
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_what_a_process_waits_for_others_is_at_most_a_twentieth(lengths: str, budget: int) -> None:
+    committed = json.loads((RESULTS / "dealing.json").read_text(encoding="utf-8"))
+    for processes, pairs in SHAPES:
+        found = measure(lengths, pairs, processes, budget)
+        assert found in committed
+        assert found["efficiency"] >= 0.95
 
 
 @settings(max_examples=60, deadline=None)
