@@ -1,12 +1,13 @@
-"""What `runtime.budget` refuses, before anything starts."""
+"""What `runtime.budget`, and the memory of the stated GPUs, refuse before anything starts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.cli.price import Prices, hours, pairs_of_documents, prices_of, search_price
+from harness.cli.price import SMALLER, Prices, hours, pairs_of_documents, prices_of, search_price
 from harness.cli.workspace import Workspace
 from harness.errors import PlanError
+from harness.plan.price import GPUS
 from harness.plan.work import Work
 from harness.recipe.runtime import Budget
 from harness.report.words import duration, memory, plural
@@ -18,12 +19,21 @@ def budget_problems(workspace: Workspace, work: Work, prices: Prices | None = No
     """Where what is left of a plan, with what its search may add, is above the recipe's budget, or cannot be told.
 
     Args:
-        prices: where somebody has worked them out; else they are where there is a budget.
+        prices: where somebody has worked them out; else they are where something is to be held against them.
     """
-    budget = workspace.runtime.budget
-    if budget == Budget():
+    budget, gpus = workspace.runtime.budget, workspace.runtime.gpus
+    trains_there = workspace.runtime.device == "cuda" and bool(gpus.model_fields_set)
+    if budget == Budget() and not trains_there:
         return
     prices, search = prices or prices_of(workspace, work), search_price(workspace)
+    largest = prices.price.largest
+    if trains_there and largest is not None and not prices.price.fits:
+        yield PlanError(
+            f"every stage must fit the memory of {gpus.kind}",
+            f"{largest.stage.label} takes {memory(largest.memory or 0.0)} of {memory(GPUS[gpus.kind].memory)}",
+            SMALLER,
+            workspace.plan.loaded.where("runtime.gpus"),
+        )
     searched = " with what the search may add" if search is not None and search.left else ""
     found: list[tuple[str, str]] = []
     most = len(work.to_run) + (search.stages if search is not None else 0)

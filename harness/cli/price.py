@@ -21,6 +21,11 @@ from harness.report.words import duration, listing, memory, plural, quantity
 from harness.search.price import SearchPrice, Span, price_search
 from harness.store.store import Snapshot
 
+SMALLER = (
+    "lower `runtime.row_tokens` or `rows_per_micro_batch`, or set `runtime.training` {sharing: fsdp, processes, "
+    "activation_checkpointing}"
+)
+
 LEAST = 0.01  # GPU-hours
 
 
@@ -96,11 +101,7 @@ def print_price(workspace: Workspace, prices: Prices) -> None:
         most, room = memory(largest.memory or 0.0), memory(GPUS[stated.kind].memory)
         console.print(f"at most {most} of {room} of a GPU's memory, for {visible(largest.stage.label)}")
         if not price.fits:
-            console.print(
-                "it does not fit: lower `runtime.row_tokens` or `rows_per_micro_batch`, or set "
-                "`runtime.training` {sharing: fsdp, processes, activation_checkpointing}",
-                style="bold red",
-            )
+            console.print(f"it does not fit: {SMALLER}", style="bold red")
     unverified = {
         model_origin(one.stage).label for one in price.stages if one.gpus and _is_unverified(one.stage, prices)
     }

@@ -174,8 +174,7 @@ def memory_of(stage: Stage, known: Known, runtime: Runtime) -> float | None:
     wide = 2 if spec.training.precision == "fp32" else 1  # what is kept is twice as wide without autocast, at most
     trained = 0 if getattr(spec, "head", "") == "linear_probe" else weights.count - (0 if loss.lm else weights.only_lm)
     held: float = FP32 * (weights.count + (1 + MOMENTS) * trained)
-    lets_go = how.sharing == "fsdp" and how.activation_checkpointing  # of the copies, measured
-    copies = 0 if wide == 2 or lets_go else PUBLISHED * weights.layers
+    copies = PUBLISHED * weights.layers if wide == 1 and how.sharing == "ddp" else 0  # sharded ones are let go
     if how.sharing == "fsdp":
         whole = FP32 * 2 * weights.vocabulary  # embeddings and their gradient, and a layer, are gathered whole
         held = held / (how.processes * how.nodes) + whole + FP32 * 2 * weights.layers / layers

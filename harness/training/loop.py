@@ -160,7 +160,7 @@ def train(
     model.use_attention_of(parallel.device)
     select_parameters(model, settings.loss, frozen_backbone=settings.frozen_backbone)
     model.train().compute_layers(again=runtime.activation_checkpointing, compiled=runtime.compile)
-    prepared = parallel.spread(model)
+    prepared = parallel.spread(model, settings.precision)
     parameters = selected_parameters(model)
     optimizer = new_optimizer(parameters, settings.optimizer)
     if state is not None:

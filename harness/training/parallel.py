@@ -18,11 +18,11 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from harness.errors import MissingRequirement
 from harness.models.packing import Row
-from harness.models.reward_model import RewardModel
+from harness.models.reward_model import Precision, RewardModel
 from harness.models.spread import rank, sum_of_all, world_size
 
 Sharing = Literal["ddp", "fsdp"]
@@ -66,10 +66,12 @@ class Parallel:
     def shards(self) -> bool:
         return self.sharing == "fsdp" and world_size() > 1
 
-    def spread(self, model: RewardModel) -> nn.Module:
+    def spread(self, model: RewardModel, precision: Precision = "fp32") -> nn.Module:
         """The model on this process's device, to be called in the place of the model.
 
-        What it shards it shards in place, once; parameters must be selected for training before.
+        What it shards it shards in place, once; parameters must be selected for training before. In bf16 layers are
+        gathered as they are multiplied, so that no copy of them is kept for the backward pass, and the gradients are
+        added up in fp32. Their norms' weights are rounded by it as well, which autocast alone would not.
         """
         if world_size() == 1:
             model.to(self.device)
@@ -83,8 +85,9 @@ class Parallel:
         if not isinstance(model, FSDPModule):
             model.to(self.device)
             mesh = init_device_mesh(self.device.type, (world_size(),))
+            rounded = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
             for layer in model.layers():
-                fully_shard(layer, mesh=mesh)
+                fully_shard(layer, mesh=mesh, mp_policy=rounded if precision == "bf16" else MixedPrecisionPolicy())
             fully_shard(model, mesh=mesh)
         return model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,10 @@ def test_a_recipe_is_priced_before_its_data_is_fetched_and_does_not_run_without_
     found = json.loads(capfd.readouterr().out)
     assert found["not_fetched"] == [*names.split(", "), "logiqa2"]
     assert found["price"]["gpu_hours"] > 1_000
+    assert "must fit" not in told.out
+    assert run_command(["plan", *recipe, "--set", "runtime.gpus={kind: l40s}"]) == 0
+    told = capfd.readouterr()
+    assert re.search(r"every stage must fit the memory of l40s, but trunk .* takes 57\.\d+ GB of 48\.00 GB", told.out)
     assert run_command(["run", *recipe]) == 2
     assert "main.yaml:50: the hub must have the data set openai/gsm8k" in capfd.readouterr().err
     assert not (tmp_path / "w").exists()

@@ -50,6 +50,7 @@ CASES: Mapping[str, tuple[str, bool, dict[str, Any]]] = {
     "lm-only": ("llama", True, {"loss": LossWeights(rm=0.0, lm=1.0, lm_normalization="sequence")}),
     "probe": ("llama", False, {"loss": LossWeights(rm=1.0, lm=0.0), "frozen_backbone": True}),
     "one-row": ("llama", True, {"row_tokens": 100_000}),
+    "bf16": ("qwen2", False, {"precision": "bf16"}),
     "recomputed": ("llama", False, {"activation_checkpointing": True}),
 }
 
@@ -115,7 +116,7 @@ def train_case(
     }
     others |= {"turned": changes.pop("turned")} if "turned" in changes else {}
     runtime = replace(RUNTIME, device=device, sharing=sharing, **of_runtime)  # type: ignore[arg-type]
-    settings = replace(SETTINGS, precision=precision, **changes)
+    settings = replace(SETTINGS, **{"precision": precision, **changes})
     return train(model, [Pairs()], ORDER, settings=settings, runtime=runtime, stop_step=stop, emit=emit, **others)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from harness.cli.price import pairs_of_documents
+from harness.cli.workspace import open_workspace
 from harness.execution.runner import make_task
 from harness.models.packing import collate, pack
 from harness.models.reward_model import RewardModel, autocast
@@ -22,6 +25,7 @@ from harness.plan.price import KEPT_HIDDEN, KEPT_INTERMEDIATE, LOGITS, Price, ho
 from harness.recipe.runtime import Gpus, Runtime, TrainingRuntime
 from harness.store.store import Snapshot, Store
 
+ROOT = Path(__file__).parents[2]
 MakePlan = Callable[..., Plan]
 Finish = Callable[..., Any]
 EIGHT = Runtime(gpus=Gpus(kind="a100-80gb", count=8, utilisation=0.5, writing_utilisation=0.1))
@@ -158,6 +162,29 @@ def test_what_a_token_leaves_in_a_layer_is_what_autograd_keeps(hidden: int, inte
     assert (long - short) / 2 / 256 == pytest.approx(formula, rel=0.12)  # the rest is attention's, by its pieces
 
 
+def test_the_table_of_memory_is_worked_out(tmp_path: Path) -> None:
+    table = re.findall(r"^\| (Qwen\S+) \| (.*) \|$", (ROOT / "docs" / "training.md").read_text(), re.MULTILINE)
+    assert len(table) == 3
+    for model, cells in table:
+        asking = [f"model.id=Qwen/{model}", "pairs.part_size=50_000_000", "seeds.finetune=1"]
+        plan = open_workspace(ROOT / "recipes" / "paper" / "main.yaml", asking, tmp_path, fetches=False).plan
+        known = Known(Snapshot(Store(tmp_path / "store")), plan.stages)
+        pretrain = next(stage for stage in plan.stages if stage.label.startswith("pretrain rm=1 lm=1"))
+        found = []
+        for row_tokens in (2_048, 8_192):
+            for sharing, processes, nodes in (("ddp", 1, 1), ("fsdp", 8, 1), ("fsdp", 8, 4)):
+                pair = []
+                for again in (False, True):
+                    training = TrainingRuntime.model_validate(
+                        {"sharing": sharing, "processes": processes, "nodes": nodes, "launch": ["srun"]}
+                        | {"activation_checkpointing": again}
+                    )
+                    runtime = Runtime(row_tokens=row_tokens, rows_per_micro_batch=1, training=training)
+                    pair.append(f"{(memory_of(pretrain, known, runtime) or 0) / 1e9:.0f}")
+                found.append(", ".join(pair))
+        assert cells == " | ".join(found)
+
+
 def test_memory_of_a_training_is_its_state_and_its_tokens(
     recipe: dict[str, Any], planned: MakePlan, store: Store
 ) -> None:
@@ -178,4 +205,6 @@ def test_memory_of_a_training_is_its_state_and_its_tokens(
     state = 16 * weights.count + 2 * weights.layers  # weights, gradients, two moments; and bf16 copies
     assert memory() - 4 * 256 * token - LOGITS == pytest.approx(state)
     assert memory(activation_checkpointing=True) < memory()
+    sharded = weights.count * 16 / 8 + 8 * (weights.vocabulary + weights.layers / shape["layers"])  # no copies
+    assert memory(sharing="fsdp", processes=8) - 4 * 256 * token - LOGITS == pytest.approx(sharded)
     assert memory(sharing="fsdp", processes=8) < memory(sharing="fsdp", processes=2)
