@@ -154,7 +154,7 @@ def _alike(stage: Stage, known: Known) -> Any:
 def memory_of(stage: Stage, known: Known, runtime: Runtime) -> float | None:
     """Bytes of one GPU at a stage's peak; None where the model's shape is not known.
 
-    Training: fp32 weights, their gradients and moments (spread over processes with `sharing: fsdp`), the bf16 copies
+    Training: fp32 weights, their gradients and moments (spread over processes unless `sharing: ddp`), the bf16 copies
     that autocast keeps, and what a micro-batch's tokens leave in each layer. Scoring: weights and one layer's share.
     Writing: the weights alone; an engine fills the rest of the memory with what it has read.
     """
@@ -175,9 +175,10 @@ def memory_of(stage: Stage, known: Known, runtime: Runtime) -> float | None:
     trained = 0 if getattr(spec, "head", "") == "linear_probe" else weights.count - (0 if loss.lm else weights.only_lm)
     held: float = FP32 * (weights.count + (1 + MOMENTS) * trained)
     copies = PUBLISHED * weights.layers if wide == 1 and how.sharing == "ddp" else 0  # sharded ones are let go
-    if how.sharing == "fsdp":
+    if how.sharing != "ddp":
+        holders = how.processes * (how.nodes if how.sharing == "fsdp" else 1)
         whole = FP32 * 2 * weights.vocabulary  # embeddings and their gradient, and a layer, are gathered whole
-        held = held / (how.processes * how.nodes) + whole + FP32 * 2 * weights.layers / layers
+        held = held / holders + whole + FP32 * 2 * weights.layers / layers
     kept = wide * layer * layers
     if how.activation_checkpointing:
         kept = layers * tokens * FP32 * hidden + wide * layer

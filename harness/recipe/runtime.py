@@ -62,8 +62,10 @@ class TrainingRuntime(Block):
     rendezvous: Address | None = Field(
         None, description="host:port of the machine where they meet. Default: this one and a free port."
     )
-    sharing: Literal["ddp", "fsdp"] = Field(
-        "ddp", description="Every process holds all weights (ddp) or a part of them (fsdp, FSDP2)."
+    sharing: Literal["ddp", "fsdp", "hsdp"] = Field(
+        "ddp",
+        description="Every process holds all weights (ddp), a part of them (fsdp, FSDP2), or a part of its machine's "
+        "(hsdp), which exchanges gradients alone between machines.",
     )
     activation_checkpointing: bool = Field(False, description="Compute layers again in the backward pass.")
     compile: bool = Field(False, description="Each layer by torch.compile.")

@@ -51,7 +51,7 @@ class HowToRun:
     nodes: int = 1
     launch: Sequence[str] = ()
     rendezvous: str | None = None
-    sharing: Literal["ddp", "fsdp"] = "ddp"
+    sharing: Literal["ddp", "fsdp", "hsdp"] = "ddp"
     activation_checkpointing: bool = False
     compile: bool = False
     imported: Mapping[str, str] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeVar
@@ -17,7 +18,7 @@ import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from harness.errors import MissingRequirement
@@ -25,8 +26,9 @@ from harness.models.packing import Row
 from harness.models.reward_model import Precision, RewardModel
 from harness.models.spread import rank, sum_of_all, world_size
 
-Sharing = Literal["ddp", "fsdp"]
-"""Every process holds all weights (DistributedDataParallel), or a part of them, gathered layer by layer (FSDP2)."""
+Sharing = Literal["ddp", "fsdp", "hsdp"]
+"""Every process holds all weights (DistributedDataParallel), or a part of them, gathered layer by layer (FSDP2): of all
+processes, or of those on its machine, so that between machines only gradients are exchanged."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Parallel:
 
     @property
     def shards(self) -> bool:
-        return self.sharing == "fsdp" and world_size() > 1
+        return self.sharing != "ddp" and world_size() > 1
 
     def spread(self, model: RewardModel, precision: Precision = "fp32") -> nn.Module:
         """The model on this process's device, to be called in the place of the model.
@@ -84,12 +86,20 @@ class Parallel:
             return self._replicas[id(model)]
         if not isinstance(model, FSDPModule):
             model.to(self.device)
-            mesh = init_device_mesh(self.device.type, (world_size(),))
+            mesh = self._mesh()
             rounded = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
             for layer in model.layers():
                 fully_shard(layer, mesh=mesh, mp_policy=rounded if precision == "bf16" else MixedPrecisionPolicy())
             fully_shard(model, mesh=mesh)
         return model
+
+    def _mesh(self) -> DeviceMesh:
+        """The processes, in rows that hold all weights together."""
+        if self.sharing == "fsdp":
+            return init_device_mesh(self.device.type, (world_size(),))
+        here = int(os.environ["LOCAL_WORLD_SIZE"])  # torchrun's, which numbers a machine's processes one after another
+        names = ("machines", "processes")
+        return init_device_mesh(self.device.type, (world_size() // here, here), mesh_dim_names=names)
 
     def exchanging(self, model: nn.Module, now: bool) -> contextlib.AbstractContextManager[None]:
         """Around a micro-batch: whether its backward pass exchanges gradients, or keeps its own to add to.

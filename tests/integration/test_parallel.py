@@ -16,12 +16,14 @@ from safetensors.torch import load_file
 from harness.events import Event
 from harness.models.reward_model import RewardModel
 from harness.training.checkpoints import MODEL_FOLDER, OPTIMIZER_FOLDER, ResumePoint, TrainingState
+from tests.integration.test_ranks import free_port
 from tests.toys.small_training import CASES, HALF, SETTINGS, STEPS, build, curve_of, train_case
 
 PROGRAM = Path(__file__).parents[1] / "toys" / "small_training.py"
 RELATIVE = 1e-5
+SHARDED_WITHIN = ("both-losses", "tied")
 ROUNDED = {"bf16": 1e-3}
-"""What bf16 rounds depends on the rows. Measured: 2e-4 of the loss whatever is shared, as far as all of it is from fp32."""
+"""What bf16 rounds depends on the rows. Measured: 2e-4 of the loss whatever is shared, as much as fp32 is away."""
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,27 @@ def test_two_processes_give_the_curve_of_one(together: tuple[str, Path], alone: 
             assert other["loss"] == pytest.approx(one["loss"], rel=ROUNDED[case]), f"step {step}"
         else:
             assert other == pytest.approx(one, rel=RELATIVE, abs=1e-6), f"step {step}"
+
+
+@pytest.mark.slow("trains in two processes on each of two machines")
+def test_two_machines_that_shard_within_give_the_curve_of_one(alone: Path, tmp_path: Path) -> None:
+    meeting, environment = f"--rdzv-endpoint=127.0.0.1:{free_port()}", {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2"]
+    command += ["--rdzv-backend=c10d", meeting, "--rdzv-id=test", str(PROGRAM), str(tmp_path), "hsdp", "cpu"]
+    environment |= {"PYTHONPATH": str(PROGRAM.parents[2])}
+    machines = [
+        subprocess.Popen([*command, *SHARDED_WITHIN], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(2)
+    ]
+    told = [machine.communicate()[0].decode() for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], told[0][-6000:]
+    for case in SHARDED_WITHIN:
+        expected = json.loads((alone / case / "curve.json").read_text())
+        found = json.loads((tmp_path / "hsdp" / case / "curve.json").read_text())
+        assert found == [pytest.approx(one, rel=RELATIVE, abs=1e-6) for one in expected]
+        weights = tensors(alone / case / "state" / MODEL_FOLDER)
+        for name, weight in tensors(tmp_path / "hsdp" / case / "state" / MODEL_FOLDER).items():
+            torch.testing.assert_close(weight, weights[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)
