@@ -30,7 +30,7 @@ from harness.models.attention import (
 from harness.models.folder import tensors_of
 from harness.models.losses import LmNormalization, lm_cross_entropy_sum
 from harness.models.packing import Batch
-from harness.models.sources import load_causal_model, require_tokenizer, without_dropout
+from harness.models.sources import empty_causal_model, load_causal_model, require_tokenizer, without_dropout
 from harness.models.spread import assign, is_main, wait_for_all, whole, whole_weights
 from harness.sources.models import FAMILIES, shape_of
 
@@ -60,6 +60,7 @@ class RewardModel(nn.Module):
         backbone: the causal language model, its LM head included.
         head: Linear(hidden, 1) without bias, kept in fp32 whatever the backbone's precision.
         has_head: whether the head has ever been trained; a fresh one carries no preference.
+        unread: the folder whose weights `fill` is to read; None where the model has weights.
 
     Args:
         backbone: any decoder-only causal language model of transformers.
@@ -77,9 +78,10 @@ class RewardModel(nn.Module):
         hidden_size = backbone.config.get_text_config().hidden_size
         # skip_init: the usual constructor would draw from the process's random state
         self.head: nn.Linear = skip_init(  # type: ignore[no-untyped-call]
-            nn.Linear, hidden_size, 1, bias=False, dtype=torch.float32, device=backbone.device
+            nn.Linear, hidden_size, 1, bias=False, dtype=torch.float32, device=_real(backbone.device)
         )
         self.has_head = False
+        self.unread: Path | None = None
         self.reset_head(head_seed)
 
     def reset_head(self, seed: int) -> None:
@@ -157,24 +159,50 @@ class RewardModel(nn.Module):
         wait_for_all()
 
     @classmethod
-    def load(cls, directory: Path, *, dtype: torch.dtype = torch.float32) -> Self:
+    def load(cls, directory: Path, *, dtype: torch.dtype = torch.float32, later: bool = False) -> Self:
         """The model that `save` wrote, head included, on the CPU.
+
+        Args:
+            later: processes will share its weights: `fill` reads them then, each process its part, so that none of them
+                ever holds all.
 
         Raises:
             MissingRequirement: there is no model in the folder.
             CorruptArtifact: the head is missing or does not fit the backbone.
         """
-        model = cls(load_causal_model(directory, dtype=dtype), head_seed=0)
+        empty = empty_causal_model(directory) if later else None
+        model = cls(empty or load_causal_model(directory, dtype=dtype), head_seed=0)
+        model.unread = directory if empty is not None else None
         model._load_head(directory)
         return model
 
     def restore(self, directory: Path) -> None:
         """Takes over, in place, the weights that `save` wrote for a model of the same configuration."""
-        saved = type(self.backbone).from_pretrained(directory, use_safetensors=True, dtype=self.backbone.dtype)
-        weights = dict(saved.named_parameters())
-        for name, weight in self.backbone.named_parameters():
-            assign(weight, weights[name])
+        if self.unread is None:
+            self._read(directory)
+        else:
+            self.unread = directory
         self._load_head(directory)
+
+    def fill(self, device: torch.device) -> None:
+        """Moves the model to a device, and reads its weights if they were left for later."""
+        self._apply(lambda tensor: torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device))  # type: ignore[no-untyped-call]
+        if self.unread is not None:
+            directory, self.unread = self.unread, None
+            self._read(directory)
+
+    def _read(self, directory: Path) -> None:
+        """Weights one at a time, so that a process that holds a part never has all in memory."""
+        files = tensors_of(directory)
+        weights = dict(self.backbone.named_parameters())
+        if weights.keys() - files.keys():  # a model whose files name them in another way
+            saved = type(self.backbone).from_pretrained(directory, use_safetensors=True, dtype=self.backbone.dtype)
+            for name, weight in saved.named_parameters():
+                assign(weights[name], weight)
+            return
+        for name, weight in weights.items():
+            with safe_open(files[name], framework="pt") as file:
+                assign(weight, file.get_tensor(name).to(weight.dtype))
 
     def _load_head(self, directory: Path) -> None:
         try:
@@ -270,6 +298,11 @@ def autocast(device: torch.device | str, precision: Precision, *, keep_cast: boo
     """
     kind = torch.device(device).type
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=keep_cast)
+
+
+def _real(device: torch.device) -> torch.device:
+    """The device of what has values from the beginning: a head is small."""
+    return torch.device("cpu") if device.type == "meta" else device
 
 
 def _require_supported(backbone: PreTrainedModel) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
@@ -197,6 +198,26 @@ def load_causal_model(
         )
     make_savable(model, folder)
     return without_dropout(model)
+
+
+def empty_causal_model(folder: Path) -> PreTrainedModel | None:
+    """A causal language model of which only buffers have values; its weights, on the meta device, are read later.
+
+    Returns:
+        None where the folder's files name them in another way than the model, so that it must be loaded as a whole.
+
+    Raises:
+        HarnessError: as `load_causal_model`.
+    """
+    model = load_causal_model(folder, weights=False)
+    if {name for name, _ in model.named_parameters()} - tensors_of(folder).keys():
+        return None
+    with init_empty_weights(include_buffers=False):
+        other = type(model)(model.config)
+    for name, buffer in other.named_buffers():
+        owner, _, own = name.rpartition(".")
+        setattr(model.get_submodule(owner), own, buffer)
+    return model
 
 
 def make_savable(model: PreTrainedModel, source: str | Path) -> None:

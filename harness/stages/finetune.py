@@ -16,7 +16,7 @@ from harness.pipeline.training_kinds import FINETUNE, FinetuneSpec
 from harness.recipe.fields import CODE
 from harness.stages.context import StageContext
 from harness.stages.order import Order, subset_order, with_replay
-from harness.stages.train import anneal, facts, run_training, settings_of, whole_steps, wsd
+from harness.stages.train import anneal, facts, load_model, run_training, settings_of, whole_steps, wsd
 from harness.store.artifacts import Checkpoint, TokenReader, Tokens
 from harness.store.record import write_json
 from harness.training.checkpoints import ResumePoint, TrainingState
@@ -30,7 +30,7 @@ BEST = "best"
 def run(context: StageContext) -> dict[str, Any]:
     """Fine-tune on the seed's subset in the seed's order and save the last or the selected checkpoint."""
     spec = FINETUNE.read(context.spec)
-    model = RewardModel.load(context.input("start", Checkpoint).model)
+    model = load_model(context, context.input("start", Checkpoint).model)
     if spec.head != "carry" or not model.has_head:
         model.reset_head(spec.seed)
     sources = [context.input(f"tokens-{name}", Tokens).open() for name in spec.tasks]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.models.reward_model import RewardModel
 from harness.pipeline.optimization import AnnealSpec
 from harness.pipeline.training_kinds import PRETRAIN
 from harness.stages.context import StageContext
 from harness.stages.pair_order import pair_order, turned_labels
-from harness.stages.train import anneal, beginning, facts, run_training, settings_of, wsd
+from harness.stages.train import anneal, beginning, facts, load_model, run_training, settings_of, wsd
 from harness.store.artifacts import Checkpoint, Tokens, TrunkState
 from harness.training.checkpoints import TrainingState
 from harness.training.schedules import Schedule
@@ -22,7 +21,7 @@ def run(context: StageContext) -> dict[str, Any]:
     state = None
     if "trunk" in context.inputs:
         trunk = context.input("trunk", TrunkState)
-        model, state = RewardModel.load(trunk.model), TrainingState.load(trunk.state)
+        model, state = load_model(context, trunk.model), TrainingState.load(trunk.state)
     else:
         model, state = beginning(context, spec.order.seed)
     schedule: Schedule

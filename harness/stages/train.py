@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harness.errors import DataError
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
+from harness.models.spread import world_size
 from harness.pipeline.optimization import AnnealSpec, LossSpec, OptimizationSpec
 from harness.stages.context import StageContext
 from harness.stages.order import Order
@@ -74,11 +75,11 @@ def beginning(context: StageContext, seed: int) -> tuple[RewardModel, TrainingSt
         seed: the pretrain seed, which sets order and head.
     """
     if "fork" not in context.inputs:
-        model = RewardModel.load(context.input("base", Checkpoint).model)
+        model = load_model(context, context.input("base", Checkpoint).model)
         model.reset_head(seed)
         return model, None
     trunk = context.input("fork", TrunkState)
-    model = RewardModel.load(trunk.model)
+    model = load_model(context, trunk.model)
     if not model.has_head:
         model.reset_head(seed)
     return model, TrainingState.load(trunk.state).fork()
@@ -147,6 +148,6 @@ def whole_steps(groups: int, global_batch: int, what: str) -> int:
     return groups // global_batch
 
 
-def load_model(directory: Path) -> RewardModel:
-    """The reward model of a checkpoint, on the CPU."""
-    return RewardModel.load(directory)
+def load_model(context: StageContext, directory: Path) -> RewardModel:
+    """The reward model of a checkpoint; processes that share its weights read them when training begins."""
+    return RewardModel.load(directory, later=context.how.sharing != "ddp" and world_size() > 1)

@@ -11,7 +11,7 @@ from harness.models.reward_model import RewardModel
 from harness.pipeline.training_kinds import TRUNK_STATE, TrunkStateSpec
 from harness.stages.context import StageContext
 from harness.stages.pair_order import pair_order, turned_labels
-from harness.stages.train import beginning, facts, run_training, settings_of, wsd
+from harness.stages.train import beginning, facts, load_model, run_training, settings_of, wsd
 from harness.store.artifacts import Tokens, TrunkState
 from harness.training.checkpoints import TrainingState
 
@@ -44,5 +44,5 @@ def _start(context: StageContext, spec: TrunkStateSpec) -> tuple[RewardModel, Tr
     earlier = [(at, state) for at, state in context.earlier_states() if at < spec.step]
     if earlier:
         _, nearest = max(earlier, key=lambda found: found[0])
-        return RewardModel.load(nearest.model), TrainingState.load(nearest.state)
+        return load_model(context, nearest.model), TrainingState.load(nearest.state)
     return beginning(context, spec.order.seed)

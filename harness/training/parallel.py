@@ -85,12 +85,12 @@ class Parallel:
                 self._replicas[id(model)] = nn.parallel.DistributedDataParallel(model, device_ids=devices)
             return self._replicas[id(model)]
         if not isinstance(model, FSDPModule):
-            model.to(self.device)
             mesh = self._mesh()
             rounded = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
             for layer in model.layers():
                 fully_shard(layer, mesh=mesh, mp_policy=rounded if precision == "bf16" else MixedPrecisionPolicy())
             fully_shard(model, mesh=mesh)
+            model.fill(self.device)
         return model
 
     def _mesh(self) -> DeviceMesh:

@@ -136,10 +136,17 @@ def main(folder: Path, sharings: Iterable[Sharing], device: str, cases: Sequence
         target = folder / sharing / case
         if is_main():
             target.mkdir(parents=True)
+        if sharing != "ddp":  # as stages do it
+            model.save(target / "start")
+            model = RewardModel.load(target / "start", later=True)
         # in two calls, the first saved on its way, as fine-tuning with selection does it
         resume = ResumePoint(directory=target / "resume", every_seconds=0)
         half = train_case(case, model, device=device, sharing=sharing, stop=HALF, emit=events.append, resume=resume)
-        result = train_case(case, model, device=device, sharing=sharing, state=half.state, emit=events.append)
+        rest: dict[str, Any] = {"state": half.state}
+        if sharing != "ddp":  # as after an interruption
+            model = RewardModel.load(target / "start", later=True)
+            rest = {"resume": replace(resume, every_seconds=1e9)}
+        result = train_case(case, model, device=device, sharing=sharing, emit=events.append, **rest)
         result.state.save(target / "state", model)
         if is_main():
             (target / "curve.json").write_text(json.dumps(curve_of(events)))
