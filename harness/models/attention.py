@@ -4,8 +4,8 @@ The library makes masks for whole rows; ours say who sees whom inside a group, s
 four-dimensional mask passes through transformers as it is). Three implementations take one: SDPA a boolean, eager
 attention one it can add, FlexAttention a block mask that is never written out in full.
 
-SDPA with a mask computes the whole square of a row, hidden or not. So rows are cut into pieces (`PIECES`): the prompts
-by themselves, each response with its prompt and itself. This file must not know about losses, heads or training.
+SDPA with a mask computes the whole square of a row, hidden or not, so rows are cut into pieces for it (`pieces.py`).
+This file must not know about losses, heads or training.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from transformers.masking_utils import sdpa_mask
 
 from harness.errors import RecipeError
 from harness.models.packing import Batch
+from harness.models.pieces import Pieces
 
 WINDOW_BY_LAYER = ("qwen2", "qwen3", "gemma2", "gemma3", "gemma3_text")
 """Model types that choose between a full and a sliding mask layer by layer, and so take both."""
@@ -96,10 +97,11 @@ def attention_arguments(batch: Batch, configuration: PreTrainedConfig, dtype: to
     if implementation == PIECES:
         # a mask keeps the library from making one; nobody looks at it
         ignored = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device)
-        masks = {width: [piece.mask(width) for piece in batch.pieces] for width in {None, window}}
+        pieces = Pieces.of(batch)
+        masks = {width: [piece.mask(width) for piece in pieces.pieces] for width in {None, window}}
         return {
             "attention_mask": {"full_attention": ignored, "sliding_attention": ignored} if by_layer else ignored,
-            "packed": batch,
+            "packed": pieces,
             "piece_masks": masks,
         }
     if by_layer:
@@ -122,14 +124,14 @@ def _attend(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    packed: Batch | None = None,
+    packed: Pieces | None = None,
     piece_masks: Mapping[int | None, Sequence[torch.Tensor]] | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """SDPA, (rows, heads, tokens, size) to (rows, tokens, heads, size); of packed rows piece by piece.
 
     Args:
-        packed: whose rows these are.
+        packed: of the rows.
         piece_masks: the pieces' masks by sliding window; a layer without one has None.
     """
     if packed is None or piece_masks is None:

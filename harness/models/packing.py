@@ -9,10 +9,10 @@ training, scoring and the LM loss. This file must not know models or losses.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,12 +20,6 @@ from numpy.typing import NDArray
 
 PAD_MULTIPLE = 8
 """Batches are padded to a multiple of this many tokens: what GPU attention kernels ask of a mask's row stride."""
-
-AFTER_ALL = 2**40
-"""A position beyond all sequences."""
-
-MOST_PADDED = 1.25
-"""Most that pieces of attention computed together may grow by padding: it is work, but so is starting another call."""
 
 Group = Sequence[NDArray[np.integer]]
 """[prompt, response 0, ..., response k-1], token ids; the prompt may be empty."""
@@ -74,54 +68,12 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Attention of some prompts, or of some responses to their prompts and themselves, of about the same size.
-
-    Attributes:
-        queries, keys: int64 (parts, tokens), flat positions; pads repeat a part's first token.
-        query_positions, key_positions: int64 (parts, tokens), places in the token's own sequence. Pads among the keys
-            lie after all, so that nobody sees them; pads among the queries see what the part's first token sees.
-    """
-
-    queries: torch.Tensor
-    keys: torch.Tensor
-    query_positions: torch.Tensor
-    key_positions: torch.Tensor
-
-    @classmethod
-    def of(cls, parts: NDArray[np.int64], positions: NDArray[np.int64], device: torch.device | str) -> Self:
-        """From rows of `Row.parts` and all tokens' positions."""
-        own = [np.arange(start, end) for start, end in parts[:, :2]]
-        seen = [np.concatenate([np.arange(*before), itself]) for before, itself in zip(parts[:, 2:], own, strict=True)]
-        queries, keys = (_rectangle(ranges, fill=-1) for ranges in (own, seen))
-        first = parts[:, :1]
-
-        def moved(plane: NDArray[np.int64]) -> torch.Tensor:
-            return torch.from_numpy(plane).to(device)
-
-        return cls(
-            queries=moved(np.where(queries < 0, first, queries)),
-            keys=moved(np.where(keys < 0, first, keys)),
-            query_positions=moved(np.where(queries < 0, positions[first], positions[queries])),
-            key_positions=moved(np.where(keys < 0, AFTER_ALL, positions[keys])),
-        )
-
-    def mask(self, window: int | None = None) -> torch.Tensor:
-        """Who sees whom: bool (parts, 1, query tokens, key tokens), see `Batch.mask`."""
-        distance = self.query_positions[:, :, None] - self.key_positions[:, None, :]
-        visible = distance >= 0 if window is None else (distance >= 0) & (distance < window)
-        return visible.unsqueeze(1)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Rows of one forward pass, padded on the right. Indices point into the flattened (rows · tokens).
 
     Attributes:
         input_ids, position_ids, segments, prompts: int64 (rows, tokens), see `Row`; a pad is a segment of its own.
-        pieces: the rows' attention, cut into prompts and responses.
-        queries, keys: int64 (all their tokens,): flat positions of the queries and of the keys of all pieces, joined.
-        places: int64 (rows · tokens,): where each token is among `queries`; 0 for a pad, which is in none.
+        parts: int64 (parts, 4) on the CPU: see `Row`, flat positions.
         score_index: int64 (responses,), flat position of each response's reward.
         responses: int64 (responses, 2) on the CPU: (group, response) of each score.
         lm_index, lm_labels, lm_lengths: int64 (targets,), flat position that predicts, token that is right, targets of
@@ -134,10 +86,7 @@ class Batch:
     position_ids: torch.Tensor
     segments: torch.Tensor
     prompts: torch.Tensor
-    pieces: tuple[Piece, ...]
-    queries: torch.Tensor
-    keys: torch.Tensor
-    places: torch.Tensor
+    parts: NDArray[np.int64]
     score_index: torch.Tensor
     responses: NDArray[np.int64]
     lm_index: torch.Tensor
@@ -235,67 +184,43 @@ def _equal(lengths: Sequence[int], row_tokens: int, processes: int) -> list[list
 
 
 def collate(rows: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
-    """Pads rows to one length and moves them to a device."""
+    """Pads rows to one length and moves them to a device, all at once."""
     width = -(-max(len(row) for row in rows) // PAD_MULTIPLE) * PAD_MULTIPLE
     planes = np.zeros((4, len(rows), width), dtype=np.int64)
     planes[2:] = -1 - np.arange(width)  # a pad is a segment of its own and, unlike real segments, negative
     for place, row in enumerate(rows):
         planes[:, place, : len(row)] = (row.input_ids, row.position_ids, row.segments, row.prompts)
-    input_ids, position_ids, segments, prompts = torch.from_numpy(planes).to(device).unbind(0)
 
-    def joined(values: list[NDArray[np.int64]]) -> torch.Tensor:
-        return torch.from_numpy(np.concatenate(values)).to(device)
+    def flat(positions: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+        return np.concatenate([place * width + values for place, values in enumerate(positions)])
 
-    def flat(positions: list[NDArray[np.int64]]) -> torch.Tensor:
-        return joined([place * width + values for place, values in enumerate(positions)])
-
-    parts = np.concatenate([row.parts + place * width for place, row in enumerate(rows)])
-    pieces = [Piece.of(some, planes[1].ravel(), device) for some in _alike(parts)]
-    queries = torch.cat([piece.queries.flatten() for piece in pieces])
-    places = torch.zeros(len(rows) * width, dtype=torch.int64, device=device)
-    places[queries.flip(0)] = torch.arange(len(queries), device=device).flip(0)
-
+    lists = (
+        flat([row.score_positions for row in rows]),
+        flat([row.lm_positions for row in rows]),
+        np.concatenate([row.lm_labels for row in rows]),
+        np.concatenate([row.lm_lengths for row in rows]),
+    )
+    together = torch.from_numpy(np.concatenate([planes.ravel(), *lists]))
+    if torch.device(device).type == "cuda":  # from pinned memory the copy waits for nothing
+        together = together.pin_memory()
+    moved = together.to(device, non_blocking=True)
+    moved_planes, *moved_lists = torch.split(moved, [planes.size, *map(len, lists)])
+    input_ids, position_ids, segments, prompts = moved_planes.view(planes.shape).unbind(0)
+    score_index, lm_index, lm_labels, lm_lengths = moved_lists
     return Batch(
         input_ids=input_ids,
         position_ids=position_ids,
         segments=segments,
         prompts=prompts,
-        pieces=tuple(pieces),
-        queries=queries,
-        keys=torch.cat([piece.keys.flatten() for piece in pieces]),
-        places=places,
-        score_index=flat([row.score_positions for row in rows]),
+        parts=np.concatenate([row.parts + place * width for place, row in enumerate(rows)]),
+        score_index=score_index,
         responses=np.concatenate([row.spans[:, :2] for row in rows]),
-        lm_index=flat([row.lm_positions for row in rows]),
-        lm_labels=joined([row.lm_labels for row in rows]),
-        lm_lengths=joined([row.lm_lengths for row in rows]),
+        lm_index=lm_index,
+        lm_labels=lm_labels,
+        lm_lengths=lm_lengths,
         longest=int(planes[1].max()) + 1,
         tokens=sum(len(row) for row in rows),
     )
-
-
-def _alike(parts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Rows of `Row.parts` that are of about the same size together, largest first."""
-    queries = parts[:, 1] - parts[:, 0]
-    keys = queries + parts[:, 3] - parts[:, 2]
-    some: list[int] = []
-    for part in np.lexsort((queries, keys))[::-1]:
-        grown = [*some, int(part)]
-        rectangle = len(grown) * queries[grown].max() * keys[grown].max()
-        if some and rectangle > MOST_PADDED * (queries[grown] * keys[grown]).sum():
-            yield parts[some]
-            grown = [int(part)]
-        some = grown
-    if some:
-        yield parts[some]
-
-
-def _rectangle(ranges: Sequence[NDArray[np.int64]], *, fill: int) -> NDArray[np.int64]:
-    """Ranges one under another, filled up on the right."""
-    rectangle = np.full((len(ranges), max(map(len, ranges))), fill, dtype=np.int64)
-    for row, values in zip(rectangle, ranges, strict=True):
-        row[: len(values)] = values
-    return rectangle
 
 
 def _lay_out(groups: Sequence[Group], numbers: Sequence[int]) -> Row:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.models.packing import PAD_MULTIPLE, collate, group_tokens, lm_target_count, pack
+from harness.models.pieces import Pieces
 from tests.bench.bench_dealing import BUDGETS, LENGTHS, SHAPES, measure
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
@@ -156,8 +157,9 @@ def test_pieces_of_attention_are_the_mask(groups: list[list[np.ndarray]], row_to
     rows, tokens = batch.input_ids.shape
     expected = batch.mask(window)
     seen = torch.zeros(rows * tokens, rows * tokens, dtype=torch.bool)
-    queries = torch.cat([piece.queries.flatten() for piece in batch.pieces])
-    for piece in batch.pieces:
+    pieces = Pieces.of(batch)
+    assert torch.equal(pieces.queries, torch.cat([piece.queries.flatten() for piece in pieces.pieces]))
+    for piece in pieces.pieces:
         visible = piece.mask(window)
         assert visible.any(-1).all(), "no query may see nothing: its softmax would be undefined"
         for part, query, key in visible[:, 0].nonzero().tolist():
@@ -168,7 +170,7 @@ def test_pieces_of_attention_are_the_mask(groups: list[list[np.ndarray]], row_to
         assert int(own.sum()) == int(expected[row, 0][real].sum())
         assert torch.equal(own[:, row * tokens : (row + 1) * tokens][real], expected[row, 0][real])
         flat = torch.arange(row * tokens, (row + 1) * tokens)
-        assert torch.equal(queries[batch.places[flat[real]]], flat[real])
+        assert torch.equal(pieces.queries[pieces.places[flat[real]]], flat[real])
 
 
 def test_spans_name_the_tokens_of_each_response() -> None:
