@@ -92,7 +92,7 @@ def lm_cross_entropy_sum(
 
 @functools.cache
 def _liger_loss() -> Callable[..., torch.Tensor] | None:
-    """Liger's kernels are written in Triton, so they are a GPU's business and an extra of their own."""
+    """Liger's kernels are written in Triton, so they are a GPU's business: the extra `liger`."""
     try:
         functional_forms = importlib.import_module("liger_kernel.transformers.functional")
     except ImportError:
@@ -131,9 +131,12 @@ class _Logits:
 
 
 def _targets(labels: torch.Tensor, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions whose label lies in a slice of the vocabulary, and where in it."""
-    (rows,) = torch.nonzero((labels >= part.start) & (labels < part.stop), as_tuple=True)
-    return rows, labels[rows] - part.start
+    """Whether each position's label lies in a slice of the vocabulary, and where in it, (positions, 1); somewhere if not.
+
+    A list of those that do would have to be waited for on a GPU, tile by tile.
+    """
+    inside = (labels >= part.start) & (labels < part.stop)
+    return inside.unsqueeze(1), torch.where(inside, labels - part.start, 0).unsqueeze(1)
 
 
 class _TiledCrossEntropy(torch.autograd.Function):
@@ -154,8 +157,8 @@ class _TiledCrossEntropy(torch.autograd.Function):
             for part, part_weight, part_bias in logits.slices():
                 for chunk in logits.chunks():
                     tile = logits.tile(chunk, part_weight, part_bias)
-                    rows, columns = _targets(labels[chunk], part)
-                    right[chunk][rows] = tile[rows, columns]
+                    inside, columns = _targets(labels[chunk], part)
+                    right[chunk] = torch.where(inside, tile.gather(1, columns), right[chunk, None]).squeeze(1)
                     log_sums[chunk] = torch.logaddexp(log_sums[chunk], tile.logsumexp(1))
         ctx.save_for_backward(hidden, weight, bias, labels, log_sums, position_weights)
         ctx.logits = logits
@@ -182,8 +185,8 @@ class _TiledCrossEntropy(torch.autograd.Function):
                     slope = None if logits.softcap is None else 1 - (tile / logits.softcap).square_()
                     # d(loss)/d(logits) = softmax - one-hot
                     gradient = tile.sub_(log_sums[chunk, None]).exp_()
-                    rows, columns = _targets(labels[chunk], part)
-                    gradient[rows, columns] -= 1
+                    inside, columns = _targets(labels[chunk], part)
+                    gradient.scatter_add_(1, columns, -inside.to(gradient.dtype))
                     if slope is not None:
                         gradient.mul_(slope)
                     gradient.mul_(scale if scale.ndim == 0 else scale[chunk])
