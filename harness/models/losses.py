@@ -131,7 +131,7 @@ class _Logits:
 
 
 def _targets(labels: torch.Tensor, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whether each position's label lies in a slice of the vocabulary, and where in it, (positions, 1); somewhere if not.
+    """Whether each position's label lies in a slice of the vocabulary, and where in it if so, (positions, 1).
 
     A list of those that do would have to be waited for on a GPU, tile by tile.
     """
