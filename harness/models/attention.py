@@ -35,7 +35,7 @@ SMALLEST_FLEX_HEAD = 16
 PIECES = "sdpa_pieces"
 """Our attention's name in transformers: SDPA, but piece by piece where it is given the pieces of packed rows."""
 
-HANDS_ON = ("llama", "qwen2", "qwen3", "gemma3_text", "mistral")
+PASSES_ARGUMENTS_ON = ("llama", "qwen2", "qwen3", "gemma3_text", "mistral")
 """Model types known to hand what they are given on to attention, down all layers, and their layers' windows with it."""
 
 
@@ -75,7 +75,7 @@ def require_attention(configuration: PreTrainedConfig) -> None:
 def attention_of_rows(configuration: PreTrainedConfig) -> str:
     """The implementation for packed rows, given the one that is set: in SDPA's place ours, where the model suits it."""
     implementation: str = configuration._attn_implementation
-    return PIECES if implementation == "sdpa" and configuration.model_type in HANDS_ON else implementation
+    return PIECES if implementation == "sdpa" and configuration.model_type in PASSES_ARGUMENTS_ON else implementation
 
 
 def attention_arguments(batch: Batch, configuration: PreTrainedConfig, dtype: torch.dtype) -> dict[str, Any]:

@@ -27,11 +27,11 @@ from harness.models.attention import (
     require_attention,
     suits_flex_attention,
 )
+from harness.models.distributed import assign, full_tensor, full_weights, is_main, wait_for_all
 from harness.models.folder import tensors_of
 from harness.models.losses import LmNormalization, lm_cross_entropy_sum
 from harness.models.packing import Batch
 from harness.models.sources import empty_causal_model, load_causal_model, require_tokenizer, without_dropout
-from harness.models.spread import assign, is_main, wait_for_all, whole, whole_weights
 from harness.sources.models import FAMILIES, shape_of
 
 Precision = Literal["fp32", "bf16"]
@@ -135,10 +135,10 @@ class RewardModel(nn.Module):
         names = self.backbone._no_split_modules or ()
         return [module for module in self.backbone.modules() if type(module).__name__ in names]
 
-    def compute_layers(self, *, again: bool, compiled: bool) -> None:
-        """How training computes the layers: `again` in the backward pass, to keep only what goes into each of them, and
-        `compiled`, each by itself."""
-        if again:
+    def compute_layers(self, *, recompute: bool, compiled: bool) -> None:
+        """How training computes the layers: `recompute` in the backward pass, which keeps only what goes into each of
+        them, and `compiled`, each by itself."""
+        if recompute:
             self.backbone.gradient_checkpointing_enable({"use_reentrant": False})
         if compiled:
             for layer in self.layers():
@@ -149,8 +149,8 @@ class RewardModel(nn.Module):
 
         Processes that hold the weights together all call it; one of them writes.
         """
-        weights = whole_weights(self.backbone)
-        head = whole(self.head.weight.detach())
+        weights = full_weights(self.backbone)
+        head = full_tensor(self.head.weight.detach())
         if is_main():
             directory.mkdir(parents=True, exist_ok=True)
             self.backbone.save_pretrained(directory, state_dict=weights)

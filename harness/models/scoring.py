@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from harness.models.attention import PIECES
+from harness.models.distributed import rank, reshard, sum_of_all, world_size
 from harness.models.packing import Group, GroupSource, collate, pack
 from harness.models.reward_model import Precision, RewardModel, autocast
-from harness.models.spread import let_go, rank, sum_of_all, world_size
 
 GROUPS_PACKED_TOGETHER = 256
 """Enough to fill rows well; scores of finished windows can be reported while later ones are still being read."""
@@ -57,7 +57,7 @@ def score_groups(
             scores += _score_window(model, window, row_tokens, rows_per_micro_batch, device)
         if progress is not None:
             progress(len(scores), len(rows))
-    let_go(model)
+    reshard(model)
     return scores
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.models.distributed import is_main
 from harness.models.reward_model import RewardModel
 from harness.models.scoring import score_groups
-from harness.models.spread import is_main
 from harness.pipeline.optimization import AnnealSpec
 from harness.pipeline.tokens import Precision
 from harness.pipeline.training_kinds import FINETUNE, FinetuneSpec

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
+from harness.models.distributed import world_size
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
-from harness.models.spread import world_size
 from harness.pipeline.optimization import AnnealSpec, LossSpec, OptimizationSpec
 from harness.stages.context import StageContext
 from harness.stages.order import Order

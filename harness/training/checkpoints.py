@@ -31,8 +31,8 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_parts
 from torch.distributed.checkpoint.state_dict_saver import save as save_parts
 
 from harness.errors import CorruptArtifact
+from harness.models.distributed import is_main, wait_for_all, world_size
 from harness.models.reward_model import RewardModel
-from harness.models.spread import is_main, wait_for_all, world_size
 from harness.training.monitor import Monitor
 
 MODEL_FOLDER = "model"

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.errors import DataError
+from harness.models.distributed import full_tensor, world_size
 from harness.models.losses import LossWeights
 from harness.models.packing import Batch, Group, Row, collate, lm_target_count, pack
 from harness.models.reward_model import Outputs, Precision, autocast
-from harness.models.spread import whole, world_size
 from harness.training.parallel import Parallel
-from harness.training.speed import Work, sights
+from harness.training.speed import Work, attended_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def accumulate_gradients(
     loss groups that are not pairs are.
 
     Args:
-        model: a RewardModel, or what `Parallel.spread` made of it.
+        model: a RewardModel, or what `Parallel.distribute` made of it.
         groups: the global batch, the same in every process: pairs [prompt, chosen, rejected] and texts [prompt, text].
         loss: weights of the two losses.
         turned: (groups,), whose second response the RM loss prefers; None is none. The LM loss is always of the first.
@@ -100,7 +100,7 @@ def accumulate_gradients(
         for number, micro_batch in enumerate(micro_batches):
             batch = collate(micro_batch.rows, parallel.device)
             last = number == len(micro_batches) - 1
-            with parallel.exchanging(model, exchange and last):
+            with parallel.gradient_sync(model, exchange and last):
                 outputs: Outputs = model(batch, rewards=pairs > 0, lm_loss=loss.lm_normalization if targets else None)
                 with autocast(parallel.device, "fp32"):
                     terms: list[torch.Tensor] = []
@@ -128,7 +128,7 @@ def accumulate_gradients(
         work=Work(
             tokens=sum(len(row) for row in rows),
             targets=sum(map(lm_target_count, used)) if targets else 0,
-            sights=sum(map(sights, used)),
+            attended_pairs=sum(map(attended_pairs, used)),
         ),
     )
 
@@ -162,7 +162,7 @@ def loss_gradient_norms(
         accumulate(model, groups, loss=alone, exchange=False)
         parallel.exchange(moved, model)
         gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
-        norms[name] = float(whole(torch.nn.utils.get_total_norm(gradients)))
+        norms[name] = float(full_tensor(torch.nn.utils.get_total_norm(gradients)))
         for parameter in moved:
             parameter.grad = None
     return norms

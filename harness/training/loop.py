@@ -20,10 +20,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from harness.errors import CorruptArtifact, DataError, RecipeError, TrainingDiverged, TrainingStopped
 from harness.events import Event, Metrics, Progress, Warned
+from harness.models.distributed import full_tensor, world_size
 from harness.models.losses import LossWeights, pair_statistics
 from harness.models.packing import Group, GroupSource
 from harness.models.reward_model import Precision, RewardModel
-from harness.models.spread import whole, world_size
 from harness.training.checkpoints import MODEL_FOLDER, ResumePoint, TrainingState
 from harness.training.gradients import BatchResult, accumulate_gradients, loss_gradient_norms
 from harness.training.monitor import Monitor, dominance, require_finite
@@ -159,8 +159,8 @@ def train(
     cost = TrainingCost.of(model, frozen_backbone=settings.frozen_backbone)  # of the whole model: before it is sharded
     model.use_attention_of(parallel.device)
     select_parameters(model, settings.loss, frozen_backbone=settings.frozen_backbone)
-    model.train().compute_layers(again=runtime.activation_checkpointing, compiled=runtime.compile)
-    prepared = parallel.spread(model, settings.precision)
+    model.train().compute_layers(recompute=runtime.activation_checkpointing, compiled=runtime.compile)
+    prepared = parallel.distribute(model, settings.precision)
     parameters = selected_parameters(model)
     optimizer = new_optimizer(parameters, settings.optimizer)
     if state is not None:
@@ -190,7 +190,7 @@ def train(
             )
         result = accumulate(prepared, groups, loss=settings.loss)
         limit = settings.optimizer.clip_norm
-        norm = whole(clip_grad_norm_(parameters.values(), float("inf") if limit is None else limit))
+        norm = full_tensor(clip_grad_norm_(parameters.values(), float("inf") if limit is None else limit))
         rate = learning_rate(settings.schedule, step)
         values = {
             **_step_values(result, labelled=turned is not None),

@@ -7,10 +7,9 @@ global batch, so the number of processes moves results by rounding only.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Self, TypeVar
 
 import numpy as np
@@ -22,13 +21,17 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from harness.errors import MissingRequirement
+from harness.models.distributed import rank, sum_of_all, world_size
 from harness.models.packing import Row
 from harness.models.reward_model import Precision, RewardModel
-from harness.models.spread import rank, sum_of_all, world_size
 
 Sharing = Literal["ddp", "fsdp", "hsdp"]
 """Every process holds all weights (DistributedDataParallel), or a part of them, gathered layer by layer (FSDP2): of all
 processes, or of those on its machine, so that between machines only gradients are exchanged."""
+
+
+REPLICA = "_replica"
+"""Under which a model knows its DistributedDataParallel, without being a part of itself."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,8 @@ class Parallel:
 
     device: torch.device
     sharing: Sharing = "ddp"
-    _replicas: dict[int, nn.Module] = field(default_factory=dict)
 
     @classmethod
-    @functools.cache  # a process has one world, and a model may be trained on in several calls
     def on(cls, device: str, sharing: Sharing = "ddp") -> Self:
         """Joins the world that the launcher's environment variables describe, or makes one of its own.
 
@@ -68,7 +69,7 @@ class Parallel:
     def shards(self) -> bool:
         return self.sharing != "ddp" and world_size() > 1
 
-    def spread(self, model: RewardModel, precision: Precision = "fp32") -> nn.Module:
+    def distribute(self, model: RewardModel, precision: Precision = "fp32") -> nn.Module:
         """The model on this process's device, to be called in the place of the model.
 
         What it shards it shards in place, once; parameters must be selected for training before. In bf16 layers are
@@ -79,11 +80,12 @@ class Parallel:
             model.to(self.device)
             return model
         if not self.shards:
-            if id(model) not in self._replicas:  # a second wrapper's hooks would wait for the first one's
+            if REPLICA not in vars(model):  # a second wrapper's hooks would wait for the first one's
                 model.to(self.device)
                 devices = None if self.device.type == "cpu" else [self.device]
-                self._replicas[id(model)] = nn.parallel.DistributedDataParallel(model, device_ids=devices)
-            return self._replicas[id(model)]
+                vars(model)[REPLICA] = nn.parallel.DistributedDataParallel(model, device_ids=devices)
+            found: nn.Module = vars(model)[REPLICA]
+            return found
         if not isinstance(model, FSDPModule):
             mesh = self._mesh()
             rounded = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
@@ -101,7 +103,7 @@ class Parallel:
         names = ("machines", "processes")
         return init_device_mesh(self.device.type, (world_size() // here, here), mesh_dim_names=names)
 
-    def exchanging(self, model: nn.Module, now: bool) -> contextlib.AbstractContextManager[None]:
+    def gradient_sync(self, model: nn.Module, now: bool) -> contextlib.AbstractContextManager[None]:
         """Around a micro-batch: whether its backward pass exchanges gradients, or keeps its own to add to.
 
         Sharded weights' gradients are exchanged every time, since nobody has room for whole ones.

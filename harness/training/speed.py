@@ -33,15 +33,15 @@ class Work:
     Attributes:
         tokens: through the layers, a shared prompt once.
         targets: positions the LM head is applied to.
-        sights: pairs of tokens of which one sees the other, itself included.
+        attended_pairs: pairs of tokens of which one sees the other, itself included.
     """
 
     tokens: int
     targets: int
-    sights: int
+    attended_pairs: int
 
 
-def sights(group: Group) -> int:
+def attended_pairs(group: Group) -> int:
     """Pairs of tokens that see each other in a group: each response sees its prompt and itself."""
     prompt, *responses = (len(part) for part in group)
     return _triangle(prompt) + sum(response * prompt + _triangle(response) for response in responses)
@@ -77,7 +77,7 @@ class TrainingCost:
         )
 
     def flop(self, work: Work) -> float:
-        forward = self.per_token * work.tokens + self.per_target * work.targets + self.per_sight * work.sights
+        forward = self.per_token * work.tokens + self.per_target * work.targets + self.per_sight * work.attended_pairs
         return self.passes * forward
 
 

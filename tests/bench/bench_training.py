@@ -40,7 +40,7 @@ from harness.models.packing import collate, lm_target_count, pack
 from harness.models.reward_model import RewardModel
 from harness.training.gradients import accumulate_gradients
 from harness.training.optimizer import AdamWSettings, new_optimizer, select_parameters, selected_parameters
-from harness.training.speed import TrainingCost, Work, matmul_peak, sights
+from harness.training.speed import TrainingCost, Work, attended_pairs, matmul_peak
 
 RESULT = Path(__file__).parent / "results" / "training.json"
 VOCABULARY, LARGE_VOCABULARY = 49_152, 151_936
@@ -259,7 +259,11 @@ def measure(trainer: str, lengths: str, micros: list[Any]) -> Iterator[Result]:
     for micro in micros:
         result = step(pairs, micro)
         peak = max(peak, matmul_peak.__wrapped__("cpu", "bf16"))
-        work = Work(tokens=sum(len(part) for pair in pairs for part in pair), targets=0, sights=sum(map(sights, pairs)))
+        work = Work(
+            tokens=sum(len(part) for pair in pairs for part in pair),
+            targets=0,
+            attended_pairs=sum(map(attended_pairs, pairs)),
+        )
         yield {
             "trainer": trainer,
             "micro_batch": micro,
@@ -338,7 +342,7 @@ def compare(lengths: str, rounds: int) -> Result:
         work = Work(
             tokens=sum(len(part) for pair in pairs for part in pair),
             targets=lm * sum(map(lm_target_count, pairs)),
-            sights=sum(map(sights, pairs)),
+            attended_pairs=sum(map(attended_pairs, pairs)),
         )
         needed[trainer] = cost.flop(work) / len(pairs) * speed[trainer]
     return {

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from harness.events import Event, Metrics
+from harness.models.distributed import is_main
 from harness.models.losses import LossWeights
 from harness.models.reward_model import Precision, RewardModel
 from harness.models.sources import tiny_model
-from harness.models.spread import is_main
 from harness.training.checkpoints import ResumePoint
 from harness.training.loop import TrainingResult, TrainingRuntime, TrainingSettings, train
 from harness.training.optimizer import AdamWSettings

@@ -45,12 +45,12 @@ def sum_of_all(values: NDArray[np.float64], device: torch.device | str) -> NDArr
     return summed
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
+def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """All of a tensor of which this process may hold a part; the tensor itself where it holds it all."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def whole_weights(model: nn.Module) -> dict[str, torch.Tensor] | None:
+def full_weights(model: nn.Module) -> dict[str, torch.Tensor] | None:
     """All of a sharded model's weights on the CPU of the main process, tied ones once; None of a model that is whole.
 
     One weight at a time, so that no device ever holds all of them.
@@ -60,13 +60,13 @@ def whole_weights(model: nn.Module) -> dict[str, torch.Tensor] | None:
         return None
     weights = {}
     for name, parameter in parameters.items():
-        gathered = whole(parameter.detach())
+        gathered = full_tensor(parameter.detach())
         if is_main():
             weights[name] = gathered.cpu()
     return weights
 
 
-def let_go(model: nn.Module) -> None:
+def reshard(model: nn.Module) -> None:
     """Gives up the other processes' weights, which a forward pass without a backward pass leaves gathered."""
     if isinstance(model, FSDPModule):
         model.reshard()
