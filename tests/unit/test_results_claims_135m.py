@@ -78,7 +78,10 @@ MEASURES = {
     "SVAMP Best-of-N": ("svamp", "best_of_n", bon),
     "held-out code pairs": ("code", "pair_accuracy", pair_accuracy),
 }
-ROWS = {"no PMP": "no-pmp", "RM+LM": "rm+lm", "n-grams": "ngrams", "prompt overlap": "prompt_overlap"}
+SIZES_DONE = (40, 80)
+ROWS = {"n-grams": "ngrams", "prompt overlap": "prompt_overlap"}
+ROWS |= {f"no PMP, {size}": f"no-pmp, samples={size}" for size in SIZES_DONE}
+ROWS |= {f"RM+LM, {size}": f"rm+lm, samples={size}" for size in SIZES_DONE}
 ROWS |= {"source prior": "source_prior"}
 
 
@@ -94,25 +97,26 @@ def scored(scores: pd.DataFrame, row: str, task: str, evaluation: str) -> pd.Dat
 
 
 def test_every_number_of_the_table_is_that_of_the_scores() -> None:
-    scores = pd.read_parquet(RESULTS / "first" / "scores.parquet")
+    scores = pd.read_parquet(RESULTS / "scores.parquet")
     page = (RESULTS / "README.md").read_text(encoding="utf-8").replace(MINUS, "-")
     rows = {row["row"]: row for row in table_of(page)}
-    assert len(rows) == 7
+    assert len(rows) == 10
     for column, (task, evaluation, measure) in MEASURES.items():
         found = {
             name: measure(table)
             for name in rows
             if len(table := scored(scores, ROWS.get(name, name), task, evaluation))
         }
-        if "no PMP" in found:
-            found["difference"] = found["RM+LM"] - found["no PMP"]
+        for size in SIZES_DONE:
+            if f"no PMP, {size}" in found:
+                found[f"difference at {size}"] = found[f"RM+LM, {size}"] - found[f"no PMP, {size}"]
         shown = {name: float(row[column].split()[0]) for name, row in rows.items() if row[column]}
         assert shown == pytest.approx(found, abs=0.00051), column
 
 
 def test_the_ceiling_of_svamp_is_that_of_the_pools() -> None:
-    scores = pd.read_parquet(RESULTS / "first" / "scores.parquet")
-    pools = scored(scores, "no-pmp", "svamp", "best_of_n")
+    scores = pd.read_parquet(RESULTS / "scores.parquet")
+    pools = scored(scores, "no-pmp, samples=80", "svamp", "best_of_n")
     pools = pools[pools.finetune_seed == 0].assign(score=lambda one: one.correct)
     right, best = pools.groupby("problem").correct.mean().mean(), bon(pools, (4,))
     told = f"a random candidate is right at {right:.3f}, the best of four at {best:.3f}".replace("0.", ".")
@@ -120,10 +124,10 @@ def test_the_ceiling_of_svamp_is_that_of_the_pools() -> None:
 
 
 def test_the_leaderboard_is_that_of_the_scores() -> None:
-    scores = pd.read_parquet(RESULTS / "first" / "scores.parquet")
+    scores = pd.read_parquet(RESULTS / "scores.parquet")
     headline = {"pair_accuracy": pair_accuracy, "source_balanced": source_balanced, "area": bon}
     compared = 0
-    with open(RESULTS / "first" / "leaderboard.csv", encoding="utf-8", newline="") as file:
+    with open(RESULTS / "leaderboard.csv", encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
             evaluation = "best_of_n" if line["metric"] == "area" else "pair_accuracy"
             found = scored(scores, line["row"], line["task"], evaluation)
