@@ -186,7 +186,11 @@ class RewardModel(nn.Module):
 
     def fill(self, device: torch.device) -> None:
         """Moves the model to a device, and reads its weights if they were left for later."""
-        self._apply(lambda tensor: torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device))  # type: ignore[no-untyped-call]
+
+        def moved(tensor: torch.Tensor) -> torch.Tensor:
+            return torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device)
+
+        self._apply(moved)  # type: ignore[no-untyped-call]  # not `to_empty`, which would lose the buffers' values
         if self.unread is not None:
             directory, self.unread = self.unread, None
             self._read(directory)

@@ -39,11 +39,10 @@ def hub_file(dataset: str, revision: str, name: str) -> Path:
     if problem is not None:
         raise problem
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     try:
         return Path(hf_hub_download(dataset, name, repo_type="dataset", revision=revision))
-    except (OSError, ValueError, HTTPError) as error:  # the library lets errors of the network through as they are
+    except _unanswered() as error:
         rule = f"the hub must have {name} of the data set {dataset} at {revision[:12]}"
         raise MissingRequirement(rule, f"it says: {reason_of(error)}", REMEDY) from None
 
@@ -67,7 +66,7 @@ def require_dataset(dataset: str, revision: str | None) -> None:
 def hub_problem(dataset: str, revision: str | None) -> MissingRequirement | None:
     """Why a data set cannot be fetched from the hub; None: it can. If the hub does not answer, it is asked once."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
     said = _away[0] if _away else ""
     if not said:
@@ -82,9 +81,16 @@ def hub_problem(dataset: str, revision: str | None) -> MissingRequirement | None
                 "the hub asks for its terms to be accepted",
                 f"accept them at https://huggingface.co/datasets/{dataset} and set HF_TOKEN",
             )
-        except (OSError, ValueError, HTTPError) as error:  # the library lets errors of the network through as they are
+        except _unanswered() as error:
             said = reason_of(error)
             if not isinstance(error, HfHubHTTPError):  # no answer, rather than a refusal
                 _away.append(said)
     at = "" if revision is None else f" at {revision[:12]}"
     return MissingRequirement(f"the hub must have the data set {dataset}{at}", f"it says: {said}", REMEDY)
+
+
+def _unanswered() -> tuple[type[Exception], ...]:
+    """What the library raises where the hub does not answer: errors of the network as its HTTP client has them."""
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever client it uses
+
+    return OSError, ValueError, HTTPError

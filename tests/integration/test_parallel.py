@@ -17,7 +17,7 @@ from harness.events import Event
 from harness.models.reward_model import RewardModel
 from harness.training.checkpoints import MODEL_FOLDER, OPTIMIZER_FOLDER, ResumePoint, TrainingState
 from tests.integration.test_ranks import free_port
-from tests.toys.small_training import CASES, HALF, SETTINGS, STEPS, build, curve_of, train_case
+from tests.toys.small_training import CASES, HALF, build, curve_of, train_case
 
 PROGRAM = Path(__file__).parents[1] / "toys" / "small_training.py"
 RELATIVE = 1e-5
@@ -100,9 +100,11 @@ def test_two_processes_give_the_weights_of_one(together: tuple[str, Path], alone
     found = tensors(together[1] / case / "state" / MODEL_FOLDER)
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
-        # of a gradient near 0 that bf16 rounds, AdamW takes the sign
-        atol = 1e-5 if case not in ROUNDED else 2 * SETTINGS.schedule.peak * STEPS
-        torch.testing.assert_close(found[name], weight, rtol=1e-4, atol=atol, msg=name)
+        if case in ROUNDED:  # measured: 1.6 % of the way it went; a key's bias has next to no gradient
+            off, way = (found[name] - weight).abs().mean(), (weight - start.get(name, 0.0)).abs().mean()
+            assert off < (0.5 if name.endswith("k_proj.bias") else 0.04) * way, name
+            continue
+        torch.testing.assert_close(found[name], weight, rtol=1e-4, atol=1e-5, msg=name)
     moved = [name for name, weight in expected.items() if not torch.equal(weight, start.get(name, weight))]
     assert bool(moved) == (case != "probe")
 

@@ -123,6 +123,13 @@ def test_the_ceiling_of_svamp_is_that_of_the_pools() -> None:
     assert told in (RESULTS / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_fine_tuning_seeds_that_the_page_names_are_those_of_the_scores() -> None:
+    found = scored(pd.read_parquet(RESULTS / "scores.parquet"), "no-pmp, samples=80", "gsm8k", "pair_accuracy")
+    seeds = sorted(source_balanced(one) for _, one in found.groupby("finetune_seed"))
+    told = "{:.3f},\n  {:.3f} and {:.3f} on GSM8K's balanced pairs".format(*seeds).replace("0.", ".")
+    assert " ".join(told.split()) in " ".join((RESULTS / "README.md").read_text(encoding="utf-8").split())
+
+
 def test_the_leaderboard_is_that_of_the_scores() -> None:
     scores = pd.read_parquet(RESULTS / "scores.parquet")
     headline = {"pair_accuracy": pair_accuracy, "source_balanced": source_balanced, "area": bon}
