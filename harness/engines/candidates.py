@@ -62,6 +62,7 @@ def candidates(
             prompt=problem.prompt,
             seed=stream("candidate", seed, problem.id, index).getrandbits(63),
             sampling=sampling,
+            logprob=logprobs,
         )
         for problem, index in asked
     ]

@@ -37,7 +37,7 @@ class _OnVllm:
 
 class VllmGenerator(_OnVllm):
     """A Generator on vLLM's GPU or CPU build. Prompts, truncation and end tokens are those of the transformers engine;
-    prompts that begin alike are computed once (prefix caching). It does not tell logprobs: they would slow it down.
+    prompts that begin alike are computed once (prefix caching).
 
     Args:
         model: folder.

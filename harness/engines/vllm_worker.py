@@ -47,7 +47,13 @@ class Texts:
         except OSError:  # a model need not have one
             generation = None
         self._ends = sorted(end_tokens(tokenizer, configuration, generation))
-        self._llm = _load(settings, runner="generate", max_model_len=context, enable_prefix_caching=True)
+        self._llm = _load(
+            settings,
+            runner="generate",
+            max_model_len=context,
+            enable_prefix_caching=True,
+            logprobs_mode="processed_logprobs",  # after temperature and top-p: of the draw, not of the model
+        )
 
     def serve(self, order: Mapping[str, Any]) -> dict[str, Any]:
         from vllm import SamplingParams
@@ -66,6 +72,7 @@ class Texts:
                     max_tokens=request.sampling.max_tokens,
                     seed=request.seed,
                     stop_token_ids=self._ends,
+                    logprobs=0 if request.logprob else None,  # of the drawn token alone
                 )
                 for request in requests
             ],
@@ -76,11 +83,19 @@ class Texts:
                 id=request.id,
                 text=output.outputs[0].text,
                 finish_reason="stop" if output.outputs[0].finish_reason == "stop" else "length",
+                logprob=_logprob(request, output.outputs[0].cumulative_logprob),
                 metadata={"tokens": len(output.outputs[0].token_ids), **prompt.facts()},
             )
             for request, prompt, output in zip(requests, prompts, outputs, strict=True)
         ]
         return {"completions": [asdict(completion) for completion in made]}
+
+
+def _logprob(request: Request, drawn: float | None) -> float | None:
+    """Of the draw: a greedy text has no other, where vLLM gives the model's own. Rounding may exceed a chance of 1."""
+    if drawn is None:
+        return None
+    return 0.0 if request.sampling.temperature == 0 else min(drawn, 0.0)
 
 
 class Rewards:

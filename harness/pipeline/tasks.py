@@ -288,7 +288,7 @@ class TaskStages(Planner):
         task, block = experiment.tasks[name], experiment.evaluate.candidates
         if isinstance(task, PoolTaskBlock):
             return bool(self.imports["pool", task.imported].result.get("logprobs"))
-        return block is not None and _tells_logprobs(block)
+        return block is not None and block.writer is not None
 
     def candidates(self, experiment: Experiment, name: str, split: Split) -> Stage:
         task, block = experiment.tasks[name], experiment.evaluate.candidates
@@ -323,7 +323,7 @@ class TaskStages(Planner):
             models["model"] = model
             writer = WriterSpec.of(block.writer)
             source = model.label.removeprefix("model ")
-            chosen = {"writer": writer, "source": source, "logprobs": _tells_logprobs(block)}
+            chosen = {"writer": writer, "source": source, "logprobs": True}
             affinity = writer.affinity(model)
         assert problems.spec.count is not None  # of `all` it is known since the recipe was taken in
         parts = {}
@@ -344,11 +344,6 @@ class TaskStages(Planner):
             inputs: dict[str, Stage | Input] = {"problems": Input(stage=problems, rows=spec.stop), **models}
             parts[f"part-{index:05d}"] = self.graph.stage(CANDIDATES_PART, spec, inputs, label=label, affinity=affinity)
         return self.graph.stage(CANDIDATES, NoSpec(), parts, label=_label("candidates", name, split))
-
-
-def _tells_logprobs(block: CandidatesBlock) -> bool:
-    """Whether the engine says how probable its texts were: vLLM's would cost it time, a simulated one means nothing."""
-    return block.writer is not None and block.writer.engine == "transformers"
 
 
 def _label(what: str, name: str, split: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.engines.base import Completion, Generator, Request, Sampling
 from harness.engines.simulated import SimulatedPolicy, solution_tables
@@ -22,6 +23,7 @@ from harness.engines.vllm_process import VllmRuntime
 from harness.engines.vllm_worker import TOKENS_A_STEP
 from harness.errors import HarnessError, StageError
 from harness.models.reward_model import add_fresh_head
+from harness.models.sources import load_causal_model, load_tokenizer
 from harness.tasks.registry import load_task
 from tests.toys.small_models import CONTEXT, save_small_model
 
@@ -42,6 +44,7 @@ class Engine:
     prompts: tuple[str, ...]
     sampling: Sampling
     impossible: Request
+    model: Path | None = None
 
 
 def simulated(folder: Path) -> Iterator[Engine]:
@@ -62,6 +65,7 @@ def transformers(folder: Path) -> Iterator[Engine]:
         prompts=PROMPTS,
         sampling=Sampling(max_tokens=24),
         impossible=Request(id="what is this", prompt="a", seed=0, sampling=TOO_MUCH),
+        model=model,
     )
 
 
@@ -77,6 +81,7 @@ def vllm(folder: Path) -> Iterator[Engine]:
             prompts=PROMPTS,
             sampling=Sampling(max_tokens=24),
             impossible=Request(id="what is this", prompt="a", seed=0, sampling=TOO_MUCH),
+            model=model,
         )
 
 
@@ -89,6 +94,7 @@ FACTORIES: dict[str, Callable[[Path], Iterator[Engine]]] = {
 
 MARKS = {"vllm": (pytest.mark.vllm, pytest.mark.slow("starts vLLM"))}
 VLLM = [pytest.param("vllm", marks=MARKS["vllm"])]
+WITH_A_MODEL = ["transformers", *VLLM]
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in FACTORIES])
@@ -192,6 +198,34 @@ def test_a_narrow_nucleus_is_the_most_probable_text(engine: Engine) -> None:
         for sampling in (narrow, greedy)
     ]
     assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (1.0, 0.9), (2.0, 0.5), (0.0, 1.0)])
+@pytest.mark.parametrize("engine", WITH_A_MODEL, indirect=True)
+def test_logprob_is_that_of_the_draw(engine: Engine, temperature: float, top_p: float) -> None:
+    assert engine.model is not None
+    sampling = replace(engine.sampling, temperature=temperature, top_p=top_p)
+    asked = [
+        Request(id=f"{prompt}/{seed}", prompt=prompt, seed=seed, sampling=sampling, logprob=True)
+        for prompt in engine.prompts
+        for seed in range(6)
+    ]
+    model, tokenizer = load_causal_model(engine.model), load_tokenizer(engine.model)
+    checked = 0
+    for request, made in zip(asked, engine.generator.generate(asked), strict=True):
+        prompt = tokenizer.encode(request.prompt)
+        drawn = tokenizer.encode(made.text) + [tokenizer.eos_token_id] * (made.finish_reason == "stop")
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + drawn])).logits[0, len(prompt) - 1 : -1].double()
+        chances, order = torch.softmax(logits / (temperature or 1.0), -1).sort(descending=True)
+        chances[chances.cumsum(-1) - chances >= top_p] = 0.0
+        chances = (chances / chances.sum(-1, keepdim=True)).gather(-1, order.argsort(-1))
+        expected = chances[range(len(drawn)), drawn].log().sum().item() if temperature else 0.0
+        if len(drawn) != made.metadata["tokens"] or math.isinf(expected):
+            continue  # the same text by other tokens
+        assert made.logprob == pytest.approx(expected, abs=LOGPROB_TOLERANCE)
+        checked += 1
+    assert checked > len(asked) / 2
 
 
 def test_max_tokens_cuts_off(engine: Engine, requests: list[Request], completions: list[Completion]) -> None:

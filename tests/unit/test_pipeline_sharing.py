@@ -640,15 +640,16 @@ def test_reference_scorers_read_what_fine_tuning_reads(recipe: dict[str, Any], p
                 assert stage.inputs[f"tokens-{name}"].identity() == fine.inputs[f"tokens-{name}"].identity()
 
 
-@pytest.mark.parametrize("engine", ["transformers", "vllm"])
-def test_log_probability_is_a_reference_where_the_engine_says_it(
+@pytest.mark.parametrize("engine", ["transformers", "vllm", "simulated"])
+def test_log_probability_is_a_reference_where_a_model_writes(
     recipe: dict[str, Any], planned: MakePlan, engine: str
 ) -> None:
-    writer = {"model": {"source": "hub", "id": "someone/something"}, "engine": engine, "max_tokens": 64}
-    recipe["evaluate"]["best_of_n"]["candidates"] = {"engine": "model", "writer": writer, "samples": 8}
+    if engine != "simulated":
+        writer = {"model": {"source": "hub", "id": "someone/something"}, "engine": engine, "max_tokens": 64}
+        recipe["evaluate"]["best_of_n"]["candidates"] = {"engine": "model", "writer": writer, "samples": 8}
     recipe["evaluate"]["reference_scorers"] = ["logprob"]
     plan = planned(recipe)
-    known = engine == "transformers"
+    known = engine != "simulated"
     labels = sorted(stage.label for stage in plan.stages if stage.kind.name == "shallow_score")
     assert labels == (["score logprob on logic candidates", "score logprob on sums candidates"] if known else [])
     parts = [stage.identity["spec"] for stage in plan.stages if stage.kind.name == "candidates_part"]
