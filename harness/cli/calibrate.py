@@ -94,9 +94,8 @@ def calibrate(workdir: Path) -> None:
             for kind, points in points_of(workspace.plan.stages, known).items():
                 found[kind] += points
     lines = {kind.name: fit([point for _, point in points]) for kind, points in found.items()}
-    calibration = Calibration(lines=lines)
-    calibration.save(workdir)
-    error = median(relative_errors(calibration, found))
+    error = median(relative_errors(lines, found))
+    Calibration(lines=lines, error=error).save(workdir)
     measured = f"{plural(sum(map(len, found.values())), 'stage')} of {plural(len(lines), 'kind')}"
     output().print(
         f"{measured} measured, met within a median of {percent(error)}; plans here use {workdir / CALIBRATION}"

@@ -39,7 +39,7 @@ class Estimate:
 
     Attributes:
         speed_basis: of most of the time.
-        error: median relative error of the workdir's calibration on its finished stages, if there are both.
+        error: see `Speeds`.
     """
 
     costs: tuple[StageCost, ...]

@@ -69,13 +69,20 @@ def fit(points: Sequence[Point]) -> Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What `harness doctor --calibrate` measured: a line a kind, by name."""
+    """What `harness doctor --calibrate` measured: a line a kind, by name.
+
+    Attributes:
+        error: median relative error with which the lines meet the stages they were fitted to.
+    """
 
     lines: Mapping[str, Line]
+    error: float
 
     def save(self, workdir: Path) -> None:
         kinds = {name: [line.fixed, line.each] for name, line in sorted(self.lines.items())}
-        (workdir / CALIBRATION).write_text(json.dumps({"kinds": kinds}, indent=1) + "\n", encoding="utf-8")
+        (workdir / CALIBRATION).write_text(
+            json.dumps({"error": self.error, "kinds": kinds}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def read_calibration(workdir: Path) -> Calibration | None:
@@ -86,17 +93,18 @@ def read_calibration(workdir: Path) -> Calibration | None:
     """
     path = workdir / CALIBRATION
     try:
-        kinds = json.loads(path.read_text(encoding="utf-8"))["kinds"]
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        kinds, error = saved["kinds"], float(saved["error"])
         lines = {str(name): Line(fixed=float(fixed), each=float(each)) for name, (fixed, each) in kinds.items()}
-        for line in lines.values():
-            if not (math.isfinite(line.fixed + line.each) and min(line.fixed, line.each) >= 0):
-                raise ValueError("times must be finite and not below 0")
+        for number in (error, *(number for line in lines.values() for number in (line.fixed, line.each))):
+            if not 0 <= number < math.inf:
+                raise ValueError("its numbers must be finite and not below 0")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
         rule, remedy = "a calibration must be what `harness doctor --calibrate` writes", "calibrate again, or remove it"
-        raise StoreError(rule, f"{path} is not: {reason_of(error)}", remedy) from None
-    return Calibration(lines=lines)
+        raise StoreError(rule, f"{path} is not: {reason_of(failure)}", remedy) from None
+    return Calibration(lines=lines, error=error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +115,8 @@ class Speeds:
         measured: of kinds that have finished stages here.
         pooled: FLOP/s of all finished stages that run models; without any, of other recipes' trainings of the same
             models; None without these.
-        error: median relative error with which the calibration meets the finished stages; None without either.
+        error: median relative error of the calibration, if there is one: on the plan's finished stages, and while there
+            are none on its own.
     """
 
     measured: Mapping[Kind, Line] = field(default_factory=dict)
@@ -161,7 +170,7 @@ def speeds_of(stages: Sequence[Stage], known: Known) -> Speeds:
         for stage, (work, spent) in points:
             if work_of(stage, known)[1]:
                 flops, seconds = flops + work, seconds + spent
-    errors = [] if calibration is None else relative_errors(calibration, found)
+    errors = [] if calibration is None else relative_errors(calibration.lines, found) or [calibration.error]
     return Speeds(
         measured=measured,
         calibration=calibration,
@@ -191,12 +200,12 @@ def _measured(points: Sequence[tuple[Stage, Point]], known: Known) -> Line:
     return line
 
 
-def relative_errors(calibration: Calibration, found: Mapping[Kind, Sequence[tuple[Stage, Point]]]) -> list[float]:
-    """How far a calibration is from finished stages, each relative to the time that it took."""
+def relative_errors(lines: Mapping[str, Line], found: Mapping[Kind, Sequence[tuple[Stage, Point]]]) -> list[float]:
+    """How far the lines of kinds are from finished stages, each relative to the time that it took."""
     return [
-        abs(calibration.lines[kind.name].seconds(work) - spent) / spent
+        abs(lines[kind.name].seconds(work) - spent) / spent
         for kind, points in found.items()
-        if kind.name in calibration.lines
+        if kind.name in lines
         for _, (work, spent) in points
         if spent > 0
     ]

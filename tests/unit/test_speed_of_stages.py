@@ -44,10 +44,10 @@ def test_a_calibration_serves_until_a_kind_has_run_here(
 ) -> None:
     plan = planned(recipe)
     parts = [stage for stage in plan.stages if stage.kind.name == "pairs_part"]
-    Calibration(lines={"pairs_part": Line(fixed=1.0, each=0.1)}).save(store.root.parent)
+    Calibration(lines={"pairs_part": Line(fixed=1.0, each=0.1)}, error=0.4).save(store.root.parent)
     before = estimate(parts, plan.stages, store, 1)
     assert (before.seconds, before.speed_basis) == (pytest.approx(9.0 * len(parts)), "calibrated")
-    assert before.error is None
+    assert before.error == 0.4  # on its own stages
     finish(parts[0], seconds=12.0)
     after = estimate(parts[1:], plan.stages, store, 1)
     assert (after.seconds, after.speed_basis) == (pytest.approx(12.0 * (len(parts) - 1)), "measured")
@@ -75,7 +75,16 @@ def test_a_published_model_trained_by_another_recipe_gives_the_rate(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"kinds": {"pairs": [1]}}', '{"kinds": {"pairs": [-1, 0]}}', '{"kinds": 3}']
+    "text",
+    [
+        "",
+        "[]",
+        '{"kinds": {}}',
+        '{"error": -1, "kinds": {}}',
+        '{"error": 0.1, "kinds": {"pairs": [1]}}',
+        '{"error": 0.1, "kinds": {"pairs": [-1, 0]}}',
+        '{"error": 0.1, "kinds": 3}',
+    ],
 )
 def test_a_damaged_calibration_is_one_clear_error(tmp_path: Path, text: str) -> None:
     assert read_calibration(tmp_path) is None
@@ -85,8 +94,8 @@ def test_a_damaged_calibration_is_one_clear_error(tmp_path: Path, text: str) -> 
 
 
 def test_what_is_saved_is_read(tmp_path: Path, store: Store) -> None:
-    calibration = Calibration(lines={"base": Line(fixed=0.25, each=1e-11)})
+    calibration = Calibration(lines={"base": Line(fixed=0.25, each=1e-11)}, error=0.1)
     calibration.save(tmp_path)
     assert read_calibration(tmp_path) == calibration
     assert json.loads((tmp_path / CALIBRATION).read_text())["kinds"]["base"] == [0.25, 1e-11]
-    assert speeds_of([], Known(Snapshot(store))).error is None
+    assert speeds_of([], Known(Snapshot(store))).error == 0.1
