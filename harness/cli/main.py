@@ -5,7 +5,6 @@ This module imports nothing heavy: worker processes import it too, as their `__m
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 from types import FrameType
@@ -19,7 +18,6 @@ def main() -> None:
     SIGTERM, by which schedulers and containers end a process, ends a command as Ctrl-C does: what is at work saves
     where it stands and says how to go on.
     """
-    gc.set_threshold(100_000, 50, 100)  # plans make ten thousands of objects that all live: looking costs a tenth
     terminated = False
 
     def end(number: int, frame: FrameType | None) -> None:

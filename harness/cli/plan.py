@@ -33,6 +33,7 @@ from harness.errors import HarnessError
 from harness.pipeline.counts import not_fetched
 from harness.plan.disk import Disk, free_bytes
 from harness.plan.match import matching
+from harness.plan.plan import without_collections
 from harness.plan.work import Work
 from harness.recipe.ablations import Spaced
 from harness.report.settings import pairs_trained
@@ -42,6 +43,7 @@ from harness.search.price import SearchPrice
 MOST_SETTINGS_SHOWN = 40
 
 
+@without_collections()
 def show_plan(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, as_json: bool) -> None:
     """Print the plan of a recipe."""
     workspace = open_workspace(recipe, assignments, workdir, fetches=False)

@@ -12,6 +12,7 @@ from harness.cli.price import hours, percent, prices_of
 from harness.cli.tables import print_table, table
 from harness.cli.workspace import open_workspace
 from harness.errors import HarnessError, MissingRequirement, ProblemList
+from harness.plan.plan import without_collections
 from harness.plan.price import Price, StagePrice
 from harness.report.words import duration, listing, memory, plural
 
@@ -98,6 +99,7 @@ def plan_together(recipes: Sequence[Path], assignments: Sequence[str], workdir: 
     return Together(recipes=tuple(planned), price=price)
 
 
+@without_collections()
 def show_plans(recipes: Sequence[Path], assignments: Sequence[str], workdir: Path | None, *, as_json: bool) -> None:
     """Print what several recipes cost together."""
     together = plan_together(recipes, assignments, workdir)

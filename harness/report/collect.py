@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,8 +32,8 @@ from harness.report.overview import Caution, Overview, caution, judged_tasks
 from harness.report.provenance import Link, Origin, data_stages, environments, origins
 from harness.report.search import SearchReport, search_report
 from harness.report.settings import SettingFacts, parameters, probe_table, setting_facts, training_table, tuning_table
-from harness.report.spent import Device, Runs, Spent, device_of, spent
-from harness.report.status import Statuses
+from harness.report.spent import Device, Spent, device_of, spent
+from harness.report.status import Runs, Statuses
 from harness.report.times import time_tables
 from harness.report.version import harness_version
 from harness.report.words import TIMES, few, listing, moment, plural
@@ -96,13 +96,13 @@ def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None
     pools, failures = pool_examples(plan, payloads), task_failures(plan, statuses, payloads)
     warnings = _warnings(plan, statuses, store)
     records = [record for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None]
-    runs = {record.fingerprint: store.run_facts(record) for record in records}
+    runs, settings = {record.fingerprint: seen.runs[record.fingerprint] for record in records}, setting_facts(plan)
     return ReportData(
         name=plan.loaded.recipe.name,
         notes=plan.loaded.recipe.notes,
         answer=answer(seen.boards),
-        facts=_header(plan, runs, seen),
-        line=_line(plan, seen),
+        facts=_header(plan, settings, runs, seen),
+        line=_line(plan, settings, seen),
         overview=seen,
         effects=effect_tables(seen.effects, plan.loaded.axes),
         cautions=(
@@ -115,7 +115,7 @@ def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None
             ),
             *caution(plural(len(warnings), "warning"), "Emitted by stages while they ran.", warnings),
         ),
-        settings=setting_facts(plan),
+        settings=settings,
         parameters=parameters(plan),
         training=training_table(plan, statuses),
         probes=probe_table(plan, statuses),
@@ -140,7 +140,7 @@ def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None
     )
 
 
-def _header(plan: Plan, runs: Runs, seen: Overview) -> tuple[tuple[str, str], ...]:
+def _header(plan: Plan, settings: Sequence[SettingFacts], runs: Runs, seen: Overview) -> tuple[tuple[str, str], ...]:
     recipe = plan.loaded.recipe
     statuses = seen.statuses
     done = [record for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None]
@@ -152,7 +152,7 @@ def _header(plan: Plan, runs: Runs, seen: Overview) -> tuple[tuple[str, str], ..
     facts = [
         ("Settings", f"{len(plan.settings):,} ({plural(len(plan.variants), 'variant')} with seeds)"),
         ("Model", _model(plan, statuses)),
-        ("PMP pairs trained", _pairs(plan)),
+        ("PMP pairs trained", _pairs(settings)),
         ("Fine-tuning", f"{recipe.finetune.samples:,} pairs of {listing(recipe.finetune.tasks)}"),
         ("Tasks", listing([f"{name} ({task.kind})" for name, task in recipe.tasks.items()])),
         ("Candidate pools", _pools(recipe)),
@@ -168,11 +168,11 @@ def _header(plan: Plan, runs: Runs, seen: Overview) -> tuple[tuple[str, str], ..
     return tuple((name, value) for name, value in facts if value)
 
 
-def _line(plan: Plan, seen: Overview) -> str:
+def _line(plan: Plan, settings: Sequence[SettingFacts], seen: Overview) -> str:
     """Models, pairs, tasks, seeds and state, in one line."""
     recipe, statuses = plan.loaded.recipe, seen.statuses
     states = Counter(statuses[stage.fingerprint].state for stage in plan.stages)
-    pairs = _pairs(plan)
+    pairs = _pairs(settings)
     parts = [
         plural(len(plan.settings), "setting"),
         _model(plan, statuses),
@@ -206,8 +206,8 @@ def _model(plan: Plan, statuses: Statuses) -> str:
     return "; ".join(models) + counted
 
 
-def _pairs(plan: Plan) -> str:
-    numbers = sorted({facts.pairs for facts in setting_facts(plan)} - {0})
+def _pairs(settings: Sequence[SettingFacts]) -> str:
+    numbers = sorted({facts.pairs for facts in settings} - {0})
     return listing([f"{number:,}" for number in numbers])
 
 
@@ -245,7 +245,10 @@ def _settings_checked(plan: Plan) -> dict[str, list[str]]:
 
 def _mentions(path: Path, name: str) -> bool:
     """Whether a file may hold such an event: few do, and reading every event takes most of a report."""
-    return path.is_file() and f'"{name}"'.encode() in path.read_bytes()
+    try:
+        return f'"{name}"'.encode() in path.read_bytes()
+    except FileNotFoundError:
+        return False
 
 
 def _unfinished(plan: Plan, statuses: Statuses) -> Facts:

@@ -33,6 +33,7 @@ def joint_overview(joint: Joint, analyses: Mapping[int, Mapping[str, Any]]) -> O
     return Overview(
         analysis=None,
         statuses=statuses,
+        runs={key: run for part in joint.parts for key, run in part.seen.runs.items()},
         boards=joint.boards(analyses),
         findings=tuple(
             replace(one, says=f"{part.name}{SEPARATOR}{one.says}") for part in joint.parts for one in part.seen.findings

@@ -17,7 +17,7 @@ from harness.plan.plan import Plan, Variant
 from harness.plan.preregistration import exploratory_claims
 from harness.recipe.schema import Recipe
 from harness.report.board import Board, boards
-from harness.report.status import Statuses, look
+from harness.report.status import Runs, Statuses, look, runs_of
 from harness.report.truncation import truncation_alarms
 from harness.report.verdicts import Finding, findings
 from harness.report.words import FEW_SEEDS, FEWEST_CLUSTERS, FEWEST_SEEDS, few, listing, plural
@@ -41,12 +41,14 @@ class Overview:
     Attributes:
         analysis: the stage compared with, if any outcome is done.
         statuses: of every stage of the plan, of the analysis and of the effects, by fingerprint.
+        runs: the same, of finished stages.
         findings: what became of the recipe's claims.
         effects: the JSON of the effects stage, {} while there is none.
     """
 
     analysis: Stage | None
     statuses: Statuses
+    runs: Runs
     boards: tuple[Board, ...]
     findings: tuple[Finding, ...]
     effects: Mapping[str, Any]
@@ -68,6 +70,7 @@ def overview(plan: Plan, store: Store, analysis: Stage | None) -> Overview:
     return Overview(
         analysis=analysis,
         statuses=statuses,
+        runs=runs_of(statuses, store),
         boards=made,
         findings=judged,
         effects=effects,

@@ -76,7 +76,13 @@ def _model_inputs(stage: Stage) -> list[Stage]:
 
 def data_stages(plan: Plan, statuses: Statuses) -> tuple[Link, ...]:
     """Every stage that is in no chain: data, tokens, pools."""
-    in_chains = {link.fingerprint for outcome in plan.outcomes for link in chain(outcome.stage)}
+    waiting = [outcome.stage for outcome in plan.outcomes]
+    in_chains = {stage.fingerprint for stage in waiting}
+    while waiting:
+        for step in _model_inputs(waiting.pop()):
+            if step.fingerprint not in in_chains:
+                in_chains.add(step.fingerprint)
+                waiting.append(step)
     return tuple(_link(stage, statuses) for stage in plan.stages if stage.fingerprint not in in_chains)
 
 

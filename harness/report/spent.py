@@ -9,11 +9,8 @@ from typing import Any, Literal
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan, Variant
 from harness.report.settings import trainings_of
-from harness.report.status import Statuses
+from harness.report.status import Runs, Statuses
 from harness.store.record import Record
-
-Runs = Mapping[str, Mapping[str, Any]]
-"""{fingerprint: `run.json`} of finished stages."""
 
 Device = Literal["GPU", "CPU"]
 

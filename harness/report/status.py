@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from harness.events import Failed, read_events
 from harness.pipeline.code import is_stale
@@ -41,6 +41,8 @@ class StageStatus:
 
 
 Statuses = Mapping[str, StageStatus]
+Runs = Mapping[str, Mapping[str, Any]]
+"""{fingerprint: `run.json`} of finished stages."""
 
 
 def look(stages: Iterable[Stage], store: Store) -> dict[str, StageStatus]:
@@ -52,6 +54,15 @@ def look(stages: Iterable[Stage], store: Store) -> dict[str, StageStatus]:
         status = _status(stage, snapshot, found)
         found[stage.fingerprint] = _retracted(status, retractions, found) if retractions else status
     return found
+
+
+def runs_of(statuses: Statuses, store: Store) -> Runs:
+    """Read them.
+
+    Raises:
+        StoreError: one is missing or damaged.
+    """
+    return {key: store.run_facts(status.record) for key, status in statuses.items() if status.record is not None}
 
 
 def _retracted(status: StageStatus, retractions: Mapping[str, Retraction], earlier: Statuses) -> StageStatus:

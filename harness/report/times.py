@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from harness.plan.plan import Plan
 from harness.report.facts import Facts
-from harness.report.spent import Runs
-from harness.report.status import Statuses
+from harness.report.status import Runs, Statuses
 from harness.report.words import count, duration, memory, share
 
 SLOWEST_SHOWN = 8

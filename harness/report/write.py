@@ -148,7 +148,7 @@ def state_digest(plan: Plan, store: Store, seen: Overview, search: SearchState |
                 "stale": status.stale,
                 "retracted": status.retracted,
                 "output": "" if record is None else record.output_digest,
-                "finished": "" if record is None else str(store.run_facts(record)["finished"]),
+                "finished": "" if record is None else str(seen.runs[record.fingerprint]["finished"]),
                 "payload": record is not None and store.has_payload(record),
             }
         )
