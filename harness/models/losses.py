@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -201,20 +202,40 @@ class _TiledCrossEntropy(torch.autograd.Function):
         return of_hidden, of_weight, of_bias, None, None, None
 
 
-def pair_statistics(chosen: NDArray[np.float64], rejected: NDArray[np.float64]) -> Mapping[str, float]:
+PAIR_SUMS = 6
+
+
+def pair_sums(chosen: torch.Tensor, rejected: torch.Tensor, turned: torch.Tensor) -> torch.Tensor:
+    """What `pair_statistics` are made of, as sums, so that a batch's parts can be added: float64 (PAIR_SUMS,).
+
+    Args:
+        chosen, rejected: rewards, shape (pairs,).
+        turned: bool (pairs,): whose second response is the better one by its label.
+    """
+    chosen, rejected = chosen.detach().double(), rejected.detach().double()
+    difference, rewards = chosen - rejected, torch.cat([chosen, rejected])
+    won = (difference > 0) + 0.5 * (difference == 0)
+    by_label = torch.where(turned, 1 - won, won)
+    count = torch.ones_like(won)
+    return torch.stack([one.sum() for one in (count, won, by_label, difference, rewards, rewards**2)])
+
+
+def pair_statistics(sums: NDArray[np.float64]) -> Mapping[str, float]:
     """What the rewards of a batch of pairs look like.
 
     Args:
-        chosen, rejected: rewards, shape (pairs,), at least one pair.
+        sums: of all its `pair_sums`; of at least one pair.
 
     Returns:
-        accuracy (ties count half), margin (mean of chosen - rejected), reward_mean and reward_std over all responses.
+        accuracy and label_accuracy (ties count half), margin (mean of chosen - rejected), reward_mean and reward_std
+        over all responses.
     """
-    difference = chosen - rejected
-    rewards = np.concatenate([chosen, rejected])
+    won, by_label, difference, rewards, squares = (sums[1:] / sums[0]).tolist()
+    mean = rewards / 2
     return {
-        "accuracy": float(np.mean((difference > 0) + 0.5 * (difference == 0))),
-        "margin": float(np.mean(difference)),
-        "reward_mean": float(np.mean(rewards)),
-        "reward_std": float(np.std(rewards)),
+        "accuracy": won,
+        "label_accuracy": by_label,
+        "margin": difference,
+        "reward_mean": mean,
+        "reward_std": math.sqrt(max(0.0, squares / 2 - mean**2)),
     }

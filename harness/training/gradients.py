@@ -6,7 +6,7 @@ micro-batch adds exactly its share. This file must not know about optimizers, sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +16,8 @@ from torch import nn
 
 from harness.errors import DataError
 from harness.models.distributed import full_tensor, world_size
-from harness.models.losses import LossWeights
-from harness.models.packing import Batch, Group, Row, collate, lm_target_count, pack
+from harness.models.losses import PAIR_SUMS, LossWeights, pair_statistics, pair_sums
+from harness.models.packing import Batch, Group, collate, lm_target_count, pack
 from harness.models.reward_model import Outputs, Precision, autocast
 from harness.training.parallel import Parallel
 from harness.training.speed import Work, attended_pairs
@@ -30,17 +30,14 @@ class BatchResult:
     Attributes:
         loss: the weighted sum that was differentiated.
         loss_rm, loss_lm: each loss unweighted, or None where nothing of it was computed.
-        chosen, rejected: rewards of the pairs, float64 (pairs,), in no particular order but the same one.
-        turned: bool (pairs,), in that order too: whose label the RM loss had the other way round.
+        statistics: of the pairs' rewards, see `pair_statistics`; {} where none were computed.
         work: that was done, without padding.
     """
 
     loss: float
     loss_rm: float | None
     loss_lm: float | None
-    chosen: NDArray[np.float64]
-    rejected: NDArray[np.float64]
-    turned: NDArray[np.bool_]
+    statistics: Mapping[str, float]
     work: Work
 
 
@@ -90,9 +87,7 @@ def accumulate_gradients(
         )
     rows = pack(used, row_tokens, world_size())
     micro_batches = parallel.micro_batches(rows, rows_per_micro_batch)
-    rm_sums: list[torch.Tensor] = []
-    lm_sums: list[torch.Tensor] = []
-    pair_rewards: list[torch.Tensor] = []
+    sums = torch.zeros(2 + PAIR_SUMS, dtype=torch.float64, device=parallel.device)  # RM loss, LM loss, rewards
     # One autocast around the whole step: it keeps the weights it has cast, so they are cast once and not in every
     # micro-batch (but not sharded weights: to keep what was gathered is what they are sharded against). Losses and
     # backward are outside it.
@@ -107,24 +102,23 @@ def accumulate_gradients(
                     if outputs.rewards is not None:
                         chosen, rejected, other = _pair_rewards(outputs.rewards, batch, turned_of_used)
                         better, worse = torch.where(other, rejected, chosen), torch.where(other, chosen, rejected)
-                        rm_sums.append(loss.pair_loss(better, worse, loss.margin) * micro_batch.weight)
-                        if micro_batch.weight:
-                            pair_rewards.append(torch.stack([chosen, rejected, other.to(chosen.dtype)]).detach())
-                        terms.append(rm_sums[-1] * (loss.rm / pairs))
+                        rm_loss = loss.pair_loss(better, worse, loss.margin) * micro_batch.weight
+                        terms.append(rm_loss * (loss.rm / pairs))
+                        sums[0] += rm_loss.detach()
+                        sums[2:] += pair_sums(chosen, rejected, other) * micro_batch.weight
                     if outputs.lm_loss is not None:
-                        lm_sums.append(outputs.lm_loss * micro_batch.weight)
-                        terms.append(lm_sums[-1] * (loss.lm / targets))
+                        lm_loss = outputs.lm_loss * micro_batch.weight
+                        terms.append(lm_loss * (loss.lm / targets))
+                        sums[1] += lm_loss.detach()
                     parallel.backward(torch.stack(terms).sum())
-    rm_total, lm_total, rewards = _everywhere(parallel, rows, rm_sums, lm_sums, pair_rewards, pairs)
-    loss_rm = rm_total / pairs if pairs else None
-    loss_lm = lm_total / targets if targets else None
+    everywhere = parallel.sum(sums.cpu().numpy())
+    loss_rm = float(everywhere[0]) / pairs if pairs else None
+    loss_lm = float(everywhere[1]) / targets if targets else None
     return BatchResult(
         loss=loss.rm * (loss_rm or 0.0) + loss.lm * (loss_lm or 0.0),
         loss_rm=loss_rm,
         loss_lm=loss_lm,
-        chosen=rewards[0],
-        rejected=rewards[1],
-        turned=rewards[2] > 0,
+        statistics=pair_statistics(everywhere[2:]) if pairs else {},
         work=Work(
             tokens=sum(len(row) for row in rows),
             targets=sum(map(lm_target_count, used)) if targets else 0,
@@ -186,25 +180,3 @@ def _pair_rewards(
     second = torch.from_numpy(places).to(rewards.device)
     other = torch.from_numpy(turned[batch.responses[places, 0]]).to(rewards.device)
     return rewards[second - 1], rewards[second], other
-
-
-def _everywhere(
-    parallel: Parallel,
-    rows: Sequence[Row],
-    rm_sums: Sequence[torch.Tensor],
-    lm_sums: Sequence[torch.Tensor],
-    pair_rewards: Sequence[torch.Tensor],
-    pairs: int,
-) -> tuple[float, float, NDArray[np.float64]]:
-    """Sums of the losses and (3, pairs) rewards and turns over all processes, from this one's micro-batches; added in
-    double precision."""
-    here = np.zeros(2 + 3 * pairs)
-    for place, sums in enumerate((rm_sums, lm_sums)):
-        if sums:
-            here[place] = float(torch.stack(list(sums)).detach().double().sum())
-    if pair_rewards:
-        mine = torch.cat(list(pair_rewards), dim=1).double().cpu().numpy()
-        first = parallel.before_mine([int((row.spans[:, 1] == 1).sum()) for row in rows])
-        here[2:].reshape(3, pairs)[:, first : first + mine.shape[1]] = mine
-    everywhere = parallel.sum(here)
-    return float(everywhere[0]), float(everywhere[1]), everywhere[2:].reshape(3, pairs)

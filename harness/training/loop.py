@@ -21,7 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 from harness.errors import CorruptArtifact, DataError, RecipeError, TrainingDiverged, TrainingStopped
 from harness.events import Event, Metrics, Progress, Warned
 from harness.models.distributed import full_tensor, world_size
-from harness.models.losses import LossWeights, pair_statistics
+from harness.models.losses import LossWeights
 from harness.models.packing import Group, GroupSource
 from harness.models.reward_model import Precision, RewardModel
 from harness.training.checkpoints import MODEL_FOLDER, ResumePoint, TrainingState
@@ -203,7 +203,7 @@ def train(
             group["lr"] = rate
         optimizer.step()
         step += 1
-        model.has_head = model.has_head or len(result.chosen) > 0
+        model.has_head = model.has_head or result.loss_rm is not None
         monitor.observe(_smoothed_values(values), tokens=result.work.tokens, groups=len(groups))
         monitor.require_stable(step, settings.schedule.warmup_steps)
         clock.count(result.work)
@@ -288,11 +288,9 @@ def _step_values(result: BatchResult, *, labelled: bool) -> dict[str, float]:
     """
     values = {"loss": result.loss}
     if result.loss_rm is not None:
-        chosen, rejected, turned = result.chosen, result.rejected, result.turned
-        values |= {"loss_rm": result.loss_rm, **pair_statistics(chosen, rejected)}
-        if labelled:
-            preferred = pair_statistics(np.where(turned, rejected, chosen), np.where(turned, chosen, rejected))
-            values["label_accuracy"] = preferred["accuracy"]
+        values |= {"loss_rm": result.loss_rm, **result.statistics}
+        if not labelled:
+            del values["label_accuracy"]
     if result.loss_lm is not None:
         values["loss_lm"] = result.loss_lm
     return values

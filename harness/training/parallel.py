@@ -136,10 +136,6 @@ class Parallel:
         counted = [MicroBatch(mine[start : start + size], 1.0) for start in range(0, len(mine), size)]
         return counted + [MicroBatch(rows[-1:], 0.0)] * (count - len(counted))
 
-    def before_mine(self, counts: Sequence[int]) -> int:
-        """How many of what a batch's rows hold, `counts` of each, the processes before this one have."""
-        return sum(sum(_dealt(counts, earlier)) for earlier in range(rank()))
-
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sums over all processes, element by element."""
         return sum_of_all(values, self.device)

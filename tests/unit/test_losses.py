@@ -10,11 +10,13 @@ import torch
 from torch.nn import functional
 
 from harness.models.losses import (
+    PAIR_SUMS,
     POSITIONS_AT_ONCE,
     VOCABULARY_AT_ONCE,
     bradley_terry_sum,
     lm_cross_entropy_sum,
     pair_statistics,
+    pair_sums,
 )
 
 
@@ -107,8 +109,12 @@ def test_tiled_cross_entropy_sums_in_fp32_under_bf16_autocast() -> None:
 
 
 def test_pair_statistics_count_ties_half() -> None:
-    values = pair_statistics(np.array([1.0, 0.0, 2.0, -1.0]), np.array([0.0, 0.0, 3.0, -3.0]))
+    chosen, rejected = torch.tensor([1.0, 0.0, 2.0, -1.0]), torch.tensor([0.0, 0.0, 3.0, -3.0])
+    turned = torch.tensor([True, True, False, False])
+    parts = [pair_sums(chosen[part], rejected[part], turned[part]) for part in (slice(1), slice(1, 4))]
+    values = pair_statistics(sum(parts, torch.zeros(PAIR_SUMS)).numpy())
     assert values["accuracy"] == 2.5 / 4
+    assert values["label_accuracy"] == 1.5 / 4
     assert values["margin"] == pytest.approx((1 + 0 - 1 + 2) / 4)
     assert values["reward_mean"] == pytest.approx(2 / 8)
     assert values["reward_std"] == pytest.approx(np.std([1, 0, 2, -1, 0, 0, 3, -3]))

@@ -60,7 +60,7 @@ def test_loss_weight_zero_computes_nothing() -> None:
     lengths = [[len(part) for part in group] for group in groups]
 
     only_lm = packed_result(model, groups, LossWeights(rm=0, lm=1), row_tokens=50, rows=1)
-    assert (only_lm.loss_rm, only_lm.chosen.size) == (None, 0)
+    assert (only_lm.loss_rm, only_lm.statistics) == (None, {})
     assert only_lm.work.tokens == sum(prompt + first for prompt, first, *_ in lengths), (
         "rejected responses are not packed"
     )
