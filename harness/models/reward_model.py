@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
+from torch.utils.checkpoint import create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
 
 from harness.errors import CorruptArtifact, RecipeError, reason_of
@@ -35,6 +37,9 @@ from harness.models.sources import empty_causal_model, load_causal_model, requir
 from harness.sources.models import FAMILIES, shape_of
 
 Precision = Literal["fp32", "bf16"]
+Recompute = bool | Literal["selective"]
+"""Whether a layer keeps nothing but what goes into it for its backward pass, or, selectively, the results of matrix
+products and attention too: then only what is cheap is computed again."""
 
 HEAD_FILE = "reward_head.safetensors"
 SCORE = "score.weight"
@@ -51,6 +56,22 @@ class Outputs:
 
     rewards: torch.Tensor | None
     lm_loss: torch.Tensor | None
+
+
+def _keep_products() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """Around a layer's forward pass, and around its second one."""
+    aten = torch.ops.aten
+    kept = [
+        aten.mm.default,
+        aten.addmm.default,
+        aten._scaled_dot_product_flash_attention.default,
+        aten._scaled_dot_product_flash_attention_for_cpu.default,
+        aten._scaled_dot_product_efficient_attention.default,
+        aten._scaled_dot_product_cudnn_attention.default,
+        torch.ops.higher_order.flex_attention,
+    ]
+    forward, backward = create_selective_checkpoint_contexts(kept)  # type: ignore[no-untyped-call]
+    return forward, backward
 
 
 class RewardModel(nn.Module):
@@ -135,11 +156,12 @@ class RewardModel(nn.Module):
         names = self.backbone._no_split_modules or ()
         return [module for module in self.backbone.modules() if type(module).__name__ in names]
 
-    def compute_layers(self, *, recompute: bool, compiled: bool) -> None:
-        """How training computes the layers: `recompute` in the backward pass, which keeps only what goes into each of
-        them, and `compiled`, each by itself."""
+    def compute_layers(self, *, recompute: Recompute, compiled: bool) -> None:
+        """How training computes the layers: what it computes again in the backward pass, and `compiled`, each by
+        itself."""
         if recompute:
-            self.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+            how = {"context_fn": _keep_products} if recompute == "selective" else {}
+            self.backbone.gradient_checkpointing_enable({"use_reentrant": False, **how})
         if compiled:
             for layer in self.layers():
                 layer.compile()

@@ -50,6 +50,7 @@ MADE_BY_COUNT = {PAIRS, PAIRS_PART, CONSISTENT_PART, DESCRIPTIONS_PART, WRITINGS
 # Bytes that a token leaves in a layer for its backward pass, a unit of hidden and of intermediate width each, under
 # bf16 autocast: measured with `saved_tensors_hooks` (tests/unit/test_price.py).
 KEPT_HIDDEN, KEPT_INTERMEDIATE = 40.0, 8.0
+PRODUCTS_HIDDEN, PRODUCTS_INTERMEDIATE = 10.0, 4.0  # of matrix products and attention alone
 LOGITS = 512 * 4096 * 4 * 2  # bytes of a tile of logits and of its gradient (`models/losses.py`)
 
 
@@ -182,6 +183,8 @@ def memory_of(stage: Stage, known: Known, runtime: Runtime) -> float | None:
     kept = wide * layer * layers
     if how.activation_checkpointing:
         kept = layers * tokens * FP32 * hidden + wide * layer
+    if how.activation_checkpointing == "selective":
+        kept += wide * layers * tokens * (PRODUCTS_HIDDEN * hidden + PRODUCTS_INTERMEDIATE * intermediate)
     return held + copies + kept + (LOGITS if loss.lm else 0)
 
 

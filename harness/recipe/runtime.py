@@ -67,7 +67,10 @@ class TrainingRuntime(Block):
         description="Every process holds all weights (ddp), a part of them (fsdp, FSDP2), or a part of its machine's "
         "(hsdp), which exchanges gradients alone between machines.",
     )
-    activation_checkpointing: bool = Field(False, description="Compute layers again in the backward pass.")
+    activation_checkpointing: bool | Literal["selective"] = Field(
+        False,
+        description="Compute layers again in the backward pass; `selective`: all but matrix products and attention.",
+    )
     compile: bool = Field(False, description="Each layer by torch.compile.")
 
     @model_validator(mode="after")

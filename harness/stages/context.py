@@ -52,7 +52,7 @@ class HowToRun:
     launch: Sequence[str] = ()
     rendezvous: str | None = None
     sharing: Literal["ddp", "fsdp", "hsdp"] = "ddp"
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool | Literal["selective"] = False
     compile: bool = False
     imported: Mapping[str, str] = field(default_factory=dict)
 

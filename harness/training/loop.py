@@ -23,7 +23,7 @@ from harness.events import Event, Metrics, Progress, Warned
 from harness.models.distributed import full_tensor, world_size
 from harness.models.losses import LossWeights
 from harness.models.packing import Group, GroupSource
-from harness.models.reward_model import Precision, RewardModel
+from harness.models.reward_model import Precision, Recompute, RewardModel
 from harness.training.checkpoints import MODEL_FOLDER, ResumePoint, TrainingState
 from harness.training.gradients import BatchResult, accumulate_gradients, loss_gradient_norms
 from harness.training.monitor import Monitor, dominance, require_finite
@@ -68,7 +68,7 @@ class TrainingRuntime:
     Attributes:
         device: "cpu" or "cuda".
         sharing: what of the weights each of several processes holds.
-        activation_checkpointing: keep each layer's input alone and compute the rest again in the backward pass.
+        activation_checkpointing: what of each layer is computed again in the backward pass.
         compile: each layer by torch.compile.
         row_tokens: budget of a packed row.
         rows_per_micro_batch: rows of one forward and backward pass.
@@ -80,7 +80,7 @@ class TrainingRuntime:
 
     device: str = "cpu"
     sharing: Sharing = "ddp"
-    activation_checkpointing: bool = False
+    activation_checkpointing: Recompute = False
     compile: bool = False
     row_tokens: int
     rows_per_micro_batch: int

@@ -22,7 +22,7 @@ from tests.toys.small_training import STEPS, build
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 TOYS = Path(__file__).parents[1] / "toys"
-SHARED = ("both-losses", "tied", "recomputed")
+SHARED = ("both-losses", "tied", "recomputed", "recomputed-in-part")
 OFF = 0.01
 """How far weights may be apart, as a share of how far the training moved them: sums on GPUs have no fixed order."""
 

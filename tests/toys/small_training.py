@@ -20,7 +20,7 @@ import numpy as np
 from harness.events import Event, Metrics
 from harness.models.distributed import is_main
 from harness.models.losses import LossWeights
-from harness.models.reward_model import Precision, RewardModel
+from harness.models.reward_model import Precision, Recompute, RewardModel
 from harness.models.sources import tiny_model
 from harness.training.checkpoints import ResumePoint
 from harness.training.loop import TrainingResult, TrainingRuntime, TrainingSettings, train
@@ -52,6 +52,7 @@ CASES: Mapping[str, tuple[str, bool, dict[str, Any]]] = {
     "one-row": ("llama", True, {"row_tokens": 100_000}),
     "bf16": ("qwen2", False, {"precision": "bf16"}),
     "recomputed": ("llama", False, {"activation_checkpointing": True}),
+    "recomputed-in-part": ("llama", False, {"activation_checkpointing": "selective"}),
 }
 
 
@@ -105,7 +106,7 @@ def train_case(
     precision: Precision = "fp32",
     stop: int = STEPS,
     emit: Callable[[Event], None] = lambda event: None,
-    activation_checkpointing: bool = False,
+    activation_checkpointing: Recompute = False,
     compile: bool = False,  # noqa: A002  the recipe's name
     **others: Any,
 ) -> TrainingResult:

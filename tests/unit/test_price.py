@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,24 @@ from harness.cli.price import pairs_of_documents
 from harness.cli.workspace import open_workspace
 from harness.execution.runner import make_task
 from harness.models.packing import collate, pack
-from harness.models.reward_model import RewardModel, autocast
+from harness.models.reward_model import Recompute, RewardModel, autocast
 from harness.models.sources import tiny_model
 from harness.pipeline.kind import Known
 from harness.pipeline.weights import weights_of
 from harness.plan.cost import estimate
 from harness.plan.plan import Plan
-from harness.plan.price import KEPT_HIDDEN, KEPT_INTERMEDIATE, LOGITS, Price, hours_alone, memory_of, price_of
+from harness.plan.price import (
+    FP32,
+    KEPT_HIDDEN,
+    KEPT_INTERMEDIATE,
+    LOGITS,
+    PRODUCTS_HIDDEN,
+    PRODUCTS_INTERMEDIATE,
+    Price,
+    hours_alone,
+    memory_of,
+    price_of,
+)
 from harness.recipe.runtime import Gpus, Runtime, TrainingRuntime
 from harness.store.store import Snapshot, Store
 
@@ -126,7 +138,7 @@ def test_pairs_of_each_document_once_the_corpus_is_read(
 # ---------------------------------------------------------------------------------------------------------- memory
 
 
-def kept(hidden: int, intermediate: int, layers: int, tokens: int) -> int:
+def kept(recompute: Recompute, hidden: int, intermediate: int, layers: int, tokens: int) -> int:
     """Bytes that a forward pass keeps for the backward pass, each once."""
     model = tiny_model(
         "llama",
@@ -142,6 +154,9 @@ def kept(hidden: int, intermediate: int, layers: int, tokens: int) -> int:
     )
     group = [np.arange(1, 1 + length) for length in (tokens // 2, tokens // 4, tokens // 4)]
     batch = collate(pack([group], tokens), "cpu")
+    reward_model = RewardModel(model, head_seed=0).train()
+    reward_model.compute_layers(recompute=recompute, compiled=False)
+    before = alive()
     tensors: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -150,15 +165,32 @@ def kept(hidden: int, intermediate: int, layers: int, tokens: int) -> int:
 
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with hooks, autocast("cpu", "bf16"):
-        RewardModel(model, head_seed=0)(batch, rewards=True, lm_loss=None)
-    sizes = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
-    return sum(sizes.values())
+        outputs = reward_model(batch, rewards=True, lm_loss=None)
+    assert outputs.rewards is not None  # what is kept lives as long as they do
+    found = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors} | alive()
+    return sum(size for pointer, size in found.items() if pointer not in before)
+
+
+def alive() -> dict[int, int]:
+    """Memory of the tensors that Python knows, which those are that checkpointing keeps: {where: bytes}."""
+    tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+    return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
 
 
 @pytest.mark.parametrize(("hidden", "intermediate"), [(128, 704), (256, 512)])
-def test_what_a_token_leaves_in_a_layer_is_what_autograd_keeps(hidden: int, intermediate: int) -> None:
-    long, short = (kept(hidden, intermediate, 3, n) - kept(hidden, intermediate, 1, n) for n in (512, 256))
+@pytest.mark.parametrize("recompute", [False, True, "selective"])
+def test_what_a_token_leaves_in_a_layer_is_what_autograd_keeps(
+    recompute: Recompute, hidden: int, intermediate: int
+) -> None:
+    long, short = (
+        kept(recompute, hidden, intermediate, 3, tokens) - kept(recompute, hidden, intermediate, 1, tokens)
+        for tokens in (512, 256)
+    )
     formula = KEPT_HIDDEN * hidden + KEPT_INTERMEDIATE * intermediate
+    if recompute:
+        formula = FP32 * hidden
+    if recompute == "selective":
+        formula += PRODUCTS_HIDDEN * hidden + PRODUCTS_INTERMEDIATE * intermediate
     assert (long - short) / 2 / 256 == pytest.approx(formula, rel=0.12)  # the rest is attention's, by its pieces
 
 
@@ -174,7 +206,7 @@ def test_the_table_of_memory_is_worked_out(tmp_path: Path) -> None:
         for row_tokens in (2_048, 8_192):
             for sharing, processes, nodes in (("ddp", 1, 1), ("fsdp", 8, 1), ("fsdp", 8, 4)):
                 pair = []
-                for again in (False, True):
+                for again in (False, "selective", True):
                     training = TrainingRuntime.model_validate(
                         {"sharing": sharing, "processes": processes, "nodes": nodes, "launch": ["srun"]}
                         | {"activation_checkpointing": again}
@@ -204,7 +236,7 @@ def test_memory_of_a_training_is_its_state_and_its_tokens(
     assert memory(8) - memory(4) == pytest.approx(4 * 256 * token)
     state = 16 * weights.count + 2 * weights.layers  # weights, gradients, two moments; and bf16 copies
     assert memory() - 4 * 256 * token - LOGITS == pytest.approx(state)
-    assert memory(activation_checkpointing=True) < memory()
+    assert memory(activation_checkpointing=True) < memory(activation_checkpointing="selective") < memory()
     sharded = weights.count * 16 / 8 + 8 * (weights.vocabulary + weights.layers / shape["layers"])  # no copies
     assert memory(sharing="fsdp", processes=8) - 4 * 256 * token - LOGITS == pytest.approx(sharded)
     assert memory(sharing="fsdp", processes=8) < memory(sharing="fsdp", processes=2)
