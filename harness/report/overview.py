@@ -207,7 +207,7 @@ def _cautions(plan: Plan, statuses: Statuses, analysis: Stage | None, made: Sequ
             f"{plural(stale.total(), 'stage')} made by other code",
             "Their source differs from this version's at the same code version. "
             "With runtime.stale_code: rerun they are computed again.",
-            (f"{kind}: {number:,}" for kind, number in stale.items()),
+            [listing([f"{number:,} {kind}" for kind, number in stale.items()])] if stale else (),
         ),
     ]
 
