@@ -11,12 +11,18 @@ from harness.recipe.axes import Axis
 from harness.report.facts import Facts
 from harness.report.words import plural, signed, signed_interval, task_title
 
+MOST_PAIRS = 12
+"""Pairs of an effect that are shown one by one: beyond, nobody reads them."""
+
 
 def effect_tables(effects: Mapping[str, Any], axes: Iterable[Axis]) -> tuple[Facts, ...]:
-    """Marginal effects of the axes and interactions of two, where there are two, and the samples that settings need."""
+    """Marginal effects of the axes, alone and at each value of the others, interactions of two axes, and the samples
+    that settings need."""
     labels = {axis.name: axis for axis in axes}
     found = [one for one in effects.get("contrasts", ()) if not one["why"]]
-    marginal = [_effect(one, labels) for one in found if parts_of(one["key"])[0] == "axis"]
+    of_axes = [one for one in found if parts_of(one["key"])[0] == "axis"]
+    marginal = [_effect(one, labels) for one in of_axes]
+    apart = [row for one in of_axes if 1 < len(one["pairs"]) <= MOST_PAIRS for row in _apart(one)]
     crossed = [_interaction(one, labels) for one in found if parts_of(one["key"])[0] == "interaction"]
     tables = [
         Facts(
@@ -26,6 +32,13 @@ def effect_tables(effects: Mapping[str, Any], axes: Iterable[Axis]) -> tuple[Fac
             words=(0, 1, 2),
             note="A value against the baseline's value of the same axis: paired differences between settings that are "
             "equal on all other axes, averaged. 95 % intervals, not corrected for how many there are." + _few(found),
+        ),
+        Facts(
+            title="Effects of the axes, pair by pair",
+            columns=("setting", "against", "task", "difference"),
+            rows=tuple(apart),
+            words=(0, 1, 2),
+            note="The pairs that are averaged above. 95 % intervals, not corrected for how many there are.",
         ),
         Facts(
             title="Interactions of two axes",
@@ -46,14 +59,19 @@ def _few(found: Iterable[Mapping[str, Any]]) -> str:
 
 def _effect(one: Mapping[str, Any], axes: Mapping[str, Axis]) -> tuple[str, ...]:
     _, axis, value, *_ = parts_of(one["key"])
-    return (_axis(axes, axis), _value(axes, axis, value), _on(one), _difference(one), plural(len(one["pairs"]), "pair"))
+    difference = _difference(one["mean"])
+    return (_axis(axes, axis), _value(axes, axis, value), _on(one), difference, plural(len(one["pairs"]), "pair"))
+
+
+def _apart(one: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [(pair["more"][0], pair["less"][0], _on(one), _difference(pair)) for pair in one["pairs"]]
 
 
 def _interaction(one: Mapping[str, Any], axes: Mapping[str, Axis]) -> tuple[str, ...]:
     _, first, second, value, other, *_ = parts_of(one["key"])
     names = f"{_axis(axes, first)} and {_axis(axes, second)}"
     values = f"{_value(axes, first, value)}, {_value(axes, second, other)}"
-    return (names, values, _on(one), _difference(one), str(len(one["pairs"])))
+    return (names, values, _on(one), _difference(one["mean"]), str(len(one["pairs"])))
 
 
 def _axis(axes: Mapping[str, Axis], name: str) -> str:
@@ -69,9 +87,8 @@ def _on(one: Mapping[str, Any]) -> str:
     return f"{task_title(one['task'])}, {headline_label(one['evaluation'])}"
 
 
-def _difference(one: Mapping[str, Any]) -> str:
-    mean = one["mean"]
-    return f"{signed(mean['estimate'])} {signed_interval(mean['low'], mean['high'])}"
+def _difference(found: Mapping[str, Any]) -> str:
+    return f"{signed(found['estimate'])} {signed_interval(found['low'], found['high'])}"
 
 
 def found_curves(effects: Mapping[str, Any]) -> list[Mapping[str, Any]]:

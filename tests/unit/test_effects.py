@@ -137,14 +137,20 @@ def test_the_report_shows_curves_effects_and_the_saving() -> None:
         }
     )
     contrasts = [
-        {**_contrast(spec(pair("a", "b"), about=about), TABLES, {}, seed=0)}
-        for about in (
-            axis_key("loss", "lm", "logic", "pair_accuracy"),
-            interaction_key(("loss", "finetune.samples"), ("lm", "samples=20"), "logic", "pair_accuracy"),
+        _contrast(spec(*pairs, about=about), TABLES, {}, seed=0)
+        for about, pairs in (
+            (axis_key("loss", "lm", "logic", "pair_accuracy"), [pair("a", "b"), pair("c", "d")]),
+            (
+                interaction_key(("loss", "finetune.samples"), ("lm", "samples=20"), "logic", "pair_accuracy"),
+                [pair("a", "b")],
+            ),
         )
     ]
     effects = json.loads(json.dumps({"contrasts": contrasts, "curves": curves()}))
     tables = {one.title: one for one in effect_tables(effects, axes)}
+    one_by_one = tables.pop("Effects of the axes, pair by pair").rows
+    assert [row[:3] for row in one_by_one] == [("a", "b", "logic, pair accuracy"), ("c", "d", "logic, pair accuracy")]
+    assert one_by_one[1][3].startswith(f"+{mean('c') - mean('d'):.3f} ")
     assert list(tables) == ["Effects of the axes", "Interactions of two axes", "Sample efficiency"]
     assert tables["Effects of the axes"].rows[0][:3] == ("loss", "lm", "logic, pair accuracy")
     assert tables["Interactions of two axes"].rows[0][:2] == ("loss and samples", "lm, 20")
