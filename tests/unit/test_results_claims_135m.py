@@ -116,6 +116,22 @@ def test_every_number_of_the_table_is_that_of_the_scores() -> None:
         assert shown == pytest.approx(found, abs=0.00051), column
 
 
+def test_the_intervals_of_differences_are_the_reports() -> None:
+    page, report = ((RESULTS / name).read_text(encoding="utf-8") for name in ("README.md", "report.md"))
+    tasks = {
+        "GSM8K pairs": "gsm8k, pair accuracy",
+        "SVAMP pairs": "svamp, pair accuracy",
+        "SVAMP Best-of-N": "svamp, BoN area",
+    }
+    lines = {line["row"]: line for line in table_of(page)}
+    for size in SIZES_DONE:
+        for column, task in tasks.items():
+            start = f"| rm+lm, samples={size} | no-pmp, samples={size} | {task} | "
+            told = report.partition(start)[2].partition(" |")[0].replace("\\[", "[")
+            interval = told[told.index("[") :].replace("+", "").replace("0.", ".")
+            assert lines[f"difference at {size}"][column].endswith(interval), (size, column)
+
+
 def test_the_ceiling_of_svamp_is_that_of_the_pools() -> None:
     scores = pd.read_parquet(RESULTS / "scores.parquet")
     pools = scored(scores, "no-pmp, samples=80", "svamp", "best_of_n")
