@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 from collections.abc import Callable
 from math import comb
 from pathlib import Path
@@ -92,21 +93,30 @@ def table_of(page: str) -> list[dict[str, str]]:
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
-def scored(scores: pd.DataFrame, row: str, task: str, evaluation: str) -> pd.DataFrame:
+@functools.cache
+def scored(row: str, task: str, evaluation: str) -> pd.DataFrame:
+    scores = _scores()
     return scores[(scores.row == row) & (scores.task == task) & (scores.evaluation == evaluation)]
 
 
+@functools.cache
+def _scores() -> pd.DataFrame:
+    return pd.read_parquet(RESULTS / "scores.parquet")
+
+
+@functools.cache
+def value(measure: Measure, row: str, task: str, evaluation: str) -> float | None:
+    found = scored(row, task, evaluation)
+    return measure(found) if len(found) else None
+
+
 def test_every_number_of_the_table_is_that_of_the_scores() -> None:
-    scores = pd.read_parquet(RESULTS / "scores.parquet")
     page = (RESULTS / "README.md").read_text(encoding="utf-8").replace(MINUS, "-")
     rows = {row["row"]: row for row in table_of(page)}
     assert len(rows) == 14
     for column, (task, evaluation, measure) in MEASURES.items():
-        found = {
-            name: measure(table)
-            for name in rows
-            if len(table := scored(scores, ROWS.get(name, name), task, evaluation))
-        }
+        values = {name: value(measure, ROWS.get(name, name), task, evaluation) for name in rows}
+        found = {name: one for name, one in values.items() if one is not None}
         for size in SIZES_DONE:
             if f"no PMP, {size}" in found:
                 found[f"difference at {size}"] = found[f"RM+LM, {size}"] - found[f"no PMP, {size}"]
@@ -133,8 +143,7 @@ def test_the_intervals_of_differences_are_the_reports() -> None:
 
 
 def test_the_ceiling_of_svamp_is_that_of_the_pools() -> None:
-    scores = pd.read_parquet(RESULTS / "scores.parquet")
-    pools = scored(scores, "no-pmp, samples=80", "svamp", "best_of_n")
+    pools = scored("no-pmp, samples=80", "svamp", "best_of_n")
     pools = pools[pools.finetune_seed == 0].assign(score=lambda one: one.correct)
     right, best = pools.groupby("problem").correct.mean().mean(), bon(pools, (4,))
     told = f"a random candidate is right at {right:.3f}, the best of four at {best:.3f}".replace("0.", ".")
@@ -142,21 +151,21 @@ def test_the_ceiling_of_svamp_is_that_of_the_pools() -> None:
 
 
 def test_the_fine_tuning_seeds_that_the_page_names_are_those_of_the_scores() -> None:
-    found = scored(pd.read_parquet(RESULTS / "scores.parquet"), "no-pmp, samples=80", "gsm8k", "pair_accuracy")
+    found = scored("no-pmp, samples=80", "gsm8k", "pair_accuracy")
     seeds = sorted(source_balanced(one) for _, one in found.groupby("finetune_seed"))
     told = "{:.3f},\n  {:.3f} and {:.3f} on GSM8K's balanced pairs".format(*seeds).replace("0.", ".")
     assert " ".join(told.split()) in " ".join((RESULTS / "README.md").read_text(encoding="utf-8").split())
 
 
 def test_the_leaderboard_is_that_of_the_scores() -> None:
-    scores = pd.read_parquet(RESULTS / "scores.parquet")
     headline = {"pair_accuracy": pair_accuracy, "source_balanced": source_balanced, "area": bon}
     compared = 0
     with open(RESULTS / "leaderboard.csv", encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
             evaluation = "best_of_n" if line["metric"] == "area" else "pair_accuracy"
-            found = scored(scores, line["row"], line["task"], evaluation)
-            if line["metric"] in headline and line["estimate"] and len(found):
-                assert float(line["estimate"]) == pytest.approx(headline[line["metric"]](found), abs=2e-6), line["row"]
+            measure = headline.get(line["metric"])
+            found = value(measure, line["row"], line["task"], evaluation) if measure and line["estimate"] else None
+            if found is not None:
+                assert float(line["estimate"]) == pytest.approx(found, abs=2e-6), line["row"]
                 compared += 1
     assert compared >= 25
