@@ -124,7 +124,7 @@ def _exploratory(judged: Sequence[Finding]) -> list[Caution]:
         "These claims were added or edited after their test problems were first scored, so their verdicts are no test "
         "of a prediction.",
         dict.fromkeys(
-            f"{found.claim}: first scored {one.first_scored}"
+            f"{one.power.claim}: first scored {one.first_scored}"
             for found in judged
             for one in found.results
             if one.exploratory

@@ -14,12 +14,13 @@ from typing import Any, Literal
 from harness.pipeline.evaluations import metric_label
 from harness.plan.claims import SEEDS, ClaimPower
 from harness.plan.effects import claim_key
-from harness.recipe.claims import Rule
+from harness.recipe.claims import Comparison, Rule
 from harness.report.words import TIMES, listing, moment, task_title
 
 Word = Literal["supported", "supported, small", "contradicted", "no meaningful effect", "inconclusive", "not tested"]
 LEVEL = 0.95
 SMALL = ", small"
+BETWEEN = ", "  # what a setting is on each axis, in its name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +100,18 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A claim over all its tasks; `better` and `than` are its two sides in words."""
+    """What is claimed of two sides, `better` and `than` in words, over all tasks and metrics: claims that say the same
+    of the same settings are one."""
 
-    claim: str
     says: str
     better: str
     than: str
     results: tuple[Verdict, ...]
+
+    @property
+    def tested(self) -> bool:
+        """On any task."""
+        return any(one.difference is not None for one in self.results)
 
     @property
     def words(self) -> str:
@@ -140,7 +146,7 @@ def findings(
     effects: Mapping[str, Any] | None,
     first_scored: Mapping[tuple[str, str, str], float] = MappingProxyType({}),
 ) -> tuple[Finding, ...]:
-    """Every claim of a recipe with a verdict on each of its tasks.
+    """What a recipe claims, with a verdict on each task.
 
     Args:
         powers: the claims on their tasks.
@@ -157,19 +163,32 @@ def findings(
         difference = verdicts[at].difference
         above = difference is not None and difference.low > 0
         verdicts[at] = replace(verdicts[at], holds=above and adjusted <= 1 - LEVEL)
-    claims: dict[str, list[Verdict]] = {}
+    claims: dict[tuple[str, str, str], list[Verdict]] = {}
     for one in verdicts:
         if (on := (one.power.claim, one.power.task, one.power.evaluation)) in first_scored:
             one = replace(one, first_scored=moment(first_scored[on]))
-        claims.setdefault(one.power.claim, []).append(one)
-    return tuple(_finding(name, tuple(results)) for name, results in claims.items())
+        claims.setdefault((one.power.says, *_sides(one.power.comparisons)), []).append(one)
+    return tuple(
+        Finding(says=says, better=better, than=than, results=tuple(results))
+        for (says, better, than), results in claims.items()
+    )
 
 
-def _finding(claim: str, results: tuple[Verdict, ...]) -> Finding:
-    compared = results[0].power.comparisons
-    better = listing(list(dict.fromkeys(name for one in compared for name in one.better)))
-    than = listing(list(dict.fromkeys(name for one in compared for name in one.than)))
-    return Finding(claim=claim, says=results[0].power.says, better=better, than=than, results=results)
+def _sides(compared: Sequence[Comparison]) -> tuple[str, str]:
+    """Both in words. What the settings of a side have in common is said once where the other's differ by the same."""
+    better = list(dict.fromkeys(name for one in compared for name in one.better))
+    than = list(dict.fromkeys(name for one in compared for name in one.than))
+    (ours, own), (theirs, other) = (_in_common(names) for names in (better, than))
+    if len(better) > 1 and ours and theirs and own == other and all(own):
+        return ours, f"{theirs}, each with {listing(own)}"
+    return listing(better), listing(than)
+
+
+def _in_common(names: Sequence[str]) -> tuple[str, list[str]]:
+    """What the names of settings have in common, and what else each has."""
+    parts = [name.split(BETWEEN) for name in names]
+    common = [part for part in parts[0] if all(part in one for one in parts)]
+    return BETWEEN.join(common), [BETWEEN.join(part for part in one if part not in common) for one in parts]
 
 
 def _verdict(power: ClaimPower, found: Mapping[str, Any] | None) -> Verdict:

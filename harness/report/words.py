@@ -135,8 +135,10 @@ def plural(number: int, word: str, words: str = "") -> str:
 
 
 def listing(names: Sequence[object], last: str = "and") -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """`a`, `a and b`, `a, b and c`; with semicolons where a name has a comma, as settings' have."""
     *most, final = map(str, names or ("",))
+    if len(most) > 1 and any(", " in name for name in (*most, final)):
+        return f"{'; '.join(most)}; {last} {final}"
     return f"{', '.join(most)} {last} {final}" if most else final
 
 

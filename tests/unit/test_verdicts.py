@@ -12,7 +12,9 @@ from harness.evaluation.seeds import SeededValues, contrast, mean_of
 from harness.plan.claims import ClaimPower
 from harness.plan.effects import _against, _crossed, claim_key
 from harness.recipe.claims import Comparison, Rule
+from harness.report.answer import claims_in_words
 from harness.report.verdicts import Contrast, Word, findings, word_of
+from harness.report.words import listing
 
 
 def difference(low: float, high: float, p_value: float = 0.5) -> Contrast:
@@ -93,6 +95,31 @@ def test_what_is_not_finished_is_not_tested() -> None:
     assert (found.words, found.results[0].why) == ("not tested", "its evaluations are not finished")
     (found,) = findings([replace(POWER, lacking="x and y are the same models")], {})
     assert found.results[0].why == "x and y are the same models"
+
+
+def test_claims_that_say_the_same_of_the_same_settings_are_one() -> None:
+    sizes = ("samples=40", "samples=80", "samples=160")
+    compared = tuple(Comparison(better=(f"rm, {size}",), than=(f"no-pmp, {size}",)) for size in sizes)
+    powers = [
+        replace(POWER, comparisons=compared),
+        replace(POWER, comparisons=compared, claim="pmp-pairs", evaluation="pair_accuracy"),
+        replace(POWER, comparisons=compared[:1], claim="first"),
+        replace(POWER, comparisons=(Comparison(better=("rm, a", "lm, b"), than=("x",)),), claim="other"),
+    ]
+    several, first, other = findings(powers, None)
+    assert [one.power.claim for one in several.results] == ["pmp", "pmp-pairs"]
+    assert (several.better, several.than) == ("rm", "no-pmp, each with samples=40, samples=80 and samples=160")
+    assert (first.better, first.than) == ("rm, samples=40", "no-pmp, samples=40")
+    assert (other.better, other.than) == ("rm, a and lm, b", "x")
+    lines = claims_in_words([*findings([POWER], {"contrasts": [entry("a", difference(0.02, 0.06))]}), first, other])
+    assert lines[0].startswith("Supported: PMP helps (a, BoN area +0.040")
+    assert lines[1:] == ("Not tested: " + "; ".join(["PMP helps (its evaluations are not finished)"] * 2) + ".",)
+
+
+def test_names_with_commas_are_listed_with_semicolons() -> None:
+    assert listing(["a", "b", "c"]) == "a, b and c"
+    assert listing(["rm, x=1", "lm, x=2"]) == "rm, x=1 and lm, x=2"
+    assert listing(["rm, x=1", "lm, x=1", "lm, x=2"]) == "rm, x=1; lm, x=1; and lm, x=2"
 
 
 def test_the_mean_of_rows_is_taken_seed_by_seed() -> None:
