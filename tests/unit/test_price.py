@@ -173,7 +173,8 @@ def kept(recompute: Recompute, hidden: int, intermediate: int, layers: int, toke
 
 def alive() -> dict[int, int]:
     """Memory of the tensors that Python knows, which those are that checkpointing keeps: {where: bytes}."""
-    tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+    kinds = (torch.Tensor, torch.nn.Parameter)  # what a compiler left behind is of others, or stands for another
+    tensors = [one for one in gc.get_objects() if type(one) in kinds and not torch._is_functional_tensor(one)]
     return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
 
 
