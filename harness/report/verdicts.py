@@ -116,7 +116,18 @@ class Finding:
     @property
     def words(self) -> str:
         """The verdict over all tasks, with a word where the claim is exploratory on any of them."""
-        return f"{self._verdict}, exploratory" if any(one.exploratory for one in self.results) else self._verdict
+        return f"{self._verdict}, exploratory" if self.exploratory else self._verdict
+
+    @property
+    def exploratory(self) -> bool:
+        """On any task."""
+        return any(one.exploratory for one in self.results)
+
+    @property
+    def why(self) -> str:
+        """What keeps it from being tested."""
+        reasons = dict.fromkeys(one.why for one in self.results if one.why)
+        return f"{'exploratory; ' if self.exploratory else ''}{'; '.join(reasons)}"
 
     @property
     def _verdict(self) -> str:
