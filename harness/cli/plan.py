@@ -212,7 +212,9 @@ def _print(workspace: Workspace, work: Work, prices: Prices) -> None:
     )
     if work.to_run:
         slots, _ = slots_and_threads(workspace.runtime)
-        error = f", {percent(costs.error or 0)} off on a median stage" if costs.speed_basis == "calibrated" else ""
+        error = ""
+        if costs.error is not None and costs.speed_basis == "calibrated":
+            error = f", {percent(costs.error)} off on a median stage"
         work_left = f"{quantity(costs.tokens)} tokens, {quantity(costs.flops)} FLOPs"
         if workspace.runtime.device == "cuda" and costs.speed_basis == "assumed":
             console.print(f"{work_left} to run")  # how fast processors would be is of no use

@@ -56,7 +56,7 @@ class Completion:
     Attributes:
         finish_reason: "stop" where the policy ended by itself, "length" where `max_tokens` cut it off.
         logprob: natural logarithm of the chance of drawing this text at the request's sampling, if the engine knows; an
-            engine that it costs time (vLLM, about 5 %) gives it only where the request asks for it.
+            engine that it costs time (vLLM) gives it only where the request asks for it.
         metadata: what else the engine knows of it, as JSON data. Engines that hold a model give `tokens` (drawn, the
             end token included), `prompt_tokens` (read) and `prompt_tokens_cut` (left out, see `engines/prompts.py`).
     """

@@ -13,7 +13,7 @@ from harness.pipeline.comparing import EFFECTS, ContrastSpec, CurveSpec, Effects
 from harness.pipeline.graph import Stage
 from harness.plan.baseline import baseline_setting
 from harness.plan.plan import Plan, PlannedSetting
-from harness.recipe.axes import Axis
+from harness.recipe.axes import BETWEEN, Axis
 from harness.recipe.claims import Comparison, comparisons, tasks_of
 from harness.recipe.load import Setting
 
@@ -218,7 +218,7 @@ def _lines(plan: Plan, axis: Axis) -> dict[str, Line]:
         found = axis.value(setting.values.get(axis.name))
         if found is not None and found.number is not None and found.number > 0:
             others = [value for name, value in setting.values.items() if name != axis.name]
-            lines.setdefault(", ".join(others), {})[float(found.number)] = setting
+            lines.setdefault(BETWEEN.join(others), {})[float(found.number)] = setting
     return {arm: sorted(line.items(), key=lambda point: point[0]) for arm, line in lines.items()}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.errors import RecipeError
 from harness.recipe.ablations import Ablations
-from harness.recipe.axes import Axis, make_axes, names_value, prefix, short
+from harness.recipe.axes import BETWEEN, Axis, make_axes, names_value, prefix, short
 
 # Keys that say which variant of a block is meant: where they differ, a mapping replaces instead of merging.
 DISCRIMINATORS = ("kind", "from", "source", "engine")
@@ -230,7 +230,7 @@ def points(ablations: Ablations) -> list[Point]:
             if _excluded(ablations, values):
                 continue
             overrides = tuple(override for _, chosen in combination for override in chosen)
-            found.append(Point(name=", ".join(values.values()), values=values, overrides=overrides))
+            found.append(Point(name=BETWEEN.join(values.values()), values=values, overrides=overrides))
     else:
         found.append(Point(name="base", values={}, overrides=()))
     for index, inclusion in enumerate(ablations.include):

@@ -15,6 +15,8 @@ UNITS = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
 FIRST_SHORTENED = 10_000
 MOST_DIGITS = 4  # of a shortened number: 102.4k, and 16384 as it is
 DECADE = 10.0
+BETWEEN = ", "
+"""What stands between a setting's values in its name."""
 
 _SHORT = re.compile(r"([-+]?\d{1,40}(?:\.\d{1,40})?(?:[eE][-+]?\d{1,3})?)([kMGT]?)")
 

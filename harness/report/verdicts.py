@@ -14,13 +14,13 @@ from typing import Any, Literal
 from harness.pipeline.evaluations import metric_label
 from harness.plan.claims import SEEDS, ClaimPower
 from harness.plan.effects import claim_key
+from harness.recipe.axes import BETWEEN
 from harness.recipe.claims import Comparison, Rule
 from harness.report.words import TIMES, listing, moment, task_title
 
 Word = Literal["supported", "supported, small", "contradicted", "no meaningful effect", "inconclusive", "not tested"]
 LEVEL = 0.95
 SMALL = ", small"
-BETWEEN = ", "  # what a setting is on each axis, in its name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,20 +126,52 @@ def test_every_number_of_the_table_is_that_of_the_scores() -> None:
         assert shown == pytest.approx(found, abs=0.00051), column
 
 
-def test_the_intervals_of_differences_are_the_reports() -> None:
+def test_the_intervals_of_the_page_are_the_reports() -> None:
     page, report = ((RESULTS / name).read_text(encoding="utf-8") for name in ("README.md", "report.md"))
+
+    def told(start: str) -> str:
+        """The difference in the report's line that begins like this, as the page writes numbers."""
+        difference = report.partition(start)[2].partition(" |")[0].replace("\\[", "[")
+        estimate, interval = difference.split(" ", 1)
+        return f"{estimate} {interval.replace('+', '')}".replace("0.", ".").replace(f"{MINUS}.000 ", ".000 ")
+
     tasks = {
         "GSM8K pairs": "gsm8k, pair accuracy",
         "SVAMP pairs": "svamp, pair accuracy",
         "SVAMP Best-of-N": "svamp, BoN area",
     }
     lines = {line["row"]: line for line in table_of(page)}
-    for size in SIZES_DONE:
-        for column, task in tasks.items():
+    for column, task in tasks.items():
+        assert lines["mean of the differences"][column] == told(f"| pmp | rm+lm | {task} | ")
+        for size in SIZES_DONE:
             start = f"| rm+lm, samples={size} | no-pmp, samples={size} | {task} | "
-            told = report.partition(start)[2].partition(" |")[0].replace("\\[", "[")
-            interval = told[told.index("[") :].replace("+", "").replace("0.", ".")
-            assert lines[f"difference at {size}"][column].endswith(interval), (size, column)
+            assert lines[f"difference at {size}"][column] == told(start), (size, column)
+    assert f"GSM8K's pairs gain {told('| samples | 160 | gsm8k, pair accuracy | ').removeprefix('+')}" in page
+    sides = "| rm+lm, samples=80 against no-pmp, samples=80 |"
+    for name, on in (
+        ("GSM8K pairs, balanced by writer", "gsm8k, pair accuracy, source-balanced"),
+        ("SVAMP pairs", "svamp, pair accuracy"),
+        ("SVAMP Best-of-N", "svamp, BoN area"),
+    ):
+        verdict, _, rest = report.partition(f"{sides} {on} | ")[2].partition(" | ")
+        problems, _, detectable = rest.split(" |")[1:4]
+        difference = told(f"{sides} {on} | {verdict} | ")
+        assert f"| {name} | {verdict} | {difference} |{problems} |{detectable.replace('0.', '.')} |" in page
+
+
+def test_the_intervals_of_rows_are_the_leaderboards() -> None:
+    metrics = {pair_accuracy: "pair_accuracy", source_balanced: "source_balanced", bon: "area"}
+    with open(RESULTS / "leaderboard.csv", encoding="utf-8", newline="") as file:
+        known = {(one["row"], one["task"], one["metric"]): one for one in csv.DictReader(file)}
+    checked = 0
+    for line in table_of((RESULTS / "README.md").read_text(encoding="utf-8")):
+        for column, (task, _, measure) in MEASURES.items():
+            if line["row"].startswith(("no PMP", "RM+LM")) and line[column]:
+                found = known[ROWS[line["row"]], task, metrics[measure]]
+                low, high = (f"{float(found[bound]):.2f}".replace("0.", ".", 1) for bound in ("low", "high"))
+                assert line[column].endswith(f" [{low}, {high}]"), (line["row"], column)
+                checked += 1
+    assert checked == 2 * len(SIZES_DONE) * 4 + len(SIZES_DONE)
 
 
 def test_the_ceiling_of_svamp_is_that_of_the_pools() -> None:
