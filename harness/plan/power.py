@@ -208,7 +208,7 @@ def _least(low: int, high: int, fits: Callable[[int], bool]) -> int | None:
 
 @lru_cache(maxsize=65_536)
 def t_quantile(probability: float, degrees: float) -> float:
-    """Quantile of Student's t: closed forms for 1 and 2 degrees, else bisection on the incomplete beta function.
+    """Quantile of Student's t: closed forms for 1 and 2 degrees, a series for many, else Newton's method.
 
     Raises:
         ValueError: the probability is not between 0 and 1, or the degrees are not above 0.
@@ -231,12 +231,15 @@ def t_quantile(probability: float, degrees: float) -> float:
             (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92_160,
         )
         return z + sum(term / degrees**power for power, term in enumerate(terms, 1))
-    tail = 2 * (1 - probability)
-    low, high = 0.0, 1.0  # of x = degrees / (degrees + t^2), whose incomplete beta is the two-sided tail
-    for _ in range(48):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _incomplete_beta(middle, degrees / 2, 0.5) < tail else (low, middle)
-    return math.sqrt(degrees * (1 - high) / high)
+    # Newton's method rises to the quantile from the lower normal one: the distribution is concave there.
+    found, more = z, math.inf
+    log_scale = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - math.log(degrees * math.pi) / 2
+    while more > 1e-9 * found:
+        tail = _incomplete_beta(degrees / (degrees + found**2), degrees / 2, 0.5) / 2
+        density = math.exp(log_scale - (degrees + 1) / 2 * math.log1p(found**2 / degrees))
+        more = (tail - (1 - probability)) / density
+        found += more
+    return found
 
 
 def _incomplete_beta(x: float, a: float, b: float) -> float:

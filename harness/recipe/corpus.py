@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from harness.recipe.fields import Block, Count, Fraction, Name, Names, as_tuple, problem, refuse
+from harness.recipe.fields import Block, Count, Fraction, HubName, Line, Name, Names, as_tuple, problem, refuse
 
 PYTHON = "python"
 # Languages that `kind: files` knows, by the endings of their files.
@@ -45,11 +45,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")  # a hub revision that is one state for goo
 
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.+#-]{0,63}$")]
 Languages = Annotated[tuple[Language, ...], BeforeValidator(as_tuple), Field(min_length=1)]
-PathPattern = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")]
-Paths = Annotated[tuple[PathPattern, ...], BeforeValidator(as_tuple), Field(min_length=1)]
-ColumnName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,256}$")]
-HUB_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?$"
-HubName = Annotated[str, StringConstraints(pattern=HUB_PATTERN)]
+Paths = Annotated[tuple[Line, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -196,11 +192,11 @@ class Files(DocumentsBlock):
 class Columns(Block):
     """Which columns of a table say what. For questions and answers: `description` the question, `text` the answer."""
 
-    text: ColumnName = Field(description="Code or text. Python without a description is read as a file of functions.")
-    description: ColumnName | None = Field(None, description="Default: the leading comment or first paragraph.")
-    licence: ColumnName | None = Field(None, description="The row's licence, for `licences`. Default: unknown.")
-    language: ColumnName | None = Field(None, description="The row's language. Default: `language` of the corpus.")
-    cluster: ColumnName | None = Field(
+    text: Line = Field(description="Code or text. Python without a description is read as a file of functions.")
+    description: Line | None = Field(None, description="Default: the leading comment or first paragraph.")
+    licence: Line | None = Field(None, description="The row's licence, for `licences`. Default: unknown.")
+    language: Line | None = Field(None, description="The row's language. Default: `language` of the corpus.")
+    cluster: Line | None = Field(
         None, description="What splits keep together, as a repository. Default: each row by itself."
     )
 
@@ -247,10 +243,10 @@ class HuggingFace(TableBlock):
 
     kind: Literal["huggingface"]
     id: HubName = Field(description="`owner/name` on the hub.")
-    revision: PathPattern = Field("main", description="A commit (40 hexadecimal digits), a branch or a tag.")
-    configuration: PathPattern | None = Field(None, description="The dataset's configuration, where it has several.")
+    revision: Line = Field("main", description="A commit (40 hexadecimal digits), a branch or a tag.")
+    configuration: Line | None = Field(None, description="The dataset's configuration, where it has several.")
     data_files: Paths | None = Field(None, description="Patterns of files in the dataset. Default: as it says itself.")
-    split: PathPattern = Field("train", description="The dataset's split that is read.")
+    split: Line = Field("train", description="The dataset's split that is read.")
 
     @property
     def commit(self) -> str:

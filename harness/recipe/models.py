@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from harness.recipe.fields import MOST_TOKENS, PACKAGED_MODELS, Block, Name, problem
-
-Path = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")]
+from harness.recipe.fields import MOST_TOKENS, PACKAGED_MODELS, Block, HubName, Line, Name, problem
 
 
 class PackagedModel(Block):
@@ -25,24 +23,22 @@ class FolderModel(Block):
     """A folder with config.json, safetensors weights and tokenizer.json; the digests of its files are identity."""
 
     source: Literal["folder"]
-    path: Path = Field(description="Relative to where `harness` is called.")
+    path: Line = Field(description="Relative to where `harness` is called.")
 
 
 class GgufModel(Block):
     """A GGUF file, converted to safetensors once; its digest is identity."""
 
     source: Literal["gguf"]
-    path: Path = Field(description="Relative to where `harness` is called.")
+    path: Line = Field(description="Relative to where `harness` is called.")
 
 
 class HubModel(Block):
     """A model of the hub. The commit that its revision stands for is identity."""
 
     source: Literal["hub"]
-    id: Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,96}(/[\w.-]{1,96})?$")] = Field(
-        description="`owner/name` on the hub."
-    )
-    revision: Annotated[str, StringConstraints(pattern=r"^[\w./-]{1,96}$")] = Field(
+    id: HubName = Field(description="`owner/name` on the hub.")
+    revision: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./-]{1,96}$")] = Field(
         "main",
         description="A commit, a branch or a tag; the first run writes that commit into the recipe's lock.",
     )

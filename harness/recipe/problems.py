@@ -13,8 +13,7 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import RecipeError
 from harness.recipe import ablate
-from harness.recipe.corpus import HUB_PATTERN
-from harness.recipe.fields import KIND_PATTERN, NAME_PATTERN, PLUGIN_PATTERN
+from harness.recipe.fields import HUB_PATTERN, KIND_PATTERN, LINE_PATTERN, NAME_PATTERN, PLUGIN_PATTERN
 from harness.recipe.schema import Recipe
 from harness.recipe.yaml_source import Source
 
@@ -88,9 +87,9 @@ PATTERNS = {
     NAME_PATTERN: "a name of letters, digits and _ . + -, which begins with a letter or a digit (64 at most)",
     KIND_PATTERN: "a built-in name or `package.module:name`",
     PLUGIN_PATTERN: "`package.module:name`",
+    LINE_PATTERN: "one line of 1 to 1,024 characters",
     HUB_PATTERN: "`name` or `owner/name` on the hub",
 }
-ONE_LINE = re.compile(r"\^\[\^\\x00-\\x1f\]\{1,(\d+)\}\$")  # the pattern of any text without control characters
 
 
 def _expected(detail: ErrorDetails) -> str:
@@ -98,8 +97,6 @@ def _expected(detail: ErrorDetails) -> str:
     kind, context = detail["type"], dict(detail.get("ctx", {}))
     if (pattern := context.get("pattern")) in PATTERNS:
         return PATTERNS[pattern]
-    if pattern and (found := ONE_LINE.fullmatch(pattern)):
-        return f"one line of 1 to {int(found[1]):,} characters"
     words = EXPECTED.get(kind) or EXPECTED.get(kind.split("_")[0])
     if words is None:
         return f"something else ({detail['msg']})"

@@ -10,6 +10,7 @@ from harness.recipe.fields import (
     MOST_TOKENS,
     Block,
     Count,
+    Line,
     NotNegative,
     Positive,
     as_tuple,
@@ -43,7 +44,6 @@ class Gpus(Block):
     )
 
 
-Word = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")]
 Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*:[0-9]{1,5}$", max_length=255)]
 Keep = Literal["state", "weights", "record"]
 StageKind = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,64}$")]
@@ -56,7 +56,7 @@ class TrainingRuntime(Block):
         1, description="Of one training on a machine: one a GPU, or on the CPU sharing a stage's threads."
     )
     nodes: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="Machines that train together.")
-    launch: Annotated[tuple[Word, ...], BeforeValidator(as_tuple)] = Field(
+    launch: Annotated[tuple[Line, ...], BeforeValidator(as_tuple)] = Field(
         (), description="Words before torchrun's command that start it once on every machine: [srun, --nodes=8, ...]."
     )
     rendezvous: Address | None = Field(
@@ -88,9 +88,7 @@ class Runtime(Block):
     """How to run; never part of any identity."""
 
     executor: Literal["local"] = Field("local", description="Where stages run: in processes of this machine.")
-    workdir: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")] = Field(
-        "workdir", description="Relative to where `harness` is called."
-    )
+    workdir: Line = Field("workdir", description="Relative to where `harness` is called.")
     slots: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="Stages at once. Default: one a GPU, else one a core."
     )
@@ -122,6 +120,6 @@ class Runtime(Block):
     budget: Budget = Field(Budget(), description="What a run may cost. Default: anything.")
     gpus: Gpus = Field(Gpus(), description="What `plan` prices for.")
     tracking: Literal["mlflow", "none"] = Field("mlflow", description="Where runs are shown beside the report.")
-    tracking_uri: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,2048}$")] | None = Field(
+    tracking_uri: Line | None = Field(
         None, description="An MLflow tracking URI. Default: an sqlite database in the workdir."
     )

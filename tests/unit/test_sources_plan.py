@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import platform
 import sys
 from pathlib import Path
@@ -88,6 +89,20 @@ def test_import_names(site: Path) -> None:
     assert import_names("one-dist") == ("onepkg",)
     with pytest.raises(MissingRequirement, match="not found: nothing"):
         import_names("nothing")
+
+
+def test_owners_are_those_of_the_standard_library(site: Path) -> None:
+    """Later Pythons list compiled modules too, which no corpus is read from."""
+    expected = importlib.metadata.packages_distributions()
+    for name in {"shared", "onepkg", "numpy", "yaml", "sklearn", "google", "mlflow"} & set(expected):
+        found = resolve_versions([name])[name]
+        owners = sorted(set(expected[name]))
+        versions = [importlib.metadata.version(owner) for owner in owners]
+        several = " ".join(f"{owner}=={version}" for owner, version in zip(owners, versions, strict=True))
+        assert found == (versions[0] if len(owners) == 1 else several)
+    for name in sorted(set(expected) - set(sys.stdlib_module_names)):
+        if (spec := importlib.util.find_spec(name)) and (spec.origin or "").endswith(".py"):
+            assert import_names(name) == (name,)
 
 
 def test_the_standard_library() -> None:
