@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 from harness.pipeline.kind import Kind, S
 from harness.store.identity import SHORT, fingerprint
 from harness.store.record import Record
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class Input:
+class Input(NamedTuple):
     """What a stage reads of another: all of it, or only its first `rows`.
 
     A prefix's identity is the other stage's stream and the rows, not how many more rows it happens to hold.
