@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import re
 from collections.abc import Callable
 from math import comb
 from pathlib import Path
@@ -79,16 +80,16 @@ MEASURES = {
     "SVAMP Best-of-N": ("svamp", "best_of_n", bon),
     "held-out code pairs": ("code", "pair_accuracy", pair_accuracy),
 }
-SIZES_DONE = (40, 80, 160)
+SIZES_DONE = (40, 80, 160, 400)
 ROWS = {"n-grams": "ngrams", "prompt overlap": "prompt_overlap"}
 ROWS |= {f"no PMP, {size}": f"no-pmp, samples={size}" for size in SIZES_DONE}
 ROWS |= {f"RM+LM, {size}": f"rm+lm, samples={size}" for size in SIZES_DONE}
 ROWS |= {"source prior": "source_prior"}
 
 
-def table_of(page: str) -> list[dict[str, str]]:
-    """The page's table of results."""
-    lines = page[page.index("| row |") :].partition("\n\n")[0].splitlines()
+def table_of(page: str, start: str = "| row |") -> list[dict[str, str]]:
+    """The page's table whose heading begins like this."""
+    lines = page[page.index(start) :].partition("\n\n")[0].splitlines()
     head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [dict(zip(head, row, strict=True)) for row in rows]
 
@@ -113,7 +114,7 @@ def value(measure: Measure, row: str, task: str, evaluation: str) -> float | Non
 def test_every_number_of_the_table_is_that_of_the_scores() -> None:
     page = (RESULTS / "README.md").read_text(encoding="utf-8").replace(MINUS, "-")
     rows = {row["row"]: row for row in table_of(page)}
-    assert len(rows) == 14
+    assert len(rows) == 17
     for column, (task, evaluation, measure) in MEASURES.items():
         values = {name: value(measure, ROWS.get(name, name), task, evaluation) for name in rows}
         found = {name: one for name, one in values.items() if one is not None}
@@ -133,7 +134,11 @@ def test_the_intervals_of_the_page_are_the_reports() -> None:
         """The difference in the report's line that begins like this, as the page writes numbers."""
         difference = report.partition(start)[2].partition(" |")[0].replace("\\[", "[")
         estimate, interval = difference.split(" ", 1)
-        return f"{estimate} {interval.replace('+', '')}".replace("0.", ".").replace(f"{MINUS}.000 ", ".000 ")
+        return (
+            f"{estimate} {interval.replace('+', '')}".replace("0.", ".")
+            .replace(f"{MINUS}.000 ", ".000 ")
+            .replace("+.000 ", ".000 ")
+        )
 
     tasks = {
         "GSM8K pairs": "gsm8k, pair accuracy",
@@ -146,17 +151,27 @@ def test_the_intervals_of_the_page_are_the_reports() -> None:
         for size in SIZES_DONE:
             start = f"| rm+lm, samples={size} | no-pmp, samples={size} | {task} | "
             assert lines[f"difference at {size}"][column] == told(start), (size, column)
-    assert f"GSM8K's pairs gain {told('| samples | 160 | gsm8k, pair accuracy | ').removeprefix('+')}" in page
-    sides = "| rm+lm, samples=80 against no-pmp, samples=80 |"
-    for name, on in (
-        ("GSM8K pairs, balanced by writer", "gsm8k, pair accuracy, source-balanced"),
-        ("SVAMP pairs", "svamp, pair accuracy"),
-        ("SVAMP Best-of-N", "svamp, BoN area"),
-    ):
-        verdict, _, rest = report.partition(f"{sides} {on} | ")[2].partition(" | ")
-        problems, _, detectable = rest.split(" |")[1:4]
-        difference = told(f"{sides} {on} | {verdict} | ")
-        assert f"| {name} | {verdict} | {difference} |{problems} |{detectable.replace('0.', '.')} |" in page
+    assert f"GSM8K's pairs gain {told('| samples | 400 | gsm8k, pair accuracy | ').removeprefix('+')}" in page
+    assert f"The same on SVAMP is {told('| samples | 400 | svamp, pair accuracy | ').removeprefix('+')}" in page
+    balanced = "GSM8K pairs, balanced by writer"
+    tested = [
+        line.strip("|").split("|") for line in report.splitlines() if re.match(r"\| [^|]+ \| rm\+lm.* against ", line)
+    ]
+    shown = table_of(page, "| claim |")
+    assert len(tested) == len(shown) == 12
+    says = ""
+    for line, claim in zip(shown, tested, strict=True):
+        says = line["claim"].partition(" (of")[0].partition(" (by")[0] or says
+        cells = [cell.strip() for cell in claim]
+        assert (says, line["verdict"], line["problems"]) == (cells[0], cells[3], cells[5])
+        assert {**tasks, balanced: "gsm8k, pair accuracy, source-balanced"}[line["judged on"]] == cells[2]
+        assert line["difference"] == told(f"| {cells[1]} | {cells[2]} | {cells[3]} | ")
+        assert line["detectable"] == cells[7].replace("0.", ".")
+    assert lines["mean of the differences"][balanced] == shown[3]["difference"]
+    assert [lines[f"difference at {size}"][balanced] for size in (80, 400)] == [
+        shown[0]["difference"],
+        shown[6]["difference"],
+    ]
 
 
 def test_the_intervals_of_rows_are_the_leaderboards() -> None:
