@@ -56,6 +56,15 @@ def test_one_trunk_is_compared_with_runs_of_their_own(monkeypatch: pytest.Monkey
     assert len(found["measured_small"]["apart_by_count"]) == 2
 
 
+def test_attention_is_timed_both_ways() -> None:
+    from tests.bench import bench_attention
+
+    found = bench_attention.measure_operation(8, 12, rounds=3)
+    assert found["parts"] == 100
+    assert len(found["shares"]) == 3
+    assert min(found["shares"]) > 0
+
+
 def test_steps_are_timed_by_length_and_pairs_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.bench import bench_rows, bench_training
     from tests.toys.families import family_configuration
