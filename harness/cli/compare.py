@@ -176,7 +176,7 @@ def _print(
 ) -> None:
     console = output()
     for letter, row, its in zip("AB", rows, doubts, strict=True):
-        console.print(Text.assemble((letter, "bold"), f"  {visible(row.name)}  ({row.index.recipe})"))
+        console.print(Text.assemble((letter, "bold"), f"  {visible(row.label)}  ({row.index.recipe})"))
         for text in its:
             console.print(Text(f"   {visible(text)}", style="yellow"))
     if any(any(one["lacking"]) for one in compared):

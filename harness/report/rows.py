@@ -14,6 +14,7 @@ from harness.store.identity import SHORT
 from harness.store.retractions import Retraction
 
 BASELINES = tuple(name for kind, name in REFERENCES if kind == POOL)
+LABELS = {name: words for (_, name), (words, _) in REFERENCES.items()}
 SEPARATOR = ":"  # between a recipe and a row of it; no name of a recipe holds one
 MOST_SUGGESTED = 5
 
@@ -39,6 +40,11 @@ class Row:
     @property
     def full_name(self) -> str:
         return f"{self.index.recipe}{SEPARATOR}{self.name}"
+
+    @property
+    def label(self) -> str:
+        """As boards and reports show it: "n-grams" for `ngrams`."""
+        return LABELS.get(self.name, self.name) if self.kind == "reference" else self.name
 
 
 def rows_of(index: Index) -> Iterator[Row]:
@@ -68,7 +74,7 @@ def retraction(row: Row, entry: OutcomeEntry, retractions: Mapping[str, Retracti
 
 
 def find_row(indexes: Sequence[Index], text: str) -> Row:
-    """The row with this name; `RECIPE:NAME` chooses between recipes.
+    """The row with this name or label; `RECIPE:NAME` chooses between recipes.
 
     A setting wins over a reference of its name. Rows of several recipes are one where they are judged by the same
     stages.
@@ -89,7 +95,7 @@ def find_row(indexes: Sequence[Index], text: str) -> Row:
 
 
 def _named(rows: Sequence[Row], name: str) -> list[Row]:
-    found = [row for row in rows if name == row.name or name in row.names]
+    found = [row for row in rows if name in (row.name, row.label, *row.names)]
     return [row for row in found if row.kind == "setting"] or found
 
 
@@ -99,11 +105,11 @@ def _judged_by(row: Row) -> frozenset[tuple[str, str, str]]:
 
 def _remedy(indexes: Sequence[Index], text: str) -> str:
     rows = [row for index in indexes for row in rows_of(index)]
-    names = list(dict.fromkeys(name for row in rows for name in (*row.names, row.full_name)))
+    names = list(dict.fromkeys(name for row in rows for name in (row.label, *row.names, row.full_name)))
     near = get_close_matches(text, names, n=MOST_SUGGESTED)
     if near:
         return f"did you mean {listing([repr(name) for name in near], 'or')}?"
-    shown = list(dict.fromkeys(row.name for row in rows))
+    shown = list(dict.fromkeys(row.label for row in rows))
     if not shown:
         return "`harness report` of a recipe lists its rows"
     more = f" and {len(shown) - MOST_SUGGESTED:,} more" if len(shown) > MOST_SUGGESTED else ""

@@ -83,9 +83,13 @@ def test_a_row_against_itself_is_tied_on_everything(shell: Shell, reported: Work
         assert one["disagreements"] == []
 
 
+def test_a_reference_has_the_name_that_boards_show(shell: Shell, reported: Workspace) -> None:
+    assert compared(shell, reported, FIRST, "n-grams") == compared(shell, reported, FIRST, "ngrams")
+
+
 def disagreeing(shell: Shell, reported: Workspace) -> str:
     """A row that picks otherwise than the first somewhere; which one does hangs on the last bits of tiny trainings."""
-    for other in ("length", "ngrams", SECOND):
+    for other in ("length", "n-grams", SECOND):
         found = compared(shell, reported, FIRST, other)["compared"]
         if any(one["disagreements"] for one in found if one["evaluation"] == "best_of_n"):
             return other
