@@ -5,8 +5,12 @@ sequences, side by side: the same pairs, SmolLM2-135M's shape (weights do not ma
 one step of a global batch. Every measurement is a process of its own; trainers take turns, so that a busy moment hits
 all. First each trainer tries its micro-batches, then the best is measured. TRL comes with the `dev` extra.
 
-    bench_training.py [--lengths long|short] [--rounds 2]     all of it, or one distribution of lengths
-    bench_training.py memory                                  peak memory with and without LM loss, 152k tokens
+    bench_training.py [--rounds 3]      all of it
+    bench_training.py long|short        one distribution of lengths
+    bench_training.py memory            peak memory with and without LM loss, 152k tokens, by pairs a micro-batch
+
+Each part of the result is one run, and says on which machine, by which versions and when. Rounds are kept, so that a
+tenth can be told from noise.
 
 With `--threads 1` times are processor seconds, which other programs on the machine disturb less; else they are wall
 time, and only a machine that does nothing else gives them.
@@ -15,6 +19,7 @@ time, and only a machine that does nothing else gives them.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import json
 import os
@@ -58,9 +63,10 @@ LENGTHS: dict[str, dict[str, Any]] = {
 MICRO_BATCHES: dict[str, dict[str, list[Any]]] = {
     # ours: row budget and rows; the others: pairs
     "long": {"ours": [(1, 1), (1, 2)], "ours-rm": [(1, 1), (1, 2)], "others": [1, 2]},
-    "short": {"ours": [(256, 2), (256, 4)], "ours-rm": [(256, 2), (256, 4)], "others": [2, 4]},
+    "short": {"ours": [(256, 4), (1024, 1)], "ours-rm": [(256, 4), (1024, 1)], "others": [2, 4]},
 }
 COMPARED = (("ours", "padded"), ("ours-rm", "trl-grouped"), ("ours-rm", "trl-default"), ("ours", "trl-default"))
+PAIRS_TOGETHER = (1, 2, 8)
 TRAINERS = ("ours", "ours-rm", "padded", "trl-grouped", "trl-default")
 
 
@@ -276,18 +282,27 @@ def measure(trainer: str, lengths: str, micros: list[Any]) -> Iterator[Result]:
         }
 
 
-def measure_memory(lm: float) -> Result:
+def measure_memory(lm: float, pairs_together: int) -> Result:
     """Peak of a step beyond what was there before, weights, gradients and optimizer state."""
     before = psutil.Process().memory_info().rss
     step = our_step(lm, LARGE_VOCABULARY)
     pairs = pairs_of("long", 8)
-    step(pairs, (1, 8))
-    step(pairs, (1, 8))
+    for _ in range(2):
+        step(pairs, (1, pairs_together))
     parameters = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(configuration(8)).parameters())
     parameters += (LARGE_VOCABULARY - 8) * 576
     kept = 16 * parameters  # fp32 weights, gradients, two moments
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"lm": lm, "peak_bytes": peak, "beyond_bytes": peak - before - kept}
+    return {"lm": lm, "pairs_together": pairs_together, "peak_bytes": peak, "beyond_bytes": peak - before - kept}
+
+
+def compare_memory() -> Result:
+    found = {}
+    for together in PAIRS_TOGETHER:
+        only_rm, both = (in_a_process("memory-of", lm, str(together))[0] for lm in ("0", "1"))
+        share = round(both["beyond_bytes"] / only_rm["beyond_bytes"], 3)
+        found[str(together)] = {"rm": only_rm, "rm_and_lm": both, "ratio_beyond": share}
+    return {"vocabulary": LARGE_VOCABULARY, "by_pairs_together": found}
 
 
 def in_a_process(*arguments: str) -> list[Result]:
@@ -315,13 +330,8 @@ def compare(lengths: str, rounds: int) -> Result:
     for _ in range(rounds):
         for trainer in TRAINERS:
             measured[trainer] += in_a_process("one", trainer, lengths, json.dumps([best(tried[trainer])]))
-    speed = {
-        trainer: statistics.median(
-            [result["pairs_per_second"] for result in results]
-            + [result["pairs_per_second"] for result in tried[trainer] if result["micro_batch"] == best(tried[trainer])]
-        )
-        for trainer, results in measured.items()
-    }
+    rates = {trainer: [result["pairs_per_second"] for result in results] for trainer, results in measured.items()}
+    speed = {trainer: statistics.median(values) for trainer, values in rates.items()}
     model = RewardModel(AutoModelForCausalLM.from_config(configuration()), head_seed=0)
     cost = TrainingCost.of(model, frozen_backbone=False)
     pairs = pairs_of(lengths, LENGTHS[lengths]["pairs"])
@@ -331,9 +341,11 @@ def compare(lengths: str, rounds: int) -> Result:
     }
     ratios = {}
     for ours, other in COMPARED:
-        gain, predicted = speed[ours] / speed[other], counted[other] / counted[ours]
+        gains = [mine / theirs for mine, theirs in zip(rates[ours], rates[other], strict=True)]
+        gain, predicted = statistics.median(gains), counted[other] / counted[ours]
         ratios[f"{ours} / {other}"] = {
             "pairs_per_second": round(gain, 3),
+            "of_each_round": [round(one, 3) for one in gains],
             "predicted_by_counting": round(predicted, 3),
             "share_of_prediction": round(gain / predicted, 3),
         }
@@ -364,10 +376,9 @@ def compare(lengths: str, rounds: int) -> Result:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", nargs="?", default="all", choices=["all", "one", "memory", "memory-of"])
+    parser.add_argument("what", nargs="?", default="all", choices=["all", *LENGTHS, "memory", "one", "memory-of"])
     parser.add_argument("details", nargs="*")
-    parser.add_argument("--lengths", choices=list(LENGTHS))
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     if options.what == "one":
@@ -377,27 +388,26 @@ def main() -> None:
         return
     if options.what == "memory-of":
         torch.set_num_threads(THREADS)
-        print(json.dumps([measure_memory(float(options.details[0]))]))  # noqa: T201
+        lm, together = options.details
+        print(json.dumps([measure_memory(float(lm), int(together))]))  # noqa: T201
         return
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # of the processes below
+    parts: dict[str, Callable[[], Result]] = {
+        **{lengths: functools.partial(compare, lengths, options.rounds) for lengths in LENGTHS},
+        "memory": compare_memory,
+    }
     content: Result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")}
-    content |= {"machine": platform.machine(), "versions": versions}
-    if options.what == "all":
-        for lengths in [options.lengths] if options.lengths else list(LENGTHS):
-            content[lengths] = compare(lengths, options.rounds) | {
+    for name, make in parts.items():
+        if options.what in ("all", name):
+            content[name] = {
+                "date": time.strftime("%Y-%m-%d", time.gmtime()),
+                "machine": platform.machine(),
+                "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")},
                 "threads": options.threads,
                 "seconds": "processor" if options.threads == 1 else "wall",
+                **make(),
             }
             RESULT.write_text(json.dumps(content, indent=1) + "\n")
-    only_rm, both = (in_a_process("memory-of", lm)[0] for lm in ("0", "1"))
-    content["memory"] = {
-        "vocabulary": LARGE_VOCABULARY,
-        "rm": only_rm,
-        "rm_and_lm": both,
-        "ratio_beyond": round(both["beyond_bytes"] / only_rm["beyond_bytes"], 3),
-    }
-    RESULT.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
