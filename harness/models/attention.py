@@ -153,13 +153,13 @@ def _attend(
     mixed = []
     masks = piece_masks[options.get("sliding_window")]
     for piece, mask, *sides in zip(pieces, masks, queries, keys, values, strict=True):
-        parts = [side.view(len(piece.queries), -1, side.shape[1] // size, size).transpose(1, 2) for side in sides]
-        part_query, part_key, part_value = parts
-        if short_attention.is_faster(part_query, part_key):
+        parts = (side.view(len(piece.queries), -1, side.shape[1] // size, size).transpose(1, 2) for side in sides)
+        of_query, of_key, of_value = parts
+        if short_attention.is_faster(of_query, of_key):
             scale = options.get("scaling")
-            output = short_attention.attention(part_query, part_key, part_value, mask, scale).transpose(1, 2)
+            output = short_attention.attention(of_query, of_key, of_value, mask, scale).transpose(1, 2)
         else:
-            output, _ = sdpa_attention_forward(module, *parts, mask, **options)
+            output, _ = sdpa_attention_forward(module, of_query, of_key, of_value, mask, **options)
         mixed.append(output.reshape(piece.queries.numel(), -1))
     return torch.cat(mixed).index_select(0, packed.places).view(rows, tokens, -1, size), None
 

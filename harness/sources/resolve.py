@@ -91,11 +91,11 @@ def _version(package: str, search_path: tuple[str, ...]) -> str | None:
     """Cached because every variant of a recipe asks for the grader's packages; None if not installed."""
     if is_standard_library(package):
         return platform.python_version()
-    owners = dict(sorted((owner.metadata["Name"], owner.version) for owner in _owners(package, search_path)))
-    if len(owners) > 1:
-        return " ".join(f"{name}=={version}" for name, version in owners.items())
+    owners = sorted({owner.metadata["Name"] for owner in _owners(package, search_path)})
+    if len(owners) == 1:
+        return importlib.metadata.version(owners[0])
     if owners:
-        return next(iter(owners.values()))
+        return " ".join(f"{owner}=={importlib.metadata.version(owner)}" for owner in owners)
     distribution = _distribution(package)
     return None if distribution is None else distribution.version
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from harness.models import short_attention
 from harness.models.losses import LossWeights
+from harness.models.reward_model import Precision
 from harness.training.gradients import accumulate_gradients
 from tests.toys.families import family_model
 from tests.toys.unpacked import random_groups
@@ -95,10 +96,10 @@ def test_in_bf16_it_is_as_far_from_the_truth_as_sdpa(queries: int, keys: int) ->
 def test_a_step_in_bf16_is_as_close_to_fp32_as_with_sdpa(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     groups = random_groups(np.random.default_rng(3), 12, responses=(2,), longest=30)
 
-    def gradients(precision: str) -> torch.Tensor:
+    def gradients(precision: Precision) -> torch.Tensor:
         model = family_model(family)
         loss = LossWeights(rm=1, lm=1)
-        accumulate_gradients(model, groups, loss=loss, row_tokens=128, rows_per_micro_batch=2, precision=precision)  # type: ignore[arg-type]
+        accumulate_gradients(model, groups, loss=loss, row_tokens=128, rows_per_micro_batch=2, precision=precision)
         return torch.cat([one.grad.flatten() for one in model.parameters() if one.grad is not None])
 
     exact, short = gradients("fp32"), gradients("bf16")

@@ -71,6 +71,14 @@ def test_a_new_search_path_is_looked_at_anew(tmp_path: Path, monkeypatch: pytest
     assert resolve_versions(["latecomer"]) == {"latecomer": "0.1"}
 
 
+def test_the_first_of_two_installed_versions_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, version in (("first", "1.0"), ("second", "2.0")):
+        add(tmp_path / folder, "twice-dist", version, "twice")
+    monkeypatch.syspath_prepend(tmp_path / "second")
+    monkeypatch.syspath_prepend(tmp_path / "first")
+    assert resolve_versions(["twice", "twice-dist"]) == {"twice": "1.0", "twice-dist": "1.0"}
+
+
 def test_everything_missing_is_told_at_once() -> None:
     with pytest.raises(MissingRequirement, match="not found: no_such_thing, nor-this; install them") as caught:
         resolve_versions(["numpy", "no_such_thing", "email", "nor-this"])
