@@ -29,10 +29,10 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def wait_for_all() -> None:
+def wait_for_all(group: distributed.ProcessGroup | None = None) -> None:
     """Returns when every process has come here: what one wrote before, all can read after."""
     if distributed.is_initialized():
-        distributed.barrier()
+        distributed.barrier(group)
 
 
 def sum_of_all(values: NDArray[np.float64], device: torch.device | str) -> NDArray[np.float64]:

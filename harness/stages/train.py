@@ -97,7 +97,8 @@ def run_training(
     turned: NDArray[np.bool_] | None = None,
 ) -> TrainingResult:
     """Train up to `stop_step`, resuming an interrupted attempt of this stage where there is one."""
-    resume = ResumePoint(directory=context.resume, every_seconds=context.how.checkpoint_seconds)
+    how = context.how
+    resume = ResumePoint(directory=context.resume, every_seconds=how.checkpoint_seconds, beside=how.device != "cpu")
     saved = resume.latest()
     context.events.forget_steps_after(saved[0] if saved else (state.step if state else 0))
     return train(
@@ -106,15 +107,15 @@ def run_training(
         order,
         settings=settings,
         runtime=TrainingRuntime(
-            device="cpu" if context.how.device == "cpu" else "cuda",
-            row_tokens=context.how.row_tokens,
-            rows_per_micro_batch=context.how.rows_per_micro_batch,
-            sharing=context.how.sharing,
-            activation_checkpointing=context.how.activation_checkpointing,
-            compile=context.how.compile,
-            log_every=context.how.log_every,
-            loss_balance_every=context.how.loss_balance_every,
-            on_imbalance=context.how.on_imbalance,
+            device="cpu" if how.device == "cpu" else "cuda",
+            row_tokens=how.row_tokens,
+            rows_per_micro_batch=how.rows_per_micro_batch,
+            sharing=how.sharing,
+            activation_checkpointing=how.activation_checkpointing,
+            compile=how.compile,
+            log_every=how.log_every,
+            loss_balance_every=how.loss_balance_every,
+            on_imbalance=how.on_imbalance,
         ),
         stop_step=stop_step,
         emit=context.emit,

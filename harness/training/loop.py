@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,7 +164,7 @@ def train(
     parameters = selected_parameters(model)
     optimizer = new_optimizer(parameters, settings.optimizer)
     if state is not None:
-        state.restore_optimizer(optimizer_tensors(optimizer, parameters))
+        state.restore(optimizer_tensors(optimizer, parameters), parameters)
     accumulate_batch = functools.partial(
         accumulate_gradients,
         row_tokens=runtime.row_tokens,
@@ -178,61 +178,69 @@ def train(
     def current() -> TrainingState:
         return TrainingState(step=step, optimizer=optimizer_tensors(optimizer, parameters), monitor=monitor)
 
-    while step < stop_step:
-        now = slice(step * settings.global_batch, (step + 1) * settings.global_batch)
-        groups: list[Group] = [sources[source].group(index) for source, index in pairs_of[now].tolist()]
-        accumulate = functools.partial(accumulate_batch, turned=None if turned is None else turned[now])
-        optimizer.zero_grad()
-        balance: dict[str, float] = {}
-        if runtime.loss_balance_every and (step + 1) % runtime.loss_balance_every == 0:
-            balance = loss_gradient_norms(
-                prepared, parameters.values(), groups, loss=settings.loss, accumulate=accumulate, parallel=parallel
-            )
-        result = accumulate(prepared, groups, loss=settings.loss)
-        limit = settings.optimizer.clip_norm
-        norm = full_tensor(clip_grad_norm_(parameters.values(), float("inf") if limit is None else limit))
-        rate = learning_rate(settings.schedule, step)
-        values = {
-            **_step_values(result, labelled=turned is not None),
-            "grad_norm": float(norm),
-            **balance,
-            "learning_rate": rate,
-        }
-        require_finite(step + 1, values)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
-        step += 1
-        model.has_head = model.has_head or result.loss_rm is not None
-        monitor.observe(_smoothed_values(values), tokens=result.work.tokens, groups=len(groups))
-        monitor.require_stable(step, settings.schedule.warmup_steps)
-        clock.count(result.work)
-        if balance and not warned and step > settings.schedule.warmup_steps and (message := dominance(balance)):
-            if runtime.on_imbalance == "stop":
-                raise TrainingDiverged("both losses must move the model", f"at step {step} {message}")
-            emit(Warned(message=f"at step {step} {message}"))
-            warned = True  # once a run: the curves tell the rest
-        if step % runtime.log_every == 0 or step == stop_step or balance:
-            emit(Metrics(step=step, values={**values, **clock.speeds()}))
-            emit(Progress(done=step, total=stop_step, unit="steps"))
-        stop, due = parallel.any(should_stop(), resume is not None and clock.save_is_due(resume.every_seconds))
-        if resume is not None and (stop or due):
-            with clock.saving():
-                resume.save(current(), model)
-        if stop:
-            raise TrainingStopped("a training runs to its end", f"it was asked to stop at step {step}", "run again")
+    with ExitStack() as at_end:
+        if resume is not None:
+            at_end.callback(resume.finish)
+        while step < stop_step:
+            now = slice(step * settings.global_batch, (step + 1) * settings.global_batch)
+            groups: list[Group] = [sources[source].group(index) for source, index in pairs_of[now].tolist()]
+            accumulate = functools.partial(accumulate_batch, turned=None if turned is None else turned[now])
+            optimizer.zero_grad()
+            balance: dict[str, float] = {}
+            if runtime.loss_balance_every and (step + 1) % runtime.loss_balance_every == 0:
+                balance = loss_gradient_norms(
+                    prepared, parameters.values(), groups, loss=settings.loss, accumulate=accumulate, parallel=parallel
+                )
+            result = accumulate(prepared, groups, loss=settings.loss)
+            limit = settings.optimizer.clip_norm
+            norm = full_tensor(clip_grad_norm_(parameters.values(), float("inf") if limit is None else limit))
+            rate = learning_rate(settings.schedule, step)
+            values = {
+                **_step_values(result, labelled=turned is not None),
+                "grad_norm": float(norm),
+                **balance,
+                "learning_rate": rate,
+            }
+            require_finite(step + 1, values)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            step += 1
+            model.has_head = model.has_head or result.loss_rm is not None
+            monitor.observe(_smoothed_values(values), tokens=result.work.tokens, groups=len(groups))
+            monitor.require_stable(step, settings.schedule.warmup_steps)
+            clock.count(result.work)
+            if balance and not warned and step > settings.schedule.warmup_steps and (message := dominance(balance)):
+                if runtime.on_imbalance == "stop":
+                    raise TrainingDiverged("both losses must move the model", f"at step {step} {message}")
+                emit(Warned(message=f"at step {step} {message}"))
+                warned = True  # once a run: the curves tell the rest
+            if step % runtime.log_every == 0 or step == stop_step or balance:
+                emit(Metrics(step=step, values={**values, **clock.speeds()}))
+                emit(Progress(done=step, total=stop_step, unit="steps"))
+            stop, due = parallel.any(should_stop(), resume is not None and clock.save_is_due(resume.every_seconds))
+            if resume is not None and (stop or due):
+                with clock.saving():
+                    resume.save(current(), model)
+            if stop:
+                raise TrainingStopped("a training runs to its end", f"it was asked to stop at step {step}", "run again")
     return TrainingResult(
         state=current(), steps=step, groups=monitor.groups, tokens=monitor.tokens, smoothed=monitor.smoothed()
     )
 
 
 def _take_up(model: RewardModel, state: TrainingState | None, resume: ResumePoint | None) -> TrainingState | None:
-    """The state of an interrupted run of this training, if it got further than `state`; the model gets its weights."""
+    """The state of an interrupted run of this training, if it got further than `state`; the model gets its weights by
+    `restore`, when it is known which process holds what."""
     saved = resume.latest() if resume is not None else None
     if saved is None or saved[0] <= (state.step if state is not None else 0):
         return state
-    model.restore(saved[1] / MODEL_FOLDER)
-    return TrainingState.load(saved[1])
+    found = TrainingState.load(saved[1])
+    if found.has_head is None:  # saved by an earlier version, as trunk states are
+        model.restore(saved[1] / MODEL_FOLDER)
+    else:
+        model.has_head = found.has_head
+    return found
 
 
 MOST_SAVING = 0.1  # of a training's wall time, however large its state is

@@ -15,8 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness.events import Event
-from harness.models.reward_model import RewardModel
-from harness.training.checkpoints import MODEL_FOLDER, OPTIMIZER_FOLDER, ResumePoint, TrainingState
+from harness.training.checkpoints import MODEL_FOLDER, OPTIMIZER_FOLDER, ResumePoint
 from tests.integration.test_ranks import free_port
 from tests.toys.small_training import CASES, HALF, build, curve_of, train_case
 
@@ -112,22 +111,23 @@ def test_two_processes_give_the_weights_of_one(together: tuple[str, Path], alone
 
 def test_what_two_processes_saved_one_goes_on_from(together: tuple[str, Path], alone: Path) -> None:
     case = "both-losses"
-    _, saved = ResumePoint(directory=together[1] / case / "resume", every_seconds=0).latest() or (0, Path())
-    state, events = TrainingState.load(saved), []
-    assert state.step == HALF
-    train_case(case, RewardModel.load(saved / MODEL_FOLDER), state=state, emit=events.append)
+    point, events = ResumePoint(directory=together[1] / case / "resume", every_seconds=1e9), []
+    assert point.latest() == (HALF, point.directory / f"step-{HALF}")
+    train_case(case, build(case), resume=point, emit=events.append)
     expected = json.loads((alone / case / "curve.json").read_text())[HALF:]
     assert curve_of(events) == [pytest.approx(one, rel=RELATIVE, abs=1e-6) for one in expected]
 
 
 def test_each_process_of_a_sharded_training_writes_its_part(together: tuple[str, Path]) -> None:
     sharing, folder = together
-    files = sorted(path.name for path in (folder / "both-losses" / "state" / OPTIMIZER_FOLDER).iterdir())
-    assert len(files) == 2
-    if sharing == "fsdp":
-        parts = [load_file(folder / "both-losses" / "state" / OPTIMIZER_FOLDER / name) for name in files]
-        name = "exp_avg/backbone.lm_head.weight"
-        assert sum(len(part[name]) for part in parts) == len(build("both-losses").backbone.lm_head.weight)
+    moment, weight = "exp_avg/backbone.lm_head.weight", "weight/backbone.lm_head.weight"
+    for state, names in (("state", [moment]), (f"resume/step-{HALF}", [moment, weight])):
+        files = sorted((folder / "both-losses" / state / OPTIMIZER_FOLDER).iterdir())
+        assert len(files) == 2
+        if sharing == "fsdp":
+            parts = [load_file(file) for file in files]
+            for name in names:
+                assert sum(len(part[name]) for part in parts) == len(build("both-losses").backbone.lm_head.weight)
 
 
 @pytest.mark.slow("torch.compile builds C++ for a layer's forward and backward pass")

@@ -30,7 +30,7 @@ def main(folder: Path, device: str, killed_at: int) -> None:
                 os._exit(KILLED)
 
     model = build(CASE)
-    resume = ResumePoint(directory=folder / "resume", every_seconds=0)
+    resume = ResumePoint(directory=folder / "resume", every_seconds=0, beside=device != "cpu")
     result = train_case(CASE, model, device=device, precision="bf16", emit=hear, resume=resume)
     result.state.save(folder / "state", model)
     (folder / STEPS_FILE).write_text(str(len(made)))

@@ -141,7 +141,7 @@ def main(folder: Path, sharings: Iterable[Sharing], device: str, cases: Sequence
             model.save(target / "start")
             model = RewardModel.load(target / "start", later=True)
         # in two calls, the first saved on its way, as fine-tuning with selection does it
-        resume = ResumePoint(directory=target / "resume", every_seconds=0)
+        resume = ResumePoint(directory=target / "resume", every_seconds=0, beside=True)  # as on GPUs
         half = train_case(case, model, device=device, sharing=sharing, stop=HALF, emit=events.append, resume=resume)
         rest: dict[str, Any] = {"state": half.state}
         if sharing != "ddp":  # as after an interruption

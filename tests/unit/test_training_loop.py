@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,7 @@ from harness.errors import (
 from harness.events import Event, Metrics, Progress, Warned
 from harness.models.losses import LossWeights
 from harness.models.reward_model import RewardModel
+from harness.training import checkpoints
 from harness.training.checkpoints import MODEL_FOLDER, ResumePoint, TrainingState
 from harness.training.loop import TrainingResult, TrainingRuntime, TrainingSettings, train
 from harness.training.monitor import PATIENCE_STEPS, Monitor
@@ -285,12 +288,13 @@ def kill_at(step: int) -> Callable[[Event], None]:
     return emit
 
 
+@pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("at", [1, 4, 8])
-def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, at: int) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, at: int, beside: bool) -> None:
     whole, resumed = build(), build()
     every_step = replace(RUNTIME, log_every=1)
     expected = run(whole, runtime=every_step)
-    point = ResumePoint(directory=tmp_path / "resume", every_seconds=0)
+    point = ResumePoint(directory=tmp_path / "resume", every_seconds=0, beside=beside)
     with pytest.raises(Killed):
         run(resumed, runtime=every_step, resume=point, emit=kill_at(at))
     resumed = build()
@@ -301,6 +305,54 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, at: int)
     assert_same_bits(result.state.optimizer, expected.state.optimizer)
     assert (result.smoothed, result.tokens) == (expected.smoothed, expected.tokens)
     assert resumed.has_head
+
+
+def test_a_state_written_beside_the_training_is_that_of_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is not written before the second step is made, and has the bytes of one that was written at once."""
+    every_step, later = replace(RUNTIME, log_every=1), threading.Event()
+    save_parts = checkpoints.save_parts
+
+    def wait_and_save(*tensors: Any, **how: Any) -> Any:
+        assert later.wait(60)
+        return save_parts(*tensors, **how)
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Metrics) and event.step == 2:
+            later.set()
+            raise Killed
+
+    for beside in (False, True):
+        if beside:
+            later.clear()
+            monkeypatch.setattr(checkpoints, "save_parts", wait_and_save)
+        point = ResumePoint(directory=tmp_path / str(beside), every_seconds=0, beside=beside)
+        with pytest.raises(Killed):
+            run(build(), runtime=every_step, resume=point, emit=emit)
+    found = digests(tmp_path / "True")
+    assert {path.split("/")[0] for path in found} == {"step-1"}
+    assert found == digests(tmp_path / "False")
+
+
+@pytest.mark.parametrize("stop", [1, STEPS])
+def test_a_state_that_cannot_be_written_beside_the_training_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(checkpoints, "save_parts", full)
+    with pytest.raises(OSError, match="no space"):
+        run(build(), stop=stop, resume=ResumePoint(directory=tmp_path, every_seconds=0, beside=True))
+
+
+def test_a_state_of_an_earlier_version_with_all_weights_is_taken_up(tmp_path: Path) -> None:
+    whole, first, resumed = build(), build(), build()
+    run(whole)
+    run(first, stop=3).state.save(tmp_path / "step-3", first)
+    run(resumed, resume=ResumePoint(directory=tmp_path, every_seconds=3600))
+    assert_same_bits(weights(resumed), weights(whole))
 
 
 def test_a_training_asked_to_stop_saves_itself_and_goes_on_later(tmp_path: Path) -> None:
