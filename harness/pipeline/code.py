@@ -30,6 +30,11 @@ def is_stale(kind: Kind, record: Record) -> bool:
     return record.environment.get("source_digest") != _digest(kind.modules(record.identity["spec"]))
 
 
+def code_digest(*modules: str) -> str:
+    """Digest of modules' code without comments and docstrings, what they import included."""
+    return _digest(modules)
+
+
 @functools.cache
 def _digest(modules: tuple[str, ...]) -> str:
     digest = hashlib.sha256()

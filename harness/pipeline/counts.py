@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from harness.errors import DataError, HarnessError, ProblemList, RecipeError
+from harness.pipeline.code import code_digest
 from harness.pipeline.evaluations import EVALUATIONS
 from harness.pipeline.tasks import SIMULATED, Split, unused_split
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.schema import Recipe
 from harness.recipe.tasks import AnyTask, PoolTaskBlock, TaskBlock
+from harness.sources.known_files import remembered
+from harness.sources.resolve import plugin_digest
 from harness.tasks.dealing import dealt, without
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task
@@ -259,21 +263,40 @@ class _Numbers:
 
 def _read(task: TaskBlock, made: FixedTask, counts: Mapping[str, int | None], seed: int) -> _Counted:
     """Counts as numbers, by what its files hold."""
-    numbers: dict[str, int] = {}
+    parts = dict.fromkeys(part for split in counts for part in made.parts_read(split))
+    files = [file for part in parts for file in made.files(part, task.path)]
+    found = remembered(
+        lambda: {
+            "counts": counts,
+            "options": task.options,
+            "seed": seed,
+            "kind": task.kind,
+            "code": plugin_digest(task.kind) if ":" in task.kind else code_digest(type(made).__module__),
+            "grader": made.version,
+        },
+        files,
+        lambda: _held(task, made, counts, seed),
+    )
+    if None in counts.values():
+        task = task.model_copy(update={"problems": task.problems.model_copy(update=found["problems"])})
+    known = {split: count for split, count in found["pairs"].items() if count is not None}
+    return _Counted(task=task, pairs=known if len(known) == len(counts) else None)
+
+
+def _held(task: TaskBlock, made: FixedTask, counts: Mapping[str, int | None], seed: int) -> dict[str, dict[str, Any]]:
+    """The problems that each split gets of what the files hold, and the pairs that these give where a task knows."""
+    problems: dict[str, int] = {}
     pairs: dict[str, int | None] = {}
     for split in counts:
         sharing = made.sharing(split)
         part = made.parts[split]
         everything = made.available(made.files(part, task.path), part, task.options)
-        problems = without(everything, made.left_out(split, task.path))
         # Dealt together, so that what is too much is known before anything is trained.
         together = {other: counts[other] for other in sharing if other in counts}
-        own = dealt(problems, together, seed=seed, sharing=sharing)[split]
-        numbers[split], pairs[split] = len(own), made.preference_count(own)
-    if None in counts.values():
-        task = task.model_copy(update={"problems": task.problems.model_copy(update=numbers)})
-    known = {split: count for split, count in pairs.items() if count is not None}
-    return _Counted(task=task, pairs=known if len(known) == len(pairs) else None)
+        left = without(everything, made.left_out(split, task.path))
+        own = dealt(left, together, seed=seed, sharing=sharing)[split]
+        problems[split], pairs[split] = len(own), made.preference_count(own)
+    return {"problems": problems, "pairs": pairs}
 
 
 def _assumed(task: TaskBlock, made: FixedTask, counts: Mapping[str, int | None]) -> _Counted:

@@ -6,7 +6,6 @@ them is told their names, digests them again and stops where they are no longer 
 
 from __future__ import annotations
 
-import functools
 import glob
 import hashlib
 import os
@@ -19,6 +18,7 @@ from typing import Any
 
 from harness.errors import DataError, MissingRequirement, reason_of
 from harness.recipe.corpus import LANGUAGES
+from harness.sources.known_files import digest_of
 from harness.sources.text_files import LONGEST_LINE, UNREADABLE, RepeatedKeyError, parse_json, read_lines
 
 # What a folder given to a kind of corpus is searched for.
@@ -26,7 +26,6 @@ PARQUET = (".parquet",)
 JSON_LINES = (".jsonl", ".jsonl.gz")
 # Folders of a repository that hold other people's code or no code.
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "vendor", "third_party", "build", "dist"})
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -250,20 +249,9 @@ def file_bytes(file: SourceFile) -> int:
 
 def _size_and_digest(path: Path) -> tuple[int, str]:
     try:
-        facts = path.stat()
-        return facts.st_size, _digest(path, facts.st_size, facts.st_mtime_ns)
+        return path.stat().st_size, digest_of(path)
     except OSError as error:
         raise _unreadable(path.name, error.strerror or str(error)) from error
-
-
-@functools.lru_cache(maxsize=1 << 20)
-def _digest(path: Path, size: int, changed: int) -> str:
-    """SHA-256 of a file, read once for each size and time of change."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _unreadable(name: str, why: str) -> MissingRequirement:

@@ -5,7 +5,6 @@ Reads files and the hub's local cache; asks no network and imports no library of
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from typing import Any
 from harness.errors import MissingRequirement, reason_of
 from harness.recipe.lock import Commits
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel
+from harness.sources.known_files import digest_of
 from harness.sources.packaged import PACKAGED
 from harness.sources.text_files import parse_json
-from harness.store.identity import file_digest
 
 CONFIGURATION, TOKENIZER = "config.json", "tokenizer.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -115,7 +114,7 @@ def resolve_model(
 def _gguf(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingRequirement("a GGUF model must be a file", f"{path} is none", "correct the path")
-    return {"source": "gguf", "sha256": _digest(path)}
+    return {"source": "gguf", "sha256": digest_of(path)}
 
 
 def _folder(path: Path) -> dict[str, Any]:
@@ -220,18 +219,7 @@ def _files(folder: Path) -> dict[str, str]:
             f"{folder} lacks {', '.join(missing)}",
             "correct the path, or convert the model",
         )
-    return {path.name: _digest(path) for path in model_files(folder)}
-
-
-def _digest(path: Path) -> str:
-    facts = path.stat()
-    return _digest_of(path, facts.st_size, facts.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=1_024)
-def _digest_of(path: Path, size: int, modified: int) -> str:
-    """A file's digest, made once for as long as the file stays as it is."""
-    return file_digest(path)
+    return {path.name: digest_of(path) for path in model_files(folder)}
 
 
 def _shape(folder: Path) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from harness.errors import DataError, MissingRequirement, RecipeError, reason_of
 from harness.sources.datasets import cached_file, hub_file, hub_problem
 from harness.sources.fields import Fields
+from harness.sources.known_files import digest_of
 from harness.sources.rows import ENDINGS, read_rows
-from harness.store.identity import SHORT, file_digest
+from harness.store.identity import SHORT
 from harness.tasks.dealing import ORDER, dealt, without
 from harness.tasks.task import NOT_FETCHED, Place, Problem, Task
 
@@ -129,8 +130,7 @@ class FixedTask(Task):
 
     def is_fetched(self, split: str) -> bool:
         """Whether the hub's cache has all that a split is taken from, and what `left_out` reads for it."""
-        parts = {self.parts[split]} | (self._later(split) if self.apart else set())
-        names = [name for part in parts for name in self.hub.of(part)]
+        names = [name for part in self.parts_read(split) for name in self.hub.of(part)]
         return all(cached_file(self.hub.id, self.hub.revision, name) is not None for name in names)
 
     def _named(self, part: str, place: Mapping[str, str]) -> Path:
@@ -210,7 +210,7 @@ class FixedTask(Task):
             MissingRequirement: one cannot be read.
         """
         with _readable():
-            digests = [_digest(*facts) for facts in _facts(files)]
+            digests = [digest_of(path) for path in files]
         return digests[0] if len(digests) == 1 else hashlib.sha256(LINE_END.join(digests).encode()).hexdigest()
 
     def left_out(self, split: str, place: Place) -> tuple[str, ...]:
@@ -224,6 +224,10 @@ class FixedTask(Task):
         there = {one.cluster for part in self._later(split) for one in self.read(self.files(part, place), part)}
         own = self.read(self.files(self.parts[split], place), self.parts[split])
         return tuple(sorted({one.cluster for one in own} & there))
+
+    def parts_read(self, split: str) -> list[str]:
+        """Its own part, and those that `left_out` reads for it."""
+        return sorted({self.parts[split]} | (self._later(split) if self.apart else set()))
 
     def _later(self, split: str) -> set[str]:
         """Parts of later splits, other than its own."""
@@ -298,8 +302,3 @@ def _read(task: type[FixedTask], part: str, files: tuple[_Facts, ...]) -> tuple[
     return tuple(
         replace(problem, cluster=cluster, split=part) for problem, cluster in zip(found, clusters, strict=True)
     )
-
-
-@functools.lru_cache(maxsize=1_024)
-def _digest(path: Path, size: int, changed: int) -> str:
-    return file_digest(path)
