@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from harness.events import Warned, read_events
 from harness.pipeline.training_kinds import BASE
@@ -94,7 +93,7 @@ def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None
     statuses, payloads = seen.statuses, Payloads(seen.statuses, store)
     pairs, judged = pair_examples(plan, payloads), quality_examples(plan, payloads)
     pools, failures = pool_examples(plan, payloads), task_failures(plan, statuses, payloads)
-    warnings = _warnings(plan, statuses, store)
+    warnings = _warnings(plan, seen.runs, store)
     records = [record for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None]
     runs, settings = {record.fingerprint: seen.runs[record.fingerprint] for record in records}, setting_facts(plan)
     return ReportData(
@@ -222,14 +221,15 @@ def _last_finished(runs: Runs) -> str:
     return moment(max(times)) if times else ""
 
 
-def _warnings(plan: Plan, statuses: Statuses, store: Store) -> list[str]:
+def _warnings(plan: Plan, runs: Runs, store: Store) -> list[str]:
     """What finished stages warned of, a line a stage and message."""
     checked = _settings_checked(plan)
     items = []
     for stage in plan.stages:
-        path = store.directory(stage.kind.name, stage.fingerprint) / EVENTS
-        if statuses[stage.fingerprint].record is not None and _mentions(path, Warned.kind):
+        finished = runs.get(stage.fingerprint)
+        if finished is not None and finished.get("warnings", 1):  # of an earlier version: nobody counted them
             of = f" of {few(checked[stage.fingerprint])}" if stage.fingerprint in checked else ""
+            path = store.directory(stage.kind.name, stage.fingerprint) / EVENTS
             items += [f"{stage.label}{of}: {event.message}" for event in read_events(path) if isinstance(event, Warned)]
     return items
 
@@ -241,14 +241,6 @@ def _settings_checked(plan: Plan) -> dict[str, list[str]]:
         for stage in dict.fromkeys(stage for variant in setting.variants for stage in variant.checks):
             found.setdefault(stage.fingerprint, []).append(setting.name)
     return found
-
-
-def _mentions(path: Path, name: str) -> bool:
-    """Whether a file may hold such an event: few do, and reading every event takes most of a report."""
-    try:
-        return f'"{name}"'.encode() in path.read_bytes()
-    except FileNotFoundError:
-        return False
 
 
 def _unfinished(plan: Plan, statuses: Statuses) -> Facts:

@@ -103,14 +103,10 @@ class CurveReader:
         of this plan's trunks, and this plan's own, done or not."""
         if self._states is None:
             store = self._snapshot.store
-            found = {
-                (trunk_of(record.identity), int(record.identity["spec"]["step"])): store.directory(
-                    record.kind, record.fingerprint
-                )
-                for record in store.records(TRUNK_STATE.name)
-            }
-            for stage in self._planned:
-                found.setdefault((trunk_of(stage.identity), stage.spec.step), self._folder(stage))
+            found = {(trunk_of(stage.identity), stage.spec.step): self._folder(stage) for stage in self._planned}
+            for record in store.records(TRUNK_STATE.name, besides=frozenset(found.values())):
+                state = (trunk_of(record.identity), int(record.identity["spec"]["step"]))
+                found[state] = store.directory(record.kind, record.fingerprint)
             self._states = {}
             for (trunk, step), folder in sorted(found.items()):
                 self._states.setdefault(trunk, []).append((step, folder))
@@ -125,7 +121,8 @@ def training_curves(plan: Plan, statuses: Statuses, store: Store) -> tuple[Curve
             for phase, stage in ((PMP, variant.pretrained), (FINETUNE, variant.finetuned)):
                 if stage is not None:
                     trainings.append((phase, stage, setting.name, _seed(variant, phase)))
-    reader = CurveReader(Snapshot(store), plan.stages)
+    records = (status.record for status in statuses.values() if status.record is not None)
+    reader = CurveReader(Snapshot(store, records), plan.stages)
     found: dict[tuple[str, str], Curve] = {}
     for phase, stage, name, seed in trainings:
         status = statuses[stage.fingerprint]

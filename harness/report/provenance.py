@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from harness.pipeline.graph import Stage
@@ -46,21 +47,28 @@ def anchor(row: Row, board_index: int, row_index: int) -> str:
 def origins(boards: tuple[Board, ...], statuses: Statuses) -> tuple[Origin, ...]:
     """The origin of every row that has stages."""
     found = []
+    models = functools.cache(_model_inputs)  # what was trained stands in the chains of all that it was judged by
+    link = functools.cache(lambda stage: _link(stage, statuses))
     for board_index, board in enumerate(boards):
         for row_index, row in enumerate(board.rows):
             if row.stages:
-                chains = tuple(tuple(_link(stage, statuses) for stage in chain(stage)) for stage in row.stages)
+                chains = tuple(tuple(link(stage) for stage in chain(stage, models)) for stage in row.stages)
                 where = anchor(row, board_index, row_index)
                 found.append(Origin(task=board.task, row=row.label, anchor=where, chains=chains))
     return tuple(found)
 
 
-def chain(stage: Stage) -> list[Stage]:
-    """An evaluation and what was trained for it, back to the base model; each stage once, behind what reads it."""
+def chain(stage: Stage, model_inputs: Callable[[Stage], list[Stage]] | None = None) -> list[Stage]:
+    """An evaluation and what was trained for it, back to the base model; each stage once, behind what reads it.
+
+    Args:
+        model_inputs: `_model_inputs` that remembers, for many chains.
+    """
+    model_inputs = model_inputs or _model_inputs
     found = {stage.fingerprint: stage}
     waiting = [stage]
     while waiting:
-        steps = _model_inputs(waiting.pop(0))
+        steps = model_inputs(waiting.pop(0))
         for step in steps:
             found.pop(step.fingerprint, None)  # to stand behind whatever else reads it, too
             found[step.fingerprint] = step

@@ -95,7 +95,7 @@ def read_record(directory: Path) -> Record | None:
         StoreError: it was written under another schema, is no record, or was changed after it was written.
     """
     try:
-        data = read_json(directory / RECORD)
+        data = read_json(f"{directory}/{RECORD}")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -171,7 +171,7 @@ class FactsOfStage(dict[str, Any]):
         raise damaged(self._directory, self._file, f"it lacks {name!r}")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path | str) -> Any:
     """The JSON of one of the store's own files.
 
     Raises:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness.errors import CorruptArtifact, LeaseLost, StoreError
+from harness.events import Warned, read_events
 from harness.store.identity import SHORT, file_digest
 from harness.store.lease import GRACE_SECONDS, Lease, is_held, owner_of
 from harness.store.record import (
@@ -41,6 +42,7 @@ RUN_FACTS: dict[str, Any] = {
     "seconds": (int, float),
     "finished": (int, float),
     "attempts": int,
+    "warnings": int,
 }  # of run.json
 OWNER = 8  # characters of a holder's name in the name of the folder it builds in
 
@@ -67,7 +69,8 @@ class Building:
         Raises:
             LeaseLost: another process took the stage over meanwhile.
         """
-        write_json(self.directory / RUN, run)
+        warnings = sum(isinstance(event, Warned) for event in read_events(self.directory / EVENTS))
+        write_json(self.directory / RUN, {**run, "warnings": warnings})
         record = make_record(
             kind=kind, identity=identity, result=result, environment=environment, directory=self.directory
         )
@@ -90,6 +93,7 @@ class Store:
     def __init__(self, root: Path, *, grace: float = GRACE_SECONDS) -> None:
         self.root = root
         self.grace = grace
+        self._directories: dict[tuple[str, str], Path] = {}
         marker = root / STORE_FILE
         try:
             schema = read_json(marker)["schema"]
@@ -117,7 +121,11 @@ class Store:
             raise StoreError(f"cannot write {self.root}: {error.strerror}", "", "choose another --workdir") from None
 
     def directory(self, kind: str, fingerprint: str) -> Path:
-        return Path(f"{self.root}/{kind}/{fingerprint[:SHORT]}")  # joining paths piece by piece takes twice as long
+        """Where a finished stage is."""
+        found = self._directories.get((kind, fingerprint))
+        if found is None:  # a report asks for each of 30,000 several times
+            found = self._directories[kind, fingerprint] = Path(f"{self.root}/{kind}/{fingerprint[:SHORT]}")
+        return found
 
     def record(self, kind: str, fingerprint: str) -> Record | None:
         """The record of a finished stage, else None.
@@ -134,13 +142,19 @@ class Store:
             )
         return record
 
-    def records(self, kind: str | None = None) -> Iterator[Record]:
-        """Every record that can be read, by kind and folder name; `survey` names the others."""
-        return (found for found in self.survey(kind) if isinstance(found, Record))
+    def records(self, kind: str | None = None, *, besides: Collection[Path] = ()) -> Iterator[Record]:
+        """Every record that can be read, by kind and folder name; `survey` names the others.
 
-    def survey(self, kind: str | None = None) -> Iterator[Record | StoreError]:
+        Args:
+            besides: folders of stages that are known already.
+        """
+        return (found for found in self.survey(kind, besides=besides) if isinstance(found, Record))
+
+    def survey(self, kind: str | None = None, *, besides: Collection[Path] = ()) -> Iterator[Record | StoreError]:
         """Every record, or what is wrong with it, by kind and folder name."""
         for folder in self._folders(kind):
+            if folder in besides:
+                continue
             try:
                 record = read_record(folder)
             except StoreError as error:
@@ -279,7 +293,7 @@ class Store:
         """
         directory = self.directory(record.kind, record.fingerprint)
         try:
-            data = read_json(directory / RUN)
+            data = read_json(f"{directory}/{RUN}")
         except (OSError, ValueError) as error:
             raise damaged(directory, RUN, why_unreadable(error)) from None
         if not isinstance(data, dict):
@@ -322,12 +336,15 @@ class Snapshot:
     """A store's records as they are now: each read once, and folders listed once a kind.
 
     Asking for a hundred thousand stages that are not there yet then costs no look at the disk.
+
+    Args:
+        known: records that were read already.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, known: Iterable[Record] = ()) -> None:
         self.store = store
         self._folders: dict[str, frozenset[str]] = {}
-        self._records: dict[str, Record | None] = {}
+        self._records: dict[str, Record | None] = {record.fingerprint: record for record in known}
 
     def record(self, kind: str, fingerprint: str) -> Record | None:
         """As `Store.record`."""

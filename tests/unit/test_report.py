@@ -27,7 +27,7 @@ from harness.report.settings import UNCHANGED, differences, flat, resolved, sett
 from harness.report.spent import spent
 from harness.report.status import look
 from harness.report.versus import match
-from harness.store.record import EVENTS
+from harness.store.record import EVENTS, RUN, write_json
 from harness.store.store import Store
 from tests.report_store import fail, fill, first, publish, small, with_axes
 from tests.toys.graphs import any_stage
@@ -329,14 +329,19 @@ def test_checkpoints_that_the_same_dev_problems_chose_are_flagged(tmp_path: Path
     assert found.items == ("arithmetic", f"logic: checkpoints of {names} were chosen on the same split")
 
 
-def test_a_warning_about_pairs_names_the_settings_that_train_on_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("counted", [{"warnings": 1}, {}], ids=["counted", "of an earlier version"])
+def test_a_warning_about_pairs_names_the_settings_that_train_on_them(tmp_path: Path, counted: dict[str, int]) -> None:
     edits = {"few": {}, "many": {"pairs.rejected": {"from": "mutation", "edits": [2, 5]}}}
     plan, store = with_axes(tmp_path, {"edits": edits}), Store(tmp_path / "store")
     fill(plan, store)
     for stage in (stage for stage in plan.stages if stage.kind.name == "pair_quality"):
-        log = EventLog(store.directory(stage.kind.name, stage.fingerprint) / EVENTS)
+        directory = store.directory(stage.kind.name, stage.fingerprint)
+        log = EventLog(directory / EVENTS)
         log.emit(Warned(message="too alike"))
         log.close()
+        facts = json.loads((directory / RUN).read_text())
+        assert facts.pop("warnings") == 0
+        write_json(directory / RUN, {**facts, **counted})
     cautions = collect(plan, store, overview(plan, store, None)).cautions
     told = [item for one in cautions for item in one.items if "too alike" in item]
     assert told == [f"quality of pairs train of {name}: too alike" for name in edits]

@@ -47,7 +47,7 @@ def test_what_is_published_is_found(store: Store) -> None:
     assert list(store.records()) == [record]
     assert store.has_payload(record)
     store.verify(record)
-    assert store.run_facts(record) == {"seconds": 1.5}
+    assert store.run_facts(record) == {"seconds": 1.5, "warnings": 0}
     assert not store.partial("encode", record.fingerprint).exists()
     assert not store.is_building("encode", record.fingerprint)
     assert Store(store.root).record("encode", record.fingerprint) == record
@@ -236,7 +236,7 @@ def test_dropping_payload_keeps_the_record(store: Store) -> None:
     assert store.drop_payload(record) == 2
     assert store.drop_payload(record) == 0
     assert store.record("encode", record.fingerprint) == record
-    assert store.run_facts(record) == {"seconds": 1.5}
+    assert store.run_facts(record) == {"seconds": 1.5, "warnings": 0}
 
 
 def test_discarding_forgets(store: Store) -> None:

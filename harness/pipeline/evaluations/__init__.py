@@ -27,6 +27,8 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
 _OWN: dict[str, Evaluation] = {}
 """Evaluations of recipes' own that were imported."""
 
+_BY_METRIC: dict[str, Evaluation] = {}
+
 
 def evaluation_named(name: str) -> Evaluation:
     """A built-in evaluation, or one of a recipe's own by `package.module:Class`, which is imported here.
@@ -65,7 +67,9 @@ def evaluation_of(outcome: str) -> Evaluation:
 
 def evaluation_with(metric: str) -> Evaluation:
     """The evaluation that a metric belongs to."""
-    return next(one for one in (*EVALUATIONS.values(), *_OWN.values()) if one.has(metric))
+    if metric not in _BY_METRIC:  # no other has it: own ones with such a metric are refused
+        _BY_METRIC[metric] = next(one for one in (*EVALUATIONS.values(), *_OWN.values()) if one.has(metric))
+    return _BY_METRIC[metric]
 
 
 def headline(evaluation: str) -> str:
