@@ -22,21 +22,17 @@ PLUMBING = ("errors.py", "events.py", "recipe/", "store/", "pipeline/", "stages/
 
 def source_digest(stage: Stage) -> str:
     """Digest of a stage's code without comments and docstrings."""
-    return _digest(stage.kind.modules(stage.identity["spec"]))
+    return code_digest(*stage.kind.modules(stage.identity["spec"]))
 
 
 def is_stale(kind: Kind, record: Record) -> bool:
     """Whether a kind's stage was made by other code than there is now."""
-    return record.environment.get("source_digest") != _digest(kind.modules(record.identity["spec"]))
-
-
-def code_digest(*modules: str) -> str:
-    """Digest of modules' code without comments and docstrings, what they import included."""
-    return _digest(modules)
+    return record.environment.get("source_digest") != code_digest(*kind.modules(record.identity["spec"]))
 
 
 @functools.cache
-def _digest(modules: tuple[str, ...]) -> str:
+def code_digest(*modules: str) -> str:
+    """Digest of modules' code without comments and docstrings, what they import included."""
     digest = hashlib.sha256()
     for file in sorted(code_of(modules)):
         digest.update(_code(file).encode())
