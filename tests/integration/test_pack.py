@@ -33,10 +33,11 @@ def test_packed_results_are_reported_and_continued(
     assert not [path for path in files if path.suffix in (".safetensors", ".bin", ".txt")]
     assert sum(path.stat().st_size for path in files) < 3_000_000
     assert not [path for path in files if str(tmp_path).encode() in path.read_bytes()]
+    facts = {"attempts", "finished", "label", "peak_memory_bytes", "seconds", "warnings"}
     for stage in workspace.plan.stages:
         record = record_of(finished.store, stage)
         folder = packed / "store" / stage.kind.name / record.fingerprint[:12]
-        assert read_json(folder / RUN).keys() <= {"attempts", "finished", "label", "peak_memory_bytes", "seconds"}
+        assert read_json(folder / RUN).keys() <= facts
         there = {path for path in record.files if (folder / path).exists()}
         assert there == (set(record.files) if stage.kind.artifact.numbers else set())
     other = copy().workdir.with_name("other")
