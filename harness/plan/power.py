@@ -105,22 +105,31 @@ def smallest_effect(design: Design, rule: Rule) -> float:
     Of superiority the smallest difference that comes out above 0 four times in five; of non-inferiority and equivalence
     the smallest margin within which rows that are equal come out as often.
     """
-    level = EQUIVALENCE_LEVEL if rule == "equivalence" else LEVEL
-    halves, deviation = _half_widths(design, level)
+    halves, deviation = _half_widths(design, _level(rule))
     if deviation == 0:
         return 0.0
-
-    def power(effect: float) -> float:
-        within = [_normal((effect - half) / deviation) for half in halves]
-        if rule == "equivalence":
-            within = [max(0.0, 2 * one - 1) for one in within]
-        return sum(within) / len(within)
-
     low, high = 0.0, max(halves) + 4 * deviation
     while high - low > 1e-4 * high:
         middle = (low + high) / 2
-        low, high = (low, middle) if power(middle) >= POWER else (middle, high)
+        low, high = (low, middle) if _power(middle, halves, deviation, rule) >= POWER else (middle, high)
     return high
+
+
+def is_detectable(design: Design, rule: Rule, effect: float) -> bool:
+    """Whether an effect is at least the minimum detectable one, without finding that."""
+    halves, deviation = _half_widths(design, _level(rule))
+    return deviation == 0 or _power(effect, halves, deviation, rule) >= POWER
+
+
+def _level(rule: Rule) -> float:
+    return EQUIVALENCE_LEVEL if rule == "equivalence" else LEVEL
+
+
+def _power(effect: float, halves: list[float], deviation: float, rule: Rule) -> float:
+    within = [_normal((effect - half) / deviation) for half in halves]
+    if rule == "equivalence":
+        within = [max(0.0, 2 * one - 1) for one in within]
+    return sum(within) / len(within)
 
 
 def _half_widths(design: Design, level: float) -> tuple[list[float], float]:
@@ -168,7 +177,7 @@ def enough(design: Design, rule: Rule, margin: float) -> list[Enough]:
     """Ways to make an effect detectable, more seeds alone and more problems alone first; empty where there is none."""
 
     def fits(one: Design) -> bool:
-        return smallest_effect(one, rule) <= margin
+        return is_detectable(one, rule, margin)
 
     found = []
     fewest = min((one.count for one in design.seeds), default=MOST_SEEDS)
