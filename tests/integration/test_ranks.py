@@ -18,11 +18,12 @@ from harness.events import Metrics, read_events
 from harness.execution.ranks import RANKS
 from harness.pipeline.graph import Stage
 from harness.store.record import EVENTS
-from tests.integration.pipelines import ROOT, TINY, folder_of, harness, left, of_kind, only, record_of, run
+from tests.integration.pipelines import ROOT, TINY, folder_of, harness, left, only, record_of, run
 from tests.toys.executors import has_ended
 
 Copy = Callable[..., Workspace]
 SPREADS = tuple(itertools.product(("processes", "nodes"), ("trunk_state", "finetune"), ("ddp", "fsdp")))
+SELECTED = tuple(itertools.product(("processes", "nodes"), ("ddp", "fsdp")))
 SPEEDS = ("tokens_per_second", "flop_per_second", "matmul_peak_share")
 
 
@@ -54,9 +55,18 @@ def curve(workspace: Workspace, stage: Stage) -> list[dict[str, float]]:
     ]
 
 
+def nearly(curve: list[dict[str, float]]) -> list[object]:
+    return [pytest.approx(one, rel=1e-4, abs=1e-5) for one in curve]
+
+
 def forget(workspace: Workspace, *stages: Stage) -> None:
     for stage in stages:
         shutil.rmtree(folder_of(workspace.store, stage))
+
+
+def forget_from(workspace: Workspace, stage: Stage) -> None:
+    """This stage and all that need it."""
+    forget(workspace, *(one for one in workspace.plan.stages if stage in workspace.plan.graph.in_order([one])))
 
 
 def rank_processes(folder: Path) -> list[int]:
@@ -72,7 +82,8 @@ def rank_processes(folder: Path) -> list[int]:
     return found
 
 
-@pytest.mark.sampled(("how", "kind", "sharing"), SPREADS, (SPREADS[0], SPREADS[-1]))
+@pytest.mark.exhaustive("CI has a trunk that is interrupted, and a fine-tuning on two machines that selects")
+@pytest.mark.parametrize(("how", "kind", "sharing"), SPREADS)
 def test_two_processes_train_as_one_does(finished: Workspace, copy: Copy, how: str, kind: str, sharing: str) -> None:
     workspace = copy(*spread(how), f"runtime.training.sharing={sharing}")
     # The test of a driver's end has a branch.
@@ -82,7 +93,7 @@ def test_two_processes_train_as_one_does(finished: Workspace, copy: Copy, how: s
     summary = run(workspace, [stage], slots=1)
     assert not summary.failed, [outcome.reason for outcome in summary.failed]
     expected = curve(finished, stage)
-    assert curve(workspace, stage) == [pytest.approx(one, rel=1e-4, abs=1e-5) for one in expected]
+    assert curve(workspace, stage) == nearly(expected)
     assert len(expected) >= 2
     record = record_of(workspace.store, stage)
     assert record.result.keys() == record_of(finished.store, stage).result.keys()
@@ -90,23 +101,28 @@ def test_two_processes_train_as_one_does(finished: Workspace, copy: Copy, how: s
     assert not [name for name in record.files if RANKS in name]
 
 
-@pytest.mark.sampled("sharing", ("ddp", "fsdp"), ("fsdp",))
-def test_two_processes_select_the_checkpoint_that_one_does(copy: Copy, sharing: str) -> None:
+@pytest.mark.slow("a stage by one process, and by torchrun and a process on each of two machines")
+@pytest.mark.sampled(("how", "sharing"), SELECTED, SELECTED[-1:])
+def test_two_processes_select_the_checkpoint_that_one_does(copy: Copy, how: str, sharing: str) -> None:
     select = "finetune.select={every_steps: 2}"
-    workspace = copy(select)
-    stage = only(workspace, "finetune", "rm+lm")
-    needed = workspace.plan.graph.in_order([stage])
-    assert not run(workspace, [one for one in left(workspace) if one in needed]).failed
-    expected = record_of(workspace.store, stage).result
+    alone = copy(select)
+    stage = only(alone, "finetune", "rm+lm")
+    needed = alone.plan.graph.in_order([stage])
+    assert not run(alone, [one for one in left(alone) if one in needed]).failed
+    expected, points = record_of(alone.store, stage).result, curve(alone, stage)
     assert len(expected["dev_pair_accuracy"]) >= 2
-    forget(workspace, stage)
-    workspace = copy(select, "runtime.training.processes=2", f"runtime.training.sharing={sharing}")
-    summary = run(workspace, [stage], slots=1)
+    forget(alone, stage)
+    together = copy(select, *spread(how), f"runtime.training.sharing={sharing}")
+    summary = run(together, [stage], slots=1)
     assert not summary.failed, [outcome.reason for outcome in summary.failed]
-    found = record_of(workspace.store, stage).result
-    assert {name: found[name] for name in ("selected_step", "dev_pair_accuracy")} == {
+    assert curve(together, stage) == nearly(points)
+    record = record_of(together.store, stage)
+    assert {name: record.result[name] for name in ("selected_step", "dev_pair_accuracy")} == {
         name: expected[name] for name in ("selected_step", "dev_pair_accuracy")
     }
+    assert record.result.keys() == expected.keys()
+    assert record.environment["processes"] == 2
+    assert not [name for name in record.files if RANKS in name]
 
 
 def test_a_training_that_diverges_in_several_processes_says_so(copy: Copy) -> None:
@@ -122,8 +138,7 @@ def test_a_training_that_diverges_in_several_processes_says_so(copy: Copy) -> No
 def test_processes_end_with_their_driver_and_the_training_goes_on(finished: Workspace, copy: Copy) -> None:
     workspace = copy("runtime.training.processes=2")
     stage = only(workspace, "pretrain")
-    stages = workspace.plan.stages
-    forget(workspace, *(one for one in stages if stage in workspace.plan.graph.in_order([one])))
+    forget_from(workspace, stage)
     driver = harness("run", TINY, "--workdir", workspace.workdir, "--set", "runtime.training.processes=2")
     store = workspace.store.root
     deadline = time.monotonic() + 120
@@ -134,16 +149,15 @@ def test_processes_end_with_their_driver_and_the_training_goes_on(finished: Work
     assert len(ranks) == 3, said  # torchrun and two more
     assert all(has_ended(rank, seconds=40) for rank in ranks)
     assert not run(workspace, [stage], slots=1).failed
-    assert curve(workspace, stage) == [pytest.approx(one, rel=1e-4, abs=1e-5) for one in curve(finished, stage)]
+    assert curve(workspace, stage) == nearly(curve(finished, stage))
 
 
 @pytest.mark.slow("a run and a stage that start torchrun and its processes")
-def test_an_interrupted_training_saves_itself_in_all_processes(copy: Copy) -> None:
-    assignments = ["runtime.training.processes=2", "pretrain.learning_rate=0.001"]
-    workspace = copy(*assignments)
-    stage = of_kind(workspace, "trunk_state")[0]
-    sets = [word for assignment in assignments for word in ("--set", assignment)]
-    driver = harness("run", TINY, "--workdir", workspace.workdir, *sets)
+def test_an_interrupted_training_saves_itself_in_all_processes(finished: Workspace, copy: Copy) -> None:
+    workspace = copy("runtime.training.processes=2")
+    stage = only(workspace, "trunk_state")
+    forget_from(workspace, stage)
+    driver = harness("run", TINY, "--workdir", workspace.workdir, "--set", "runtime.training.processes=2")
     partial = workspace.store.partial(stage.kind.name, stage.fingerprint).parent
     deadline = time.monotonic() + 120
     while not list(partial.glob(f"{stage.fingerprint[:12]}*/resume/step-*")) and time.monotonic() < deadline:
@@ -154,6 +168,8 @@ def test_an_interrupted_training_saves_itself_in_all_processes(copy: Copy) -> No
     if workspace.store.record(stage.kind.name, stage.fingerprint) is None:  # else it came to its end all the same
         saved = workspace.store.partial(stage.kind.name, stage.fingerprint)
         assert list((saved / "resume").glob("step-*"))
-    assert not run(workspace, [stage], slots=1).failed
-    steps = [point["step"] for point in curve(workspace, stage)]
-    assert steps == sorted(set(steps))
+        assert not run(workspace, [stage], slots=1).failed
+    assert curve(workspace, stage) == nearly(curve(finished, stage))
+    record = record_of(workspace.store, stage)
+    assert record.environment["processes"] == 2
+    assert not [name for name in record.files if RANKS in name]
