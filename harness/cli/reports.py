@@ -45,7 +45,7 @@ def write_reports(paths: Sequence[Path], assignments: Sequence[str], name: str |
         print_next(report, workspace, path, ())
         return 1 if report.failure else 0
     parts = [
-        Part(name=called, plan=one.plan, store=one.store, seen=report.overview)
+        Part(name=called, plan=one.plan, store=one.store, seen=report.overview, search=one.search)
         for called, (_, one), report in zip(_names(opened), opened, reports, strict=True)
     ]
     joint = Joint(parts)

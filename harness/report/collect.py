@@ -54,6 +54,7 @@ class ReportData:
         axes: what the settings differ on.
         spent: what each setting cost, in hours of `device`.
         damaged: what of the payloads shown here is not as its record has it.
+        parts: of a report of several recipes, each one's own.
     """
 
     name: str
@@ -86,6 +87,13 @@ class ReportData:
     spent: Mapping[str, Spent] = field(default_factory=dict)
     device: Device = "CPU"
     damaged: tuple[str, ...] = ()
+    parts: tuple[ReportData, ...] = ()
+
+    @property
+    def searched(self) -> tuple[tuple[str, SearchReport], ...]:
+        """Every search of the report, with its recipe's name where there are several recipes."""
+        owners = self.parts or (self,)
+        return tuple((one.name if self.parts else "", one.search) for one in owners if one.search is not None)
 
 
 def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None = None) -> ReportData:

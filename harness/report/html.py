@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -24,7 +24,8 @@ from harness.report.axis_figures import axis_figures
 from harness.report.board import NOT_ASKED, Board, Row
 from harness.report.collect import ReportData
 from harness.report.comparison import Difference
-from harness.report.figures import COLOURS, best_of_n_figure, loss_figures
+from harness.report.figures import COLOURS, Figure, best_of_n_figure, loss_figures
+from harness.report.joint import SEPARATOR
 from harness.report.methods import levels
 from harness.report.provenance import Origin, anchor
 from harness.report.render import TEMPLATES, environment
@@ -40,10 +41,15 @@ def render_html(data: ReportData) -> str:
     boards = data.overview.boards
     curves = {board.task: best_of_n_figure(board) for board in boards}
     losses = loss_figures(data.curves, [setting.name for setting in data.settings])
-    searched = [] if data.search is None else search_figures(data.search)
-    along = axis_figures(data.overview.effects, data.axes)
+    searched = [(recipe, search, _of(recipe, search_figures(search))) for recipe, search in data.searched]
+    along = [
+        figure
+        for own in data.parts or (data,)
+        for figure in _of(own.name if data.parts else "", axis_figures(own.overview.effects, own.axes))
+    ]
     kept = retention_figures(boards)
-    figures = [figure for figure in (*searched, *along, *kept, *curves.values(), *losses) if figure is not None]
+    drawn = [figure for _, _, figures in searched for figure in figures]
+    figures = [figure for figure in (*drawn, *along, *kept, *curves.values(), *losses) if figure is not None]
     script = _script((TEMPLATES / "report.js").read_text("utf-8"))
     jinja = environment(escape=True)
     limits = {board.task: _limit_of(board) for board in boards}
@@ -82,6 +88,11 @@ def render_html(data: ReportData) -> str:
         filters=json_for_script(_filters(data)) if len(data.axes) > 1 else "",
         style=Markup((TEMPLATES / "report.css").read_text("utf-8")),
     )
+
+
+def _of(recipe: str, figures: Iterable[Figure]) -> list[Figure]:
+    """The figures with their recipe's name before their titles, if there is one."""
+    return [replace(one, title=f"{recipe}{SEPARATOR}{one.title}") if recipe else one for one in figures]
 
 
 def around(value: float, limit: float) -> str:

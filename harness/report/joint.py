@@ -23,6 +23,7 @@ from harness.report.board import NOT_ASKED, Board, Row
 from harness.report.comparison import SETTING, AnalysisIndex
 from harness.report.overview import Caution, Overview
 from harness.report.words import listing
+from harness.search.state import SearchState
 from harness.store.store import Store
 
 SEPARATOR = ": "  # between a recipe and what is its own
@@ -43,6 +44,7 @@ class Part:
     plan: Plan
     store: Store
     seen: Overview
+    search: SearchState | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

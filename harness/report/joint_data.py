@@ -86,12 +86,13 @@ def joint_data(joint: Joint, name: str, seen: Overview, datas: Sequence[ReportDa
         origins=origins(seen.boards, seen.statuses),
         data_stages=tuple({link.name: link for data in datas for link in data.data_stages}.values()),
         unfinished=_one_table([(part, data.unfinished) for part, data in both]),
-        search=None,  # each is in its recipe's own report
+        search=None,  # each is its recipe's
         axes=_axes(datas),
         spent={
             joint.names[at][SETTING, one]: spent for at, data in enumerate(datas) for one, spent in data.spent.items()
         },
         damaged=_once(one for data in datas for one in data.damaged),
+        parts=tuple(replace(data, name=part) for part, data in both),
     )
 
 

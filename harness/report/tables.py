@@ -109,8 +109,12 @@ def report_json(data: ReportData) -> str:
         "failures": {task: found.tables for task, found in data.failures.items()},
         "boards": [_board(data.axes, board, _costs(data)) for board in seen.boards],
     }
-    if data.search is not None:
-        content["search"] = {name: value for name, value in _plain(data.search).items() if name not in IN_SEARCH_JSON}
+    searches = {
+        recipe: {name: value for name, value in _plain(search).items() if name not in IN_SEARCH_JSON}
+        for recipe, search in data.searched
+    }
+    if searches:
+        content["search"] = searches if data.parts else searches[""]
     return _spread(content) + "\n"
 
 
@@ -133,7 +137,7 @@ def _spread(content: Any, depth: int = 0) -> str:
 
 
 LEFT_OUT = (
-    *("name", "overview", "parameters", "curves", "pairs", "judged_pairs", "pools", "search", "damaged"),
+    *("name", "overview", "parameters", "curves", "pairs", "judged_pairs", "pools", "search", "damaged", "parts"),
     *("spent", "device"),  # they stand in each row
 )
 IN_SEARCH_JSON = ("state", "space", "trials")

@@ -84,7 +84,7 @@ def write_joint_report(joint: Joint, seen: Overview, name: str, directory: Path)
         seen: the overview of all of them.
         name: what the report is called.
     """
-    states = [(part.name, state_digest(part.plan, part.store, part.seen)) for part in joint.parts]
+    states = [(part.name, state_digest(part.plan, part.store, part.seen, part.search)) for part in joint.parts]
     rows = [row for board in seen.boards for row in board.rows]
     compared = [
         str((one.task, one.name, one.estimates, one.differences, one.above, one.places, one.gaps)) for one in rows
@@ -96,7 +96,7 @@ def write_joint_report(joint: Joint, seen: Overview, name: str, directory: Path)
     from harness.report.collect import collect
     from harness.report.joint_data import joint_data
 
-    datas = [collect(part.plan, part.store, part.seen) for part in joint.parts]
+    datas = [collect(part.plan, part.store, part.seen, part.search) for part in joint.parts]
     return _render(files, joint_data(joint, name, seen, datas), digest, None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,22 +12,27 @@ from typing import Any
 
 import pytest
 import yaml
+from markupsafe import escape
 
+from harness.cli.computed import compute
 from harness.execution.runner import make_task
 from harness.execution.worker import run_task
 from harness.pipeline.evaluations import headline
 from harness.pipeline.graph import Stage
+from harness.plan.effects import effects_stage
 from harness.plan.plan import Plan, make_plan
 from harness.plan.trials import ARM_NAMES, TrialPlanner
 from harness.recipe.load import load_recipe
 from harness.recipe.search import Arm, arm_overrides, overrides_of
 from harness.report.collect import collect
 from harness.report.comparison import Difference
+from harness.report.joint import Joint, Part
+from harness.report.joint_data import joint_overview
 from harness.report.overview import overview
 from harness.report.render import paragraphs
 from harness.report.search import Confirmed, SearchReport
 from harness.report.search_figures import search_figures
-from harness.report.write import ReportFiles, write_report
+from harness.report.write import ReportFiles, write_joint_report, write_report
 from harness.search.confirm import comparison_of, with_chosen
 from harness.search.state import SearchState, State, TrialState, read_state
 from harness.store.artifacts import Analysis
@@ -291,3 +297,41 @@ def test_the_answer_claims_no_more_than_its_interval(case: Case, low: float, lac
     (first, _) = paragraphs("search.txt", **context)
     assert told in first
     assert ("excludes 0" in first) == (told == "excludes 0")
+
+
+def test_a_joint_report_shows_searches_and_figures_along_axes_under_their_recipes(case: Case, tmp_path: Path) -> None:
+    grid = tmp_path / "grid.yaml"
+    axes = {"loss": None, "finetune.samples": [16, 32, 64]}
+    grid.write_text(yaml.safe_dump({"extends": str(SMALL), "name": "grid", "ablations": {"axes": axes}}))
+    plan = make_plan(load_recipe(grid))
+    _fill(plan, case.store)
+    analysis = analyse(plan, case.store)
+    effects = None if analysis is None else effects_stage(plan, analysis)
+    assert effects is not None
+    compute(case.store, effects)
+    parts = [
+        Part(name="grid", plan=plan, store=case.store, seen=overview(plan, case.store, analysis)),
+        Part(
+            name="searched",
+            plan=case.plan,
+            store=case.store,
+            seen=overview(case.plan, case.store, case.analysis),
+            search=case.state,
+        ),
+    ]
+    alone = write_report(plan, case.store, analysis, tmp_path / "alone")
+    files = write_joint_report(Joint(parts), joint_overview(Joint(parts), {}), "both", tmp_path / "both")
+    page, text = files.html.read_text(), files.markdown.read_text()
+    along = re.findall("<h3>([^<]* against samples)</h3>", alone.html.read_text())
+    assert along
+    for title in along:
+        assert f"<h3>grid: {title}</h3>" in page
+    (label, *_) = case.report.labels
+    assert f"<h3>searched: Search history: {label}</h3>" in page
+    assert "## Search of searched" in text
+    for sentence in case.report.answer:
+        assert escape(sentence) in page
+    assert json.loads(files.json.read_text())["search"]["searched"]["answer"] == list(case.report.answer)
+    assert not write_joint_report(Joint(parts), joint_overview(Joint(parts), {}), "both", tmp_path / "both").rendered
+    later = [parts[0], replace(parts[1], search=replace(case.state, study="another"))]
+    assert write_joint_report(Joint(later), joint_overview(Joint(later), {}), "both", tmp_path / "both").rendered
