@@ -84,7 +84,7 @@ SIZES_DONE = (40, 80, 160, 400)
 ROWS = {"n-grams": "ngrams", "prompt overlap": "prompt_overlap"}
 ROWS |= {f"no PMP, {size}": f"no-pmp, samples={size}" for size in SIZES_DONE}
 ROWS |= {f"RM+LM, {size}": f"rm+lm, samples={size}" for size in SIZES_DONE}
-ROWS |= {"source prior": "source_prior"}
+ROWS |= {"source prior": "source_prior", "RM, 80": "rm, samples=80", "LM, 80": "lm, samples=80"}
 
 
 def table_of(page: str, start: str = "| row |") -> list[dict[str, str]]:
@@ -114,7 +114,7 @@ def value(measure: Measure, row: str, task: str, evaluation: str) -> float | Non
 def test_every_number_of_the_table_is_that_of_the_scores() -> None:
     page = (RESULTS / "README.md").read_text(encoding="utf-8").replace(MINUS, "-")
     rows = {row["row"]: row for row in table_of(page)}
-    assert len(rows) == 17
+    assert len(rows) == 19
     for column, (task, evaluation, measure) in MEASURES.items():
         values = {name: value(measure, ROWS.get(name, name), task, evaluation) for name in rows}
         found = {name: one for name, one in values.items() if one is not None}
@@ -151,6 +151,8 @@ def test_the_intervals_of_the_page_are_the_reports() -> None:
         for size in SIZES_DONE:
             start = f"| rm+lm, samples={size} | no-pmp, samples={size} | {task} | "
             assert lines[f"difference at {size}"][column] == told(start), (size, column)
+    alone = [told(f"| pmp | {arm} | gsm8k, pair accuracy | ") for arm in ("rm", "lm")]
+    assert "(GSM8K: RM {}, LM {})".format(*alone) in page
     assert f"GSM8K's pairs gain {told('| samples | 400 | gsm8k, pair accuracy | ').removeprefix('+')}" in page
     assert f"The same on SVAMP is {told('| samples | 400 | svamp, pair accuracy | ').removeprefix('+')}" in page
     balanced = "GSM8K pairs, balanced by writer"
@@ -158,7 +160,7 @@ def test_the_intervals_of_the_page_are_the_reports() -> None:
         line.strip("|").split("|") for line in report.splitlines() if re.match(r"\| [^|]+ \| rm\+lm.* against ", line)
     ]
     shown = table_of(page, "| claim |")
-    assert len(tested) == len(shown) == 12
+    assert len(tested) == len(shown) == 18
     says = ""
     for line, claim in zip(shown, tested, strict=True):
         says = line["claim"].partition(" (of")[0].partition(" (by")[0] or says
@@ -181,12 +183,12 @@ def test_the_intervals_of_rows_are_the_leaderboards() -> None:
     checked = 0
     for line in table_of((RESULTS / "README.md").read_text(encoding="utf-8")):
         for column, (task, _, measure) in MEASURES.items():
-            if line["row"].startswith(("no PMP", "RM+LM")) and line[column]:
+            if line["row"].endswith(tuple(f", {size}" for size in SIZES_DONE)) and line[column]:
                 found = known[ROWS[line["row"]], task, metrics[measure]]
                 low, high = (f"{float(found[bound]):.2f}".replace("0.", ".", 1) for bound in ("low", "high"))
                 assert line[column].endswith(f" [{low}, {high}]"), (line["row"], column)
                 checked += 1
-    assert checked == 2 * len(SIZES_DONE) * 4 + len(SIZES_DONE)
+    assert checked == 2 * len(SIZES_DONE) * 4 + 2 * 4 + len(SIZES_DONE) + 1  # code: each RM+LM, and RM
 
 
 def test_the_ceiling_of_svamp_is_that_of_the_pools() -> None:
