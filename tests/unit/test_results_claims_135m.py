@@ -176,6 +176,39 @@ def test_the_intervals_of_the_page_are_the_reports() -> None:
     ]
 
 
+def test_differences_that_claims_and_prose_name_are_those_of_the_scores() -> None:
+    page = (RESULTS / "README.md").read_text(encoding="utf-8").replace(MINUS, "-")
+    no_pmp, both = ({size: f"{arm}, samples={size}" for size in SIZES_DONE} for arm in ("no-pmp", "rm+lm"))
+    contrasts = [  # in the order of the claims
+        [(both[80], no_pmp[80])],
+        [(both[size], no_pmp[size]) for size in SIZES_DONE],
+        [(both[400], no_pmp[400])],
+        [(both[80], no_pmp[400])],
+        [(both[80], "lm, samples=80")],
+        [(both[80], "rm, samples=80")],
+    ]
+
+    def difference(more: str, less: str, column: str) -> float:
+        task, evaluation, measure = MEASURES[column]
+        values = [value(measure, row, task, evaluation) for row in (more, less)]
+        assert values[0] is not None
+        assert values[1] is not None
+        return values[0] - values[1]
+
+    claims = table_of(page, "| claim |")
+    assert len(claims) == 3 * len(contrasts)
+    for at, line in enumerate(claims):
+        found = np.mean([difference(more, less, line["judged on"]) for more, less in contrasts[at // 3]])
+        assert float(line["difference"].split()[0]) == pytest.approx(found, abs=0.00051), line
+    code = "held-out code pairs"
+    for more, less, told in (
+        (both[80], "prompt_overlap", "are {} [.090, .226] above the"),
+        ("rm, samples=80", "prompt_overlap", "with RM alone {} [.040, .190]"),
+        (both[80], "rm, samples=80", "RM+LM is {} [-.004, .091]"),
+    ):
+        assert told.format(f"{difference(more, less, code):.3f}".replace("0.", ".")) in page
+
+
 def test_the_intervals_of_rows_are_the_leaderboards() -> None:
     metrics = {pair_accuracy: "pair_accuracy", source_balanced: "source_balanced", bon: "area"}
     with open(RESULTS / "leaderboard.csv", encoding="utf-8", newline="") as file:
