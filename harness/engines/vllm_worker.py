@@ -146,7 +146,7 @@ def _load(settings: Mapping[str, Any], **more: Any) -> Any:
 
 
 def _stay_in_this_process() -> None:
-    """Load the engine here instead of in two processes more: half the time, and the same texts when asked again.
+    """Load the engine here instead of in two processes more, which takes half the time.
 
     Not on GPUs, where a process of its own plans the next step meanwhile, nor on machines of several memory nodes,
     where vLLM binds the cores of one.

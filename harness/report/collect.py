@@ -90,10 +90,14 @@ class ReportData:
     parts: tuple[ReportData, ...] = ()
 
     @property
+    def recipes(self) -> tuple[tuple[str, ReportData], ...]:
+        """Each recipe's own report, with its name where there are several, else ""."""
+        return tuple((one.name, one) for one in self.parts) or (("", self),)
+
+    @property
     def searched(self) -> tuple[tuple[str, SearchReport], ...]:
-        """Every search of the report, with its recipe's name where there are several recipes."""
-        owners = self.parts or (self,)
-        return tuple((one.name if self.parts else "", one.search) for one in owners if one.search is not None)
+        """Every search of the report, named likewise."""
+        return tuple((name, one.search) for name, one in self.recipes if one.search is not None)
 
 
 def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None = None) -> ReportData:

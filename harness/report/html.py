@@ -43,9 +43,7 @@ def render_html(data: ReportData) -> str:
     losses = loss_figures(data.curves, [setting.name for setting in data.settings])
     searched = [(recipe, search, _of(recipe, search_figures(search))) for recipe, search in data.searched]
     along = [
-        figure
-        for own in data.parts or (data,)
-        for figure in _of(own.name if data.parts else "", axis_figures(own.overview.effects, own.axes))
+        figure for recipe, own in data.recipes for figure in _of(recipe, axis_figures(own.overview.effects, own.axes))
     ]
     kept = retention_figures(boards)
     drawn = [figure for _, _, figures in searched for figure in figures]

@@ -171,5 +171,6 @@ def test_an_interrupted_training_saves_itself_in_all_processes(finished: Workspa
         assert not run(workspace, [stage], slots=1).failed
     assert curve(workspace, stage) == nearly(curve(finished, stage))
     record = record_of(workspace.store, stage)
+    assert record.result.keys() == record_of(finished.store, stage).result.keys()
     assert record.environment["processes"] == 2
     assert not [name for name in record.files if RANKS in name]

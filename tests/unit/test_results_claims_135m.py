@@ -201,12 +201,13 @@ def test_differences_that_claims_and_prose_name_are_those_of_the_scores() -> Non
         found = np.mean([difference(more, less, line["judged on"]) for more, less in contrasts[at // 3]])
         assert float(line["difference"].split()[0]) == pytest.approx(found, abs=0.00051), line
     code = "held-out code pairs"
-    for more, less, told in (
-        (both[80], "prompt_overlap", "are {} [.090, .226] above the"),
-        ("rm, samples=80", "prompt_overlap", "with RM alone {} [.040, .190]"),
-        (both[80], "rm, samples=80", "RM+LM is {} [-.004, .091]"),
+    for more, less, column, told in (
+        (both[80], "prompt_overlap", code, "are {} [.090, .226] above the"),
+        ("rm, samples=80", "prompt_overlap", code, "with RM alone {} [.040, .190]"),
+        (both[80], "rm, samples=80", code, "RM+LM is {} [-.004, .091]"),
+        ("rm, samples=80", "lm, samples=80", "GSM8K pairs", "RM is {} [-.069, .118] above LM"),
     ):
-        assert told.format(f"{difference(more, less, code):.3f}".replace("0.", ".")) in page
+        assert told.format(f"{difference(more, less, column):.3f}".replace("0.", ".")) in page
 
 
 def test_the_intervals_of_rows_are_the_leaderboards() -> None:
