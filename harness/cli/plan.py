@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +31,8 @@ from harness.cli.tables import print_table, table
 from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
 from harness.errors import HarnessError
 from harness.pipeline.counts import not_fetched
+from harness.pipeline.kind import Kind
+from harness.plan.cost import StageCost
 from harness.plan.disk import Disk, free_bytes
 from harness.plan.match import matching
 from harness.plan.plan import without_collections
@@ -248,8 +250,11 @@ def _print_kinds(workspace: Workspace, work: Work, prices: Prices) -> None:
     for one in disk.stages:
         sizes[one.stage.kind.name] += round(one.size or 0)
     on_gpus = by_kind(prices.price)
+    costs: dict[Kind, list[StageCost]] = defaultdict(list)
+    for cost in prices.left.costs:
+        costs[cost.stage.kind].append(cost)
     for kind, count in Counter(stage.kind for stage in plan.stages).items():
-        mine = [cost for cost in prices.left.costs if cost.stage.kind == kind]
+        mine = costs[kind]
         tokens, flops = sum(cost.tokens for cost in mine), sum(cost.flops or 0.0 for cost in mine)
         spent, most = on_gpus.get(kind.name, (0.0, 0.0))
         unknown = any(cost.flops is None for cost in mine)

@@ -102,9 +102,8 @@ def print_price(workspace: Workspace, prices: Prices) -> None:
         console.print(f"at most {most} of {room} of a GPU's memory, for {visible(largest.stage.label)}")
         if not price.fits:
             console.print(f"it does not fit: {SMALLER}", style="bold red")
-    unverified = {
-        model_origin(one.stage).label for one in price.stages if one.gpus and _is_unverified(one.stage, prices)
-    }
+    origins = {model_origin(one.stage) for one in price.stages if one.gpus}
+    unverified = {one.label for one in origins if shape_source(one, prices.known) == "shapes.yaml, unverified"}
     if unverified:
         console.print(visible(f"sizes unverified (pipeline/shapes.yaml): {listing(sorted(unverified))}"))
     if price.unknown:
@@ -112,10 +111,6 @@ def print_price(workspace: Workspace, prices: Prices) -> None:
             f"unknown: the price of {plural(price.unknown, 'stage')} of models of unknown size, in no sum",
             style="bold red",
         )
-
-
-def _is_unverified(stage: Stage, prices: Prices) -> bool:
-    return shape_source(stage, prices.known) == "shapes.yaml, unverified"
 
 
 def by_kind(price: Price) -> dict[str, tuple[float, float]]:

@@ -6,6 +6,7 @@ recipe's bounds; times from finished stages of the same store where there are an
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,12 +90,10 @@ def estimate(
 def makespan(costs: Sequence[StageCost], slots: int) -> float:
     """Wall seconds by list scheduling in plan order (inputs first) on identical slots."""
     ends: dict[str, float] = {}
-    free = [0.0] * max(1, slots)
+    free = [0.0] * max(1, slots)  # a heap
     for cost in costs:
         before = [item.stage for item in cost.stage.inputs.values()] + cost.stage.after + cost.stage.gates
         ready = max((ends.get(stage.fingerprint, 0.0) for stage in before), default=0.0)
-        slot = min(range(len(free)), key=lambda index: max(free[index], ready))
-        end = max(free[slot], ready) + cost.seconds
-        free[slot] = end
-        ends[cost.stage.fingerprint] = end
+        end = ends[cost.stage.fingerprint] = max(free[0], ready) + cost.seconds
+        heapq.heapreplace(free, end)
     return max(free)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -144,7 +145,9 @@ def _half_widths(design: Design, level: float) -> tuple[list[float], float]:
     first = design.seeds[0]
     rest = (first.rest / (first.count * count), (first.count - 1) * problems[1])
     estimates = [_estimates(one, variance) for one, variance in zip(design.seeds, variances, strict=True)]
-    halves = [half_width(level, parts[0], problems, rest, parts[1:]) for parts in itertools.product(*estimates)]
+    halves: list[float] = []
+    for parts, times in Counter(itertools.product(*estimates)).items():  # pooled estimates are all the same
+        halves += [half_width(level, parts[0], problems, rest, parts[1:])] * times
     return halves, deviation
 
 
