@@ -33,6 +33,8 @@ WINDOW_THROUGHOUT = ("mistral",)
 SMALLEST_FLEX_HEAD = 16
 """FlexAttention's kernels multiply blocks of at least so many channels."""
 
+FLEX = "flex_attention"
+
 PIECES = "sdpa_pieces"
 """Our attention's name in transformers: SDPA, but piece by piece where it is given the pieces of packed rows."""
 
@@ -58,7 +60,7 @@ def require_attention(configuration: PreTrainedConfig) -> None:
     """
     text = configuration.get_text_config()
     implementation = configuration._attn_implementation
-    if implementation not in ("sdpa", PIECES, "eager", "flex_attention"):
+    if implementation not in ("sdpa", PIECES, "eager", FLEX):
         raise RecipeError(
             "packed rows need attention that takes a mask (sdpa, eager or flex_attention)",
             f"the model uses {implementation}",
@@ -169,7 +171,7 @@ AttentionMaskInterface.register(PIECES, sdpa_mask)
 
 
 def _mask(batch: Batch, window: int | None, implementation: str, dtype: torch.dtype) -> torch.Tensor | BlockMask:
-    if implementation == "flex_attention":
+    if implementation == FLEX:
         return block_mask(batch, window)
     visible = batch.mask(window)
     if implementation in ("sdpa", PIECES):

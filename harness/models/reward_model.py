@@ -9,6 +9,7 @@ import json
 import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,11 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
-from torch.utils.checkpoint import create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
 
 from harness.errors import CorruptArtifact, RecipeError, reason_of
 from harness.models.attention import (
+    FLEX,
     attention_arguments,
     attention_of_rows,
     attention_to_load,
@@ -47,6 +49,10 @@ SCORE = "score.weight"
 DESCRIPTION_FILE = "reward_model.json"
 DEFAULT_HEAD_SPREAD = 0.02
 """Standard deviation of a new head where the configuration names no `initializer_range`."""
+MOST_GRAPHS = 32
+"""Times that the layers' code is compiled at most; beyond it torch computes them uncompiled. With FlexAttention all
+packed rows take four: one row and several, of one block of the mask and of several. A second kind of mask takes as many
+again, and so do passes without gradients."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +150,10 @@ class RewardModel(nn.Module):
 
     def use_attention_of(self, device: torch.device | str) -> None:
         """Switches to the attention that suits a device; results differ by rounding only."""
-        configuration, flex = self.backbone.config, "flex_attention"
+        configuration = self.backbone.config
         if suits_flex_attention(configuration, device) and self.backbone._supports_flex_attn:
-            self.backbone.set_attn_implementation(flex)
-        elif configuration._attn_implementation == flex:
+            self.backbone.set_attn_implementation(FLEX)
+        elif configuration._attn_implementation == FLEX:
             self.backbone.set_attn_implementation(attention_to_load(configuration) or "sdpa")
         self.backbone.set_attn_implementation(attention_of_rows(configuration))
 
@@ -156,15 +162,21 @@ class RewardModel(nn.Module):
         names = self.backbone._no_split_modules or ()
         return [module for module in self.backbone.modules() if type(module).__name__ in names]
 
-    def compute_layers(self, *, recompute: Recompute, compiled: bool) -> None:
+    def compute_layers(self, *, recompute: Recompute, compiled: bool | None) -> None:
         """How training computes the layers: what it computes again in the backward pass, and `compiled`, each by
-        itself."""
-        if recompute:
-            how = {"context_fn": _keep_products} if recompute == "selective" else {}
-            self.backbone.gradient_checkpointing_enable({"use_reentrant": False, **how})
-        if compiled:
-            for layer in self.layers():
-                layer.compile()
+        itself. None compiles with FlexAttention alone, which takes rows of all lengths at once; the pieces of SDPA are
+        compiled anew for each length.
+        """
+        flex = self.backbone.config._attn_implementation == FLEX
+        for layer in self.layers():
+            if recompute:
+                # Not by the library's `gradient_checkpointing_enable`, which would be outside of what is compiled: the
+                # choice of what to keep does not reach into that, so that all would be computed again.
+                how: dict[str, Any] = {"context_fn": _keep_products} if recompute == "selective" else {}
+                once = partial(type(layer).forward, layer)  # however often a model is trained
+                layer.forward = partial(checkpoint, once, use_reentrant=False, **how)
+            if flex if compiled is None else compiled:
+                layer.compile(recompile_limit=MOST_GRAPHS, dynamic=True if flex else None)
 
     def save(self, directory: Path) -> None:
         """Writes the backbone as an ordinary transformers checkpoint (safetensors), and the head beside it.

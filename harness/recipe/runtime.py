@@ -71,7 +71,9 @@ class TrainingRuntime(Block):
         False,
         description="Compute layers again in the backward pass; `selective`: all but matrix products and attention.",
     )
-    compile: bool = Field(False, description="Each layer by torch.compile.")
+    compile: bool | None = Field(
+        None, description="Each layer by torch.compile. Default: with FlexAttention, which is on GPUs."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingRuntime:

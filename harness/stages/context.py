@@ -53,7 +53,7 @@ class HowToRun:
     rendezvous: str | None = None
     sharing: Literal["ddp", "fsdp", "hsdp"] = "ddp"
     activation_checkpointing: bool | Literal["selective"] = False
-    compile: bool = False
+    compile: bool | None = None
     imported: Mapping[str, str] = field(default_factory=dict)
 
 

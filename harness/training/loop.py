@@ -69,7 +69,7 @@ class TrainingRuntime:
         device: "cpu" or "cuda".
         sharing: what of the weights each of several processes holds.
         activation_checkpointing: what of each layer is computed again in the backward pass.
-        compile: each layer by torch.compile.
+        compile: each layer by torch.compile; None with FlexAttention alone.
         row_tokens: budget of a packed row.
         rows_per_micro_batch: rows of one forward and backward pass.
         log_every: steps between metrics; the last step is always logged.
@@ -81,7 +81,7 @@ class TrainingRuntime:
     device: str = "cpu"
     sharing: Sharing = "ddp"
     activation_checkpointing: Recompute = False
-    compile: bool = False
+    compile: bool | None = None
     row_tokens: int
     rows_per_micro_batch: int
     log_every: int = 10

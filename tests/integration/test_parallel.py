@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from harness.events import Event
+from harness.pipeline.weights import FP32
 from harness.training.checkpoints import MODEL_FOLDER, OPTIMIZER_FOLDER, ResumePoint
 from tests.integration.test_ranks import free_port
+from tests.toys.kept import kept
 from tests.toys.small_training import CASES, HALF, build, curve_of, train_case
 
 PROGRAM = Path(__file__).parents[1] / "toys" / "small_training.py"
@@ -130,16 +132,25 @@ def test_each_process_of_a_sharded_training_writes_its_part(together: tuple[str,
                 assert sum(len(part[name]) for part in parts) == len(build("both-losses").backbone.lm_head.weight)
 
 
+def require_compiler() -> None:
+    if shutil.which("c++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+
+
 @pytest.mark.slow("torch.compile builds C++ for a layer's forward and backward pass")
 @pytest.mark.filterwarnings("ignore")  # the compiler looks at what torch warns of
 @pytest.mark.parametrize(
     ("how", "steps"),
-    [({"activation_checkpointing": True}, 2), ({"activation_checkpointing": "selective"}, 2), ({"compile": True}, 1)],
+    [
+        ({"activation_checkpointing": True}, 2),
+        ({"activation_checkpointing": "selective"}, 2),
+        ({"activation_checkpointing": "selective", "compile": True}, 1),
+    ],
 )
 def test_what_a_layer_computes_does_not_depend_on_how(how: dict[str, Any], steps: int) -> None:
     """Losses and gradients of the first steps; compiled, of one, since each length of row is compiled anew."""
-    if "compile" in how and shutil.which("c++") is None:
-        pytest.skip("torch.compile needs a C++ compiler")
+    if "compile" in how:
+        require_compiler()
     curves = []
     for runtime in ({}, how):
         events: list[Event] = []
@@ -148,3 +159,12 @@ def test_what_a_layer_computes_does_not_depend_on_how(how: dict[str, Any], steps
     expected, found = curves
     assert len(expected) == steps
     assert found == [pytest.approx(one, rel=RELATIVE, abs=1e-6) for one in expected]
+
+
+@pytest.mark.slow("torch.compile builds C++ for layers")
+@pytest.mark.filterwarnings("ignore")  # the compiler looks at what torch warns of
+def test_compiled_layers_keep_what_is_asked_too() -> None:
+    require_compiler()
+    one, other = (kept("selective", 64, 96, layers, 128, compiled=True) for layers in (1, 2))
+    plain, other_plain = (kept("selective", 64, 96, layers, 128) for layers in (1, 2))
+    assert other - one == other_plain - plain > 128 * FP32 * 64

@@ -1,0 +1,65 @@
+"""Layers that are compiled with FlexAttention: how often, and that nothing else changes.
+
+FlexAttention has no backward pass on CPUs, and only what is traced is looked at here, so no code is generated.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from harness.models.packing import Batch, collate, pack
+from harness.models.reward_model import MOST_GRAPHS
+from tests.toys.families import VOCABULARY, family_model
+
+pytestmark = pytest.mark.unit
+
+FOR_ONE_MASK = 4
+"""Graphs: of one row and of several, of one block of the mask and of several."""
+
+
+@pytest.fixture(autouse=True)
+def _traced_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    compile_traced = functools.partialmethod(torch.nn.Module.compile, backend="eager")
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_traced)
+    torch.compiler.reset()
+    counters.clear()
+    yield
+    torch.compiler.reset()
+
+
+def batches() -> Iterator[Batch]:
+    rng = np.random.default_rng(0)
+    for budget in (256, 16):
+        for rows in (3, 1, 2, 3):
+            sizes = rng.integers(2, 30, (16, 3))
+            yield collate(pack([[rng.integers(0, VOCABULARY, n) for n in group] for group in sizes], budget)[:rows])
+
+
+@pytest.mark.filterwarnings("ignore")  # what torch's compiler says of itself
+def test_rows_of_all_shapes_are_compiled_a_few_times() -> None:
+    model, other = (family_model("qwen3-window", heads=2, hidden_size=64, max_positions=1024).eval() for _ in range(2))
+    model.backbone.set_attn_implementation("flex_attention")
+    model.compute_layers(recompute=False, compiled=None)
+    shapes = set()
+    with torch.no_grad():
+        for number, batch in enumerate(batches()):
+            shapes.add(tuple(batch.input_ids.shape))
+            rewards = model(batch, rewards=True, lm_loss=None).rewards
+            if number % 3 == 0:
+                torch.testing.assert_close(rewards, other(batch, rewards=True, lm_loss=None).rewards)
+    assert len(shapes) > 5
+    assert counters["stats"]["unique_graphs"] == 2 * FOR_ONE_MASK <= MOST_GRAPHS / 2
+    assert not counters["graph_break"]
+
+
+def test_without_flex_attention_layers_are_compiled_where_it_is_asked_alone() -> None:
+    for compiled, expected in ((None, False), (False, False), (True, True)):
+        model = family_model("llama")
+        model.compute_layers(recompute=False, compiled=compiled)
+        assert all((layer._compiled_call_impl is not None) == expected for layer in model.layers())
