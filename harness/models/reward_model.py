@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -62,6 +63,15 @@ class Outputs:
 
     rewards: torch.Tensor | None
     lm_loss: torch.Tensor | None
+
+
+def _recomputing(forward: Callable[..., Any], recompute: Recompute) -> Callable[..., Any]:
+    how: dict[str, Any] = {"context_fn": _keep_products} if recompute == "selective" else {}
+
+    def recomputed(*args: Any, **kwargs: Any) -> Any:  # compiled, this is what the compiler begins to read at
+        return checkpoint(forward, *args, use_reentrant=False, **how, **kwargs)
+
+    return recomputed
 
 
 def _keep_products() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
@@ -172,9 +182,8 @@ class RewardModel(nn.Module):
             if recompute:
                 # Not by the library's `gradient_checkpointing_enable`, which would be outside of what is compiled: the
                 # choice of what to keep does not reach into that, so that all would be computed again.
-                how: dict[str, Any] = {"context_fn": _keep_products} if recompute == "selective" else {}
                 once = partial(type(layer).forward, layer)  # however often a model is trained
-                layer.forward = partial(checkpoint, once, use_reentrant=False, **how)
+                layer.forward = _recomputing(once, recompute)
             if flex if compiled is None else compiled:
                 layer.compile(recompile_limit=MOST_GRAPHS, dynamic=True if flex else None)
 

@@ -107,7 +107,7 @@ def train_case(
     stop: int = STEPS,
     emit: Callable[[Event], None] = lambda event: None,
     activation_checkpointing: Recompute = False,
-    compile: bool = False,  # noqa: A002  the recipe's name
+    compile: bool | None = None,  # noqa: A002  the recipe's name
     **others: Any,
 ) -> TrainingResult:
     """Train a case's model up to `stop`, alone or with the other processes of this world."""
