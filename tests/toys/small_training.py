@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from harness.events import Event, Metrics
-from harness.models.distributed import is_main
+from harness.models.distributed import is_main, world_size
 from harness.models.losses import LossWeights
 from harness.models.reward_model import Precision, Recompute, RewardModel
 from harness.models.sources import tiny_model
@@ -133,18 +133,19 @@ def curve_of(events: list[Event]) -> list[dict[str, float]]:
 def main(folder: Path, sharings: Iterable[Sharing], device: str, cases: Sequence[str]) -> None:
     for sharing, case in itertools.product(sharings, cases):
         Parallel.on(device, sharing)
+        shares = sharing != "ddp" and world_size() > 1
         model, events = build(case), []
         target = folder / sharing / case
         if is_main():
             target.mkdir(parents=True)
-        if sharing != "ddp":  # as stages do it
+        if shares:  # as stages do it
             model.save(target / "start")
             model = RewardModel.load(target / "start", later=True)
         # in two calls, the first saved on its way, as fine-tuning with selection does it
         resume = ResumePoint(directory=target / "resume", every_seconds=0, beside=True)  # as on GPUs
         half = train_case(case, model, device=device, sharing=sharing, stop=HALF, emit=events.append, resume=resume)
         rest: dict[str, Any] = {"state": half.state}
-        if sharing != "ddp":  # as after an interruption
+        if shares:  # as after an interruption
             model = RewardModel.load(target / "start", later=True)
             rest = {"resume": replace(resume, every_seconds=1e9)}
         result = train_case(case, model, device=device, sharing=sharing, emit=events.append, **rest)
