@@ -1,8 +1,8 @@
 """Turn functions into preference pairs: one prompt, a chosen text and a rejected one, a pair for each numbered slot.
 
 A slot's pair depends on the functions, the seed and the slot's number alone, so any range of slots can be built apart
-and put together again. Where a text comes from is a `Side`: the function itself, its mutation, or a table of texts
-that a model has written. Nothing here knows which.
+and put together again. Where a text comes from is a `Side`: the function itself, its mutation, a table of texts that
+a model has written, or a recipe's own code. Nothing here knows which.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from harness.corpus.python_packages import Function
 from harness.errors import DataError
 from harness.pairs.answers import code_of, signature_of
 from harness.pairs.mutate import IDENTICAL, TOO_FEW_SITES, Mutation, Rejection, mutate
-from harness.pairs.sites import KINDS
 
 # A slot whose two sides cannot be had is tried again with other random draws this many times in all.
 ATTEMPTS = 4
@@ -98,7 +97,7 @@ class Mutated:
         min_edits, max_edits: the number of edits is drawn evenly from min_edits to max_edits, both included.
     """
 
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...]
     min_edits: int = 1
     max_edits: int = 3
 
@@ -111,6 +110,34 @@ class Mutated:
             if result.reason != TOO_FEW_SITES:
                 return result
         return Rejection(reason=TOO_FEW_SITES)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plugged:
+    """What a recipe's own code makes of a function.
+
+    Attributes:
+        name: `package.module:name` of the code.
+        make: called with the function, the generator and the options; gives a text, or None where it has none.
+        options: keyword arguments.
+    """
+
+    name: str
+    make: Callable[..., str | None]
+    options: Mapping[str, Any]
+
+    def text(self, function: Function, slot: int, attempt: int, rng: random.Random) -> Text | Rejection:
+        """See `Side.text`.
+
+        Raises:
+            DataError: what was made is no text.
+        """
+        made = self.make(function, rng, **self.options)
+        if made is None or made == "":
+            return Rejection(reason=NO_TEXT)
+        if not isinstance(made, str):
+            raise DataError(f"{self.name} must return a text or None", f"it returned {made!r:.80}", "correct it")
+        return Text(text=made)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -103,6 +103,13 @@ def drop(block: list[ast.stmt], statement: ast.stmt, rng: random.Random) -> bool
     return True
 
 
+def exchange(block: list[ast.stmt], statement: ast.stmt, rng: random.Random) -> bool:
+    """A statement and the one after it change places."""
+    index = block.index(statement)
+    block[index], block[index + 1] = block[index + 1], block[index]
+    return True
+
+
 def swap_arguments(call: ast.Call, index: int, rng: random.Random) -> bool:
     """`f(a, b)` becomes `f(b, a)`, for the arguments at `index` and after it."""
     arguments = call.args

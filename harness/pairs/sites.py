@@ -21,8 +21,9 @@ from harness.pairs import edits
 Edit = Callable[[random.Random], bool]
 
 # Another operator · another comparison · and/or exchanged, `not` added or removed · another number, truth value or key
-# string · another variable already bound · a statement left out · two neighbouring arguments exchanged.
-KINDS = ("arithmetic", "comparison", "boolean", "constant", "variable", "statement", "arguments")
+# string · another variable already bound · a statement left out · two neighbouring arguments exchanged · a statement
+# exchanged with the one before it, which binds a name that it uses.
+KINDS = ("arithmetic", "comparison", "boolean", "constant", "variable", "statement", "arguments", "order")
 
 _UNTOUCHED = (ast.Raise, ast.JoinedStr, ast.arguments, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal)
 _UNTOUCHED_FIELDS = frozenset({"annotation", "returns", "decorator_list"})
@@ -39,6 +40,11 @@ _SEQUENCE_CALLS = frozenset({"str", "repr", "list", "tuple", "join", "format", "
 # Exchanging these calls' arguments changes nothing, or is seen at a glance.
 _FIXED_ARGUMENTS = frozenset(
     {"min", "max", "gcd", "lcm", "union", "intersection", "isinstance", "issubclass", "getattr", "setattr", "hasattr"}
+)
+# Nothing follows these, and nothing that only defines uses a name before it is called.
+_NO_SECOND = (
+    *(ast.Return, ast.Raise, ast.Continue, ast.Break),
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef),
 )
 _SIMPLE_STATEMENTS = (ast.Expr, ast.Assign, ast.AugAssign, ast.Return, ast.Raise, ast.Continue, ast.Break, ast.Delete)
 
@@ -98,12 +104,16 @@ class _Finder:
         self.sites[kind].append(Site(kind, node.lineno, self.clock if first is None else first, self.clock, edit))
 
     def block(self, statements: list[ast.stmt]) -> None:
-        for statement in statements:
+        start_before = 0
+        for before, statement in zip([None, *statements], statements, strict=False):
             self.statement_line = statement.lineno
             first = self.clock + 1
             self.walk(statement)
             if len(statements) > 1 and self.is_droppable(statement):
                 self.add("statement", statement, partial(edits.drop, statements, statement), first)
+            if before is not None and self.needs(statement, before):
+                self.add("order", statement, partial(edits.exchange, statements, before), start_before)
+            start_before = first
 
     def walk(self, node: ast.AST) -> None:
         self.clock += 1
@@ -167,6 +177,15 @@ class _Finder:
                 stored = [name.id for name in names if isinstance(name.ctx, ast.Store)]
                 return all(self.bound.get(name, statement.lineno) < statement.lineno for name in stored)
         return isinstance(statement, _SIMPLE_STATEMENTS)
+
+    def needs(self, statement: ast.stmt, before: ast.stmt) -> bool:
+        """Whether a statement uses a name that the one before it is the first to bind."""
+        if not isinstance(before, ast.Assign) or isinstance(statement, _NO_SECOND):
+            return False
+        used = {
+            node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+        }
+        return any(self.bound.get(name) == before.lineno for name in used)
 
     def binary(self, node: ast.BinOp | ast.AugAssign) -> None:
         operands = [node.left, node.right] if isinstance(node, ast.BinOp) else [node.value]

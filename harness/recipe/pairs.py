@@ -51,15 +51,8 @@ class ShuffledSide(Block):
     origin: Literal["shuffled"] = Field(alias="from")
 
 
-MUTATION_KINDS = (
-    "arithmetic",
-    "comparison",
-    "boolean",
-    "constant",
-    "variable",
-    "statement",
-    "arguments",
-)
+USUAL_KINDS = ("arithmetic", "comparison", "boolean", "constant", "variable", "statement", "arguments")
+MUTATION_KINDS = (*USUAL_KINDS, "order")
 
 
 class MutationSide(Block):
@@ -70,7 +63,7 @@ class MutationSide(Block):
         tuple[Annotated[int, Field(ge=1, le=20)], Annotated[int, Field(ge=1, le=20)]], BeforeValidator(as_tuple)
     ] = Field((1, 3), description="Fewest and most edits a function.")
     kinds: Annotated[tuple[Literal[MUTATION_KINDS], ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(  # type: ignore[valid-type]
-        MUTATION_KINDS, description="Kinds of edits that are drawn from; see docs/pairs.md."
+        USUAL_KINDS, description="Kinds of edits that are drawn from, by default all but `order`; see docs/pairs.md."
     )
 
     @model_validator(mode="after")
@@ -81,12 +74,12 @@ class MutationSide(Block):
 
 
 class PluginSide(Block):
-    """A side made by the recipe's own code: a callable `(function, rng, **options) -> str | None`."""
+    """A side made by the recipe's own code, `(function, rng, **options) -> str | None`; see docs/extending.md."""
 
     origin: PluginName = Field(
         alias="from", description="`package.module:name`, from a package listed under `plugins`."
     )
-    options: Options = Field(default_factory=dict, description="Keyword arguments of the callable.")
+    options: Options = Field(default_factory=dict, description="Keyword arguments of the function.")
 
 
 def _side_tag(value: Any) -> str:

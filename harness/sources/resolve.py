@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import platform
+import symtable
 import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -135,9 +136,9 @@ def plugin_digest(kind: str) -> str:
     """SHA-256 of the source file behind `package.module:name`, found without importing it.
 
     Raises:
-        MissingRequirement: there is no such package or module.
+        MissingRequirement: there is no such package or module, or no such name in it.
     """
-    module = kind.split(":")[0]
+    module, _, name = kind.partition(":")
     package, *rest = module.split(".")
     spec = importlib.util.find_spec(package)
     if spec is not None and spec.origin is not None:
@@ -147,10 +148,22 @@ def plugin_digest(kind: str) -> str:
         candidates += [folder.with_suffix(".py"), folder / "__init__.py"] if rest else []
         for path in candidates:
             if path.is_file():
-                return hashlib.sha256(path.read_bytes()).hexdigest()
+                code = path.read_bytes()
+                _require_name(name, module, code)
+                return hashlib.sha256(code).hexdigest()
     raise MissingRequirement(
         "a plugin must be importable", f"there is no module {module!r}", "install its package, or correct the name"
     )
+
+
+def _require_name(name: str, module: str, code: bytes) -> None:
+    try:
+        table = symtable.symtable(importlib.util.decode_source(code), module, "exec")
+    except (SyntaxError, ValueError) as error:
+        raise MissingRequirement("a plugin must be importable", f"{module} says: {error}", "correct it") from error
+    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_local()}
+    if name not in names and "__getattr__" not in names and b"import *" not in code:
+        raise MissingRequirement("a plugin must have what is named", f"{module!r} has no {name!r}", "correct the name")
 
 
 def needs_hub() -> None:

@@ -8,7 +8,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from harness.pairs.construct import LengthMatch, Mutated, Pair, Reference, Shuffled, Side, Written, construct
+from harness.errors import DataError
+from harness.pairs.construct import (
+    LengthMatch,
+    Mutated,
+    Pair,
+    Plugged,
+    Reference,
+    Shuffled,
+    Side,
+    Written,
+    construct,
+)
 from harness.pairs.properties import flipped
 from harness.pipeline.pair_kinds import (
     PAIRS_PART,
@@ -93,6 +104,18 @@ def _side(context: StageContext, name: str, spec: SideSpec) -> Side:
         case ShuffledSpec():
             return Shuffled()
         case PluginSpec():
-            module, _, factory = spec.origin.partition(":")
-            made: Side = getattr(importlib.import_module(module), factory)(**spec.options)
-            return made
+            return _plugged(spec)
+
+
+def _plugged(spec: PluginSpec) -> Plugged:
+    """
+    Raises:
+        DataError: its module has no such function.
+    """
+    module, _, name = spec.origin.partition(":")
+    make = getattr(importlib.import_module(module), name, None)
+    if not callable(make):
+        raise DataError(
+            "a side of one's own is a function", f"{module} has no function {name!r}", "see docs/extending.md"
+        )
+    return Plugged(name=spec.origin, make=make, options=spec.options)

@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.corpus.python_packages import read_functions
 from harness.pairs.construct import Mutated, Reference, by_docstring, construct
+from harness.recipe.pairs import USUAL_KINDS
 
 HERE = Path(__file__).parent
 SLOTS = 10_000  # a process
@@ -32,7 +33,7 @@ def make(start: int) -> dict[str, float]:
         stop=start + SLOTS,
         seed=0,
         chosen=Reference(),
-        rejected=Mutated(),
+        rejected=Mutated(kinds=USUAL_KINDS),
         descriptions=by_docstring(200),
     )
     return {

@@ -22,6 +22,7 @@ from harness.corpus.python_packages import read_functions
 from harness.events import EventLog
 from harness.pairs.construct import Mutated, Reference, by_docstring, construct
 from harness.pairs.surface import Surface
+from harness.recipe.pairs import USUAL_KINDS
 from harness.stages import pair_quality
 from harness.stages.context import Given, StageContext
 from harness.store.artifacts import Pairs
@@ -37,7 +38,7 @@ def make(folder: Path, count: int, packages: Sequence[str] = PACKAGES) -> None:
     fit = [f for f in read_functions(packages) if 80 <= len(f.source) <= 600 and len(f.docstring) >= 20]
     functions = list({f.source: f for f in fit}.values())
     pairs, _ = construct(
-        functions, start=0, stop=round(1.2 * count), seed=0, chosen=Reference(), rejected=Mutated(),
+        functions, start=0, stop=round(1.2 * count), seed=0, chosen=Reference(), rejected=Mutated(kinds=USUAL_KINDS),
         descriptions=by_docstring(200),
     )  # fmt: skip
     rows = [

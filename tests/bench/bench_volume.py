@@ -29,10 +29,17 @@ def texts() -> list[tuple[str, str, str]]:
     """(prompt, chosen, rejected) of mutated standard-library functions of the quickstart's lengths."""
     from harness.corpus.python_packages import read_functions
     from harness.pairs.construct import Mutated, Reference, by_docstring, construct
+    from harness.recipe.pairs import USUAL_KINDS
 
     functions = [f for f in read_functions(["stdlib"]) if 80 <= len(f.source) <= 600 and len(f.docstring) >= 20]
     pairs, _ = construct(
-        functions, start=0, stop=2_000, seed=0, chosen=Reference(), rejected=Mutated(), descriptions=by_docstring(200)
+        functions,
+        start=0,
+        stop=2_000,
+        seed=0,
+        chosen=Reference(),
+        rejected=Mutated(kinds=USUAL_KINDS),
+        descriptions=by_docstring(200),
     )
     return [(pair.prompt, pair.chosen, pair.rejected) for pair in pairs]
 

@@ -1,4 +1,4 @@
-"""docs/extending.md: its task, its evaluation and its recipe run as they stand."""
+"""docs/extending.md: its task, its evaluation, its side of pairs and its recipe run as they stand."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FILES = {name: text for name, text in re.findall(r"```(?:python|yaml)\n# ([\w.]+
 
 
 @pytest.mark.slow("runs a recipe whole, in processes that import everything anew")
-def test_a_task_and_an_evaluation_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(FILES) == {"sums.py", "worst.py", "mine.yaml"}
+def test_a_task_an_evaluation_and_a_side_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(FILES) == {"sums.py", "worst.py", "cut.py", "mine.yaml"}
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -69,6 +70,16 @@ def outcomes(source: str, kind: str, *, draws: int = 60) -> set[str]:
         ("arguments", "return max(a, b)", set()),
         ("arguments", "return g(a, a)", set()),
         ("arguments", "return g(*a, b)", set()),
+        ("order", "c = a\nb(c)\nreturn c", {"b(c)\nc = a\nreturn c"}),
+        (
+            "order",
+            "c = a\nfor d in c:\n    e = d\n    g(e)",
+            {"for d in c:\n    e = d\n    g(e)\nc = a"} | {"c = a\nfor d in c:\n    g(e)\n    e = d"},
+        ),
+        ("order", "c = a\nreturn c", set()),  # nothing stands after a return
+        ("order", "a = b\ng(a)", set()),  # it was bound before
+        ("order", "c = a\ng(b)\nh(c)", set()),
+        ("order", "c = a\nc.d = b\ne = [c for c in b]", {"c.d = b\nc = a\ne = [c for c in b]"}),
     ],
 )
 def test_what_each_kind_does(kind: str, body: str, mutants: set[str]) -> None:
@@ -152,3 +163,20 @@ def test_mutants_of_real_functions_are_normalised_compile_and_depend_on_the_gene
         else:
             assert first.reason == TOO_FEW_SITES
     assert done > 0.7 * len(sources) > 200
+
+
+def test_exchanged_statements_keep_every_word_and_use_a_name_before_it_is_bound() -> None:
+    done = 0
+    for index, source in enumerate(f.source for f in read_functions(["argparse", "difflib", "statistics", "email"])):
+        result = mutate(source, edits=1, kinds=["order"], rng=random.Random(index))
+        if not isinstance(result, Mutation):
+            continue
+        done += 1
+        before, after = source.split("\n"), result.source.split("\n")
+        assert sorted(before) == sorted(after)
+        line = int(result.edits[0].partition("@")[2])  # of the statement that came second
+        first = next(place for place, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1])
+        assert after[first] == before[line - 1]
+        moved = "\n".join(after[first : after.index(before[first], first)])
+        assert set(re.findall(r"\w+", before[first].partition(" = ")[0])) & set(re.findall(r"\w+", moved))
+    assert done > 100

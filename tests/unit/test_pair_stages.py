@@ -16,7 +16,16 @@ from harness.pairs.properties import flipped
 from harness.pipeline.order import OrderSpec
 from harness.recipe.models import JUDGE_PROMPT, FolderModel
 from harness.sources.models import resolve_model
-from harness.stages import consistent_part, encode, imported_checkpoint, judgements, pretrained, score, tokenizer
+from harness.stages import (
+    consistent_part,
+    encode,
+    imported_checkpoint,
+    judgements,
+    pairs_part,
+    pretrained,
+    score,
+    tokenizer,
+)
 from harness.stages.context import Given, HowToRun, StageContext
 from harness.stages.end_tokens import END_OF_CODE, END_OF_TEXT
 from harness.stages.order import trunk_order
@@ -224,3 +233,39 @@ def test_the_order_finds_margins_by_source_row(tmp_path: Path, brought: Path, re
     rewards = Scores(tmp_path / "scores").read()["score"].to_numpy().reshape(-1, 2)
     margins = rewards[:, 0] - rewards[:, 1]
     assert found == [int(row) for row in np.argsort(margins, kind="stable") if row != 4]
+
+
+def test_a_side_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text, the random generator it is given, its options; a slot without a text; what is no text or function."""
+    (tmp_path / "own_sides.py").write_text(
+        "def shout(function, rng, sign):\n"
+        "    return None if function.source.startswith('def b') else f'{function.source}  {sign} {rng.random()}'\n\n\n"
+        "def number(function, rng):\n    return 7\n\n\nsides = 3\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "corpus").mkdir()
+    unit = {"split": "train", "cluster": "c", "path": "c", "unit": "function", "language": "python", "licence": ""}
+    functions = [{"name": name, "description": f"Says {name}.", "text": f"def {name}():\n    pass"} for name in "abc"]
+    Corpus(tmp_path / "corpus").write([{**unit, **one} for one in functions])
+
+    def made(name: str, number: int, **options: str) -> dict[str, Any]:
+        rejected = {"from": f"own_sides:{name}", "options": options, "source": "0" * 64}
+        spec = {
+            **{"prompt": {"from": "docstring", "max_characters": 80}, "chosen": {"from": "reference"}},
+            **{"rejected": rejected, "match_length": None, "flip_rate": 0.0},
+            **{"split": "train", "seed": 0, "start": 0, "stop": 6},
+        }
+        return run(pairs_part, tmp_path / f"part {number}", spec, corpus=tmp_path / "corpus")
+
+    result = made("shout", 0, sign="!")
+    rows = Pairs(tmp_path / "part 0").rows()
+    assert (result["groups"], result["counts"]["failed_no_text"]) == (4, 2)
+    assert all(row["rejected"].startswith(f"{row['chosen']}  ! 0.") for row in rows)
+    assert len({row["rejected"] for row in rows}) == 4
+    made("shout", 1, sign="!")
+    assert Pairs(tmp_path / "part 1").rows() == rows
+    with pytest.raises(DataError, match=r"own_sides:number must return a text or None, but it returned 7"):
+        made("number", 2)
+    with pytest.raises(DataError, match="own_sides has no function 'sides'"):
+        made("sides", 3)

@@ -19,6 +19,7 @@ from harness.corpus.python_packages import Function, read_functions
 from harness.errors import DataError
 from harness.pairs.construct import ATTEMPTS, LengthMatch, Mutated, Pair, Reference, Text, by_docstring, construct
 from harness.pairs.mutate import Rejection
+from harness.recipe.pairs import USUAL_KINDS
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def build(functions: list[Function], start: int, stop: int, *, seed: int = 5) ->
         stop=stop,
         seed=seed,
         chosen=Reference(),
-        rejected=Mutated(),
+        rejected=Mutated(kinds=USUAL_KINDS),
         descriptions=by_docstring(200),
     )
 
@@ -147,8 +148,9 @@ DIGEST_PROGRAM = """
 import hashlib
 from harness.corpus.python_packages import read_functions
 from harness.pairs.construct import Mutated, Reference, by_docstring, construct
+from harness.recipe.pairs import USUAL_KINDS
 functions = [f for f in read_functions(["textwrap", "difflib"]) if 80 <= len(f.source) <= 600]
-result = construct(functions, start=0, stop=60, seed=3, chosen=Reference(), rejected=Mutated(),
+result = construct(functions, start=0, stop=60, seed=3, chosen=Reference(), rejected=Mutated(kinds=USUAL_KINDS),
                    descriptions=by_docstring(200))
 """
 

@@ -597,10 +597,14 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     package = tmp_path / "site" / "my_plugin"
     (package / "inner").mkdir(parents=True)
     trace = f"with open({str(witness)!r}, 'a') as file:\n    file.write(__name__ + '\\n')\n"
-    for file in ("__init__.py", "tasks.py", "inner/__init__.py", "inner/losses.py"):
-        (package / file).write_text(trace)
-    task = "from harness.tasks.built_in.gsm_symbolic import GsmSymbolic as Sums\n"
-    (package / "tasks.py").write_text(task + trace)
+    names = {
+        "__init__.py": "loss = None\n",
+        "tasks.py": "from harness.tasks.built_in.gsm_symbolic import GsmSymbolic as Sums\nclass Engine: ...\n",
+        "inner/__init__.py": "def chosen(): ...\nif True:\n    rejected = chosen\n",
+        "inner/losses.py": "from math import *\n",  # nobody knows what that brings along
+    }
+    for file, text in names.items():
+        (package / file).write_text(text + trace)
     monkeypatch.syspath_prepend(package.parent)
     yield witness
     for name in [name for name in sys.modules if name.split(".")[0] == "my_plugin"]:

@@ -23,11 +23,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     add(folder, "first_half", "1.0", "shared")
     add(folder, "second_half", "2.0", "shared")
     (folder / "onepkg" / "deep").mkdir()
-    (folder / "onepkg" / "deep" / "__init__.py").write_text("raise SystemExit\n")
-    (folder / "onepkg" / "tasks.py").write_text("raise SystemExit\nX = 1\n")
-    (folder / "single.py").write_text("raise SystemExit\n")
+    (folder / "onepkg" / "deep" / "__init__.py").write_text("raise SystemExit\nclass Task: ...\n")
+    (folder / "onepkg" / "tasks.py").write_text("raise SystemExit\nclass Task: ...\n")
+    (folder / "single.py").write_text("raise SystemExit\nclass Task: ...\n")
     (folder / "namespace").mkdir()
-    (folder / "namespace" / "inner.py").write_text("raise SystemExit\n")
+    (folder / "namespace" / "inner.py").write_text("raise SystemExit\nclass Task: ...\n")
     monkeypatch.syspath_prepend(folder)
     return folder
 
@@ -39,7 +39,7 @@ def add(folder: Path, distribution: str, version: str, package: str) -> None:
     (information / "top_level.txt").write_text(f"{package}\n")
     (information / "RECORD").write_text(f"{package}/__init__.py,,\n")
     (folder / package).mkdir(exist_ok=True)
-    (folder / package / "__init__.py").write_text("raise SystemExit\n")
+    (folder / package / "__init__.py").write_text("raise SystemExit\nclass Task: ...\n")
 
 
 def test_versions_of_what_is_installed() -> None:
@@ -131,8 +131,16 @@ def test_digests_of_plugins_are_those_of_their_files(site: Path) -> None:
 
 def test_a_changed_plugin_has_another_digest(site: Path) -> None:
     before = plugin_digest("onepkg.tasks:Task")
-    (site / "onepkg" / "tasks.py").write_text("raise SystemExit\nX = 2\n")
+    (site / "onepkg" / "tasks.py").write_text("raise SystemExit\nclass Task: x = 2\n")
     assert plugin_digest("onepkg.tasks:Task") != before
+
+
+def test_a_plugin_must_have_what_is_named(site: Path) -> None:
+    with pytest.raises(MissingRequirement, match=r"'onepkg.tasks' has no 'Tusk'; correct the name"):
+        plugin_digest("onepkg.tasks:Tusk")
+    (site / "onepkg" / "tasks.py").write_text("class Task:\n")
+    with pytest.raises(MissingRequirement, match=r"a plugin must be importable, but onepkg.tasks says: expected an"):
+        plugin_digest("onepkg.tasks:Task")
 
 
 @pytest.mark.parametrize("kind", ["nowhere:x", "nowhere.deep:x", "onepkg.missing:x", "onepkg.deep.missing:x"])

@@ -245,7 +245,7 @@ def asking(recipe: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
         "problems": {"finetune": 0, "dev": 5, "test": "all"},
     }
     recipe["plugins"] = ["json"]
-    recipe["evaluate"]["best_of_n"] |= {"tasks": ["words"], "candidates": {"engine": "json:guess", "samples": 64}}
+    recipe["evaluate"]["best_of_n"] |= {"tasks": ["words"], "candidates": {"engine": "json:loads", "samples": 64}}
     return recipe
 
 
