@@ -201,6 +201,6 @@ class Evaluate(Block):
 
     @model_validator(mode="after")
     def _something(self) -> Evaluate:
-        if not self.asked:
-            raise problem("`evaluate` must name an evaluation", "it names none", "add `best_of_n`")
+        if not self.asked and self.code_pairs is None:
+            raise problem("`evaluate` must name an evaluation", "it names none", "add `best_of_n` or `code_pairs`")
         return self

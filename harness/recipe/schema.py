@@ -165,7 +165,7 @@ class Experiment(Block):
 
     def _few_fits(self) -> Iterator[PydanticCustomError]:
         fitted = len(self.finetune.tasks)
-        judged = max(map(len, self.evaluate.asked.values()))
+        judged = max(map(len, self.evaluate.asked.values()), default=0)
         if self.evaluate.reference_scorers and fitted * judged > MOST_FITS:
             yield problem(
                 f"`finetune.tasks` times evaluated tasks must not exceed {MOST_FITS:,} with reference scorers",

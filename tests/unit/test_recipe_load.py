@@ -324,6 +324,20 @@ def test_reference_scorers_bound_the_tasks(tmp_path: Path) -> None:
     load_recipe(tmp_path / "none.yaml")
 
 
+def test_held_out_code_alone_is_an_evaluation(tmp_path: Path) -> None:
+    """A recipe about PMP alone trains no more than that; one that judges nothing is refused."""
+    recipe = yaml.safe_load(TEXT)
+    recipe["evaluate"] = {"code_pairs": {"count": 16}}
+    (tmp_path / "code.yaml").write_text(yaml.safe_dump(recipe))
+    plan = make_plan(load_recipe(tmp_path / "code.yaml"))
+    kinds = {stage.kind.name for stage in plan.stages}
+    assert {"pretrain", "score", "pair_accuracy"} <= kinds
+    assert not {"finetune", "best_of_n", "candidates", "preferences"} & kinds
+    recipe["evaluate"] = {"reference_scorers": []}
+    (told,) = problems(tmp_path, yaml.safe_dump(recipe))
+    assert "`evaluate` must name an evaluation, but it names none; add `best_of_n` or `code_pairs`" in told
+
+
 STRICT = {
     "seeds: {data: 0": ["seeds: {data: 0.0", "seeds: {data: '0'", "seeds: {data: true", "seeds: {data: null"],
     "name: small": ["name: 3", "name: true", "name: ''", "name: a b", "name: ../up", "name: null", "name: [small]"],
