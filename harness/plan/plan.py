@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -21,6 +22,7 @@ from harness.pipeline.training import trains_head
 from harness.pipeline.training_kinds import TRUNK_STATE, trunk_of
 from harness.plan.baseline import baseline_setting
 from harness.recipe.evaluate import ImportedRow
+from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits
 from harness.recipe.schema import Experiment, Recipe
@@ -52,8 +54,9 @@ class Probe:
 class Variant:
     """A setting with one combination of seeds. `pretrain_seed` is None for an arm without PMP.
 
-    `pretrained` and `finetuned` are its training stages; a reference scorer has none. `checks` look at the training
-    pairs, `probes` at its PMP on the way, `dev` at what a search chose it by; none of them is an outcome.
+    `pretrained` and `finetuned` are its training stages; a reference scorer has none, and where held-out code alone
+    judges nothing is fine-tuned. `checks` look at the training pairs, `probes` at its PMP on the way, `dev` at what a
+    search chose it by; none of them is an outcome.
     """
 
     setting: str
@@ -278,6 +281,8 @@ def most_pairs(loaded: LoadedRecipe) -> dict[str, int]:
 def _variants(pipeline: Pipeline, setting: Setting, objectives: Sequence[Objective]) -> list[Variant]:
     experiment = setting.experiment
     seeds: list[int | None] = [None] if experiment.pretrain is None else list(experiment.seeds.pretrains)
+    asked = objectives if setting.chosen else ()
+    finetunes = bool(experiment.evaluate.asked) or any(objective.task != CODE for objective in asked)
     variants = []
     for pretrain_seed in seeds:
         pretrained = None if pretrain_seed is None else pipeline.pretrain(experiment, pretrain_seed)
@@ -285,7 +290,7 @@ def _variants(pipeline: Pipeline, setting: Setting, objectives: Sequence[Objecti
         probes = () if pretrain_seed is None else pipeline.probes(experiment, pretrain_seed)
         label = setting.name if pretrain_seed is None else f"{setting.name} pretrain {pretrain_seed}"
         for finetune_seed in experiment.seeds.finetunes:
-            finetuned = pipeline.finetuned(experiment, start, finetune_seed, label)
+            finetuned = cache(partial(pipeline.finetuned, experiment, start, finetune_seed, label))
             outcomes = _outcomes(pipeline, setting, pretrained, start, finetuned, f"{label} finetune {finetune_seed}")
             variants.append(
                 Variant(
@@ -294,25 +299,28 @@ def _variants(pipeline: Pipeline, setting: Setting, objectives: Sequence[Objecti
                     finetune_seed=finetune_seed,
                     outcomes=tuple(outcomes),
                     pretrained=pretrained,
-                    finetuned=finetuned,
+                    finetuned=finetuned() if finetunes else None,
                     checks=pipeline.checks(experiment),
                     probes=tuple(Probe(pairs=pairs, task=task, stage=stage) for pairs, task, stage in probes),
-                    dev=tuple(
-                        _on_dev(pipeline, experiment, start, finetuned, label, objectives if setting.chosen else ())
-                    ),
+                    dev=tuple(_on_dev(pipeline, experiment, start, finetuned, label, asked)),
                 )
             )
     return variants
 
 
 def _outcomes(
-    pipeline: Pipeline, setting: Setting, pretrained: Stage | None, start: Stage, finetuned: Stage, label: str
+    pipeline: Pipeline,
+    setting: Setting,
+    pretrained: Stage | None,
+    start: Stage,
+    finetuned: Callable[[], Stage],
+    label: str,
 ) -> list[Outcome]:
     experiment = setting.experiment
     outcomes = []
     for evaluation in evaluations_of(experiment):
         for task in evaluation.tasks(experiment):
-            stage = pipeline.judged(evaluation, experiment, task, finetuned, label)
+            stage = pipeline.judged(evaluation, experiment, task, finetuned(), label)
             outcomes.append(Outcome(task=task, metric=evaluation.name, stage=stage))
         for task in evaluation.of_pretraining(experiment):
             if not evaluation.rewards or (pretrained is not None and trains_head(experiment)):
@@ -325,13 +333,13 @@ def _on_dev(
     pipeline: Pipeline,
     experiment: Experiment,
     start: Stage,
-    finetuned: Stage,
+    finetuned: Callable[[], Stage],
     label: str,
     objectives: Sequence[Objective],
 ) -> Iterator[Outcome]:
     """What a search chose a setting by, as far as it is defined for it."""
     for objective in objectives:
-        stage = pipeline.judged_by(objective, experiment, start, lambda: finetuned, label)
+        stage = pipeline.judged_by(objective, experiment, start, finetuned, label)
         if stage is not None:
             yield Outcome(task=objective.task, metric=objective.evaluation, stage=stage)
 

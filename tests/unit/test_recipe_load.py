@@ -333,6 +333,7 @@ def test_held_out_code_alone_is_an_evaluation(tmp_path: Path) -> None:
     kinds = {stage.kind.name for stage in plan.stages}
     assert {"pretrain", "score", "pair_accuracy"} <= kinds
     assert not {"finetune", "best_of_n", "candidates", "preferences"} & kinds
+    assert all(variant.pretrained and not variant.finetuned for variant in plan.variants)
     recipe["evaluate"] = {"reference_scorers": []}
     (told,) = problems(tmp_path, yaml.safe_dump(recipe))
     assert "`evaluate` must name an evaluation, but it names none; add `best_of_n` or `code_pairs`" in told
