@@ -71,6 +71,7 @@ class Experiment(Block):
         """Everything that single blocks cannot see."""
         yield from self._kinds_exist()
         yield from self._tasks_exist()
+        yield from self._is_judged()
         yield from self._finetune_fills_a_batch()
         yield from self._base_texts_are_there()
         yield from self._replay_is_there()
@@ -119,6 +120,15 @@ class Experiment(Block):
                     value = f"`tasks.{name}.problems.dev` is 0"
                     yield problem(f"`finetune.{key}` needs dev problems of every task", value, "add some")
         yield from self._tune_is_asked()
+
+    def _is_judged(self) -> Iterator[PydanticCustomError]:
+        heads = self.pretrain is not None and self.pretrain.loss.rm > 0
+        if not (heads or self.evaluate.asked or self.evaluate.retention):
+            yield problem(
+                "`evaluate` must judge every setting",
+                "`code_pairs` judges reward heads that PMP has trained, and this one has none",
+                "add `best_of_n`, or drop the setting",
+            )
 
     def _tune_is_asked(self) -> Iterator[PydanticCustomError]:
         tune = self.finetune.tune

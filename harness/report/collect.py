@@ -158,13 +158,13 @@ def _header(plan: Plan, settings: Sequence[SettingFacts], runs: Runs, seen: Over
     split = recipe.evaluate.split
     asked = {name: getattr(recipe.tasks[name].problems, split) for name in judged_tasks(recipe)}
     problems = listing([f"{name} {count if count == ALL else f'{count:,}'}" for name, count in asked.items()])
-    seeds = recipe.seeds
+    seeds, samples = recipe.seeds, _samples(plan)
     estimates = [one for board in seen.boards for row in board.rows for one in row.estimates.values()]
     facts = [
         ("Settings", f"{len(plan.settings):,} ({plural(len(plan.variants), 'variant')} with seeds)"),
         ("Model", _model(plan, statuses)),
         ("PMP pairs trained", _pairs(settings)),
-        ("Fine-tuning", f"{recipe.finetune.samples:,} pairs of {listing(recipe.finetune.tasks)}"),
+        ("Fine-tuning", f"{samples} pairs of {listing(recipe.finetune.tasks)}" if samples else ""),
         ("Tasks", listing([f"{name} ({task.kind})" for name, task in recipe.tasks.items()])),
         ("Candidate pools", _pools(recipe)),
         (f"{split.capitalize()} problems", problems),
@@ -183,14 +183,14 @@ def _line(plan: Plan, settings: Sequence[SettingFacts], seen: Overview) -> str:
     """Models, pairs, tasks, seeds and state, in one line."""
     recipe, statuses = plan.loaded.recipe, seen.statuses
     states = Counter(statuses[stage.fingerprint].state for stage in plan.stages)
-    pairs = _pairs(settings)
+    pairs, samples, seeds = _pairs(settings), _samples(plan), recipe.seeds
     parts = [
         plural(len(plan.settings), "setting"),
         _model(plan, statuses),
         f"{pairs} PMP pairs" if pairs else "",
-        f"fine-tuned on {recipe.finetune.samples:,} pairs",
+        f"fine-tuned on {samples} pairs" if samples else "",
         f"judged on {listing([board.title for board in seen.boards])}",
-        f"{recipe.seeds.pretrain} {TIMES} {recipe.seeds.finetune} seeds",
+        f"{seeds.pretrain} {TIMES} {seeds.finetune} seeds" if samples else plural(seeds.pretrain, "PMP seed"),
         f"{states['done']:,} of {len(plan.stages):,} stages done",
         plural(states["failed"], "stage failed", "stages failed") if states["failed"] else "",
     ]
@@ -220,6 +220,12 @@ def _model(plan: Plan, statuses: Statuses) -> str:
 def _pairs(settings: Sequence[SettingFacts]) -> str:
     numbers = sorted({facts.pairs for facts in settings} - {0})
     return listing([f"{number:,}" for number in numbers])
+
+
+def _samples(plan: Plan) -> str:
+    """Fine-tuning pairs of the settings that are fine-tuned."""
+    tuned = [one.setting for one in plan.settings if any(variant.finetuned for variant in one.variants)]
+    return listing([f"{number:,}" for number in sorted({one.experiment.finetune.samples for one in tuned})])
 
 
 def _computed_with(records: Iterable[Record]) -> str:

@@ -21,6 +21,7 @@ from harness.report.words import TIMES, listing, moment, task_title
 Word = Literal["supported", "supported, small", "contradicted", "no meaningful effect", "inconclusive", "not tested"]
 LEVEL = 0.95
 SMALL = ", small"
+MOST_NAMED = 4  # pairs of settings that a claim's line names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +192,8 @@ def _sides(compared: Sequence[Comparison]) -> tuple[str, str]:
     than = list(dict.fromkeys(name for one in compared for name in one.than))
     (ours, own), (theirs, other) = (_in_common(names) for names in (better, than))
     if len(better) > 1 and ours and theirs and own == other and all(own):
-        return ours, f"{theirs}, each with {listing(own)}"
+        told = f"each with {listing(own)}" if len(own) <= MOST_NAMED else f"in {len(own):,} otherwise equal settings"
+        return ours, f"{theirs}, {told}"
     return listing(better), listing(than)
 
 

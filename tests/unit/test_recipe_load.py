@@ -334,6 +334,9 @@ def test_held_out_code_alone_is_an_evaluation(tmp_path: Path) -> None:
     assert {"pretrain", "score", "pair_accuracy"} <= kinds
     assert not {"finetune", "best_of_n", "candidates", "preferences"} & kinds
     assert all(variant.pretrained and not variant.finetuned for variant in plan.variants)
+    recipe["ablations"]["axes"]["loss"] = {"both": {}, "none": {"pretrain": None}}
+    (told,) = problems(tmp_path, yaml.safe_dump(recipe))
+    assert "`evaluate` must judge every setting, but `code_pairs` judges reward heads that PMP has trained" in told
     recipe["evaluate"] = {"reference_scorers": []}
     (told,) = problems(tmp_path, yaml.safe_dump(recipe))
     assert "`evaluate` must name an evaluation, but it names none; add `best_of_n` or `code_pairs`" in told

@@ -27,9 +27,10 @@ from harness.report.settings import UNCHANGED, differences, flat, resolved, sett
 from harness.report.spent import spent
 from harness.report.status import look
 from harness.report.versus import match
+from harness.report.write import write_report
 from harness.store.record import EVENTS, RUN, write_json
 from harness.store.store import Store
-from tests.report_store import fail, fill, first, publish, small, with_axes
+from tests.report_store import analyse, fail, fill, first, publish, small, with_axes
 from tests.toys.graphs import any_stage
 
 
@@ -327,6 +328,21 @@ def test_checkpoints_that_the_same_dev_problems_chose_are_flagged(tmp_path: Path
     (found,) = [one for one in overview(plan, Store(tmp_path), None).cautions if one.title == "Judged on dev problems"]
     names = ", ".join(one.name for one in plan.settings[:-1]) + f" and {plan.settings[-1].name}"
     assert found.items == ("arithmetic", f"logic: checkpoints of {names} were chosen on the same split")
+
+
+def test_where_held_out_code_alone_judges_nobody_reads_of_fine_tuning(tmp_path: Path) -> None:
+    code = ("ablations={axes: {loss: {lm: null, no-pmp: null}}}", "evaluate={best_of_n: null, pair_accuracy: null}")
+    plan = small(*code, "seeds.pretrain=3")
+    store = Store(tmp_path / "store")
+    fill(plan, store)
+    data = collect(plan, store, overview(plan, store, analyse(plan, store)))
+    assert "PMP pairs · judged on held-out code pairs · 3 PMP seeds · " in data.line
+    assert "Fine-tuning" not in dict(data.facts)
+    files = write_report(plan, store, None, tmp_path / "report")
+    assert "rm+lm" in files.markdown.read_text(encoding="utf-8")
+    both = small("ablations={axes: {loss: null, s: {few: {finetune.samples: 400}, all: {}}}}")
+    data = collect(both, store, overview(both, store, None))
+    assert "fine-tuned on 400 and 1,600 pairs" in data.line
 
 
 @pytest.mark.parametrize("counted", [{"warnings": 1}, {}], ids=["counted", "of an earlier version"])
