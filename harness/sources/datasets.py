@@ -64,7 +64,7 @@ def require_dataset(dataset: str, revision: str | None) -> None:
 
 @functools.cache
 def hub_problem(dataset: str, revision: str | None) -> MissingRequirement | None:
-    """Why a data set cannot be fetched from the hub; None: it can. If the hub does not answer, it is asked once."""
+    """Why a data set cannot be fetched from the hub; None: it can. A hub that does not answer is not asked again."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
