@@ -14,6 +14,9 @@ from harness.report.words import DASH, REFERENCES
 SETTING = "setting"
 """The kind of row that a recipe trains."""
 
+TIED = "tied"
+"""The place of a setting that may hold any."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -84,7 +87,7 @@ class Place:
         if self.of == 1:
             return ""
         if self.low == 1 and self.high == self.of:
-            return "tied"
+            return TIED
         return str(self.low) if self.low == self.high else f"{self.low}{DASH}{self.high}"
 
 

@@ -20,10 +20,12 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from harness.pipeline.evaluations import evaluation_with, headline
+from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
+from harness.pipeline.evaluations.retention import Retention
 from harness.report.axis_figures import axis_figures
 from harness.report.board import NOT_ASKED, Board, Row
 from harness.report.collect import ReportData
-from harness.report.comparison import Difference
+from harness.report.comparison import TIED, Difference
 from harness.report.figures import COLOURS, Figure, best_of_n_figure, loss_figures
 from harness.report.joint import SEPARATOR
 from harness.report.methods import levels
@@ -32,8 +34,11 @@ from harness.report.render import TEMPLATES, environment
 from harness.report.retention_figures import retention_figures, retention_table
 from harness.report.search_figures import search_figures
 from harness.report.verdicts import Contrast
+from harness.report.words import score
 
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+MIDDLE_DOT = "\N{MIDDLE DOT}"
+BESIDE = {PairAccuracy.headline: "pairs", Retention.headline: "1/perplexity"}
 
 
 def render_html(data: ReportData) -> str:
@@ -54,6 +59,7 @@ def render_html(data: ReportData) -> str:
     found = data.overview.findings
     jinja.globals.update(
         anchor=anchor,
+        beside=_beside,
         colours=COLOURS,
         around=around,
         distance=_distance,
@@ -124,6 +130,17 @@ def _missing(row: Row, metric: str) -> str:
     """Why a cell of a board is empty: in plain ink where nobody asked for a number."""
     gap = row.gaps.get(evaluation_with(metric).name, "")
     return gap if not gap or gap.startswith(NOT_ASKED) else f"missing: {gap}"
+
+
+def _beside(board: Board, row: Row) -> str:
+    """What the board over all tasks says of a row on one beside its main number."""
+    place = str(row.places.get(board.main, ""))
+    told = [place if place in ("", TIED) else f"order {place}"]
+    headroom = {metric: "headroom" for metric in board.details if metric.startswith("headroom")}
+    for metric, name in (headroom | BESIDE).items():
+        if metric != headline(board.main) and metric in row.estimates:
+            told.append(f"{name} {score(row.estimates[metric].estimate)}")
+    return f" {MIDDLE_DOT} ".join(filter(None, told))
 
 
 def _glance(boards: Sequence[Board]) -> list[list[tuple[int, list[tuple[Board, Row | None]]]]]:

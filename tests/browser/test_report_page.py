@@ -103,6 +103,14 @@ def test_figures_are_drawn(page: tuple[str, str]) -> None:
     assert len(re.findall(r'<path class="js-line"', document)) >= 8
 
 
+def test_the_board_over_tasks_has_other_numbers_below_the_main_one(page: tuple[str, str]) -> None:
+    board = page[0].partition('<section id="leaderboard"')[2].partition("</section>")[0]
+    beside = re.findall(r'<td class="n"[^>]*>.*?<span class="differs">([^<]*)</span></td>', board)
+    number = r"\N{MINUS SIGN}?\d\.\d{3}"
+    assert len(beside) >= 2 * (4 + 3)  # two tasks, four settings and three shallow scorers
+    assert [one for one in beside if not re.fullmatch(rf"(headroom {number} · )?pairs {number}", one)] == []
+
+
 def test_filters_stand_in_the_address_and_a_label_brings_its_interval(page: tuple[str, str]) -> None:
     document, _ = page
     told = json.loads(html.unescape(re.findall("<title>(.*?)</title>", document)[0]))
