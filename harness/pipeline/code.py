@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Kind
+from harness.sources.known_files import CodeNotes
 from harness.store.record import Record
 
 PACKAGE = Path(__file__).parent.parent
@@ -33,6 +34,15 @@ def is_stale(kind: Kind, record: Record) -> bool:
 @functools.cache
 def code_digest(*modules: str) -> str:
     """Digest of modules' code without comments and docstrings, what they import included."""
+    return _notes().text(" ".join(modules), lambda: _digest_of(modules))
+
+
+@functools.cache
+def _notes() -> CodeNotes:
+    return CodeNotes(PACKAGE)
+
+
+def _digest_of(modules: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for file in sorted(code_of(modules)):
         digest.update(_code(file).encode())

@@ -201,7 +201,7 @@ def _script(source: str) -> Markup:
 @functools.cache
 def _packed_library() -> str:
     """plotly.js, gzip in base64; the same bytes on every run."""
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 6, mtime=0)).decode()
 
 
 def _policy(scripts: Iterable[str]) -> str:

@@ -1,8 +1,9 @@
-"""What large files come to: worked out once for as long as they stay as they are, for later commands too.
+"""What files come to: worked out once for as long as they stay as they are, for later commands too.
 
 A plan asks for the digest of every local file it is made from, and counts the problems of every data set. Corpora of
 100 GB and half a million rows would make looking at one a matter of minutes, so the answers are kept in the user's
-cache folder. A file stays as it is where size and time of change do, as for git and make.
+cache folder. Digests of the harness's own code are there too: parsing it takes as long as a plan. A file stays as it is
+where size and time of change do, as for git and make.
 """
 
 from __future__ import annotations
@@ -60,6 +61,27 @@ def remembered(what: Callable[[], Any], files: Sequence[Path], make: Callable[[]
         with contextlib.suppress(OSError):  # who cannot keep it makes it every time
             _keep(place, json.dumps(made))
     return made
+
+
+class CodeNotes:
+    """Texts about the code of a folder: one file in the cache, which forgets all of them once the code changes."""
+
+    def __init__(self, folder: Path) -> None:
+        found = sorted(Path(at) / name for at, _, names in os.walk(folder) for name in names if name.endswith(".py"))
+        self._state = fingerprint(_facts(found))
+        self._place = _folder() / f"code-{fingerprint(os.fspath(folder))}.json"
+        self._texts: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # not there, or half of it
+            kept = json.loads(self._place.read_text(encoding="utf-8"))
+            self._texts = dict(kept["texts"]) if kept["state"] == self._state else {}
+
+    def text(self, key: str, make: Callable[[], str]) -> str:
+        """What `make` gives, which depends on the key and the code alone."""
+        if not isinstance(self._texts.get(key), str):
+            self._texts[key] = make()
+            with contextlib.suppress(OSError):
+                _keep(self._place, json.dumps({"state": self._state, "texts": self._texts}))
+        return self._texts[key]
 
 
 def _facts(files: Sequence[Path]) -> list[tuple[str, int, int]]:

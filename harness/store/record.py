@@ -11,7 +11,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -110,13 +110,15 @@ def read_record(directory: Path) -> Record | None:
         )
     digest = data.pop(DIGEST, None)
     try:
-        record = Record(**data)
+        if not isinstance(data["result"], dict):
+            raise TypeError
+        record = Record(**{**data, "result": FactsOfStage(data["result"], directory)})
         fault = _fault(record) if digest is None else "" if digest == _digest(data) else CHANGED
-    except (TypeError, ValueError, AttributeError, StoreError):
+    except (KeyError, TypeError, ValueError, AttributeError, StoreError):
         raise damaged(directory, RECORD, "it is no record") from None
     if fault:
         raise damaged(directory, RECORD, fault)
-    return replace(record, result=FactsOfStage(record.result, directory))
+    return record
 
 
 def _fault(record: Record) -> str:
@@ -127,8 +129,8 @@ def _fault(record: Record) -> str:
     """
     if record.fingerprint != fingerprint(record.identity) or record.kind != record.identity.get("kind"):
         return "its identity is not that of its fingerprint"
-    if not isinstance(record.result, dict) or not isinstance(record.environment, dict):
-        return "its result or its environment is no mapping"
+    if not isinstance(record.environment, dict):
+        return "its environment is no mapping"
     for path, (digest, size) in record.files.items():
         if not isinstance(digest, str) or type(size) is not int or size < 0:
             return f"of file {path!r} it has no digest and size"
@@ -145,7 +147,10 @@ def _output_digest(files: Mapping[str, list[Any]]) -> str:
 
 def _digest(data: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of a record's content, read from JSON."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode("ascii")).hexdigest()
+    return hashlib.sha256(_SORTED.encode(data).encode("ascii")).hexdigest()
+
+
+_SORTED = json.JSONEncoder(sort_keys=True)
 
 
 def damaged(directory: Path, file: str, why: str) -> StoreError:
@@ -178,19 +183,22 @@ def read_json(path: Path | str) -> Any:
         OSError: it is not there, is no ordinary file, or cannot be read.
         ValueError: it is no JSON.
     """
-    with open(path, "rb", opener=_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("it is no ordinary file")
-        content = file.read()
+    # A report reads tens of thousands: without the layers of `open` in a third less time. And without waiting for a
+    # writer, where a pipe stands in a file's place.
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return json.loads(content)
+        facts = os.fstat(file)
+        if not stat.S_ISREG(facts.st_mode):
+            raise ValueError("it is no ordinary file")
+        content = b""
+        while len(content) < facts.st_size and (more := os.read(file, facts.st_size - len(content))):
+            content += more
+    finally:
+        os.close(file)
+    try:
+        return json.loads(content.decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-
-
-def _at_once(path: str, flags: int) -> int:
-    """Open without waiting for a writer, where a pipe stands in a file's place."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def why_unreadable(error: Exception) -> str:

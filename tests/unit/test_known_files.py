@@ -11,7 +11,7 @@ import pytest
 from harness.errors import MissingRequirement
 from harness.pipeline.counts import with_counts
 from harness.sources import known_files
-from harness.sources.known_files import digest_of, remembered
+from harness.sources.known_files import CodeNotes, digest_of, remembered
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task
 from tests.conftest import Load
@@ -123,3 +123,30 @@ def test_what_cannot_be_read_is_said_every_time(tmp_path: Path) -> None:
     assert isinstance(task, FixedTask)
     with pytest.raises(MissingRequirement):
         task.digest((tmp_path / "none.jsonl",))
+
+
+def test_notes_about_code_are_forgotten_once_any_of_it_changes(tmp_path: Path, kept: Path) -> None:
+    folder, asked = tmp_path / "code", list[str]()
+    (folder / "inner").mkdir(parents=True)
+    for file in ("a.py", "inner/b.py", "notes.txt"):
+        (folder / file).write_text("x = 1\n")
+
+    def note(key: str) -> str:
+        return CodeNotes(folder).text(key, lambda: asked.append(key) or f"of {key}")
+
+    assert [note("k"), note("l"), note("k")] == ["of k", "of l", "of k"]
+    assert asked == ["k", "l"]
+    (folder / "notes.txt").write_text("another text\n")
+    note("k")
+    assert asked == ["k", "l"]
+    (folder / "inner" / "b.py").write_text("x = 23\n")
+    assert note("k") == "of k"
+    assert asked == ["k", "l", "k"]
+    (place,) = kept.iterdir()
+    for damaged in ("{", "[]", '{"state": 1}', '{"state": "", "texts": 3}'):
+        place.write_text(damaged)
+        assert note("k") == "of k"
+    (folder / "c.py").write_text("")
+    note("k")
+    assert asked == ["k", "l", *["k"] * 6]
+    assert len(list(kept.iterdir())) == 1
