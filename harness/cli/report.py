@@ -20,6 +20,7 @@ from harness.pipeline.evaluations import metric_label
 from harness.pipeline.graph import Stage
 from harness.plan.analysis import analysis_stage
 from harness.plan.effects import effects_stage
+from harness.plan.plan import without_collections
 from harness.plan.preregistration import register_claims
 from harness.recipe.runtime import Runtime
 from harness.report import write
@@ -29,6 +30,7 @@ from harness.report.overview import Overview, comparison_failure, overview
 from harness.report.status import look
 from harness.report.words import NO_SPREAD
 from harness.report.write import ReportFiles
+from harness.store.store import Snapshot
 
 PLAIN_WIDTH = 80  # columns of a leaderboard that is printed into a file
 
@@ -56,20 +58,22 @@ def write_report(recipe: Path, assignments: Sequence[str], workdir: Path | None)
     return 1 if report.failure else 0
 
 
+@without_collections()
 def report_on(workspace: Workspace) -> Report:
     """Compare the finished outcomes (once) and write the report, unless it stands already."""
     plan, store = workspace.plan, workspace.store
     register_claims(plan, store)
-    stage = _analysis(workspace)
+    snapshot = Snapshot(store)  # of what is reported on; what compares it may be computed yet
+    stage = _analysis(workspace, snapshot)
     after = [] if stage is None else [stage, *filter(None, [effects_stage(plan, stage)])]
-    stages = [one for one in after if not _is_current(workspace, one)]
+    stages = [one for one in after if not _is_current(workspace, one, snapshot)]
     for one in stages:
         record = store.record(one.kind.name, one.fingerprint)
         if record is not None:
             store.discard(record)
     if stages and execute(workspace, stages, everything=[*plan.stages, *stages]).interrupted:
         raise KeyboardInterrupt
-    seen = overview(plan, store, stage)
+    seen = overview(plan, store, stage, snapshot.known)
     write_index(plan, workspace.reports)
     files = write.write_report(plan, store, stage, workspace.reports, seen=seen, search=workspace.search)
     return Report(files=files, overview=seen, search=_found(workspace, seen))
@@ -83,27 +87,27 @@ def _found(workspace: Workspace, seen: Overview) -> tuple[str, ...]:
     return search_answer(workspace.plan, seen, workspace.search)
 
 
-def _analysis(workspace: Workspace) -> Stage | None:
+def _analysis(workspace: Workspace, snapshot: Snapshot) -> Stage | None:
     """The stage that compares what counts as finished.
 
     Outcomes whose values were dropped take part only where they were compared before: reporting recomputes nothing.
     """
     plan = workspace.plan
-    done = workspace.work().done
+    done = workspace.work(snapshot).done
     recorded = done
-    statuses = look(plan.stages, workspace.store)
+    statuses = look(plan.stages, workspace.store, snapshot.known)
     retracted = frozenset(key for key, status in statuses.items() if status.retracted)
     if workspace.runtime.stale_code == "keep":
         recorded = frozenset(key for key, status in statuses.items() if status.record is not None)
     stage = analysis_stage(plan, recorded, retracted)
     if stage is not None:
         discard_damaged(workspace.store, stage)
-    if stage is None or _is_current(workspace, stage):
+    if stage is None or _is_current(workspace, stage, snapshot):
         return stage
     return analysis_stage(plan, done, retracted)
 
 
-def _is_current(workspace: Workspace, stage: Stage) -> bool:
+def _is_current(workspace: Workspace, stage: Stage, snapshot: Snapshot) -> bool:
     """Whether a comparison stands: done after all that it compares, which may have been computed again since."""
     store = workspace.store
     record = store.record(stage.kind.name, stage.fingerprint)
@@ -111,7 +115,7 @@ def _is_current(workspace: Workspace, stage: Stage) -> bool:
         return False
     if workspace.runtime.stale_code == "rerun" and is_stale(stage.kind, record):
         return False
-    return stands(store, stage)
+    return stands(store, stage, snapshot)
 
 
 # ------------------------------------------------------------------------------------------------- terminal

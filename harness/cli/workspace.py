@@ -57,8 +57,8 @@ class Workspace:
         """Whether as many trials have ended as the recipe's search asks for."""
         return self.trials is not None and self.search is not None and self.search.has_ended(self.trials.search.trials)
 
-    def work(self) -> Work:
-        return work_left(self.plan, self.store, self.runtime)
+    def work(self, snapshot: Snapshot | None = None) -> Work:
+        return work_left(self.plan, self.store, self.runtime, snapshot)
 
 
 def load_checked(recipe: Path, assignments: Sequence[str]) -> LoadedRecipe:
@@ -184,12 +184,12 @@ def open_store(workdir: Path) -> Store:
     return Store(workdir / STORE)
 
 
-def stands(store: Store, stage: Stage) -> bool:
+def stands(store: Store, stage: Stage, known: Snapshot | None = None) -> bool:
     """Whether a stage that compares is done, and after all that it compares, which may have been made again since."""
     record = store.record(stage.kind.name, stage.fingerprint)
     if record is None or not store.has_payload(record):
         return False
-    compared = [store.record(item.stage.kind.name, item.stage.fingerprint) for item in stage.inputs.values()]
+    compared = [(known or store).record(item.stage.kind.name, item.stage.fingerprint) for item in stage.inputs.values()]
     made = float(store.run_facts(record)["finished"])
     return all(one is not None and float(store.run_facts(one)["finished"]) <= made for one in compared)
 

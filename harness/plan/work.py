@@ -21,7 +21,7 @@ class Work:
     stale: tuple[Stage, ...]
 
 
-def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
+def work_left(plan: Plan, store: Store, runtime: Runtime, snapshot: Snapshot | None = None) -> Work:
     """Walk from the targets back: a finished stage needs nothing, an unfinished one needs its inputs' payloads.
 
     Looking where models fail is worth no training: it is left out where rewards or candidates were dropped.
@@ -29,7 +29,7 @@ def work_left(plan: Plan, store: Store, runtime: Runtime) -> Work:
     With `stale_code: rerun`, stages made by other code and all that was made from them are to run although they have
     records; whoever runs them discards those records first, so that an interrupted run cannot mix old and new.
     """
-    snapshot = Snapshot(store)
+    snapshot = snapshot or Snapshot(store)
     records = {stage.fingerprint: snapshot.record(stage.kind.name, stage.fingerprint) for stage in plan.stages}
     stale = [
         stage

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,9 @@ def write_index(plan: Plan, directory: Path) -> None:
     The address of a tracking server is left out: it may hold a password, and folders of reports are passed on.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    _keep(directory / INDEX, json.dumps({"schema": SCHEMA, **asdict(index_of(plan))}, sort_keys=True) + "\n")
+    _keep(
+        directory / INDEX, json.dumps({"schema": SCHEMA, **vars(index_of(plan))}, sort_keys=True, default=vars) + "\n"
+    )
     _keep(directory / RECIPE, _resolved(plan.loaded.recipe))
     if plan.commits:
         _keep(lock_of(directory / RECIPE), lock_text(plan.commits))

@@ -22,6 +22,7 @@ from harness.report.truncation import truncation_alarms
 from harness.report.verdicts import Finding, findings
 from harness.report.words import FEW_SEEDS, FEWEST_CLUSTERS, FEWEST_SEEDS, few, listing, plural
 from harness.store.artifacts import JsonFile
+from harness.store.record import Record
 from harness.store.store import Store
 
 
@@ -60,10 +61,10 @@ class Overview:
         return any(board.has_places for board in self.boards)
 
 
-def overview(plan: Plan, store: Store, analysis: Stage | None) -> Overview:
-    """Read the records, the analysis and the effects."""
+def overview(plan: Plan, store: Store, analysis: Stage | None, known: Iterable[Record] = ()) -> Overview:
+    """Read the records, besides those that are known, the analysis and the effects."""
     after = () if analysis is None else (analysis, *filter(None, [effects_stage(plan, analysis)]))
-    statuses = look((*plan.stages, *after), store)
+    statuses = look((*plan.stages, *after), store, known)
     made = boards(plan, statuses, read_json_of(store, statuses, analysis))
     effects = read_json_of(store, statuses, after[1] if len(after) > 1 else None) or {}
     judged = findings(claims_power(plan, store), effects, exploratory_claims(plan, store))

@@ -45,10 +45,14 @@ Runs = Mapping[str, Mapping[str, Any]]
 """{fingerprint: `run.json`} of finished stages."""
 
 
-def look(stages: Iterable[Stage], store: Store) -> dict[str, StageStatus]:
-    """The status of stages, inputs first, by fingerprint."""
+def look(stages: Iterable[Stage], store: Store, known: Iterable[Record] = ()) -> dict[str, StageStatus]:
+    """The status of stages, inputs first, by fingerprint.
+
+    Args:
+        known: records that were read just now.
+    """
     found: dict[str, StageStatus] = {}
-    snapshot = Snapshot(store)
+    snapshot = Snapshot(store, known)
     retractions = read_retractions(store.root)
     for stage in stages:
         status = _status(stage, snapshot, found)

@@ -346,6 +346,11 @@ class Snapshot:
         self._folders: dict[str, frozenset[str]] = {}
         self._records: dict[str, Record | None] = {record.fingerprint: record for record in known}
 
+    @property
+    def known(self) -> list[Record]:
+        """The records that were asked for and are there."""
+        return [record for record in self._records.values() if record is not None]
+
     def record(self, kind: str, fingerprint: str) -> Record | None:
         """As `Store.record`."""
         if fingerprint not in self._records:
