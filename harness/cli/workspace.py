@@ -184,12 +184,13 @@ def open_store(workdir: Path) -> Store:
     return Store(workdir / STORE)
 
 
-def stands(store: Store, stage: Stage, known: Snapshot | None = None) -> bool:
+def stands(store: Store, stage: Stage, snapshot: Snapshot | None = None) -> bool:
     """Whether a stage that compares is done, and after all that it compares, which may have been made again since."""
     record = store.record(stage.kind.name, stage.fingerprint)
     if record is None or not store.has_payload(record):
         return False
-    compared = [(known or store).record(item.stage.kind.name, item.stage.fingerprint) for item in stage.inputs.values()]
+    records = snapshot or store
+    compared = [records.record(item.stage.kind.name, item.stage.fingerprint) for item in stage.inputs.values()]
     made = float(store.run_facts(record)["finished"])
     return all(one is not None and float(store.run_facts(one)["finished"]) <= made for one in compared)
 

@@ -133,11 +133,9 @@ class Plugged:
             DataError: what was made is no text.
         """
         made = self.make(function, rng, **self.options)
-        if made is None or made == "":
-            return Rejection(reason=NO_TEXT)
-        if not isinstance(made, str):
+        if not isinstance(made, str | None):
             raise DataError(f"{self.name} must return a text or None", f"it returned {made!r:.80}", "correct it")
-        return Text(text=made)
+        return Text(text=made) if made else Rejection(reason=NO_TEXT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -183,8 +183,8 @@ def read_json(path: Path | str) -> Any:
         OSError: it is not there, is no ordinary file, or cannot be read.
         ValueError: it is no JSON.
     """
-    # A report reads tens of thousands: without the layers of `open` in a third less time. And without waiting for a
-    # writer, where a pipe stands in a file's place.
+    # A report reads tens of thousands, in a quarter less time without the layers of `open`. O_NONBLOCK: where a pipe
+    # stands in a file's place, no writer is waited for.
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         facts = os.fstat(file)
