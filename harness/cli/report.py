@@ -19,7 +19,7 @@ from harness.pipeline.code import is_stale
 from harness.pipeline.evaluations import metric_label
 from harness.pipeline.graph import Stage
 from harness.plan.analysis import analysis_stage
-from harness.plan.effects import effects_stage
+from harness.plan.effects import with_effects
 from harness.plan.plan import without_collections
 from harness.plan.preregistration import register_claims
 from harness.recipe.runtime import Runtime
@@ -65,7 +65,7 @@ def report_on(workspace: Workspace) -> Report:
     register_claims(plan, store)
     snapshot = Snapshot(store)  # of what is reported on; what compares it may be computed yet
     stage = _analysis(workspace, snapshot)
-    after = [] if stage is None else [stage, *filter(None, [effects_stage(plan, stage)])]
+    after = with_effects(plan, stage)
     stages = [one for one in after if not _is_current(workspace, one, snapshot)]
     for one in stages:
         record = store.record(one.kind.name, one.fingerprint)
@@ -73,7 +73,7 @@ def report_on(workspace: Workspace) -> Report:
             store.discard(record)
     if stages and execute(workspace, stages, everything=[*plan.stages, *stages]).interrupted:
         raise KeyboardInterrupt
-    seen = overview(plan, store, stage, snapshot.known)
+    seen = overview(plan, store, stage, after=after, snapshot=snapshot.later())
     write_index(plan, workspace.reports)
     files = write.write_report(plan, store, stage, workspace.reports, seen=seen, search=workspace.search)
     return Report(files=files, overview=seen, search=_found(workspace, seen))
@@ -95,7 +95,7 @@ def _analysis(workspace: Workspace, snapshot: Snapshot) -> Stage | None:
     plan = workspace.plan
     done = workspace.work(snapshot).done
     recorded = done
-    statuses = look(plan.stages, workspace.store, snapshot.known)
+    statuses = look(plan.stages, workspace.store, snapshot)
     retracted = frozenset(key for key, status in statuses.items() if status.retracted)
     if workspace.runtime.stale_code == "keep":
         recorded = frozenset(key for key, status in statuses.items() if status.record is not None)

@@ -189,10 +189,10 @@ def stands(store: Store, stage: Stage, snapshot: Snapshot | None = None) -> bool
     record = store.record(stage.kind.name, stage.fingerprint)
     if record is None or not store.has_payload(record):
         return False
-    records = snapshot or store
+    records = snapshot or Snapshot(store)
     compared = [records.record(item.stage.kind.name, item.stage.fingerprint) for item in stage.inputs.values()]
     made = float(store.run_facts(record)["finished"])
-    return all(one is not None and float(store.run_facts(one)["finished"]) <= made for one in compared)
+    return all(one is not None and float(records.run_facts(one)["finished"]) <= made for one in compared)
 
 
 def discard_damaged(store: Store, stage: Stage) -> None:

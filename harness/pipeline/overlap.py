@@ -107,7 +107,7 @@ class OverlapStages(ScoreStages):
 
 def _is_written(pairs: MadePairs) -> bool:
     """Whether pairs hold text that is not of the corpus, or an edit of it."""
-    sides = pairs.sides.values()
+    sides = pairs.all_sides.values()
     return isinstance(pairs.prompt, DescriptionPrompt) or not all(
         isinstance(side, (ReferenceSide, MutationSide, ShuffledSide)) for side in sides
     )

@@ -68,8 +68,7 @@ class PairStages(JudgeStages):
             made += [self._text(pairs.filter), *(f"{name}={self._text(pairs.judges[name])}" for name in pairs.judges)]
         if isinstance(pairs, MadePairs):
             made += [str(pairs.part_size), str(pairs.spare), self._text(pairs.prompt)]
-            sides = (*pairs.sides.items(), *pairs.training_sides.items())
-            made += [f"{name}={self._text(side)}" for name, side in sides]
+            made += [f"{name}={self._text(side)}" for name, side in pairs.all_sides.items()]
             made += [] if pairs.match_length is None else [self._text(pairs.match_length)]
         else:
             made += [pairs.imported, str(pairs.heldout), str(pairs.dev)]

@@ -57,6 +57,11 @@ def parts_of(key: str) -> list[str]:
     return found
 
 
+def with_effects(plan: Plan, analysis: Stage | None) -> tuple[Stage, ...]:
+    """An analysis and its effects, as far as there are any."""
+    return () if analysis is None else (analysis, *filter(None, [effects_stage(plan, analysis)]))
+
+
 def effects_stage(plan: Plan, analysis: Stage) -> Stage | None:
     """What the claims are judged by and the effects of axes; None where there is neither, or nothing of it is done.
 

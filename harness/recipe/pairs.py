@@ -87,22 +87,24 @@ def _side_tag(value: Any) -> str:
     return "plugin" if isinstance(origin, str) and ":" in origin else str(origin)
 
 
+def _known(value: Any) -> Any:
+    if _side_tag(value) not in ORIGINS:
+        rule = "a side's `from` must be `reference`, `mutation`, `model`, `shuffled` or `package.module:name`"
+        origin = value.get("from") if isinstance(value, Mapping) else None
+        raise problem(rule, "there is none" if origin is None else f"it is {origin!r}", "set `from`")
+    return value
+
+
+ORIGINS = ("reference", "mutation", "model", "shuffled", "plugin")
+
 Side = Annotated[
     Annotated[ReferenceSide, Tag("reference")]
     | Annotated[MutationSide, Tag("mutation")]
     | Annotated[ModelSide, Tag("model")]
     | Annotated[ShuffledSide, Tag("shuffled")]
     | Annotated[PluginSide, Tag("plugin")],
-    Discriminator(
-        _side_tag,
-        custom_error_type="recipe",
-        custom_error_message="{rule}|{value}|{remedy}",
-        custom_error_context={
-            "rule": "a side's `from` must be `reference`, `mutation`, `model`, `shuffled` or `package.module:name`",
-            "value": "it is not one of them",
-            "remedy": "set `from`",
-        },
-    ),
+    Discriminator(_side_tag),
+    BeforeValidator(_known),
 ]
 
 
@@ -198,10 +200,10 @@ class MadePairs(PairProperties):
     """Pairs that are made from the corpus: one prompt, a chosen and a rejected response."""
 
     prompt: Prompt = Field(description="The text before both sides.")
-    train_rejected: ShuffledSide | None = Field(
+    train_rejected: Side | None = Field(
         None,
-        description="Rejected side of the training pairs alone, as a control: held-out pairs, which judge every "
-        "setting, keep `rejected`. Default: `rejected`.",
+        description="Rejected side of the training pairs alone: held-out pairs, which judge every setting, keep "
+        "`rejected`. Default: `rejected`.",
     )
     match_length: LengthMatch | None = Field(None, description="Default: one draft, whatever its length.")
     part_size: Count = Field(2_000, description="Construction slots a part.")
@@ -218,6 +220,11 @@ class MadePairs(PairProperties):
     def training_sides(self) -> dict[str, Side]:
         return self.sides if self.train_rejected is None else {**self.sides, "rejected": self.train_rejected}
 
+    @property
+    def all_sides(self) -> dict[str, Side]:
+        """Those of both, by the recipe's keys."""
+        return self.sides if self.train_rejected is None else {**self.sides, "train_rejected": self.train_rejected}
+
     @model_validator(mode="after")
     def _few_parts(self) -> MadePairs:
         parts = round(self.count * (1 + self.spare)) // self.part_size
@@ -231,9 +238,18 @@ class MadePairs(PairProperties):
 
     @model_validator(mode="after")
     def _drafts_differ(self) -> MadePairs:
-        if self.match_length is not None and isinstance(self.sides["rejected"], ReferenceSide):
+        rejected = (self.sides["rejected"], self.train_rejected)
+        if self.match_length is not None and any(isinstance(side, ReferenceSide) for side in rejected):
             raise problem(
                 "`match_length` needs a rejected side with several drafts", "the reference is one text", "drop it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trains_on_two_sides(self) -> MadePairs:
+        if self.train_rejected is not None and self.train_rejected == self.sides["chosen"]:
+            raise problem(
+                "`train_rejected` must differ from the chosen side", "both are made alike", "change one of them"
             )
         return self
 
@@ -293,7 +309,10 @@ class NamedPairs(MadePairs):
     def _side(self, who: str, share: float) -> Side:
         if who == "reference":
             return ReferenceSide.model_validate({"from": "reference"})
-        return ModelSide.model_validate({"from": "model", "description_share": share, **dict(getattr(self, who))})
+        writer = getattr(self, who)
+        if writer is None:
+            raise problem(f"`construction: {self.construction}` needs `{who}`", "it is missing", "add the writer")
+        return ModelSide.model_validate({"from": "model", "description_share": share, **dict(writer)})
 
     @model_validator(mode="before")
     @classmethod
@@ -309,9 +328,7 @@ class NamedPairs(MadePairs):
 
     @model_validator(mode="after")
     def _writers_exist(self) -> NamedPairs:
-        for who in CONSTRUCTIONS[self.construction][:2]:
-            if who != "reference" and getattr(self, who) is None:
-                raise problem(f"`construction: {self.construction}` needs `{who}`", "it is missing", "add the writer")
+        assert self.sides  # raises what is missing
         return self
 
 

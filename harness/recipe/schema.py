@@ -345,7 +345,7 @@ def models_of(experiment: Experiment) -> Iterator[tuple[str, Any]]:
     if isinstance(pairs, MadePairs):
         if isinstance(pairs.prompt, DescriptionPrompt):
             yield "pairs.prompt.describer.model", pairs.prompt.describer.model
-        for name, side in pairs.sides.items():
+        for name, side in pairs.all_sides.items():
             if isinstance(side, ModelSide):
                 yield f"pairs.{name}.model", side.model
     for name, judge in pairs.judges.items():
@@ -359,7 +359,7 @@ def plugin_kinds(experiment: Experiment) -> Sequence[tuple[str, str]]:
     """(path, `package.module:name`) of everything in the experiment that is not built in."""
     kinds = [(path, kind) for path, kind, _ in kinds_of(experiment)]
     if isinstance(experiment.pairs, MadePairs):
-        kinds += [(f"pairs.{name}.from", side.origin) for name, side in experiment.pairs.sides.items()]
+        kinds += [(f"pairs.{name}.from", side.origin) for name, side in experiment.pairs.all_sides.items()]
     return [(path, kind) for path, kind in kinds if ":" in kind]
 
 

@@ -41,7 +41,7 @@ def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
         recipe=recipe,
         model=model_words(recipe.model),
         imported_pairs="" if isinstance(pairs, MadePairs) else pairs.imported,
-        sides={name: side.origin for name, side in pairs.sides.items()} if isinstance(pairs, MadePairs) else {},
+        sides={name: side.origin for name, side in pairs.all_sides.items()} if isinstance(pairs, MadePairs) else {},
         about_equal=f"{100 * (ABOUT_EQUAL - 1):.0f} %",
         balanced=any(metric in BALANCED for board in boards for row in board.rows for metric in row.estimates),
         pools=[board for board in boards if board.sizes],

@@ -12,7 +12,7 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.overlap import OVERLAP
 from harness.pipeline.tasks import CANDIDATES
 from harness.plan.claims import claims_power
-from harness.plan.effects import effects_stage
+from harness.plan.effects import with_effects
 from harness.plan.plan import Plan, Variant
 from harness.plan.preregistration import exploratory_claims
 from harness.recipe.schema import Recipe
@@ -22,8 +22,7 @@ from harness.report.truncation import truncation_alarms
 from harness.report.verdicts import Finding, findings
 from harness.report.words import FEW_SEEDS, FEWEST_CLUSTERS, FEWEST_SEEDS, few, listing, plural
 from harness.store.artifacts import JsonFile
-from harness.store.record import Record
-from harness.store.store import Store
+from harness.store.store import Snapshot, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +60,24 @@ class Overview:
         return any(board.has_places for board in self.boards)
 
 
-def overview(plan: Plan, store: Store, analysis: Stage | None, known: Iterable[Record] = ()) -> Overview:
-    """Read the records, besides those that are known, the analysis and the effects."""
-    after = () if analysis is None else (analysis, *filter(None, [effects_stage(plan, analysis)]))
-    statuses = look((*plan.stages, *after), store, known)
+def overview(
+    plan: Plan, store: Store, analysis: Stage | None, *, after: Sequence[Stage] = (), snapshot: Snapshot | None = None
+) -> Overview:
+    """Read the records, the analysis and the effects.
+
+    Args:
+        after: `with_effects` of the analysis, if the caller has them.
+        snapshot: of the store's records likewise.
+    """
+    snapshot, after = snapshot or Snapshot(store), after or with_effects(plan, analysis)
+    statuses = look((*plan.stages, *after), store, snapshot)
     made = boards(plan, statuses, read_json_of(store, statuses, analysis))
     effects = read_json_of(store, statuses, after[1] if len(after) > 1 else None) or {}
     judged = findings(claims_power(plan, store), effects, exploratory_claims(plan, store))
     return Overview(
         analysis=analysis,
         statuses=statuses,
-        runs=runs_of(statuses, store),
+        runs=runs_of(statuses, snapshot),
         boards=made,
         findings=judged,
         effects=effects,

@@ -45,14 +45,14 @@ Runs = Mapping[str, Mapping[str, Any]]
 """{fingerprint: `run.json`} of finished stages."""
 
 
-def look(stages: Iterable[Stage], store: Store, known: Iterable[Record] = ()) -> dict[str, StageStatus]:
+def look(stages: Iterable[Stage], store: Store, snapshot: Snapshot | None = None) -> dict[str, StageStatus]:
     """The status of stages, inputs first, by fingerprint.
 
     Args:
-        known: records that were read just now.
+        snapshot: of the store's records, if the caller has one.
     """
     found: dict[str, StageStatus] = {}
-    snapshot = Snapshot(store, known)
+    snapshot = snapshot or Snapshot(store)
     retractions = read_retractions(store.root)
     for stage in stages:
         status = _status(stage, snapshot, found)
@@ -60,13 +60,13 @@ def look(stages: Iterable[Stage], store: Store, known: Iterable[Record] = ()) ->
     return found
 
 
-def runs_of(statuses: Statuses, store: Store) -> Runs:
+def runs_of(statuses: Statuses, snapshot: Snapshot) -> Runs:
     """Read them.
 
     Raises:
         StoreError: one is missing or damaged.
     """
-    return {key: store.run_facts(status.record) for key, status in statuses.items() if status.record is not None}
+    return {key: snapshot.run_facts(status.record) for key, status in statuses.items() if status.record is not None}
 
 
 def _retracted(status: StageStatus, retractions: Mapping[str, Retraction], earlier: Statuses) -> StageStatus:

@@ -345,11 +345,19 @@ class Snapshot:
         self.store = store
         self._folders: dict[str, frozenset[str]] = {}
         self._records: dict[str, Record | None] = {record.fingerprint: record for record in known}
+        self._run_facts: dict[str, dict[str, Any]] = {}
 
-    @property
-    def known(self) -> list[Record]:
-        """The records that were asked for and are there."""
-        return [record for record in self._records.values() if record is not None]
+    def later(self) -> Snapshot:
+        """The store as it is now, of which nothing is read again that was there already."""
+        found = Snapshot(self.store, [record for record in self._records.values() if record is not None])
+        found._run_facts = self._run_facts
+        return found
+
+    def run_facts(self, record: Record) -> dict[str, Any]:
+        """As `Store.run_facts`."""
+        if record.fingerprint not in self._run_facts:
+            self._run_facts[record.fingerprint] = self.store.run_facts(record)
+        return self._run_facts[record.fingerprint]
 
     def record(self, kind: str, fingerprint: str) -> Record | None:
         """As `Store.record`."""

@@ -166,6 +166,43 @@ def test_ends_share_everything_but_the_tokens(recipe: dict[str, Any], planned: M
 def test_a_reference_has_no_drafts(recipe: dict[str, Any], planned: MakePlan) -> None:
     recipe["pairs"] |= {"chosen": {"from": "mutation"}, "rejected": {"from": "reference"}, "match_length": {}}
     assert "`match_length` needs a rejected side with several drafts" in refused(planned, recipe)
+    recipe["pairs"] |= {"rejected": {"from": "mutation", "edits": [2, 2]}, "train_rejected": {"from": "reference"}}
+    assert "`match_length` needs a rejected side with several drafts" in refused(planned, recipe)
+
+
+def test_a_missing_writer_is_said_whatever_else_is_asked(named: dict[str, Any], planned: MakePlan) -> None:
+    named["pairs"] |= {"match_length": {}, "weak": None}
+    assert "`construction: strong-weak` needs `weak`, but it is missing" in refused(planned, named)
+
+
+def test_other_rejected_sides_are_trained_on_than_judge(
+    recipe: dict[str, Any], model: dict[str, Any], planned: MakePlan
+) -> None:
+    """What was trained on the same pairs is the same model, whatever it is judged on."""
+    written = {"from": "model", "model": model, "engine": "transformers", "precision": "fp32"}
+    recipe["evaluate"]["code_pairs"] = {"count": 16}
+    recipe["ablations"] = {
+        "axes": {
+            "trained": {"mutants": {"pairs.train_rejected": {"from": "mutation"}}, "written": {}},
+            "judged": {"mutants": {"pairs.rejected": {"from": "mutation"}}, "written": {"pairs.rejected": written}},
+        }
+    }
+    recipe["ablations"]["axes"]["trained"]["written"] = {"pairs.train_rejected": written}
+    plan = planned(recipe)
+    trained = {(one.values["trained"], one.values["judged"]): one.variants[0].pretrained for one in plan.settings}
+    for side in ("mutants", "written"):
+        assert trained[side, "mutants"] is trained[side, "written"]
+    assert trained["mutants", "mutants"] is not trained["written", "mutants"]
+    splits = sorted(stage.spec.split for stage in of(plan, "writings_part"))
+    assert splits[0] == "heldout"
+    assert splits[-1] == "train"
+
+
+def test_training_needs_two_sides(recipe: dict[str, Any], planned: MakePlan) -> None:
+    recipe["pairs"]["train_rejected"] = {"from": "reference"}
+    assert "`train_rejected` must differ from the chosen side" in refused(planned, recipe)
+    recipe["pairs"]["train_rejected"] = {"from": "chosen"}
+    assert "must be `reference`, `mutation`, `model`, `shuffled` or" in refused(planned, recipe)
 
 
 def test_epochs_read_the_same_pairs_more_often(recipe: dict[str, Any], planned: MakePlan) -> None:
