@@ -276,8 +276,7 @@ def _validate(
     try:
         return Recipe.model_validate({**data, **valid})
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            problems += told_problems(detail, data, source, overrides)
+        problems += told_problems(error.errors(include_url=False), data, source, overrides)
     return None
 
 

@@ -19,18 +19,40 @@ from harness.recipe.yaml_source import Source
 
 
 def told_problems(
-    detail: ErrorDetails, data: Mapping[str, Any], source: Source, overrides: Sequence[ablate.Override]
+    details: Sequence[ErrorDetails], data: Mapping[str, Any], source: Source, overrides: Sequence[ablate.Override]
 ) -> list[RecipeError]:
-    """One pydantic error in the house form; several where a block found several contradictions."""
-    keys, models = _walk(detail["loc"], data)
-    return [
-        RecipeError(rule, value, remedy, _place(keys, rule + remedy, source, overrides))
-        for rule, value, remedy in _told(detail, keys, models)
-    ]
+    """Pydantic's errors in the house form: several of a block that found several contradictions, one of a union."""
+    walked = [(detail, *_walk(detail["loc"], data)) for detail in details]
+    values: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    for detail, keys, _ in walked:
+        if detail["type"] not in STRUCTURE:
+            values.setdefault(tuple(keys), []).append(detail)
+    found = []
+    for detail, keys, models in walked:
+        alike = values.get(tuple(keys), [])
+        if detail["type"] in STRUCTURE:
+            told = _structure(detail, keys, models)
+        elif detail is alike[0] and not any(_is_inside(other, keys) for _, other, _ in walked):
+            told = [_value(alike, keys)]
+        else:  # told with another, or a member of a union fits better and says what is wrong inside
+            told = []
+        found += [
+            RecipeError(rule, value, remedy, _place(keys, rule + remedy, source, overrides))
+            for rule, value, remedy in told
+        ]
+    return found
 
 
-def _told(detail: ErrorDetails, keys: list[str], models: list[type[BaseModel]]) -> list[tuple[str, str, str]]:
-    """(rule, value, remedy) of a pydantic error."""
+STRUCTURE = ("recipe", "recipes", "missing", "union_tag_not_found", "extra_forbidden")
+"""Errors of what a block holds; all others are of one value."""
+
+
+def _is_inside(other: Sequence[str], keys: Sequence[str]) -> bool:
+    return len(other) > len(keys) and list(other[: len(keys)]) == list(keys) and bool(keys)
+
+
+def _structure(detail: ErrorDetails, keys: list[str], models: list[type[BaseModel]]) -> list[tuple[str, str, str]]:
+    """(rule, value, remedy) of such an error."""
     path, kind, context = ".".join(keys), detail["type"], detail.get("ctx", {})
     if kind in ("recipe", "recipes"):
         found = context["problems"] if kind == "recipes" else [context]
@@ -42,21 +64,34 @@ def _told(detail: ErrorDetails, keys: list[str], models: list[type[BaseModel]]) 
         return [(f"`{path}` is required", "", "add it")]
     if kind == "union_tag_not_found":
         return [(f"`{path}.{context['discriminator'][1:-1]}` is required", "", "add it")]
-    if kind == "extra_forbidden":
-        names = sorted({name for model in models for name in _field_names(model)})
-        return [(f"unknown key `{path}`", "", suggestion(keys[-1], names) or f"valid here: {', '.join(names)}")]
-    value, remedy = detail["input"], ""
-    if kind == "union_tag_invalid":
+    names = sorted({name for model in models for name in _field_names(model)})
+    return [(f"unknown key `{path}`", "", suggestion(keys[-1], names) or f"valid here: {', '.join(names)}")]
+
+
+def _value(details: Sequence[ErrorDetails], keys: list[str]) -> tuple[str, str, str]:
+    """(rule, value, remedy) of a value, by what each member of a union says of it.
+
+    What says that it is too short or too large has understood it: the types that it is not are left out then.
+    """
+    details = [detail for detail in details if not _is_mismatch(detail)] or details
+    detail, path = details[0], ".".join(keys)
+    value, context = detail["input"], detail.get("ctx", {})
+    remedy = ""
+    if detail["type"] == "union_tag_invalid":
         path, value = f"{path}.{context['discriminator'][1:-1]}", context["tag"]
     if choices := re.findall(r"'([^']*)'", str(context.get("expected_tags", context.get("expected", "")))):
         remedy = suggestion(str(value), choices)
-    elif kind == "string_type" and isinstance(value, int | float):
+    elif detail["type"] == "string_type" and isinstance(value, int | float):
         remedy = "put it in quotes"
     elif value is None:
         remedy = "remove the line or give a value"
-    if keys[-1:] == ["[key]"]:
-        return [(f"a key of `{'.'.join(keys[:-2])}` expects {_expected(detail)}, got {_shown(value)}", "", remedy)]
-    return [(f"`{path or 'the recipe'}` expects {_expected(detail)}, got {_shown(value)}", "", remedy)]
+    expected = " or ".join(dict.fromkeys(_expected(one) for one in details))
+    what = f"a key of `{'.'.join(keys[:-2])}`" if keys[-1:] == ["[key]"] else f"`{path or 'the recipe'}`"
+    return f"{what} expects {expected}, got {_shown(value)}", "", remedy
+
+
+def _is_mismatch(detail: ErrorDetails) -> bool:
+    return detail["type"].endswith("_type") or detail["type"] == "literal_error"
 
 
 EXPECTED = {
@@ -140,20 +175,16 @@ def _walk(loc: Sequence[int | str], data: Mapping[str, Any]) -> tuple[list[str],
         present = isinstance(here, Mapping) and part in here
         indexed = isinstance(here, (list, tuple)) and isinstance(part, int) and part < len(here)
         fields = [annotation for model in models for annotation in _annotations(model, str(part))]
-        named = last and isinstance(here, Mapping) and not _is_tag(here, part, models)
+        named = last and part == "[key]"  # pydantic's mark of a mapping's key that is wrong itself
         if present or indexed or fields or named:
             keys.append(str(part))
             holders = models
             models = [model for annotation in fields for model in _models_in(annotation)] or models
             here = here[part] if present or indexed else None
-        else:  # a union's tag: narrows the models, is no key of the recipe
+        else:  # a union's tag, or pydantic's name of its member: narrows the models, is no key of the recipe
             models = [model for model in models if _tagged(model, str(part))] or models
             holders = models
     return keys, holders
-
-
-def _is_tag(here: Mapping[str, Any], part: int | str, models: Sequence[type[BaseModel]]) -> bool:
-    return any(here.get(key) == part for key in ablate.DISCRIMINATORS) or part in [model.__name__ for model in models]
 
 
 def _tagged(model: type[BaseModel], tag: str) -> bool:

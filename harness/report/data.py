@@ -15,7 +15,7 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.imports import IMPORTED
 from harness.pipeline.kind import Kind
 from harness.pipeline.overlap import OVERLAP
-from harness.pipeline.pair_kinds import CONSISTENT_PART, PAIR_QUALITY, PAIRS, SPLIT_PAIRS
+from harness.pipeline.pair_kinds import CONSISTENT_PART, PAIR_QUALITY, PAIRS
 from harness.pipeline.tasks import CANDIDATES, PREFERENCES, PROBLEM_SPLITS
 from harness.pipeline.tokens import ENCODE
 from harness.plan.plan import Plan
@@ -333,11 +333,10 @@ class Payloads:
 def pair_examples(plan: Plan, payloads: Payloads) -> tuple[PairExample, ...]:
     """The first PMP training pairs; none where they are not made yet or were dropped."""
     for stage in plan.stages:
-        if stage.kind in (PAIRS, SPLIT_PAIRS) and _split_of(stage) == "train":
-            folder = payloads.of(stage)
-            if folder is not None:
-                rows = Pairs(folder).read().slice(0, MOST_EXAMPLES).to_pylist()
-                return tuple(_pair_example(row) for row in rows)
+        folder = payloads.of(stage.inputs["pairs"].stage) if stage.kind is PAIR_QUALITY else None
+        if folder is not None:
+            rows = Pairs(folder).read().slice(0, MOST_EXAMPLES).to_pylist()
+            return tuple(_pair_example(row) for row in rows)
     return ()
 
 
@@ -367,11 +366,6 @@ def pool_examples(plan: Plan, payloads: Payloads) -> tuple[PoolExample, ...]:
             name = stage.label.removeprefix("candidates ")
             found.append(_pool_example(f"{name} ({stage.name})" if labels[stage.label] > 1 else name, list(pool)))
     return tuple(found)
-
-
-def _split_of(stage: Stage) -> str:
-    part = stage if stage.kind is SPLIT_PAIRS else next(iter(stage.inputs.values())).stage
-    return str(part.spec.split)
 
 
 def _pair_example(row: Mapping[str, Any]) -> PairExample:

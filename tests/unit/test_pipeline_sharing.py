@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,9 @@ from harness.errors import ProblemList
 from harness.pipeline.graph import Stage
 from harness.plan.plan import Plan, Variant, make_plan
 from harness.recipe.load import setting_of
+from harness.report.collect import collect
+from harness.report.overview import overview
+from harness.store.store import Store
 
 MakePlan = Callable[..., Plan]
 Role = tuple[str, ...]
@@ -268,6 +272,12 @@ def test_a_choice_changes_what_depends_on_it_and_nothing_else(
         assert all(before[role].fingerprint == after[role].fingerprint for role in common)
     else:
         assert any(before[role].fingerprint != after[role].fingerprint for role in common)
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_every_choice_can_be_reported(recipe: dict[str, Any], planned: MakePlan, tmp_path: Path, path: str) -> None:
+    plan, store = planned(set_at(recipe, path, LEAVES[path][0])), Store(tmp_path)
+    assert collect(plan, store, overview(plan, store, None)).methods
 
 
 # What reads, directly or not, the stages a choice decides: a second, independent account of the same thing.

@@ -165,7 +165,7 @@ SLIPS = {
     ]),
     "side": ("{from: mutation, edits: [1, 3]}", "{from: mutatoin}", [
         "recipe.yaml:16: `pairs.rejected`: a side's `from` must be `reference`, `mutation`, `model`, `shuffled` or "
-        "`package.module:name`, but it is not one of them; set `from`",
+        "`package.module:name`, but it is 'mutatoin'; set `from`",
     ]),
     "inside a tuple": ("edits: [1, 3]", "edits: [1, 0]", [
         "recipe.yaml:16: `pairs.rejected.edits.1` expects at least 1, got 0",
