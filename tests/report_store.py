@@ -382,7 +382,7 @@ def _curves(stage: Stage, skill: float, task: str) -> dict[str, np.ndarray[Any, 
 
 
 def _task_of(stage: Stage) -> str:
-    return stage.label.rpartition(" on ")[2] or stage.label
+    return stage.label.rpartition(" on ")[2].partition(" of ")[0] or stage.label
 
 
 def _skill(label: str) -> float:

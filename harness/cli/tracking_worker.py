@@ -24,7 +24,7 @@ from harness.cli.console import print_anything
 from harness.cli.workspace import Workspace, open_workspace
 from harness.errors import HarnessError, MissingRequirement, reason_of
 from harness.report.status import look
-from harness.report.words import REFERENCES
+from harness.report.words import reference_rows
 from harness.store.artifacts import Analysis
 from harness.tracking.build import Finished, build_view
 from harness.tracking.places import place_of
@@ -127,7 +127,7 @@ class Worker:
         return Finished(
             analysis=json.loads(path.read_text(encoding="utf-8")),
             made=float(store.run_facts(record)["finished"]),
-            references={row: label for row, (label, _) in REFERENCES.items()},
+            references={row: label for row, (label, _) in reference_rows(self._workspace.plan).items()},
             report=files,
         )
 

@@ -138,12 +138,14 @@ def _build(
             result = module.run(context)
         events.emit(Finished())
     except BaseException as error:
+        reason = f"{type(error).__name__}: {error}"
         if isinstance(error, HarnessError):
             print(error.one_line(), file=sys.stderr)  # noqa: T201  stderr is the stage's log here
+            reason = reason if isinstance(error, TrainingStopped) else error.one_line()
         else:
             traceback.print_exc()
         with contextlib.suppress(OSError):  # a full disk must not hide why the stage failed
-            events.emit(Failed(reason=f"{type(error).__name__}: {error}"))
+            events.emit(Failed(reason=reason))
         raise
     finally:
         with contextlib.suppress(OSError):  # every event was flushed when it was emitted

@@ -139,11 +139,16 @@ class Pipeline(OverlapStages):
         return self.judged(evaluation, experiment, CODE, start, start.label, "dev")
 
     def judged_reference(
-        self, evaluation: Evaluation, experiment: Experiment, task: str, scorer: Scorer, seed: int
+        self, evaluation: Evaluation, experiment: Experiment, task: str, scorer: Scorer, seed: int, setting: str = ""
     ) -> Stage | None:
-        """A scorer that understands nothing, fitted on what the models are trained on; None where it knows nothing."""
+        """A scorer that understands nothing, fitted on what the models are trained on; None where it knows nothing.
+
+        Args:
+            setting: whose, where the task's data are not those of all others; for labels.
+        """
         split = judging_split(experiment, task)
         where, source = _named(task, split), evaluation.source(self, experiment, task, split)
+        where += f" of {setting}" if setting else ""
         target = {"target": source, "target_tokens": evaluation.tokens(self, experiment, task, split)}
         scores: Stage | None
         if scorer in UNFITTED:

@@ -20,7 +20,7 @@ def baseline_is_chosen(plan: Plan) -> bool:
     return chosen_baseline(plan.settings, plan.loaded.recipe.baseline) is not None
 
 
-def _judged_on(outcome: Stage) -> str:
+def judged_on(outcome: Stage) -> str:
     """The data an outcome is about: only outcomes on the same can be compared."""
     return next(outcome.inputs[name].stage.fingerprint for name in JUDGED_ON if name in outcome.inputs)
 
@@ -58,7 +58,7 @@ def analysis_stage(plan: Plan, finished: frozenset[str], retracted: frozenset[st
                         evaluation=metric,
                         pretrain_seed=variant.pretrain_seed,
                         finetune_seed=None if before_finetuning(task) else variant.finetune_seed,
-                        data=_judged_on(stage),
+                        data=judged_on(stage),
                         retracted=stage.fingerprint in retracted,
                     )
                 )

@@ -28,6 +28,9 @@ from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedMode
 # ---------------------------------------------------------------------------------------------- seeds and model
 
 
+Beta = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
+
+
 class Seeds(Block):
     """How many seeds of each kind; they nest: every pretrain seed is fine-tuned with every finetune seed."""
 
@@ -114,7 +117,7 @@ class Optimization(Block):
     )
     weight_decay: Fraction = Field(0.0, description="AdamW's, decoupled from the gradient.")
     clip_norm: Positive = Field(1.0, description="Global norm above which a gradient is scaled down to it.")
-    betas: Annotated[tuple[Fraction, Fraction], BeforeValidator(as_tuple)] = Field(
+    betas: Annotated[tuple[Beta, Beta], BeforeValidator(as_tuple)] = Field(
         (0.9, 0.95), description="AdamW's decay of the first and the second moment."
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.pipeline.evaluations import headline, headline_label
 from harness.report.board import NOT_ASKED, Board
 from harness.report.render import paragraphs
 from harness.report.verdicts import Finding
-from harness.report.words import signed
+from harness.report.words import reference_label, signed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,9 @@ class Verdict:
     Attributes:
         settings: how many the recipe asks this of; `missing` are those without an estimate.
         judged, claimed: how many have seeds enough to be above the shallow baselines, or to differ.
-        above: those that beat every shallow baseline, of which `reference` is the best.
+        above: those that beat every shallow baseline.
+        references: the best of these baselines, of each set of data that judges, and how good it is.
+        coin: whether tossing one is the only such baseline.
         apart: those whose difference from `baseline` has an interval without 0, each with the difference.
     """
 
@@ -29,8 +31,8 @@ class Verdict:
     missing: tuple[str, ...]
     judged: int
     above: tuple[str, ...]
-    reference: str
-    reference_estimate: float
+    references: Mapping[str, float]
+    coin: bool
     claimed: int
     apart: tuple[str, ...]
     baseline: str
@@ -51,6 +53,7 @@ def _verdicts(board: Board) -> Iterator[Verdict]:
         asked = [row for row in board.settings if not row.gaps.get(evaluation, "").startswith(NOT_ASKED)]
         against = [(row, row.above[evaluation]) for row in board.settings if evaluation in row.above]
         gaps = [(row, row.differences[evaluation]) for row in board.settings if evaluation in row.differences]
+        any_above = any(one.above for _, one in against)
         if against or gaps:
             yield Verdict(
                 task=board.title,
@@ -59,8 +62,8 @@ def _verdicts(board: Board) -> Iterator[Verdict]:
                 missing=tuple(row.label for row in asked if headline(evaluation) not in row.estimates),
                 judged=sum(one.above is not None for _, one in against),
                 above=tuple(row.label for row, one in against if one.above),
-                reference=against[0][1].reference if against else "",
-                reference_estimate=against[0][1].reference_estimate if against else 0.0,
+                references={one.reference: one.reference_estimate for _, one in against if one.above or not any_above},
+                coin={name for _, one in against for name in one.references} == {reference_label("coin")},
                 claimed=sum(gap.claims for _, gap in gaps),
                 apart=tuple(f"{row.label} ({signed(gap.estimate)})" for row, gap in gaps if gap.separate),
                 baseline=board.baseline,

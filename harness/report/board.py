@@ -30,12 +30,21 @@ from harness.pipeline.evaluations.best_of_n import (
 from harness.pipeline.graph import Stage
 from harness.pipeline.imports import Import
 from harness.pipeline.tasks import judging_split
-from harness.plan.analysis import baseline_is_chosen, baseline_of
+from harness.plan.analysis import baseline_is_chosen, baseline_of, judged_on
 from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant
 from harness.recipe.fields import CODE, before_finetuning
 from harness.report.comparison import SETTING, AboveShallow, AnalysisIndex, Difference, Estimate, Place
 from harness.report.status import Statuses, in_words
-from harness.report.words import DAGGER, DASH, REFERENCES, TIMES, split_name, task_title
+from harness.report.words import (
+    DAGGER,
+    DASH,
+    FEW_SEEDS,
+    OTHER_DATA,
+    TIMES,
+    reference_rows,
+    split_name,
+    task_title,
+)
 
 NOT_ASKED = "not asked"
 
@@ -81,6 +90,10 @@ class Row:
         """Why this metric's number is not to be trusted, "" where it is."""
         return self.retracted.get(evaluation_with(metric).name, "")
 
+    def judged_by(self, evaluation: str) -> list[Outcome]:
+        """Its outcomes by one evaluation."""
+        return [outcome for outcome in self.outcomes if evaluation_of(outcome.metric).name == evaluation]
+
     @property
     def is_reference(self) -> bool:
         return self.kind not in (SETTING, IMPORTED)
@@ -116,6 +129,7 @@ class Board:
         pool_size: candidates a problem in the smallest pool; 0 where the task has no pool.
         split: whose problems judge.
         baseline_chosen: whether the recipe names the baseline; else it is the default.
+        one_data: whether the same data judge all settings; else they are not put in order.
     """
 
     task: str
@@ -127,6 +141,7 @@ class Board:
     baseline: str
     rows: tuple[Row, ...]
     baseline_chosen: bool = False
+    one_data: bool = True
 
     @cached_property
     def settings(self) -> tuple[Row, ...]:
@@ -165,6 +180,13 @@ class Board:
     def has_places(self) -> bool:
         """Whether any setting has a place."""
         return any(row.places for row in self.rows)
+
+    @property
+    def order(self) -> str:
+        """What the column of places means, or why there is none."""
+        if self.has_places:
+            return f"Order: the places a setting may hold by {headline_label(self.main)}"
+        return FEW_SEEDS if self.one_data else OTHER_DATA
 
     @cached_property
     def key_metrics(self) -> tuple[str, ...]:
@@ -283,7 +305,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
         asset = plan.assets[variant.setting]
         missing = f"{NOT_ASKED}: no {asset.what} for it"
         rows.append(row(IMPORTED, variant.setting, [variant], note=_of_import(asset), missing=missing))
-    for (kind, name), (label, note) in REFERENCES.items():
+    for (kind, name), (label, note) in reference_rows(plan).items():
         variants = [one for one in plan.references if one.setting == (POOL if kind == POOL else name)]
         seeds = "" if kind == POOL else _seeds(variants, task)
         reference = row(kind, name, variants, label=label, note=note, seeds=seeds)
@@ -302,6 +324,8 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
         baseline=baseline_of(plan),
         baseline_chosen=baseline_is_chosen(plan),
         rows=tuple(rows),
+        one_data=len({judged_on(one.stage) for row in rows if row.is_setting for one in row.judged_by(evaluations[0])})
+        < 2,
     )
 
 

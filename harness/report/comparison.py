@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from harness.report.words import DASH, REFERENCES
+from harness.report.words import DASH, reference_label
 
 SETTING = "setting"
 """The kind of row that a recipe trains."""
@@ -140,10 +140,3 @@ def _by_row(found: Iterable[Mapping[str, Any]], name: str) -> dict[Key, dict[str
     for one in found:
         rows.setdefault((one["task"], one.get("kind", SETTING), one["row"]), {})[one[name]] = one
     return rows
-
-
-def reference_label(name: str) -> str:
-    """What people call a reference of the analysis."""
-    if name == "coin":
-        return "a coin"
-    return next((label for (_, row), (label, _) in REFERENCES.items() if row == name), name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.pipeline.evaluations import headline_label, metric_label
+from harness.pipeline.evaluations import metric_label
 from harness.report.board import Board, Row
 from harness.report.collect import ReportData
 from harness.report.methods import levels
@@ -15,7 +15,6 @@ from harness.report.verdicts import Verdict
 from harness.report.words import (
     DAGGER,
     DASH,
-    FEW_SEEDS,
     MINUS,
     RETRACTED,
     TIMES,
@@ -128,8 +127,7 @@ def _leaderboard(board: Board) -> str:
     columns = ("", "Seeds", *(f"{metric_label(metric)}{board.mark(metric)}" for metric in metrics), *order)
     groups = [[tuple(_cells(board, row)) for _, row in group if row.estimates] for group in board.groups]
     estimates = (one for row in board.rows for one in row.estimates.values())
-    places = f"Order: the places a setting may hold by {headline_label(board.main)}" if order else FEW_SEEDS
-    caption = f"{board.title}, with {levels(estimates)} intervals. {places}."
+    caption = f"{board.title}, with {levels(estimates)} intervals. {board.order}."
     if any(board.mark(metric) for metric in metrics):
         caption += f" {DAGGER} N above a quarter of the pool."
     return longtable(caption, f"ll{'r' * (len(columns) - 2)}", columns, [group for group in groups if group])

@@ -30,7 +30,6 @@ def environment(*, escape: bool, finalize: Callable[[Any], Any] | None = None) -
     made.filters.update(value=words.value_text, metric_label=metric_label, headline=headline_label)
     made.filters["evaluation"] = lambda metric: evaluation_with(metric).name
     made.globals.update(
-        few_seeds=words.FEW_SEEDS,
         above_words=words.VERDICTS,
         headlines={name: one.headline for name, one in EVALUATIONS.items()},
         wrong_candidates=WRONG_CANDIDATES,

@@ -9,12 +9,11 @@ from difflib import get_close_matches
 from harness.errors import RecipeError
 from harness.plan.plan import POOL
 from harness.report.index import Index, OutcomeEntry
-from harness.report.words import REFERENCES, listing
+from harness.report.words import REFERENCES, listing, reference_label
 from harness.store.identity import SHORT
 from harness.store.retractions import Retraction
 
 BASELINES = tuple(name for kind, name in REFERENCES if kind == POOL)
-LABELS = {name: words for (_, name), (words, _) in REFERENCES.items()}
 SEPARATOR = ":"  # between a recipe and a row of it; no name of a recipe holds one
 MOST_SUGGESTED = 5
 
@@ -44,7 +43,7 @@ class Row:
     @property
     def label(self) -> str:
         """As boards and reports show it: "n-grams" for `ngrams`."""
-        return LABELS.get(self.name, self.name) if self.kind == "reference" else self.name
+        return reference_label(self.name) if self.kind == "reference" else self.name
 
 
 def rows_of(index: Index) -> Iterator[Row]:

@@ -20,6 +20,8 @@ from harness.report.words import DASH, RETRACTED, count, score, task_title, valu
 
 UNCHANGED = "the recipe as written"
 
+ABSENT = object()
+
 LOSS_TERMS = {"pretrain.loss.rm": "RM loss", "pretrain.loss.lm": "LM loss"}
 NOUNS = {
     **LOSS_TERMS,
@@ -30,6 +32,8 @@ NOUNS = {
 }
 BLOCKS = {"pretrain": "PMP", "finetune": "fine-tuning", "pairs": ""}
 """What people call a parameter, else the block that it stands in."""
+
+NOT_TRAINED = ("none", DASH, DASH)
 
 MOST_IN_WORDS = 3
 """Differences named on the leaderboard; all of them stand under Settings."""
@@ -95,12 +99,12 @@ def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str,
     if phrases:
         before = {path: value for path, value in before.items() if path.split(".")[0] != "pretrain"}
         after = {path: value for path, value in after.items() if path.split(".")[0] != "pretrain"}
-    for path in dict.fromkeys((*before, *after)):
+    for path in _changed(before, after):
         if path not in after:
             phrases.append(f"{path} is not set instead of {value_text(before[path])}")
         elif path not in before:
             phrases.append(f"{path} is {value_text(after[path])}")
-        elif before[path] != after[path]:
+        else:
             phrases.append(f"{path} is {value_text(after[path])} instead of {value_text(before[path])}")
     return tuple(phrases) or (UNCHANGED,)
 
@@ -114,10 +118,21 @@ def in_words(base: Mapping[str, Any], other: Mapping[str, Any]) -> str:
             {path: value for path, value in values.items() if path.split(".")[0] != "pretrain"}
             for values in (before, after)
         )
-    changed = [path for path in dict.fromkeys((*before, *after)) if before.get(path) != after.get(path)]
-    phrases += [_phrase(path, before.get(path), after.get(path)) for path in changed]
+    phrases += [_phrase(path, before.get(path), after.get(path)) for path in _changed(before, after)]
     left = len(phrases) - MOST_IN_WORDS
     return ", ".join([*phrases[:MOST_IN_WORDS], *([f"{left:,} more"] if left > 0 else [])])
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The parameters that differ. Of a block that one side lacks: where it is new what is in it, else its name."""
+    old, new = [path for path in before if path not in after], [path for path in after if path not in before]
+    covered = {path for path in old if any(_within(path, one) or _within(one, path) for one in new)}
+    both = dict.fromkeys((*before, *after))
+    return [path for path in both if path not in covered and (path in new or before[path] != after.get(path, ABSENT))]
+
+
+def _within(path: str, block: str) -> bool:
+    return path.startswith(f"{block}.")
 
 
 def _phrase(path: str, before: Any, after: Any) -> str:
@@ -231,8 +246,9 @@ def _base_words(plan: Plan, statuses: Statuses) -> str:
 
 def _training_row(setting: PlannedSetting, statuses: Statuses) -> tuple[str, ...]:
     pretrained, finetuned = (_results(stages, statuses) for stages in trainings_of(setting.variants, statuses))
-    pmp = ("none", DASH, DASH) if setting.setting.experiment.pretrain is None else _trained(pretrained)
-    return (_name(setting, statuses), *pmp, *_trained(finetuned))
+    pmp = NOT_TRAINED if setting.setting.experiment.pretrain is None else _trained(pretrained)
+    tuning = _trained(finetuned) if any(variant.finetuned for variant in setting.variants) else NOT_TRAINED
+    return (_name(setting, statuses), *pmp, *tuning)
 
 
 def trainings_of(variants: Iterable[Variant], statuses: Statuses) -> tuple[list[Stage], list[Stage]]:

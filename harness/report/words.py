@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from harness.plan.plan import ON_PAIRS_OF, POOL, Plan
 from harness.recipe.fields import CODE, LM_EVAL_PREFIX
 
 MINUS = "\N{MINUS SIGN}"
@@ -17,6 +18,8 @@ FEWEST_SEEDS = 3
 """Of what differs between settings (as `evaluation/seeds.py` has it): with fewer, nothing is put in order."""
 
 FEW_SEEDS = f"Fewer than {FEWEST_SEEDS} seeds of what differs: no order"
+
+OTHER_DATA = "Settings are judged on different data: no order"
 
 FEWEST_CLUSTERS = 10
 """Of problems: with fewer, intervals of skewed values cover too little (`evaluation/statistics.py`)."""
@@ -64,6 +67,24 @@ REFERENCES: dict[tuple[str, str], tuple[str, str]] = {
     ),
     ("pool", "oracle"): ("oracle", "right whenever one of N is right: the ceiling"),
 }
+
+LABELS = {name: label for (_, name), (label, _) in REFERENCES.items()} | {"coin": "a coin"}
+
+
+def reference_label(name: str) -> str:
+    """What people call a reference of a plan or an analysis."""
+    scorer, on_pairs_of, setting = name.partition(ON_PAIRS_OF)
+    return f"{LABELS.get(scorer, scorer)}{on_pairs_of}{setting}"
+
+
+def reference_rows(plan: Plan) -> dict[tuple[str, str], tuple[str, str]]:
+    """`REFERENCES` with every row that a plan has of a scorer."""
+    names = list(dict.fromkeys(variant.setting for variant in plan.references))
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for (kind, scorer), (_, note) in REFERENCES.items():
+        rows = [scorer] if kind == POOL else [name for name in names if name.partition(ON_PAIRS_OF)[0] == scorer]
+        found |= {(kind, row): (reference_label(row), note) for row in rows}
+    return found
 
 
 def score(value: float) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from harness.cli.report import report_on
 from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from harness.pipeline.graph import Input, Stage
@@ -266,3 +267,12 @@ def test_new_outputs_at_an_old_code_version_are_refused(found: Golden, tmp_path:
     next(iter(other["kinds"]["base"]["stages"].values()))["mean"] += 0.01
     update({**other, "libraries": {**found["libraries"], "torch": "0.0"}})
     assert read_golden()["libraries"]["torch"] == "0.0"
+
+
+def test_all_that_was_computed_is_reported(workspace: Workspace) -> None:
+    """Every kind of stage and setting goes through every format; the numbers are those of other tests."""
+    report = report_on(workspace)
+    assert not report.failure
+    assert all(path.stat().st_size for path in report.files.paths)
+    shown = {row["row"] for board in json.loads(report.files.json.read_text())["boards"] for row in board["rows"]}
+    assert {setting.name for setting in workspace.plan.settings} <= shown

@@ -23,7 +23,7 @@ from harness.report.markdown import plain, table
 from harness.report.overview import overview
 from harness.report.provenance import chain
 from harness.report.rows import find_row
-from harness.report.settings import UNCHANGED, differences, flat, resolved, setting_facts
+from harness.report.settings import UNCHANGED, differences, flat, in_words, resolved, setting_facts
 from harness.report.spent import spent
 from harness.report.status import look
 from harness.report.versus import match
@@ -101,6 +101,18 @@ def test_settings_differ_in_words() -> None:
     assert told["no-pmp"] == ("no PMP: fine-tuning starts at the base model",)
     short = {one.name: one.words for one in setting_facts(plan)}
     assert short == {"rm+lm": "", "rm": "LM loss off", "lm": "RM loss off", "no-pmp": "no PMP"}
+
+
+def test_a_block_that_is_new_is_told_by_what_is_in_it_and_one_that_is_gone_by_its_name() -> None:
+    without, filtered = (
+        {"pairs": {"filter": None, "count": 8}},
+        {"pairs": {"filter": {"min_agreement": 0.5}, "count": 8}},
+    )
+    assert differences(without, filtered) == ("pairs.filter.min_agreement is 0.5",)
+    assert in_words(without, filtered) == "filter min agreement 0.5"
+    assert differences(filtered, without) == ("pairs.filter is none",)
+    assert in_words(filtered, without) == "filter off"
+    assert differences(filtered, filtered) == ("the recipe as written",)
 
 
 def test_hours_of_a_row_are_told_apart_from_those_it_shares(tmp_path: Path) -> None:
@@ -321,6 +333,46 @@ def test_the_answer_claims_only_what_the_analysis_claims(
     assert answer(board.boards(plan, look(plan.stages, Store(tmp_path)), None)) == (
         "No answer yet: no evaluation is compared.",
     )
+
+
+def test_beating_a_coin_alone_is_not_called_more(tmp_path: Path) -> None:
+    plan = small("evaluate.reference_scorers=[]")
+    analysis = _compared("rm+lm", True, 0.01, "")
+    analysis["above_chance"][0] |= {"best_reference": "coin", "references": ["coin"]}
+    (sentence,) = answer(board.boards(plan, look(plan.stages, Store(tmp_path)), analysis))
+    assert "rm+lm beats a coin (the only shallow baseline). " in sentence
+
+
+def test_each_set_of_code_pairs_has_shallow_scorers_of_its_own(tmp_path: Path) -> None:
+    """Without them a setting on other pairs than the recipe's would beat a coin, and be said to beat every baseline."""
+    judged = {"edits": {}, "constants": {"pairs.rejected.kinds": ["constant"]}}
+    trained = {"many": {"pairs.train_rejected": {"from": "mutation", "edits": [4, 5]}}, "own": {}}
+    plan, store = with_axes(tmp_path, {"judged": judged, "trained": trained}), Store(tmp_path / "store")
+    fill(plan, store)
+    analysis = overview(plan, store, analyse(plan, store))
+    (made,) = (one for one in analysis.boards if one.task == "code")
+    assert {row.name: row.above["pair_accuracy"].references for row in made.settings} == {
+        name: tuple(sorted(["a coin", *(f"{label}{of}" for label in ("length", "n-grams", "prompt overlap"))]))
+        for name, of in {
+            "edits, many": "",
+            "edits, own": "",
+            "constants, many": " on pairs of constants, own",
+            "constants, own": " on pairs of constants, own",
+        }.items()
+    }
+    assert made.order == "Settings are judged on different data: no order"
+    assert [row.label for row in made.rows if row.is_reference] == [
+        f"{label}{of}"
+        for label in ("length", "n-grams", "prompt overlap")
+        for of in ("", " on pairs of constants, own")
+    ]
+    (fitted,) = (one for one in plan.references if one.setting == "ngrams on pairs of constants, own")
+    (scores,) = (
+        item.stage for item in fitted.outcomes[0].stage.inputs.values() if item.stage.kind.name == "shallow_score"
+    )
+    own = next(one for one in plan.settings if one.name == "constants, own").variants[0].pretrained
+    assert own is not None
+    assert scores.inputs["tokens-code"].stage is own.inputs["tokens"].stage
 
 
 def test_checkpoints_that_the_same_dev_problems_chose_are_flagged(tmp_path: Path) -> None:
