@@ -11,6 +11,8 @@ from harness.report.render import paragraphs
 from harness.report.verdicts import Finding
 from harness.report.words import reference_label, signed
 
+COIN = (reference_label("coin"),)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -52,6 +54,8 @@ def _verdicts(board: Board) -> Iterator[Verdict]:
     for evaluation in sorted(board.evaluations, key=lambda one: one != board.main):
         asked = [row for row in board.settings if not row.gaps.get(evaluation, "").startswith(NOT_ASKED)]
         against = [(row, row.above[evaluation]) for row in board.settings if evaluation in row.above]
+        with_scorers = [one for one in against if one[1].references != COIN]
+        coin, against = bool(against) and not with_scorers, with_scorers or against
         gaps = [(row, row.differences[evaluation]) for row in board.settings if evaluation in row.differences]
         any_above = any(one.above for _, one in against)
         if against or gaps:
@@ -63,7 +67,7 @@ def _verdicts(board: Board) -> Iterator[Verdict]:
                 judged=sum(one.above is not None for _, one in against),
                 above=tuple(row.label for row, one in against if one.above),
                 references={one.reference: one.reference_estimate for _, one in against if one.above or not any_above},
-                coin={name for _, one in against for name in one.references} == {reference_label("coin")},
+                coin=coin,
                 claimed=sum(gap.claims for _, gap in gaps),
                 apart=tuple(f"{row.label} ({signed(gap.estimate)})" for row, gap in gaps if gap.separate),
                 baseline=board.baseline,
