@@ -6,7 +6,8 @@ from harness.pipeline.comparing import ANALYSIS, AnalysisSpec, OutcomeSpec
 from harness.pipeline.evaluation import JUDGED_ON
 from harness.pipeline.graph import Stage
 from harness.plan.baseline import baseline_setting, chosen_baseline
-from harness.plan.plan import IMPORTED, POOL, Plan, Variant
+from harness.plan.plan import Plan
+from harness.plan.rows import IMPORTED, POOL, Variant
 from harness.recipe.fields import before_finetuning
 
 

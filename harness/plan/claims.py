@@ -21,8 +21,9 @@ from harness.pipeline.evaluations import evaluation_named, headline
 from harness.pipeline.graph import Input
 from harness.pipeline.kind import Known
 from harness.pipeline.tokens import ENCODE
-from harness.plan.plan import Outcome, Plan, PlannedSetting
+from harness.plan.plan import Plan, PlannedSetting
 from harness.plan.power import FEWEST_SEEDS, Design, Enough, SeedSpread, enough, smallest_effect
+from harness.plan.rows import Outcome
 from harness.recipe.claims import Comparison, Rule, comparisons, tasks_of
 from harness.recipe.fields import CODE, before_finetuning
 from harness.recipe.load import LoadedRecipe

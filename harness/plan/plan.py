@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -14,75 +14,20 @@ from harness.pipeline.evaluations import evaluations_of
 from harness.pipeline.evaluations.best_of_n import BestOfN
 from harness.pipeline.failures import JudgedRun, failures_of
 from harness.pipeline.graph import Graph, Stage, times_needed
-from harness.pipeline.imports import NO_IMPORTS, Import, Imports, scored_tasks
+from harness.pipeline.imports import NO_IMPORTS, Import, Imports
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
-from harness.pipeline.scores import UNFITTED, Scorer
-from harness.pipeline.tasks import judging_split
 from harness.pipeline.training import trains_head
 from harness.pipeline.training_kinds import TRUNK_STATE, trunk_of
 from harness.plan.baseline import baseline_setting
-from harness.recipe.evaluate import ImportedRow
+from harness.plan.references import asset_of, imported_of, references_of
+from harness.plan.rows import Outcome, Probe, Variant
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import Commits
-from harness.recipe.pairs import MadePairs
 from harness.recipe.schema import Experiment, Recipe
 from harness.recipe.search import Objective
 from harness.store.record import Record
-
-POOL, IMPORTED = "pool", "imported"  # the row of what a pool gives without a scorer; the kind of a row from outside
-
-ON_PAIRS_OF = " on pairs of "
-"""In a reference's name between the scorer and a setting, where settings are judged on different code pairs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One evaluated thing: `metric` (the evaluation, or what gives its baselines) of a row on a task."""
-
-    task: str
-    metric: str
-    stage: Stage
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """Pair accuracy on a task of a run's stable path after so many pairs."""
-
-    pairs: int
-    task: str
-    stage: Stage
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """A setting with one combination of seeds. `pretrain_seed` is None for an arm without PMP.
-
-    `pretrained` and `finetuned` are its training stages; a reference scorer has none, and where held-out code alone
-    judges nothing is fine-tuned. `checks` look at the training pairs, `probes` at its PMP on the way, `dev` at what a
-    search chose it by; none of them is an outcome.
-    """
-
-    setting: str
-    pretrain_seed: int | None
-    finetune_seed: int | None
-    outcomes: tuple[Outcome, ...]
-    pretrained: Stage | None = None
-    finetuned: Stage | None = None
-    checks: tuple[Stage, ...] = ()
-    probes: tuple[Probe, ...] = ()
-    dev: tuple[Outcome, ...] = ()
-
-    @property
-    def targets(self) -> tuple[Stage, ...]:
-        """Everything asked for by name."""
-        return (
-            *(outcome.stage for outcome in self.outcomes),
-            *self.checks,
-            *(probe.stage for probe in self.probes),
-            *(outcome.stage for outcome in self.dev),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,8 +151,8 @@ def make_plan(
         )
         for group in merged.values()
     )
-    references = tuple(_references(pipeline, loaded))
-    imported = tuple(_imported(pipeline, recipe))
+    references = tuple(references_of(pipeline, loaded))
+    imported = tuple(imported_of(pipeline, recipe))
     everyone = [*(variant for setting in settings for variant in setting.variants), *references, *imported]
     # Of settings that coincide every one's checks: one may only warn where another stops.
     checks = [check for group in merged.values() for _, variants in group for one in variants for check in one.checks]
@@ -226,7 +171,7 @@ def make_plan(
         settings=settings,
         references=references,
         imported=imported,
-        assets={name: _asset(imports, row) for name, row in recipe.evaluate.imported.items()},
+        assets={name: asset_of(imports, row) for name, row in recipe.evaluate.imported.items()},
         targets=tuple(targets),
         stages=stages,
         asked=asked,
@@ -347,91 +292,6 @@ def _on_dev(
         stage = pipeline.judged_by(objective, experiment, start, finetuned, label)
         if stage is not None:
             yield Outcome(task=objective.task, metric=objective.evaluation, stage=stage)
-
-
-def _references(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Variant]:
-    """Shallow scorers of the base experiment, fitted on the same pairs as each fine-tuning seed.
-
-    Held-out code pairs that judge other settings than the first have scorers of their own, fitted on those settings'.
-    """
-    experiment = loaded.recipe
-    finetunes = sorted({seed for setting in loaded.settings for seed in setting.experiment.seeds.finetunes})
-    evaluations = evaluations_of(experiment)
-    rewarding = [evaluation for evaluation in evaluations if evaluation.rewards]
-    pools = []
-    for evaluation in evaluations:
-        for task in evaluation.tasks(experiment):
-            stage = pipeline.baselines(evaluation, experiment, task)
-            if stage is not None:
-                pools.append(Outcome(task=task, metric=stage.kind.name, stage=stage))
-    references = [Variant(setting=POOL, pretrain_seed=None, finetune_seed=None, outcomes=tuple(pools))]
-    on_code = _judged_on_code(pipeline, loaded)
-
-    def judged(scorer: Scorer, seed: int | None, code: Sequence[Setting], *, of: str = "") -> None:
-        outcomes = []
-        for evaluation in rewarding:
-            asked = [] if of else [(task, experiment) for task in evaluation.tasks(experiment)]
-            asked += [(task, one.experiment) for one in code for task in evaluation.of_pretraining(one.experiment)]
-            for task, one in asked:
-                stage = pipeline.judged_reference(evaluation, one, task, scorer, seed or 0, of)
-                if stage is not None:
-                    outcomes.append(Outcome(task=task, metric=evaluation.name, stage=stage))
-        if outcomes:
-            name = f"{scorer}{ON_PAIRS_OF}{of}" if of else scorer
-            variant = Variant(setting=name, pretrain_seed=None, finetune_seed=seed, outcomes=tuple(outcomes))
-            references.append(variant)
-
-    for scorer in experiment.evaluate.reference_scorers:
-        seeds: Iterable[int | None] = (None,) if scorer in UNFITTED else finetunes
-        for seed in seeds:
-            judged(scorer, seed, on_code[:1])
-        for other in on_code[1:]:
-            judged(scorer, None, [other], of=other.name)
-    return references
-
-
-def _judged_on_code(pipeline: Pipeline, loaded: LoadedRecipe) -> list[Setting]:
-    """A setting of each set of held-out code pairs that judges any.
-
-    First the recipe itself, where its pairs are read at all; else rather one that trains on what it is judged on.
-    """
-
-    def trains_on_others(setting: Setting) -> bool:
-        pairs = setting.experiment.pairs
-        return isinstance(pairs, MadePairs) and pairs.training_sides != pairs.sides
-
-    base = Setting(name="", values={}, experiment=loaded.recipe)
-    settings = [setting for setting in loaded.settings if trains_head(setting.experiment)]
-    found: dict[str, Setting] = {}
-    for setting in (base, *sorted(settings, key=trains_on_others)):
-        one = setting.experiment
-        is_read = one.pretrain is not None and one.pretrain.on == "pairs" and pipeline.pair_key(one) in pipeline.rows
-        if is_read and one.evaluate.code_pairs is not None:
-            found.setdefault(pipeline.heldout_pairs(one, judging_split(one, CODE)).fingerprint, setting)
-    return list(found.values())
-
-
-def _imported(pipeline: Pipeline, experiment: Experiment) -> list[Variant]:
-    """Rows from outside, judged on the base experiment's tasks where they can be."""
-    rows = []
-    for name, row in experiment.evaluate.imported.items():
-        scored = () if row.scores is None else scored_tasks(experiment, row, _asset(pipeline.imports, row))
-        outcomes = []
-        for evaluation in evaluations_of(experiment):
-            for task in evaluation.tasks(experiment):
-                stage = None
-                if row.checkpoint is not None:
-                    stage = pipeline.judged_checkpoint(evaluation, experiment, task, name, row)
-                elif task in scored:
-                    stage = pipeline.judged_scores(evaluation, experiment, task, name, row)
-                if stage is not None:
-                    outcomes.append(Outcome(task=task, metric=evaluation.name, stage=stage))
-        rows.append(Variant(setting=name, pretrain_seed=None, finetune_seed=None, outcomes=tuple(outcomes)))
-    return rows
-
-
-def _asset(imports: Imports, row: ImportedRow) -> Import:
-    return imports["scores", row.scores] if row.scores is not None else imports["checkpoint", str(row.checkpoint)]
 
 
 def order_trunks(graph: Graph) -> None:

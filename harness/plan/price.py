@@ -20,7 +20,8 @@ from harness.pipeline.tokens import ENCODE
 from harness.pipeline.training_kinds import TrainingSpec
 from harness.pipeline.weights import FP32, MOMENTS, PUBLISHED, model_shape, weights_of
 from harness.plan.cost import StageCost
-from harness.plan.plan import Plan, Variant
+from harness.plan.plan import Plan
+from harness.plan.rows import Variant
 from harness.recipe.runtime import Gpus, Runtime
 
 

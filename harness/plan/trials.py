@@ -14,7 +14,8 @@ from harness.pipeline.imports import NO_IMPORTS, Imports
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.training import trains_head
-from harness.plan.plan import Outcome, Plan, PlannedSetting, Variant, make_plan, most_pairs, order_trunks
+from harness.plan.plan import Plan, PlannedSetting, make_plan, most_pairs, order_trunks
+from harness.plan.rows import Outcome, Variant
 from harness.recipe.blocks import WSD
 from harness.recipe.load import LoadedRecipe, Setting, setting_of
 from harness.recipe.lock import Commits

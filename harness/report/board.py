@@ -31,7 +31,8 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.imports import Import
 from harness.pipeline.tasks import judging_split
 from harness.plan.analysis import baseline_is_chosen, baseline_of, judged_on
-from harness.plan.plan import IMPORTED, POOL, Outcome, Plan, Variant
+from harness.plan.plan import Plan
+from harness.plan.rows import IMPORTED, POOL, Outcome, Variant
 from harness.recipe.fields import CODE, before_finetuning
 from harness.report.comparison import SETTING, AboveShallow, AnalysisIndex, Difference, Estimate, Place
 from harness.report.status import Statuses, in_words

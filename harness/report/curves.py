@@ -15,7 +15,8 @@ from harness.pipeline import training_kinds
 from harness.pipeline.graph import Stage
 from harness.pipeline.training_kinds import TRUNK_STATE, Training, trunk_of
 from harness.pipeline.tuning import TUNED, chosen_of
-from harness.plan.plan import Plan, Variant
+from harness.plan.plan import Plan
+from harness.plan.rows import Variant
 from harness.report.status import Statuses
 from harness.store.record import EVENTS
 from harness.store.store import Snapshot, Store

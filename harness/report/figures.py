@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from harness.pipeline.evaluations import headline, headline_label
 from harness.pipeline.evaluations.best_of_n import BEST_OF_N, best_of, size_of
-from harness.plan.plan import IMPORTED
+from harness.plan.rows import IMPORTED
 from harness.report.board import Board, Row
 from harness.report.comparison import Estimate
 from harness.report.curves import BALANCE, BASE, FINETUNE, MOST_SETTINGS, PMP, Curve, of_phase

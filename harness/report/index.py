@@ -18,7 +18,8 @@ from harness.errors import StoreError
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kinds import noted_stage
 from harness.pipeline.tasks import judging_split
-from harness.plan.plan import Plan, Variant
+from harness.plan.plan import Plan
+from harness.plan.rows import Variant
 from harness.recipe.axes import Axis
 from harness.recipe.lock import lock_of, lock_text
 from harness.recipe.schema import Recipe

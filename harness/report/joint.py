@@ -18,7 +18,8 @@ from harness.pipeline.evaluation import JUDGED_ON
 from harness.pipeline.evaluations import evaluation_of, headline, headline_label
 from harness.pipeline.evaluations.best_of_n import AREA_POOL_SHARE
 from harness.pipeline.graph import Graph, Stage
-from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting
+from harness.plan.plan import Plan, PlannedSetting
+from harness.plan.rows import IMPORTED, POOL
 from harness.report.board import NOT_ASKED, Board, Row
 from harness.report.comparison import SETTING, AnalysisIndex
 from harness.report.overview import Caution, Overview

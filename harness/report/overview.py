@@ -13,8 +13,9 @@ from harness.pipeline.overlap import OVERLAP
 from harness.pipeline.tasks import CANDIDATES
 from harness.plan.claims import claims_power
 from harness.plan.effects import with_effects
-from harness.plan.plan import Plan, Variant
+from harness.plan.plan import Plan
 from harness.plan.preregistration import exploratory_claims
+from harness.plan.rows import Variant
 from harness.recipe.schema import Recipe
 from harness.report.board import Board, boards
 from harness.report.status import Runs, Statuses, look, runs_of

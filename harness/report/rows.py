@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from harness.errors import RecipeError
-from harness.plan.plan import POOL
+from harness.plan.rows import POOL
 from harness.report.index import Index, OutcomeEntry
 from harness.report.words import REFERENCES, listing, reference_label
 from harness.store.identity import SHORT

@@ -12,7 +12,8 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.training_kinds import AVERAGE, BASE
 from harness.pipeline.tuning import TUNED, chosen_of
-from harness.plan.plan import Plan, PlannedSetting, Variant
+from harness.plan.plan import Plan, PlannedSetting
+from harness.plan.rows import Variant
 from harness.recipe.schema import EXPERIMENT_FIELDS, Experiment
 from harness.report.facts import Facts
 from harness.report.status import Statuses

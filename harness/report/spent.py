@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.pipeline.graph import Stage
-from harness.plan.plan import Plan, Variant
+from harness.plan.plan import Plan
+from harness.plan.rows import Variant
 from harness.report.settings import trainings_of
 from harness.report.status import Runs, Statuses
 from harness.store.record import Record

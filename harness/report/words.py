@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from harness.plan.plan import ON_PAIRS_OF, POOL, Plan
+from harness.plan.plan import Plan
+from harness.plan.rows import ON_PAIRS_OF, POOL
 from harness.recipe.fields import CODE, LM_EVAL_PREFIX
 
 MINUS = "\N{MINUS SIGN}"

@@ -14,7 +14,8 @@ from harness.pipeline.graph import Stage
 from harness.pipeline.training_kinds import AVERAGE, BASE
 from harness.pipeline.tuning import TUNED, tries_of
 from harness.plan.analysis import baseline_of
-from harness.plan.plan import IMPORTED, POOL, Plan, PlannedSetting, Variant
+from harness.plan.plan import Plan, PlannedSetting
+from harness.plan.rows import IMPORTED, POOL, Variant
 from harness.recipe.schema import Recipe
 from harness.report.curves import CurveReader, Point
 from harness.search.state import SearchState

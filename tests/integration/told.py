@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.cli.workspace import Workspace
 from harness.events import Metrics, read_events
 from harness.pipeline.graph import Stage
-from harness.plan.plan import Variant
+from harness.plan.rows import Variant
 from harness.report.words import REFERENCES
 from harness.store.record import EVENTS
 from tests.integration.pipelines import folder_of, of_kind, record_of

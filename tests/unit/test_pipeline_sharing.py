@@ -16,7 +16,8 @@ import pytest
 
 from harness.errors import ProblemList
 from harness.pipeline.graph import Stage
-from harness.plan.plan import Plan, Variant, make_plan
+from harness.plan.plan import Plan, make_plan
+from harness.plan.rows import Variant
 from harness.recipe.load import setting_of
 from harness.report.collect import collect
 from harness.report.overview import overview

@@ -21,7 +21,8 @@ from harness.pipeline.kinds import KINDS
 from harness.pipeline.optimization import steps_of
 from harness.pipeline.training_kinds import trunk_of
 from harness.plan.analysis import analysis_stage, baseline_is_chosen, baseline_of
-from harness.plan.plan import POOL, Plan, Variant, make_plan
+from harness.plan.plan import Plan, make_plan
+from harness.plan.rows import POOL, Variant
 from harness.plan.work import Work, work_left
 from harness.recipe.blocks import Pretrain
 from harness.recipe.fields import CODE
@@ -575,7 +576,7 @@ def _small_world(factory: pytest.TempPathFactory) -> tuple[list[Stage], Store, C
 
 
 def _plan_of(stages: Sequence[Stage], targets: Sequence[Stage]) -> Plan:
-    from harness.plan.plan import Outcome
+    from harness.plan.rows import Outcome
 
     outcomes = tuple(Outcome(task="t", metric="m", stage=stage) for stage in targets)
     reference = Variant(setting="s", pretrain_seed=None, finetune_seed=None, outcomes=outcomes)

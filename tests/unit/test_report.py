@@ -11,7 +11,8 @@ import pytest
 
 from harness.events import EventLog, Warned
 from harness.pipeline.graph import Graph
-from harness.plan.plan import Plan, Variant
+from harness.plan.plan import Plan
+from harness.plan.rows import Variant
 from harness.report import board, words
 from harness.report.answer import answer
 from harness.report.collect import collect
