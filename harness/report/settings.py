@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from harness.pipeline.evaluations.pair_accuracy import PairAccuracy
@@ -119,7 +120,17 @@ def in_words(base: Mapping[str, Any], other: Mapping[str, Any]) -> str:
             {path: value for path, value in values.items() if path.split(".")[0] != "pretrain"}
             for values in (before, after)
         )
-    phrases += [_phrase(path, before.get(path), after.get(path)) for path in _changed(before, after)]
+
+    def owner(path: str) -> str:
+        """What is told in one phrase: all of a block that is new, anything else alone."""
+        block = path.rpartition(".")[0]
+        return block if block in before else path
+
+    for _, paths in groupby(_changed(before, after), owner):
+        first, *others = paths
+        phrase = _phrase(first, before.get(first), after.get(first))
+        more = [f"{path.rpartition('.')[2].replace('_', ' ')} {_short(after[path])}" for path in others]
+        phrases.append(f"{phrase} ({'; '.join(more)})" if more else phrase)
     left = len(phrases) - MOST_IN_WORDS
     return ", ".join([*phrases[:MOST_IN_WORDS], *([f"{left:,} more"] if left > 0 else [])])
 
@@ -143,7 +154,14 @@ def _phrase(path: str, before: Any, after: Any) -> str:
         return f"{noun} off"
     if after is True or (path in LOSS_TERMS and before == 0 and after == 1):
         return f"{noun} on"
-    return f"{noun} {value_text(after).strip('[]')}"
+    return f"{noun} {_short(after)}"
+
+
+def _short(value: Any) -> str:
+    """A value in words; of a long list its beginning."""
+    if isinstance(value, list) and len(value) > MOST_IN_WORDS + 1:
+        return f"{', '.join(map(value_text, value[:MOST_IN_WORDS]))} and {len(value) - MOST_IN_WORDS:,} more"
+    return value_text(value).strip("[]")
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

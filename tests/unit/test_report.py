@@ -114,6 +114,11 @@ def test_a_block_that_is_new_is_told_by_what_is_in_it_and_one_that_is_gone_by_it
     assert differences(filtered, without) == ("pairs.filter is none",)
     assert in_words(filtered, without) == "filter off"
     assert differences(filtered, filtered) == ("the recipe as written",)
+    mutants = {"pairs": {"filter": None, "count": 8, "side": {"from": "mutation", "kinds": ["order"], "edits": [1, 3]}}}
+    none: dict[str, Any] = {"pairs": {**mutants["pairs"], "side": None}}
+    assert in_words(none, mutants) == "side from mutation (kinds order; edits 1, 3)"
+    many = {"pairs": {**mutants["pairs"], "side": {"from": "mutation", "kinds": list("abcde"), "edits": [1, 3]}}}
+    assert in_words(mutants, many) == "side kinds a, b, c and 2 more"
 
 
 def test_hours_of_a_row_are_told_apart_from_those_it_shares(tmp_path: Path) -> None:
