@@ -29,6 +29,9 @@ from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from harness.pipeline.graph import Input, Stage
 from harness.pipeline.kinds import KINDS
+from harness.report.overview import read_json_of
+from harness.report.words import reference_rows
+from harness.tracking.build import Finished, build_view
 from tests.golden.summaries import Summary, condense, digest, summarise
 from tests.integration.pipelines import every_kind, folder_of, record_of, run
 from tests.toys import lm_eval_tasks, published
@@ -275,4 +278,18 @@ def test_all_that_was_computed_is_reported(workspace: Workspace) -> None:
     assert not report.failure
     assert all(path.stat().st_size for path in report.files.paths)
     shown = {row["row"] for board in json.loads(report.files.json.read_text())["boards"] for row in board["rows"]}
-    assert {setting.name for setting in workspace.plan.settings} <= shown
+    names = {setting.name for setting in workspace.plan.settings}
+    assert names <= shown
+    seen = report.overview
+    analysis = read_json_of(workspace.store, seen.statuses, seen.analysis)
+    assert analysis is not None
+    finished = Finished(
+        analysis=analysis, references={row: label for row, (label, _) in reference_rows(workspace.plan).items()}
+    )
+    states = {key: one.state for key, one in seen.statuses.items()}
+    view = build_view(workspace.plan, workspace.store, states, finished)
+    assert names <= {run.params.get("setting", run.name.removeprefix("setting ")) for run in view.runs}
+    assert {run.name for run in view.runs if run.kind == "reference"} >= {
+        "reference: n-grams on pairs of imported",
+        "imported: published-rm",
+    }
