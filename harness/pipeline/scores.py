@@ -17,6 +17,9 @@ from harness.recipe.tasks import PoolTaskBlock
 from harness.store.artifacts import Scores
 
 Scorer = Literal["length", "ngrams", "prompt_overlap", "source_prior", "logprob"]
+MOST_FITTED = 100_000
+"""Code pairs that a scorer is fitted on: their words have to fit into memory, and slots are drawn at random."""
+
 UNFITTED: tuple[Scorer, ...] = ("source_prior", "logprob")
 """Those that read of a candidate what stands beside its text, and are fitted on no pairs."""
 
@@ -111,10 +114,11 @@ class ScoreStages(TrainingStages):
     def shallow_on_code(
         self, experiment: Experiment, scorer: Scorer, target: Mapping[str, Stage], of: str
     ) -> Stage[ShallowScoreSpec]:
-        """The same, fitted on the pairs that PMP reads, in row order."""
+        """The same, fitted on the first of the pairs that PMP reads, in row order."""
         assert experiment.pretrain is not None
         most = self.rows[self.pair_key(experiment)]
-        count = min(steps_of(experiment.pretrain, experiment.pairs.count).pairs, most)  # an axis may ask for less
+        trained = steps_of(experiment.pretrain, experiment.pairs.count).pairs
+        count = min(trained, most, MOST_FITTED)  # an axis may ask for less than the recipe
         inputs: dict[str, Stage | Input] = {
             "pairs-code": self.pairs(experiment, "train", most),
             "tokens-code": Input(stage=self.pair_tokens(experiment), rows=count),

@@ -6,6 +6,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.evaluation import Floats
 from harness.evaluation.shallow import fit_length, fit_ngrams, fit_overlap
@@ -83,16 +84,31 @@ def _scores(spec: ShallowScoreSpec, pairs: list[Triple], groups: list[Group]) ->
 
 
 def _training_pairs(context: StageContext, spec: ShallowScoreSpec) -> list[Triple]:
-    tables = [context.input(f"pairs-{name}", Pairs).read() for name in spec.tasks]
     readers = [context.input(f"tokens-{name}", Tokens).open() for name in spec.tasks]
     order: Order
     if spec.seed is None:  # PMP in row order
         order = np.stack([np.zeros(spec.samples, dtype=np.int64), np.arange(spec.samples)], axis=1)
     else:
         order = subset_order(spec.seed, [len(reader) for reader in readers], spec.samples)
-    columns = ("prompt", *SIDES)
-    pairs = [list(zip(*(table[name].to_pylist() for name in columns), strict=True)) for table in tables]
-    return [pairs[source][int(readers[source].rows[index])] for source, index in order.tolist()]
+    rows = [readers[source].rows[order[order[:, 0] == source, 1]] for source in range(len(readers))]
+    tables = [context.input(f"pairs-{name}", Pairs) for name in spec.tasks]
+    found = [_picked(table, np.unique(asked)) for table, asked in zip(tables, rows, strict=True)]
+    return [found[source][int(readers[source].rows[index])] for source, index in order.tolist()]
+
+
+def _picked(table: Pairs, rows: NDArray[np.int64]) -> dict[int, Triple]:
+    """Rows of a table by number, which rises; nothing beyond the last of them is read."""
+    found: dict[int, Triple] = {}
+    columns, start = ("prompt", *SIDES), 0
+    for batch in table.batches(columns):
+        if len(found) == len(rows):
+            break
+        here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.num_rows)]
+        picked = batch.take(here - start)
+        texts = zip(*(picked[name].to_pylist() for name in columns), strict=True)
+        found.update(zip(here.tolist(), texts, strict=True))
+        start += batch.num_rows
+    return found
 
 
 def _target(context: StageContext, spec: ShallowScoreSpec) -> list[Group]:
