@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -318,12 +318,16 @@ class Payloads:
         self._statuses, self._store = statuses, store
         self.damaged: list[str] = []
 
-    def of(self, stage: Stage) -> Path | None:
-        """A stage's folder; None where it is not made yet, was dropped or is damaged."""
+    def of(self, stage: Stage, *, most: int | None = None) -> Path | None:
+        """A stage's folder; None where it is not made yet, was dropped or is damaged.
+
+        Args:
+            most: files that are read, the first by name; the others of a table of many parts are not looked at.
+        """
         record = self._statuses[stage.fingerprint].record
         if record is None:
             return None
-        damage = self._store.damage(record)
+        damage = self._store.damage(record, most=most)
         if damage:
             self.damaged.append(f"{stage.label}: {damage}; discarded, the next run that needs it computes it again")
             self._store.drop_payload(record)
@@ -333,10 +337,12 @@ class Payloads:
 def pair_examples(plan: Plan, payloads: Payloads) -> tuple[PairExample, ...]:
     """The first PMP training pairs; none where they are not made yet or were dropped."""
     for stage in plan.stages:
-        folder = payloads.of(stage.inputs["pairs"].stage) if stage.kind is PAIR_QUALITY else None
+        folder = payloads.of(stage.inputs["pairs"].stage, most=1) if stage.kind is PAIR_QUALITY else None
         if folder is not None:
-            rows = Pairs(folder).read().slice(0, MOST_EXAMPLES).to_pylist()
-            return tuple(_pair_example(row) for row in rows)
+            batches = Pairs(folder).batches()  # all of them may be tens of GB
+            return tuple(
+                _pair_example(row) for batch in islice(batches, 1) for row in batch.to_pylist()[:MOST_EXAMPLES]
+            )
     return ()
 
 
@@ -359,10 +365,9 @@ def pool_examples(plan: Plan, payloads: Payloads) -> tuple[PoolExample, ...]:
     pools = [stage for stage in plan.stages if stage.kind is CANDIDATES]
     labels = Counter(stage.label for stage in pools)
     for stage in pools:
-        folder = payloads.of(stage)
+        folder = payloads.of(stage, most=1)
         if folder is not None:
-            rows = Candidates(folder).rows()
-            _, pool = next(groupby(rows, key=lambda row: row["problem"]))
+            _, pool = next(groupby(Candidates(folder).stream(), key=lambda row: row["problem"]))
             name = stage.label.removeprefix("candidates ")
             found.append(_pool_example(f"{name} ({stage.name})" if labels[stage.label] > 1 else name, list(pool)))
     return tuple(found)

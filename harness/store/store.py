@@ -204,10 +204,14 @@ class Store:
                 return False
         return True
 
-    def damage(self, record: Record) -> str:
-        """Which payload file is not as its record has it, in words; "" where all that were not dropped are."""
+    def damage(self, record: Record, *, most: int | None = None) -> str:
+        """Which payload file is not as its record has it, in words; "" where all that were not dropped are.
+
+        Args:
+            most: only so many files are looked at, the first by name.
+        """
         directory = self.directory(record.kind, record.fingerprint)
-        for path, (digest, _) in record.files.items():
+        for path, (digest, _) in sorted(record.files.items())[:most]:
             file = directory / path
             if os.path.lexists(file) and (not file.is_file() or file_digest(file) != digest):
                 return f"{file} is not as its record has it"

@@ -228,6 +228,18 @@ def test_damaged_payload_is_seen(store: Store, damage: str) -> None:
     assert store.record("encode", record.fingerprint) == record
 
 
+def test_only_so_many_files_are_looked_at(store: Store) -> None:
+    record = put(store, "a")
+    assert len(record.files) == 2
+    directory = store.directory("encode", record.fingerprint)
+    first, last = (directory / name for name in sorted(record.files))
+    last.write_bytes(b"pAyload")
+    assert store.damage(record, most=1) == ""
+    assert str(last) in store.damage(record)
+    first.write_bytes(b"other")
+    assert str(first) in store.damage(record, most=1)
+
+
 def test_dropping_payload_keeps_the_record(store: Store) -> None:
     record = put(store, "a")
     assert store.drop_payload(record, below="model") == 7
