@@ -37,7 +37,7 @@ class Started(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Event):
-    """`done` of `total` units (pairs, problems, steps...) are finished."""
+    """`done` of `total` units (pairs, problems, steps...) are finished; `total` is 0 where nobody knows it."""
 
     kind: ClassVar[str] = "progress"
     done: int

@@ -67,13 +67,15 @@ class _Running:
 
     @property
     def share(self) -> float:
-        return self.progress.done / max(1, self.progress.total) if self.progress else 0.0
+        """How much of it is done; 0 where nobody knows how much there is."""
+        return self.progress.done / self.progress.total if self.progress and self.progress.total else 0.0
 
     def facts(self, width: int = UNBOUNDED) -> str:
         """Progress, then as many metrics as fit on so many columns."""
         parts = []
         if self.progress:
-            parts.append(f"{self.progress.done:,}/{self.progress.total:,} {self.progress.unit}")
+            of = f"/{self.progress.total:,}" if self.progress.total else ""
+            parts.append(f"{self.progress.done:,}{of} {self.progress.unit}")
         parts += [f"{name} {self.metrics[name]:.3f}" for name in SHOWN_METRICS if name in self.metrics]
         if "tokens_per_second" in self.metrics:
             parts.append(f"{quantity(self.metrics['tokens_per_second'])} tokens/s")

@@ -25,6 +25,8 @@ RESULT = (
 """Counts in the record: of responses whose prompt, which themselves, and of which either was cut; `longest` is the
 `max_tokens` that would fit all that was read."""
 
+SHOWN_EVERY = 10_000
+
 
 def run(context: StageContext) -> dict[str, Any]:
     """Tokenise and write; the result gives exact token counts and what did not fit.
@@ -46,7 +48,8 @@ def run(context: StageContext) -> dict[str, Any]:
         read = chat(tokenizer, ChatTemplate.load(checkpoint.chat, checkpoint.tokenizer))
     else:
         read = raw(tokenizer, end_token(tokenizer, context.input("tokenizer", Tokenizer), spec.end_token))
-    encoded = _fitting(read(_groups(context, spec.content)), spec, counts)
+    groups = _shown(context, _groups(context, spec.content), spec.limit or 0)
+    encoded = _fitting(read(groups), spec, counts)
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     Tokens(context.directory).write(islice(encoded, limit), max(ids) + 1)
     if limit is not None and counts["groups"] < limit:
@@ -81,6 +84,14 @@ def _groups(context: StageContext, content: Content) -> Iterator[TextGroup]:
             yield index, [candidates[0]["prompt"], *(row["text"] for row in candidates)]
     else:
         yield from _texts(context)
+
+
+def _shown(context: StageContext, groups: Iterator[TextGroup], total: int) -> Iterator[TextGroup]:
+    """The groups, with progress: of 28 million pairs it is the work of an hour."""
+    for number, group in enumerate(groups, start=1):
+        if number % SHOWN_EVERY == 0:
+            context.progress(number, total, "groups")
+        yield group
 
 
 def _texts(context: StageContext) -> Iterator[TextGroup]:

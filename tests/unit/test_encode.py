@@ -15,7 +15,7 @@ from harness.engines.base import Request, Sampling
 from harness.engines.literal_text import LiteralText
 from harness.engines.prompts import PromptReader
 from harness.errors import DataError
-from harness.events import EventLog
+from harness.events import EventLog, Progress, read_events
 from harness.imports.chat import ChatTemplate
 from harness.imports.files import content_digest
 from harness.stages import encode, imported_checkpoint, score
@@ -147,6 +147,14 @@ def test_a_pair_is_read_whole_or_not_at_all(tmp_path: Path, checkpoint: Path) ->
     assert list(Tokens(tmp_path / "tokens").open().rows) == [0, 3]
     first = run(encode, tmp_path / "first", spec_of("pairs", limit=1), tokenizer=checkpoint, source=source)
     assert (first["groups"], first["too_long_dropped"]) == (1, 0)  # nothing behind the last is looked at
+
+
+def test_long_work_shows_how_far_it_is(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "SHOWN_EVERY", 2)
+    source = pairs(tmp_path / "pairs", [("a", "b c", "d")] * 5)
+    run(encode, tmp_path / "tokens", spec_of("pairs", limit=5), tokenizer=checkpoint, source=source)
+    shown = [one for one in read_events(tmp_path / "tokens" / "events.jsonl") if isinstance(one, Progress)]
+    assert [(one.done, one.total, one.unit) for one in shown] == [(2, 5, "groups"), (4, 5, "groups")]
 
 
 def test_a_pair_for_pretraining_shares_what_is_left_of_its_prompt(tmp_path: Path, checkpoint: Path) -> None:

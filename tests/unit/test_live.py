@@ -64,6 +64,21 @@ def test_a_resumed_training_is_shown_on(
     log.close()
 
 
+def test_work_of_unknown_length_is_shown_without_a_share(
+    view: LiveView, task: StageTask, events: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = EventLog(events)
+    log.emit(Started())
+    log.emit(Progress(done=20_000, total=0, unit="documents"))
+    with view:
+        view.started(task)
+        view.tick()
+        assert "base of tests: 20,000 documents\n" in capsys.readouterr().err
+        (running,) = view._running.values()
+        assert running.share == 0.0
+    log.close()
+
+
 def test_damaged_events_are_said_once_and_the_run_goes_on(
     view: LiveView, task: StageTask, events: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
