@@ -141,7 +141,8 @@ def _build(
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, HarnessError):
             print(error.one_line(), file=sys.stderr)  # noqa: T201  stderr is the stage's log here
-            reason = reason if isinstance(error, TrainingStopped) else error.one_line()
+            if not isinstance(error, TrainingStopped):  # who stopped and did not fail is known by the name
+                reason = error.one_line()
         else:
             traceback.print_exc()
         with contextlib.suppress(OSError):  # a full disk must not hide why the stage failed

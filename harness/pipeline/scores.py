@@ -18,7 +18,7 @@ from harness.store.artifacts import Scores
 
 Scorer = Literal["length", "ngrams", "prompt_overlap", "source_prior", "logprob"]
 MOST_FITTED = 100_000
-"""Code pairs that a scorer is fitted on: their words have to fit into memory, and slots are drawn at random."""
+"""Code pairs that a scorer is fitted on, the first: they are in random order, and their words must fit into memory."""
 
 UNFITTED: tuple[Scorer, ...] = ("source_prior", "logprob")
 """Those that read of a candidate what stands beside its text, and are fitted on no pairs."""

@@ -328,7 +328,8 @@ class NamedPairs(MadePairs):
 
     @model_validator(mode="after")
     def _writers_exist(self) -> NamedPairs:
-        assert self.sides  # raises what is missing
+        for who in CONSTRUCTIONS[self.construction][:2]:
+            self._side(who, 1.0)  # raises where it is missing
         return self
 
 

@@ -91,10 +91,6 @@ class Row:
         """Why this metric's number is not to be trusted, "" where it is."""
         return self.retracted.get(evaluation_with(metric).name, "")
 
-    def judged_by(self, evaluation: str) -> list[Outcome]:
-        """Its outcomes by one evaluation."""
-        return [outcome for outcome in self.outcomes if evaluation_of(outcome.metric).name == evaluation]
-
     @property
     def is_reference(self) -> bool:
         return self.kind not in (SETTING, IMPORTED)
@@ -171,6 +167,10 @@ class Board:
         """What settings are held against the best shallow reference with, by the main metric; the line to pass."""
         found = [row.above[self.main] for row in self.settings if self.main in row.above]
         return max(found, key=lambda one: one.reference_estimate, default=None)
+
+    def to_beat(self, above: AboveShallow) -> tuple[str, ...]:
+        """What the settings are held against, in words: each its own references where different data judge them."""
+        return above.references if self.one_data else ("the shallow baselines on the same data",)
 
     @property
     def main(self) -> str:
@@ -273,7 +273,7 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
         estimates = found.estimates((task, kind, name))
         gaps = {}
         for evaluation in evaluations:
-            mine = [outcome for outcome in outcomes if evaluation_of(outcome.metric).name == evaluation]
+            mine = _by(evaluation, outcomes)
             if not mine and missing:
                 gaps[evaluation] = missing
             elif mine and headline(evaluation) not in estimates:
@@ -325,7 +325,9 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
         baseline=baseline_of(plan),
         baseline_chosen=baseline_is_chosen(plan),
         rows=tuple(rows),
-        one_data=len({judged_on(one.stage) for row in rows if row.is_setting for one in row.judged_by(evaluations[0])})
+        one_data=len(
+            {judged_on(one.stage) for row in rows if row.is_setting for one in _by(evaluations[0], row.outcomes)}
+        )
         < 2,
     )
 
@@ -349,6 +351,10 @@ def _outcomes(variants: Sequence[Variant], task: str) -> list[Outcome]:
         if outcome.task == task
     }
     return list(found.values())
+
+
+def _by(evaluation: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
+    return [outcome for outcome in outcomes if evaluation_of(outcome.metric).name == evaluation]
 
 
 def _seeds(variants: Sequence[Variant], task: str) -> str:

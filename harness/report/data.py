@@ -339,7 +339,7 @@ def pair_examples(plan: Plan, payloads: Payloads) -> tuple[PairExample, ...]:
     for stage in plan.stages:
         folder = payloads.of(stage.inputs["pairs"].stage, most=1) if stage.kind is PAIR_QUALITY else None
         if folder is not None:
-            batches = Pairs(folder).batches()  # all of them may be tens of GB
+            batches = Pairs(folder).batches()  # of millions of pairs only the beginning
             return tuple(
                 _pair_example(row) for batch in islice(batches, 1) for row in batch.to_pylist()[:MOST_EXAMPLES]
             )

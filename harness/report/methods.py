@@ -10,6 +10,7 @@ from harness.pipeline.evaluations import headline_label
 from harness.pipeline.evaluations.best_of_n import AREA_GRID, VOTE_SUBSETS
 from harness.pipeline.evaluations.pair_accuracy import ABOUT_EQUAL
 from harness.pipeline.failures import CONSTANT_SHARE, LENGTH_LEVEL
+from harness.pipeline.scores import MOST_FITTED
 from harness.pipeline.training_kinds import PRETRAIN, TRUNK_STATE
 from harness.plan.analysis import baseline_is_chosen, baseline_of
 from harness.plan.baseline import BY_DEFAULT
@@ -31,7 +32,7 @@ def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
     pairs, made = recipe.pairs, recipe.evaluate.candidates
     estimates = [one for board in boards for row in board.rows for one in row.estimates.values()]
     shallow = {
-        evaluation: above.references
+        evaluation: board.to_beat(above)
         for board in reversed(boards)
         for row in reversed(board.settings)
         for evaluation, above in row.above.items()
@@ -56,6 +57,7 @@ def methods(plan: Plan, boards: Sequence[Board]) -> tuple[str, ...]:
         baseline=baseline_of(plan),
         by_default="" if baseline_is_chosen(plan) else f" ({BY_DEFAULT})",
         references=list(REFERENCES.values()),
+        most_fitted=MOST_FITTED,
         shallow=[(headline_label(evaluation), names) for evaluation, names in sorted(shallow.items())],
         failures=bool(plan.failures),
         length_level=LENGTH_LEVEL,

@@ -140,7 +140,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     old, new = [path for path in before if path not in after], [path for path in after if path not in before]
     covered = {path for path in old if any(_within(path, one) or _within(one, path) for one in new)}
     both = dict.fromkeys((*before, *after))
-    return [path for path in both if path not in covered and (path in new or before[path] != after.get(path, ABSENT))]
+    return [path for path in both if path not in covered and before.get(path, ABSENT) != after.get(path, ABSENT)]
 
 
 def _within(path: str, block: str) -> bool:

@@ -87,7 +87,7 @@ def _groups(context: StageContext, content: Content) -> Iterator[TextGroup]:
 
 
 def _shown(context: StageContext, groups: Iterator[TextGroup], total: int) -> Iterator[TextGroup]:
-    """The groups, with progress: of 28 million pairs it is the work of an hour."""
+    """The groups, with progress."""
     for number, group in enumerate(groups, start=1):
         if number % SHOWN_EVERY == 0:
             context.progress(number, total, "groups")

@@ -101,13 +101,13 @@ def _picked(table: Pairs, rows: NDArray[np.int64]) -> dict[int, Triple]:
     found: dict[int, Triple] = {}
     columns, start = ("prompt", *SIDES), 0
     for batch in table.batches(columns):
-        if len(found) == len(rows):
-            break
         here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.num_rows)]
         picked = batch.take(here - start)
         texts = zip(*(picked[name].to_pylist() for name in columns), strict=True)
         found.update(zip(here.tolist(), texts, strict=True))
         start += batch.num_rows
+        if len(found) == len(rows):
+            break
     return found
 
 

@@ -367,6 +367,8 @@ def test_each_set_of_code_pairs_has_shallow_scorers_of_its_own(tmp_path: Path) -
         }.items()
     }
     assert made.order == "Settings are judged on different data: no order"
+    assert made.shallow is not None
+    assert made.to_beat(made.shallow) == ("the shallow baselines on the same data",)
     assert [row.label for row in made.rows if row.is_reference] == [
         f"{label}{of}"
         for label in ("length", "n-grams", "prompt overlap")
