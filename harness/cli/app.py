@@ -192,7 +192,9 @@ def ui(
 @app.command("import")
 def import_(
     kind: Annotated[ImportKind, typer.Argument(metavar="KIND", help="checkpoint, pairs, pool or scores.")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, or a checkpoint's folder; see docs/import.md.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A file; of pairs also a folder of files; a checkpoint's folder.")
+    ],
     name: Annotated[str, typer.Option("--name", help="Name to use in recipes.")],
     licence: Annotated[str, typer.Option("--licence", help="Licence to show in reports.")],
     source: Annotated[str, typer.Option("--source", help="Origin to show in reports.")],

@@ -118,6 +118,7 @@ def _build(
     stop: Callable[[], bool],
 ) -> None:
     task = asked.task
+    _forget_peak_memory()
     _clear_all_but_resume(building.directory)
     events_path = building.directory / EVENTS
     attempt = 1 + sum(isinstance(event, Started) for event in read_events(events_path))
@@ -270,8 +271,18 @@ def _environment(asked: AskedTask) -> dict[str, Any]:
     return environment
 
 
+def _forget_peak_memory() -> None:
+    """Have the kernel count this process's peak memory anew, where it can: a warm worker has run other tasks before."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak_memory() -> int:
-    """Most resident bytes of this process so far (of a warm worker: over all its tasks)."""
+    """Most resident bytes of this process since it forgot."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

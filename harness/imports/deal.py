@@ -5,13 +5,21 @@ Everything depends on the data seed and the rows alone; asking for more adds to 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
 from harness.errors import DataError
 from harness.tasks.dealing import couples
 from harness.tasks.task import stream
+
+SPLITS = ("train", "heldout", "dev")
 
 
 def pool_preferences(pools: Mapping[str, Sequence[Mapping[str, Any]]], wanted: int, seed: int) -> list[dict[str, Any]]:
@@ -67,45 +75,48 @@ def _sides(
     return sides[0], sides[1]
 
 
-def split_pairs(
-    rows: Sequence[Mapping[str, Any]], heldout: float, seed: int, *, dev: float = 0.0
-) -> dict[str, list[Mapping[str, Any]]]:
-    """`train`, `heldout` and `dev` pairs in an order drawn from the seed; no cluster is in two.
+def split_places(
+    clusters: pa.ChunkedArray, split: str, heldout: float, seed: int, *, dev: float = 0.0
+) -> NDArray[np.int64]:
+    """(pairs,) where each pair comes in a split, in an order drawn from the seed; -1 for those of other splits.
+
+    No cluster is in two splits.
 
     Args:
+        clusters: of each pair its cluster's name.
+        split: "train", "heldout" or "dev".
         heldout: share of the pairs to hold out; at least one cluster is, and one is left.
         dev: share of the pairs to choose settings by; 0 takes none, else at least one cluster is.
 
     Raises:
         DataError: there are too few clusters.
     """
-    sizes: dict[str, int] = {}
-    for row in rows:
-        sizes[row["cluster"]] = sizes.get(row["cluster"], 0) + 1
+    names = clusters.cast(pa.large_string()).combine_chunks().dictionary_encode()
+    cluster_of = names.indices.to_numpy()
+    sizes = np.bincount(cluster_of)
     if len(sizes) < 2:
         raise DataError("held-out pairs need a cluster of their own", "all pairs are one cluster", "name more clusters")
-    clusters = sorted(sizes)
-    stream("pair split", seed).shuffle(clusters)
     if dev and len(sizes) < 3:
         raise DataError("held-out and dev pairs need clusters of their own", "there are two", "name more clusters")
-    held = _take(clusters[: -2 if dev else -1], sizes, heldout * len(rows))
-    chosen = _take(clusters[len(held) : -1], sizes, dev * len(rows)) if dev else set()
-    order = list(rows)
-    stream("pair order", seed).shuffle(order)
-    return {
-        "train": [row for row in order if row["cluster"] not in held | chosen],
-        "heldout": [row for row in order if row["cluster"] in held],
-        "dev": [row for row in order if row["cluster"] in chosen],
-    }
+    drawn = pa.compute.sort_indices(names.dictionary).to_numpy()[_shuffled(len(sizes), "pair split", seed)]
+    held = _enough(sizes[drawn[: -2 if dev else -1]], heldout * len(cluster_of))
+    chosen = _enough(sizes[drawn[held:-1]], dev * len(cluster_of)) if dev else 0
+    split_of = np.full(len(sizes), SPLITS.index("train"), np.int8)
+    split_of[drawn[:held]] = SPLITS.index("heldout")
+    split_of[drawn[held : held + chosen]] = SPLITS.index("dev")
+    order = _shuffled(len(cluster_of), "pair order", seed)
+    order = order[split_of[cluster_of[order]] == SPLITS.index(split)]
+    places = np.full(len(cluster_of), -1, np.int64)
+    places[order] = np.arange(len(order))
+    return places
 
 
-def _take(clusters: Sequence[str], sizes: Mapping[str, int], rows: float) -> set[str]:
-    """The first clusters that hold so many rows together."""
-    taken: set[str] = set()
-    reached = 0
-    for cluster in clusters:
-        taken.add(cluster)
-        reached += sizes[cluster]
-        if reached >= rows:
-            break
-    return taken
+def _shuffled(count: int, name: str, seed: int) -> NDArray[np.int64]:
+    numbers = array("q", range(count))
+    stream(name, seed).shuffle(numbers)
+    return np.frombuffer(numbers, np.int64)
+
+
+def _enough(sizes: NDArray[np.int64], rows: float) -> int:
+    """How many of the first clusters hold so many rows together; at least one, and all where they hold fewer."""
+    return min(len(sizes), 1 + int(np.searchsorted(np.cumsum(sizes), rows)))

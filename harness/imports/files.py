@@ -26,6 +26,8 @@ COLUMNS: Mapping[str, Set[str]] = MappingProxyType(
         "scores": {"task", "problem", "candidate", "score"},
     }
 )
+IN_PARTS = frozenset({"pairs"})
+"""Tables that may come in several files, in the order of their names."""
 NEEDED_FILES = ("config.json", "tokenizer.json")
 OPTIONAL_FILES = (
     "tokenizer_config.json",
@@ -44,14 +46,31 @@ def content_files(kind: str, path: Path) -> dict[str, Path]:
     """
     if kind == "checkpoint":
         return _checkpoint_files(path)
-    ending = next((one for one in FORMATS[kind] if path.name.endswith(one)), None)
+    if kind in IN_PARTS and path.is_dir():
+        parts = sorted(file for file in path.iterdir() if _ending(kind, file))
+        if not parts:
+            raise _wrong(
+                f"a folder of {kind} must hold files of {', '.join(FORMATS[kind])}", "it has none", "correct it", path
+            )
+        for file in parts:
+            _check_table(kind, file)
+        return {file.name: file for file in parts}
+    _check_table(kind, path)
+    return {f"rows{_ending(kind, path)}": path}
+
+
+def _ending(kind: str, path: Path) -> str:
+    return next((one for one in FORMATS[kind] if path.name.endswith(one)), "")
+
+
+def _check_table(kind: str, path: Path) -> None:
     if not path.is_file():
         raise _wrong("the path must be a file", f"there is no file {path}", "correct it", path)
-    if ending is None:
+    if not _ending(kind, path):
         raise _wrong(f"{kind} must be one of {', '.join(FORMATS[kind])}", f"it is {path.name}", "convert it", path)
     if path.stat().st_size > MOST_BYTES:
-        raise _wrong(f"a file may hold {MOST_BYTES:,} bytes", f"it has {path.stat().st_size:,}", "split it", path)
-    return {f"rows{ending}": path}
+        remedy = "split it, and import the folder of its parts" if kind in IN_PARTS else "split it"
+        raise _wrong(f"a file may hold {MOST_BYTES:,} bytes", f"it has {path.stat().st_size:,}", remedy, path)
 
 
 def _checkpoint_files(folder: Path) -> dict[str, Path]:
@@ -76,7 +95,7 @@ def _checkpoint_files(folder: Path) -> dict[str, Path]:
 
 
 def content_digest(kind: str, path: Path) -> str:
-    """SHA-256 of a file's bytes; of a checkpoint, of the names and digests of the files that are read.
+    """SHA-256 of a file's bytes; of several, of the names and digests of a checkpoint's files or of the parts' digests.
 
     Raises:
         RecipeError: as `content_files`, or a file cannot be read.
@@ -86,20 +105,22 @@ def content_digest(kind: str, path: Path) -> str:
     except OSError as error:
         value = f"it is not ({error.strerror or reason_of(error)})"
         raise _wrong("what is imported must be readable", value, "correct it", path) from None
-    return fingerprint(digests) if kind == "checkpoint" else next(iter(digests.values()))
+    if kind == "checkpoint":
+        return fingerprint(digests)
+    return fingerprint(list(digests.values())) if path.is_dir() else next(iter(digests.values()))
 
 
 def copy_content(kind: str, path: Path, target: Path) -> Path:
     """Copy what an import reads into the folder `target`, so that it cannot change while it is read.
 
     Returns:
-        The copy: a file, or for a checkpoint `target` itself.
+        The copy: a file, or for a folder `target` itself.
     """
     files = content_files(kind, path)
     target.mkdir()
     for name, file in files.items():
         shutil.copyfile(file, target / name)
-    return target if kind == "checkpoint" else target / next(iter(files))
+    return target if path.is_dir() else target / next(iter(files))
 
 
 def _wrong(rule: str, value: str, remedy: str, path: Path) -> HarnessError:

@@ -201,37 +201,6 @@ def pool_facts(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def read_pairs(rows: Rows) -> list[dict[str, Any]]:
-    """Preference pairs in the columns of `Pairs`. Pairs with equal prompts are one cluster unless the file says so.
-
-    Raises:
-        DataError: a wrong field, an id twice, or two sides that are the same.
-    """
-    found: list[dict[str, Any]] = []
-    ids: set[str] = set()
-    clusters: dict[str, str] = {}
-    for number, (place, row) in enumerate(rows):
-        fields = Fields(row, place)
-        name = fields.optional_name("id", str(number))
-        prompt = fields.text("prompt", may_be_empty=True)
-        pair = {
-            "id": name,
-            "cluster": fields.optional_name("cluster", ""),
-            "prompt": prompt,
-            "chosen": fields.text("chosen"),
-            "rejected": fields.text("rejected"),
-            "detail": fields.optional_name("detail", ""),
-        }
-        if pair["chosen"] == pair["rejected"]:
-            raise DataError("`chosen` and `rejected` must differ", "they are the same", "drop the pair", place)
-        if name in ids:
-            raise DataError("the id of a pair must be unique", f"{name!r} appears again", "rename or drop it", place)
-        ids.add(name)
-        pair["cluster"] = pair["cluster"] or (clusters.setdefault(prompt, name) if prompt else name)
-        found.append(pair)
-    return found
-
-
 def read_scores(rows: Rows) -> list[dict[str, Any]]:
     """Scores in the columns of `CandidateScores`; `task` is "" where the file names none.
 

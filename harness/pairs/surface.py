@@ -1,7 +1,7 @@
 """What shows on the surface of a pair set, counted in one pass: alike sides, parse rates, lengths, repeats, cut-offs.
 
-Memory does not grow with the number of pairs. No model is asked and nothing is run; judging which side is better is
-for `static_judge` and `judging`, and intervals are the stage's.
+Memory does not grow with the number of pairs, and of very many some are enough to parse and compare. No model is asked
+and nothing is run; judging which side is better is for `static_judge` and `judging`, and intervals are the stage's.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ class Repeats:
 
 @dataclass(kw_only=True)
 class SideCounts:
-    """Counts of one side's texts."""
+    """Counts of one side's texts; `states` is of those that were read as programs."""
 
+    texts: int = 0
     states: Counter[str] = field(default_factory=Counter)
     characters: int = 0
     tokens: int = 0
@@ -68,8 +69,8 @@ class SideCounts:
     finish: Counter[str] = field(default_factory=Counter)
     repeats: Repeats = field(default_factory=Repeats)
 
-    def add(self, text: str, state: State, tokens: int | None, finish: str | None) -> None:
-        self.states[state] += 1
+    def add(self, text: str, tokens: int | None, finish: str | None) -> None:
+        self.texts += 1
         self.characters += len(text)
         if tokens is not None:
             self.tokens, self.tokens_known = self.tokens + tokens, self.tokens_known + 1
@@ -77,13 +78,13 @@ class SideCounts:
         self.repeats.add(text)
 
     def as_json(self) -> dict[str, Any]:
-        texts = self.states.total()
+        read = self.states.total()
         known = self.finish.total() - self.finish["unknown"]
         return {
-            "parse_rate": sum(self.states[state] for state in PARSING) / texts,
-            "compile_rate": self.states["compiles"] / texts,
+            "parse_rate": sum(self.states[state] for state in PARSING) / read,
+            "compile_rate": self.states["compiles"] / read,
             "states": dict(sorted(self.states.items())),
-            "mean_characters": self.characters / texts,
+            "mean_characters": self.characters / self.texts,
             "mean_tokens": self.tokens / self.tokens_known if self.tokens_known else None,
             "truncated": {  # by a limit, among those whose writer said how they ended
                 "known": known,
@@ -95,10 +96,16 @@ class SideCounts:
 
 
 class Surface:
-    """Adds up rows of `harness.store.artifacts.Pairs`, optional columns included where a row has them."""
+    """Adds up rows of `harness.store.artifacts.Pairs`, optional columns included where a row has them.
 
-    def __init__(self) -> None:
+    Args:
+        every: of so many pairs one is read as programs and compared, the first; the rest is counted on all.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        self.every = every
         self.pairs = 0
+        self.read = 0
         self.alike: Counter[str] = Counter()
         self.prompts = Repeats()
         self.sides = {side: SideCounts() for side in SIDES}
@@ -108,30 +115,38 @@ class Surface:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Count one pair."""
+        if self.pairs % self.every == 0:
+            self._read(row)
         self.pairs += 1
         self.prompts.add(row["prompt"])
+        for side in SIDES:
+            self.sides[side].add(row[side], row.get(f"{side}_tokens"), row.get(f"{side}_finish_reason"))
+        self.log_ratio += math.log(max(1, len(row["rejected"])) / max(1, len(row["chosen"])))
+
+    def _read(self, row: Mapping[str, Any]) -> None:
+        self.read += 1
         self.alike[likeness(row["chosen"], row["rejected"])] += 1
         states = [state_of(row[side]) for side in SIDES]
         for side, state in zip(SIDES, states, strict=True):
-            self.sides[side].add(row[side], state, row.get(f"{side}_tokens"), row.get(f"{side}_finish_reason"))
+            self.sides[side].states[state] += 1
         self.both_parse += all(state in PARSING for state in states)
         self.languages[row.get("language") or _language(states)] += 1
-        self.log_ratio += math.log(max(1, len(row["rejected"])) / max(1, len(row["chosen"])))
 
     def as_json(self) -> dict[str, Any]:
         """Numbers of a set that is not empty. Length ratios are rejected to chosen; a prompt is of one function."""
         chosen, rejected = (self.sides[side] for side in SIDES)
         tokens = chosen.tokens if chosen.tokens_known == rejected.tokens_known == self.pairs else 0
         return {
-            "alike": {kind: self.alike[kind] / self.pairs for kind in ("identical", "same_tokens", "near_identical")},
+            **({"pairs_read": self.read} if self.read < self.pairs else {}),
+            "alike": {kind: self.alike[kind] / self.read for kind in ("identical", "same_tokens", "near_identical")},
             "sides": {side: counts.as_json() for side, counts in self.sides.items()},
             "pairs_a_prompt": 1 / (1 - self.prompts.share),
-            "both_parse": self.both_parse / self.pairs,
+            "both_parse": self.both_parse / self.read,
             "length_ratio": {
                 "characters": math.exp(self.log_ratio / self.pairs),
                 "tokens": rejected.tokens / tokens if tokens else None,
             },
-            "languages": {name: number / self.pairs for name, number in sorted(self.languages.items())},
+            "languages": {name: number / self.read for name, number in sorted(self.languages.items())},
         }
 
 

@@ -61,7 +61,7 @@ class PluginSpec(Spec):
 SideSpec = ReferenceSpec | MutationSpec | WrittenSpec | ShuffledSpec | PluginSpec
 
 
-class _SpanSpec(Spec):
+class SpanSpec(Spec):
     """A range of a split's construction slots."""
 
     split: Split
@@ -92,7 +92,7 @@ class ConstructionSpec(Spec):
         )
 
 
-class PairsPartSpec(_SpanSpec, ConstructionSpec):
+class PairsPartSpec(SpanSpec, ConstructionSpec):
     pass
 
 
@@ -134,7 +134,7 @@ class ConsistentPartSpec(Spec):
     min_agreement: float
 
 
-class WritingSpec(_SpanSpec):
+class WritingSpec(SpanSpec):
     """Only functions, so that a slot has the same one for every side."""
 
     only_functions: bool

@@ -126,7 +126,8 @@ class Quality(Block):
         "warn", description="`stop`: nothing is pretrained on pairs that fail or are degenerate."
     )
     most_pairs: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
-        2_000, description="Pairs drawn for judges and separability; everything else is counted on all."
+        2_000,
+        description="Pairs drawn for judges and separability. All are counted, a million at most parsed and compared.",
     )
 
 
@@ -206,7 +207,10 @@ class MadePairs(PairProperties):
         "`rejected`. Default: `rejected`.",
     )
     match_length: LengthMatch | None = Field(None, description="Default: one draft, whatever its length.")
-    part_size: Count = Field(2_000, description="Construction slots a part.")
+    part_size: Count = Field(
+        2_000,
+        description="Construction slots a part. Each reads the corpus once: of one of millions, take 20,000.",
+    )
     spare: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
         0.2, description="Extra share of slots tried, so that rejected ones can be replaced."
     )

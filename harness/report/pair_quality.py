@@ -36,6 +36,7 @@ def quality_table(record: Record) -> Facts:
     rows = [
         _all("verdict", _verdict(numbers)),
         _all("pairs", count(numbers["pairs"])),
+        *([_all("pairs parsed and compared", count(numbers["pairs_read"]))] if "pairs_read" in numbers else []),
         _all("sampled pairs", count(numbers["sampled"])),
         *_pairs_a_prompt(numbers),
         *(_all(name, _percent(numbers["alike"][kind])) for kind, name in ALIKE.items()),

@@ -1,63 +1,91 @@
-"""Reading a corpus back as functions (or other documents in their shape), and which one a construction slot has."""
+"""Reading a corpus back as functions (or other documents in their shape): those of a range of construction slots."""
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
 
 from harness.corpus.python_packages import Function
 from harness.errors import DataError
 from harness.pairs.construct import slot_order
+from harness.pipeline.pair_kinds import SpanSpec
+from harness.stages.context import StageContext
 from harness.store.artifacts import Corpus
-from harness.store.tables import RowReader
+from harness.store.tables import rows_at
 
 
 class Functions(Sequence[Function]):
-    """What pairs of a split are made of, read when it is asked for.
+    """What pairs of a split are made of, of which those of some slots are read, in one pass.
 
     Args:
         only_functions: leave out documents that are none; a side that mutates can do nothing with them.
+        seed: of the order in which slots take functions.
+        start, stop: the slots.
 
     Attributes:
-        unfit: how many were left out.
+        unfit: how many documents were left out.
 
     Raises:
         DataError: nothing is left.
     """
 
-    def __init__(self, corpus: Corpus, split: str, *, only_functions: bool) -> None:
-        self.unfit = 0
-        self._numbers = array("q")
-        for number, row in enumerate(corpus.stream(["split", "unit"])):
-            if row["split"] == split:
-                if only_functions and row["unit"] != "function":
-                    self.unfit += 1
-                else:
-                    self._numbers.append(number)
-        if not self._numbers:
-            raise DataError(
-                "pairs need functions",
-                f"the corpus has none in {split!r}" + (f" but {self.unfit:,} other documents" if self.unfit else ""),
-                "take another corpus or, for documents, other sides than `mutation`",
+    def __init__(self, corpus: Corpus, split: str, *, only_functions: bool, seed: int, start: int, stop: int) -> None:
+        numbers, self.unfit = _numbers(corpus, split, only_functions=only_functions)
+        self._length = len(numbers)
+        self._slots = range(start, stop)
+        self._taken = slot_order(len(numbers), seed)[np.arange(start, stop) % len(numbers)]
+        wanted = np.unique(self._taken)
+        rows = rows_at(corpus, numbers[wanted], ["cluster", "path", "name", "description", "text"])
+        self._functions = {
+            index: Function(
+                package=row["cluster"],
+                module=row["path"],
+                qualified_name=row["name"],
+                docstring=row["description"],
+                source=row["text"],
             )
-        self._reader = RowReader(corpus, ["cluster", "path", "name", "description", "text"])
+            for index, row in zip(wanted.tolist(), rows, strict=True)
+        }
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return self._length
 
     def __getitem__(self, index: int) -> Function:  # type: ignore[override]
-        row = self._reader[self._numbers[index]]
-        return Function(
-            package=row["cluster"],
-            module=row["path"],
-            qualified_name=row["name"],
-            docstring=row["description"],
-            source=row["text"],
+        return self._functions[index]
+
+    def of_slots(self) -> Iterator[tuple[int, Function]]:
+        """(slot, function) in order."""
+        for slot, index in zip(self._slots, self._taken.tolist(), strict=True):
+            yield slot, self._functions[index]
+
+
+def functions_of(context: StageContext, spec: SpanSpec, *, only_functions: bool) -> Functions:
+    """The functions of a part's slots, from the input `corpus`."""
+    return Functions(
+        context.input("corpus", Corpus),
+        spec.split,
+        only_functions=only_functions,
+        seed=spec.seed,
+        start=spec.start,
+        stop=spec.stop,
+    )
+
+
+def _numbers(corpus: Corpus, split: str, *, only_functions: bool) -> tuple[NDArray[np.int64], int]:
+    """Row numbers of the split's documents, and how many of its documents were left out."""
+    kinds = corpus.read(columns=["split", "unit"], encoded=["split", "unit"])
+    of_split = pa.compute.equal(kinds["split"], split).to_numpy()
+    functions = pa.compute.equal(kinds["unit"], "function").to_numpy()
+    kept = of_split & functions if only_functions else of_split
+    unfit = int(of_split.sum() - kept.sum())
+    if not kept.any():
+        raise DataError(
+            "pairs need functions",
+            f"the corpus has none in {split!r}" + (f" but {unfit:,} other documents" if unfit else ""),
+            "take another corpus or, for documents, other sides than `mutation`",
         )
-
-
-def functions_of_slots(functions: Functions, seed: int, start: int, stop: int) -> Iterator[tuple[int, Function]]:
-    """(slot, function) of the slots from `start` to before `stop`."""
-    order = slot_order(len(functions), seed)
-    for slot in range(start, stop):
-        yield slot, functions[int(order[slot % len(functions)])]
+    return np.flatnonzero(kept), unfit

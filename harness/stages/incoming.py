@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from harness.errors import DataError
 from harness.imports.files import content_digest, copy_content
 from harness.pipeline.imports import IMPORTED
+from harness.sources.rows import read_rows
 from harness.stages.context import StageContext
 
 FOLDER = "incoming"
@@ -35,6 +37,19 @@ def incoming(context: StageContext, kind: str) -> Iterator[Path]:
         yield copy
     finally:
         shutil.rmtree(folder)
+
+
+def rows_of(path: Path, columns: Set[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(place, row) of a file, or of a folder's files one after another, whose names are in the places then."""
+    if path.is_file():
+        yield from read_rows(path, columns)
+        return
+    for file in sorted(path.iterdir()):
+        try:
+            yield from ((f"{file.name}, {place}", row) for place, row in read_rows(file, columns))
+        except DataError as error:
+            where = ", ".join(filter(None, (file.name, error.where)))
+            raise DataError(error.rule, error.value, error.remedy, where) from None
 
 
 def provenance(context: StageContext) -> dict[str, str]:

@@ -21,12 +21,11 @@ def pair_order(context: StageContext, order: OrderSpec, tokens: TokenReader, gro
         return epochs_order(order.seed, [len(tokens)], groups)
     if "scores" not in context.inputs:
         return trunk_order(order, groups)
-    rewards: dict[int, dict[int, float]] = {}
-    for row in context.input("scores", Scores).stream():
-        rewards.setdefault(row["group"], {})[row["response"]] = row["score"]
-    nobody = {0: np.nan, 1: np.nan}
-    pairs = (rewards.get(row, nobody) for row in tokens.rows[: order.rows].tolist())
-    margins = np.array([pair[0] - pair[1] for pair in pairs], dtype=np.float64)
+    group, response, score = (column.to_numpy() for column in context.input("scores", Scores).read())
+    rows = np.asarray(tokens.rows[: order.rows])
+    rewards = np.full((1 + max(int(group.max(initial=0)), int(rows.max(initial=0))), 2), np.nan)
+    rewards[group, response] = score
+    margins = rewards[rows, 0] - rewards[rows, 1]  # NaN where nobody scored it
     return trunk_order(order, groups, margins)
 
 

@@ -28,6 +28,10 @@ TELLING = (LENGTH, "unigrams")
 FEWEST_PARSE = 0.5
 """Share of rejected sides that must parse."""
 
+MOST_READ = 1_000_000
+"""Pairs read as programs and compared at most, evenly drawn: the share of any kind among all is then known to a
+thousandth, and to read 28 million would take 1.5 hours (docs/log.md)."""
+
 EXAMPLES_A_REASON = 2
 EXAMPLE_CHARACTERS = 2_000
 
@@ -63,7 +67,7 @@ def run(context: StageContext) -> dict[str, Any]:
     if not total:
         raise DataError("quality needs pairs", "there are none", "relax the corpus bounds or the construction")
     drawn = drawn_rows(total, spec.most_pairs, spec.seed)
-    surface = Surface()
+    surface = Surface(every=-(-total // MOST_READ))
     rows = list(_add_all(context, pairs, surface, frozenset(drawn), total))
     sample = _sample(context, rows, drawn, static=spec.static)
     numbers = _numbers(spec, surface, sample)

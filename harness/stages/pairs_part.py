@@ -32,9 +32,9 @@ from harness.pipeline.pair_kinds import (
     WrittenSpec,
 )
 from harness.stages.context import StageContext
-from harness.stages.functions import Functions
+from harness.stages.functions import functions_of
 from harness.stages.slot_descriptions import slot_descriptions
-from harness.store.artifacts import Corpus, Pairs, Writings
+from harness.store.artifacts import Pairs, Writings
 
 HOW_WRITTEN = {"finish_reason": pa.string(), "tokens": pa.int64()}  # of a text that a model wrote, kept beside it
 
@@ -42,7 +42,7 @@ HOW_WRITTEN = {"finish_reason": pa.string(), "tokens": pa.int64()}  # of a text 
 def run(context: StageContext) -> dict[str, Any]:
     """Construct the slots' pairs; the result counts slots without a pair, by reason."""
     spec = PAIRS_PART.read(context.spec)
-    functions = Functions(context.input("corpus", Corpus), spec.split, only_functions=spec.mutates)
+    functions = functions_of(context, spec, only_functions=spec.mutates)
     match = spec.match_length
     pairs, counts = construct(
         functions,

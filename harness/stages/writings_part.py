@@ -8,19 +8,18 @@ from harness.pairs.answers import clipped, signature_of
 from harness.pairs.writing import filled, write
 from harness.pipeline.pair_kinds import WRITINGS_PART
 from harness.stages.context import StageContext
-from harness.stages.functions import Functions, functions_of_slots
+from harness.stages.functions import functions_of
 from harness.stages.slot_descriptions import slot_descriptions
 from harness.stages.writer import facts_of, open_writer, sampling_of
-from harness.store.artifacts import Corpus, Writings
+from harness.store.artifacts import Writings
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Ask the model for the code of each slot that has a description."""
     spec = WRITINGS_PART.read(context.spec)
     describe = slot_descriptions(context, spec.prompt)
-    corpus = Functions(context.input("corpus", Corpus), spec.split, only_functions=spec.only_functions)
     prompts = []
-    for slot, function in functions_of_slots(corpus, spec.seed, spec.start, spec.stop):
+    for slot, function in functions_of(context, spec, only_functions=spec.only_functions).of_slots():
         description = describe(function, slot)
         if description:
             parts = {

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from bisect import bisect_right
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 # Rows a Parquet row group: what a writer holds in memory, and what reading one row costs at most.
 ROW_GROUP = 1_000
+
+PIECE_BYTES = 256 << 20
+"""Of a table that is put in another order: what is held at once, about."""
+MOST_PIECES = 500  # files open at once
 
 
 def link(path: Path, target: Path) -> None:
@@ -87,6 +91,13 @@ class Table(Artifact):
         import pyarrow.parquet
 
         return sum(int(pyarrow.parquet.read_metadata(path).num_rows) for path in self.files())
+
+    def bytes_unpacked(self) -> int:
+        """Of all rows in memory, about; from the files' ends alone."""
+        import pyarrow.parquet
+
+        ends = [pyarrow.parquet.read_metadata(path) for path in self.files()]
+        return sum(int(end.row_group(at).total_byte_size) for end in ends for at in range(end.num_row_groups))
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in order, at most `ROW_GROUP` at a time; `columns` reads only some."""
@@ -155,33 +166,76 @@ class TextTable(Table):
                 add(pa.table([[row[name] for row in held] for name in self.columns], schema=schema))
 
 
-class RowReader(Sequence[dict[str, Any]]):
-    """Rows of a table by number, in any order: the row groups read last are held, the rest stays on disk."""
+def rows_at(table: Table, numbers: np.ndarray[Any, Any], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Some rows of a table: each row group with any of them is read once.
 
-    _HELD = 64
+    Args:
+        numbers: ascending.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet
 
-    def __init__(self, table: Table, columns: Sequence[str]) -> None:
-        import pyarrow.parquet
+    at = 0
+    for path in table.files():
+        with pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
+            for group in range(file.num_row_groups):
+                size = file.metadata.row_group(group).num_rows
+                first, last = np.searchsorted(numbers, [at, at + size])
+                if first < last:
+                    rows = file.read_row_group(group, columns=list(columns), use_threads=False)
+                    yield from rows.take(pa.array(numbers[first:last] - at)).to_pylist()
+                at += size
 
-        self._columns = list(columns)
-        files = [pyarrow.parquet.ParquetFile(path, memory_map=True) for path in table.files()]
-        self._groups = [(file, number) for file in files for number in range(file.num_row_groups)]
-        sizes = [file.metadata.row_group(number).num_rows for file, number in self._groups]
-        self._starts = [0, *accumulate(sizes)]
-        self._group = lru_cache(self._HELD)(self._read_group)
 
-    def __len__(self) -> int:
-        rows: int = self._starts[-1]
-        return rows
+def rearranged(table: Table, places: np.ndarray[Any, Any], scratch: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a table in another order, whatever its size: through pieces on disk, each put in order by itself.
 
-    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
-        """One row; negative numbers and slices are not for tables."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        group = bisect_right(self._starts, index) - 1
-        row: dict[str, Any] = self._group(group).slice(index - self._starts[group], 1).to_pylist()[0]
-        return row
+    Args:
+        places: (rows,) where each row comes among those that are kept; -1 leaves it out.
+        scratch: an existing folder; nothing stays there.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.ipc
 
-    def _read_group(self, index: int) -> pa.Table:
-        file, number = self._groups[index]
-        return file.read_row_group(number, columns=self._columns, use_threads=False)
+    kept = int(np.count_nonzero(places >= 0))
+    a_row = max(1, table.bytes_unpacked() // max(1, len(places)))
+    held = max(ROW_GROUP, PIECE_BYTES // a_row, -(-kept // MOST_PIECES))  # rows a piece
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        pieces = [Path(folder) / str(number) for number in range(-(-kept // held))]
+        with ExitStack() as open_files:
+            writers: dict[int, pa.RecordBatchStreamWriter] = {}
+            at = 0
+            for rows in _in_bulk(table.batches(), held):
+                where = places[at : at + len(rows)]
+                at += len(rows)
+                piece = np.where(where < 0, -1, where // held)
+                for number in np.unique(piece[piece >= 0]).tolist():
+                    chosen = np.flatnonzero(piece == number)
+                    part = rows.take(pa.array(chosen)).append_column("place", pa.array(where[chosen]))
+                    if number not in writers:
+                        file = pa.ipc.new_stream(str(pieces[number]), part.schema)
+                        writers[number] = open_files.enter_context(file)
+                    writers[number].write_table(part)
+        for path in pieces:
+            with pa.ipc.open_stream(path.read_bytes()) as stream:
+                piece_rows = stream.read_all()
+            path.unlink()
+            piece_rows = piece_rows.take(pa.array(np.argsort(piece_rows["place"].to_numpy()))).drop_columns("place")
+            for batch in piece_rows.to_batches(max_chunksize=ROW_GROUP):
+                yield from batch.to_pylist()
+
+
+def _in_bulk(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """Some batches as a table of at least so many rows, but for the last; so that each piece gets several at a time."""
+    import pyarrow as pa
+
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(map(len, held)) >= rows:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)

@@ -1,8 +1,9 @@
 """Pairs in volume, by hand: `python -m tests.bench.bench_volume` writes tests/bench/results/volume.json.
 
 Pairs of realistic length (functions of the standard library, told apart by a number) are written in parts, gathered,
-encoded and read in order, by the code that stages run. Each step is a process of its own, so that its peak memory is
-its own. Takes some minutes and five gigabytes of scratch space.
+looked at, encoded and read in order; the same pairs are imported from several files and split; and of a corpus of as
+many functions some parts' pairs are constructed by one warm worker; all by the code that stages run. Each step is a
+process of its own, so that its peak memory is its own. Takes some 20 minutes and ten gigabytes of scratch space.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ HERE = Path(__file__).parent
 SIZES = (500_000, 2_000_000)
 PART = 50_000
 MAX_TOKENS = 256
+SLOTS = 2_000  # a part's, as by default
+PARTS = 20  # constructed by one worker
 
 
 def texts() -> list[tuple[str, str, str]]:
@@ -58,13 +61,14 @@ def rows(known: list[tuple[str, str, str]], start: int, stop: int) -> Iterator[d
         }
 
 
-def context(folder: Path, spec: dict[str, Any], inputs: dict[str, Path]) -> Any:
+def context(folder: Path, spec: dict[str, Any], inputs: dict[str, Path], **imported: str) -> Any:
     from harness.events import EventLog
-    from harness.stages.context import Given, StageContext
+    from harness.stages.context import Given, HowToRun, StageContext
 
     folder.mkdir(exist_ok=True)
     given = {name: Given(directory=path) for name, path in inputs.items()}
-    return StageContext(spec=spec, inputs=given, directory=folder, events=EventLog(folder / "events.jsonl"))
+    events = EventLog(folder / "events.jsonl")
+    return StageContext(spec=spec, inputs=given, directory=folder, events=events, how=HowToRun(imported=imported))
 
 
 def write(folder: Path, count: int) -> dict[str, float]:
@@ -89,6 +93,70 @@ def gather(folder: Path, count: int) -> dict[str, float]:
     result = pairs.run(context(folder / "pairs", {}, parts))
     assert result["groups"] == count
     return {"seconds": time.perf_counter() - begun, "characters_per_pair": result["characters"] / count}
+
+
+def look(folder: Path, count: int) -> dict[str, float]:
+    from harness.stages import pair_quality
+
+    spec = {"static": True, "min_consistency": 0.7, "most_pairs": 2_000, "seed": 0}
+    begun = time.perf_counter()
+    result = pair_quality.run(context(folder / "quality", spec, {"pairs": folder / "pairs"}))
+    return {"seconds": time.perf_counter() - begun, "pairs_parsed": result.get("pairs_read", count)}
+
+
+def bring_in(folder: Path, count: int) -> dict[str, float]:
+    """Files without clusters, so that those are found by the prompts."""
+    import pyarrow.parquet
+
+    from harness.imports.files import content_digest
+    from harness.stages import imported_pairs
+
+    shards = folder / "shards"
+    shards.mkdir()
+    for part in sorted((folder / "pairs").glob("*.parquet")):
+        pyarrow.parquet.write_table(pyarrow.parquet.read_table(part).drop_columns("cluster"), shards / part.name)
+    spec, words = {"digest": content_digest("pairs", shards)}, {"name": "n", "licence": "l", "source": "s"}
+    begun = time.perf_counter()
+    result = imported_pairs.run(context(folder / "imported", spec, {}, path=str(shards), **words))
+    seconds = time.perf_counter() - begun
+    shutil.rmtree(shards)
+    return {"seconds": seconds, "clusters": result["clusters"]}
+
+
+def split(folder: Path, count: int) -> dict[str, float]:
+    from harness.stages import split_pairs
+
+    spec = {"split": "train", "seed": 0, "heldout": 0.01}
+    begun = time.perf_counter()
+    result = split_pairs.run(context(folder / "split", spec, {"pairs": folder / "imported"}))
+    return {"seconds": time.perf_counter() - begun, "pairs_kept": result["groups"]}
+
+
+def construct(folder: Path, count: int) -> dict[str, float]:
+    """Slots a second; the corpus has as many functions as there are pairs."""
+    from harness.recipe.pairs import USUAL_KINDS
+    from harness.stages import pairs_part
+    from harness.store.artifacts import Corpus
+
+    known = texts()
+    (folder / "corpus").mkdir()
+    unit = {"split": "train", "cluster": "c", "unit": "function", "language": "python", "licence": ""}
+    Corpus(folder / "corpus").write(
+        {**unit, "path": f"m{number}", "name": f"f{number}", "description": prompt, "text": f"{chosen}\n    # {number}"}
+        for number in range(count)
+        for prompt, chosen, _ in [known[number % len(known)]]
+    )
+    spec = {
+        **{"split": "train", "seed": 0, "prompt": {"from": "docstring", "max_characters": 200}},
+        **{"chosen": {"from": "reference"}, "rejected": {"from": "mutation", "edits": [1, 3], "kinds": USUAL_KINDS}},
+    }
+    begun = time.perf_counter()
+    made = 0
+    for number in range(PARTS):
+        slots = {"start": number * SLOTS, "stop": (number + 1) * SLOTS}
+        result = pairs_part.run(context(folder / f"made-{number}", {**spec, **slots}, {"corpus": folder / "corpus"}))
+        made += result["groups"]
+    return {"seconds": time.perf_counter() - begun, "done": PARTS * SLOTS, "pairs_made": made}
 
 
 def encode(folder: Path, count: int) -> dict[str, float]:
@@ -129,7 +197,16 @@ def read(folder: Path, count: int) -> dict[str, float]:
     return {"seconds": seconds, "pairs_read": len(reader)}
 
 
-STEPS = {"write": write, "gather": gather, "encode": encode, "read": read}
+STEPS = {
+    "write": write,
+    "gather": gather,
+    "look": look,
+    "import": bring_in,
+    "split": split,
+    "construct": construct,
+    "encode": encode,
+    "read": read,
+}
 
 
 def step(name: str, folder: Path, count: int) -> dict[str, Any]:
@@ -147,7 +224,7 @@ def measure(count: int) -> dict[str, Any]:
         found: dict[str, Any] = {"pairs": count}
         for name in STEPS:
             facts = step(name, folder, count)
-            done = facts.get("pairs_read", count)
+            done = facts.get("pairs_read", facts.pop("done", count))
             facts["pairs_per_second"] = round(done / facts["seconds"])
             found[name] = {key: round(value, 3) for key, value in facts.items()}
             if name == "gather":

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate, groupby
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.errors import DataError
-from harness.imports.deal import pool_preferences, split_pairs
-from harness.imports.tables import read_pairs, read_pool
-from tests.toys.published import rows_of_pairs, rows_of_pool
+from harness.imports.deal import SPLITS, pool_preferences, split_places
+from harness.imports.tables import read_pool
+from harness.tasks.task import stream
+from tests.toys.published import rows_of_pool
 
 
 def pools_of(problems: int = 24, candidates: int = 8) -> dict[str, list[dict[str, Any]]]:
@@ -59,19 +66,54 @@ def test_a_text_that_is_both_right_and_wrong_or_empty_teaches_nothing() -> None:
         pool_preferences({"pot-1": rows}, 1, 0)
 
 
-def test_heldout_pairs_share_no_prompt_with_training_pairs() -> None:
-    rows = read_pairs(("", row) for row in rows_of_pairs(90))
-    splits = split_pairs(rows, 0.1, 0)
-    assert len(splits["train"]) + len(splits["heldout"]) == 90
-    assert 9 <= len(splits["heldout"]) <= 11
-    assert not {row["prompt"] for row in splits["train"]} & {row["prompt"] for row in splits["heldout"]}
-    assert not splits["dev"]
-    assert splits == split_pairs(rows, 0.1, 0) != split_pairs(rows, 0.1, 1)
-    with_dev = split_pairs(rows, 0.1, 0, dev=0.2)
-    assert with_dev["heldout"] == splits["heldout"]
-    assert 18 <= len(with_dev["dev"]) <= 20
-    assert not {row["prompt"] for row in with_dev["dev"]} & {row["prompt"] for row in with_dev["train"]}
-    assert [row["cluster"] for row in splits["train"]] != sorted(row["cluster"] for row in splits["train"])
-    assert split_pairs(rows[:6], 0.99, 0)["train"]  # one cluster is always left to train on
+def split_as_lists(clusters: Sequence[str], heldout: float, seed: int, dev: float) -> dict[str, list[int]]:
+    """What `split_places` says, with everything in lists."""
+    sizes = Counter(clusters)
+    drawn = sorted(sizes)
+    stream("pair split", seed).shuffle(drawn)
+
+    def first(some: Sequence[str], share: float) -> list[str]:
+        reached = accumulate(sizes[cluster] for cluster in some)
+        return list(some[: 1 + sum(1 for size in reached if size < share * len(clusters))])
+
+    held = first(drawn[: -2 if dev else -1], heldout)
+    chosen = first(drawn[len(held) : -1], dev) if dev else []
+    order = list(range(len(clusters)))
+    stream("pair order", seed).shuffle(order)
+    of = {cluster: "heldout" if cluster in held else "dev" if cluster in chosen else "train" for cluster in drawn}
+    return {split: [row for row in order if of[clusters[row]] == split] for split in SPLITS}
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=3, max_size=30),
+    heldout=st.floats(0.01, 0.99),
+    dev=st.one_of(st.just(0.0), st.floats(0.01, 0.5)),
+    seed=st.integers(0, 3),
+)
+def test_imported_pairs_are_split_by_cluster(sizes: list[int], heldout: float, dev: float, seed: int) -> None:
+    clusters = [f"c{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    expected = split_as_lists(clusters, heldout, seed, dev)
+    for split in SPLITS:
+        places = split_places(pa.chunked_array([clusters[:2], clusters[2:]]), split, heldout, seed, dev=dev)
+        rows = np.flatnonzero(places >= 0)
+        assert rows[np.argsort(places[rows])].tolist() == expected[split]
+    assert expected["train"]
+    assert expected["heldout"]
+    assert bool(expected["dev"]) == bool(dev)
+
+
+def test_clusters_are_shared_out() -> None:
+    clusters = [str(number // 3) for number in range(90)]
+
+    def split(name: str, seed: int, dev: float = 0.0) -> list[int]:
+        return np.flatnonzero(split_places(pa.chunked_array([clusters]), name, 0.1, seed, dev=dev) >= 0).tolist()
+
+    assert len(split("train", 0)) + len(split("heldout", 0)) == 90
+    assert len(split("heldout", 0)) == 9
+    assert split("heldout", 0) == split("heldout", 0, 0.2) != split("heldout", 1)
+    assert len(split("dev", 0, 0.2)) == 18
     with pytest.raises(DataError, match="all pairs are one cluster"):
-        split_pairs(rows[:3], 0.1, 0)
+        split_places(pa.chunked_array([["c", "c"]]), "train", 0.1, 0)
+    with pytest.raises(DataError, match="there are two"):
+        split_places(pa.chunked_array([["c", "d"]]), "train", 0.1, 0, dev=0.1)

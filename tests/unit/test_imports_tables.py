@@ -14,11 +14,14 @@ import pytest
 
 from harness.errors import DataError, RecipeError
 from harness.imports import files
+from harness.imports import pairs as pairs_module
 from harness.imports.files import COLUMNS, content_digest, content_files, copy_content
-from harness.imports.tables import kept, pool_facts, read_pairs, read_pool, read_scores
+from harness.imports.pairs import facts_of, write_pairs
+from harness.imports.tables import kept, pool_facts, read_pool, read_scores
 from harness.sources import rows as rows_module
 from harness.sources import text_files
 from harness.sources.rows import read_rows
+from harness.stages.incoming import rows_of
 from harness.store.artifacts import Candidates, CandidateScores, Pairs
 from tests.toys.published import rows_of_pairs, rows_of_pool, rows_of_scores, write_lines
 
@@ -298,12 +301,57 @@ def test_candidates_in_our_own_columns_are_checked_too(path: str, value: Any, sa
 # ---------------------------------------------------------------------------------------- pairs and scores
 
 
-def test_pairs_are_read_with_defaults() -> None:
-    rows = read_pairs(placed([*rows_of_pairs(4), {**rows_of_pairs(1)[0], "id": 77, "cluster": "c", "detail": "d"}]))
+def read_pairs(rows: Rows, into: Path) -> Rows:
+    write_pairs(lambda: iter(placed(rows)), Pairs(into))
+    assert [path.name for path in into.iterdir()] == [Pairs.file]  # nothing else stays
+    return Pairs(into).rows()
+
+
+def test_pairs_are_read_with_defaults(tmp_path: Path) -> None:
+    last = {**rows_of_pairs(1)[0], "id": 77, "cluster": "c", "detail": "d"}
+    without = {**rows_of_pairs(1)[0], "prompt": ""}
+    rows = read_pairs([*rows_of_pairs(4), last, without, {**without, "id": "x"}, {**without, "prompt": "5"}], tmp_path)
     assert all(tuple(row) == Pairs.columns for row in rows)
-    assert [row["id"] for row in rows] == ["0", "1", "2", "3", "77"]
-    assert [row["cluster"] for row in rows] == ["0", "0", "0", "3", "c"]  # equal prompts are one cluster
-    assert rows[-1]["detail"] == "d"
+    assert [row["id"] for row in rows] == ["0", "1", "2", "3", "77", "5", "x", "7"]
+    # equal prompts are one cluster, and no prompt is none
+    assert [row["cluster"] for row in rows] == ["0", "0", "0", "3", "c", "5", "x", "7"]
+    assert rows[4]["detail"] == "d"
+    characters = sum(len(row[name]) for row in rows for name in ("prompt", "chosen", "rejected"))
+    assert facts_of(Pairs(tmp_path)) == {"groups": 8, "clusters": 6, "characters": characters}
+
+
+def test_ids_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs_module, "_hash", lambda text: 1 + len(text))
+    rows = [{**row, "cluster": "c"} for row in rows_of_pairs(12)]
+    assert len(read_pairs(rows, tmp_path)) == 12
+    rows[11]["id"] = "4"
+    with pytest.raises(DataError, match=r"line 12: the id of a pair must be unique, but '4' appears again"):
+        write_pairs(lambda: iter(placed(rows)), Pairs(tmp_path))
+
+
+def test_pairs_may_come_in_a_folder_of_parts(tmp_path: Path) -> None:
+    rows = rows_of_pairs(30)
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    written(folder / "b.jsonl", rows[20:])
+    written(folder / "a.parquet", rows[:10])
+    written(folder / "a2.jsonl.gz", rows[10:20])
+    (folder / "README.md").write_text("of pairs")
+    copy = copy_content("pairs", folder, tmp_path / "copy")
+    assert content_digest("pairs", copy) == content_digest("pairs", folder)
+    assert [row for _, row in rows_of(copy, COLUMNS["pairs"])] == rows
+    places = [place for place, _ in rows_of(copy, COLUMNS["pairs"])]
+    assert places[::10] == ["a.parquet, row 1", "a2.jsonl.gz, line 1", "b.jsonl, line 1"]
+    (copy / "b.jsonl").write_text("{}\n[]\n")
+    with pytest.raises(DataError, match=r"b\.jsonl, line 2: a row must be a mapping"):
+        list(rows_of(copy, COLUMNS["pairs"]))
+    before = content_digest("pairs", folder)
+    (folder / "b.jsonl").rename(folder / "A.jsonl")  # another order of the same rows
+    assert content_digest("pairs", folder) != before
+    with pytest.raises(RecipeError, match="the path must be a file"):
+        content_files("pool", folder)
+    with pytest.raises(RecipeError, match=r"a folder of pairs must hold files of \.jsonl, \.jsonl\.gz, \.parquet"):
+        content_files("pairs", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -316,11 +364,11 @@ def test_pairs_are_read_with_defaults() -> None:
         ("1.id", "0", "line 2: the id of a pair must be unique"),
     ],
 )
-def test_a_wrong_pair_is_refused_with_its_line(path: str, value: Any, says: str) -> None:
+def test_a_wrong_pair_is_refused_with_its_line(path: str, value: Any, says: str, tmp_path: Path) -> None:
     rows = rows_of_pairs(3)
     change(path, value)(rows)
     with pytest.raises(DataError) as refused:
-        read_pairs(placed(rows))
+        read_pairs(rows, tmp_path)
     assert says in str(refused.value)
 
 
@@ -370,7 +418,7 @@ def test_only_named_columns_are_read(tmp_path: Path) -> None:
     """A date beyond those of Python in a column that nobody asked for."""
     far = pa.array([1 << 58] * 3, pa.timestamp("ms"))
     pyarrow.parquet.write_table(pairs_table(day=far), tmp_path / "pairs.parquet")
-    assert len(read_pairs(read_rows(tmp_path / "pairs.parquet", COLUMNS["pairs"]))) == 3
+    assert len(list(read_rows(tmp_path / "pairs.parquet", COLUMNS["pairs"]))) == 3
 
 
 def test_a_damaged_cell_is_told_with_row_and_column(tmp_path: Path) -> None:
@@ -378,7 +426,7 @@ def test_a_damaged_cell_is_told_with_row_and_column(tmp_path: Path) -> None:
     table = pairs_table().set_column(1, "chosen", texts)
     pyarrow.parquet.write_table(table, tmp_path / "pairs.parquet", use_dictionary=False)
     with pytest.raises(DataError, match=r"row 2: .*`chosen` is not .*0xe9"):
-        read_pairs(read_rows(tmp_path / "pairs.parquet", COLUMNS["pairs"]))
+        list(read_rows(tmp_path / "pairs.parquet", COLUMNS["pairs"]))
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])

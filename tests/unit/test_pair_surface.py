@@ -48,6 +48,24 @@ def test_rates_of_both_sides() -> None:
     assert found["both_parse"] == pytest.approx(1 / 3)
 
 
+def test_of_many_pairs_some_are_read_and_all_are_counted() -> None:
+    rows = [row(CODE, BROKEN if number % 4 else CODE + "# x", prompt=f"# {number % 5}") for number in range(40)]
+    some = Surface(every=2)
+    for one in rows:
+        some.add(one)
+    found, whole, half = some.as_json(), surface(*rows), surface(*rows[::2])
+    assert found.pop("pairs_read") == 20
+    assert "pairs_read" not in whole
+    for side in ("chosen", "rejected"):
+        of_reading = {name: found["sides"][side].pop(name) for name in ("parse_rate", "compile_rate", "states")}
+        assert of_reading == {name: half["sides"][side].pop(name) for name in of_reading}
+        assert found["sides"][side] == {name: whole["sides"][side][name] for name in found["sides"][side]}
+    for name in ("alike", "both_parse", "languages"):
+        assert found[name] == half[name] != {}
+    for name in ("pairs_a_prompt", "length_ratio"):
+        assert found[name] == whole[name]
+
+
 def test_pairs_of_one_prompt() -> None:
     one, other = ({**row(CODE, text), "prompt": prompt} for text, prompt in (("a", "# one\n"), ("b", "# other\n")))
     assert surface(one)["pairs_a_prompt"] == 1.0

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from harness.store import tables
 from harness.store.artifacts import Pairs, Scores, Table, Tokens
-from harness.store.tables import ROW_GROUP, RowReader
+from harness.store.tables import ROW_GROUP, rearranged, rows_at
 
 
 def rows(count: int, start: int = 0) -> list[dict[str, str]]:
@@ -36,13 +37,28 @@ def test_a_table_comes_back_whole_streamed_and_by_number(tmp_path: Path, count: 
     assert [batch.num_rows for batch in made.batches()] == [ROW_GROUP] * (count // ROW_GROUP) + (
         [count % ROW_GROUP] if count % ROW_GROUP else []
     )
-    reader = RowReader(made, ["id", "chosen"])
-    assert len(reader) == count
-    for index in random.Random(0).sample(range(count), min(count, 50)):
-        assert reader[index] == {"id": str(index), "chosen": f"chosen {index} é"}
-    for index in (-1, count):
-        with pytest.raises(IndexError):
-            reader[index]
+    numbers = sorted(random.Random(0).sample(range(count), min(count, 50)))
+    found = list(rows_at(made, np.array(numbers, np.int64), ["id", "chosen"]))
+    assert found == [{"id": str(number), "chosen": f"chosen {number} é"} for number in numbers]
+
+
+@pytest.mark.parametrize("piece", [1, 7_000, 1 << 20])
+@pytest.mark.parametrize(
+    ("count", "kept"), [(0, 0), (5, 0), (1, 1), (2 * ROW_GROUP + 7, 2 * ROW_GROUP + 7), (3_500, 1_200)]
+)
+def test_rows_in_another_order_come_through_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, kept: int, piece: int
+) -> None:
+    monkeypatch.setattr(tables, "PIECE_BYTES", piece)
+    chosen = random.Random(1).sample(range(count), kept)
+    places = np.full(count, -1, np.int64)
+    places[chosen] = np.arange(kept)
+    made = pairs(tmp_path / "table", count)
+    everything = rows(count)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    assert list(rearranged(made, places, scratch)) == [everything[row] for row in chosen]
+    assert not list(scratch.iterdir())
 
 
 @pytest.mark.parametrize("sizes", [[], [3], [ROW_GROUP + 1, 2, ROW_GROUP - 3], [700] * 5, [2 * ROW_GROUP + 7]])
@@ -91,8 +107,8 @@ def test_gathered_parts_are_their_rows_in_order_and_outlive_the_parts(tmp_path: 
     expected = rows(ROW_GROUP + 4)
     assert whole.rows() == list(whole.stream()) == expected
     assert whole.count() == len(expected)
-    reader = RowReader(whole, ["id"])
-    assert [reader[index]["id"] for index in (0, 2, 3, ROW_GROUP + 3)] == ["0", "2", "3", str(ROW_GROUP + 3)]
+    some = [0, 2, 3, ROW_GROUP + 3]
+    assert [row["id"] for row in rows_at(whole, np.array(some), ["id"])] == [str(number) for number in some]
 
 
 def test_tables_of_numbers_are_gathered_too(tmp_path: Path) -> None:
