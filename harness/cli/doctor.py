@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from packaging.utils import canonicalize_name
 
 from harness.cli.console import output
-from harness.cli.environment import count_gpus
+from harness.cli.environment import visible_gpus
 from harness.errors import HarnessError, MissingRequirement, ProblemList
 from harness.report.words import listing, plural
 
@@ -29,7 +29,7 @@ def examine() -> None:
     """
     versions = installed(importlib.metadata.distributions())
     builds = [f"{name} {versions[name]}" for name in ("torch", *ENGINES, *MEDIA) if name in versions]
-    output().print(f"{plural(count_gpus(), 'GPU')}; {', '.join(builds) or 'no torch'}")
+    output().print(f"{plural(len(visible_gpus()), 'GPU')}; {', '.join(builds) or 'no torch'}")
     problems = mismatches(versions)
     if problems:
         raise ProblemList(problems)

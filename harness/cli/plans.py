@@ -14,6 +14,7 @@ from harness.cli.workspace import open_workspace
 from harness.errors import HarnessError, MissingRequirement, ProblemList
 from harness.plan.plan import without_collections
 from harness.plan.price import Price, StagePrice
+from harness.recipe.runtime import Gpus
 from harness.report.words import duration, listing, memory, plural
 
 
@@ -68,7 +69,7 @@ def plan_together(recipes: Sequence[Path], assignments: Sequence[str], workdir: 
     """Plan recipes in one workdir, in the order in which they would be run."""
     planned: list[Planned] = []
     together: dict[str, StagePrice] = {}
-    last = None
+    gpus: Gpus | None = None
     for recipe in recipes:
         try:
             workspace = open_workspace(recipe, assignments, workdir, fetches=False)
@@ -78,24 +79,25 @@ def plan_together(recipes: Sequence[Path], assignments: Sequence[str], workdir: 
             planned.append(Planned(recipe=recipe, refused=f"{problems[0]}{more}"))
             continue
         work = workspace.work()
-        last = prices_of(workspace, work)
-        priced = {one.stage.fingerprint: one for one in last.price.stages}
+        prices = prices_of(workspace, work)
+        gpus = max(filter(None, (gpus, prices.price.gpus)), key=lambda one: one.count)
+        priced = {one.stage.fingerprint: one for one in prices.price.stages}
         new = [key for key in priced if key not in together]
         together |= {key: priced[key] for key in new}
-        sizes = {one.stage.fingerprint: one.size or 0.0 for one in last.disk.stages}
+        sizes = {one.stage.fingerprint: one.size or 0.0 for one in prices.disk.stages}
         planned.append(
             Planned(
                 recipe=recipe,
                 settings=len(workspace.plan.settings),
                 stages=len(workspace.plan.stages),
                 left=len(work.to_run),
-                hours=last.price.gpu_hours,
+                hours=prices.price.gpu_hours,
                 added_stages=len(new),
                 added=sum(priced[key].gpu_hours or 0.0 for key in new),
                 added_disk=sum(sizes.get(key, 0.0) for key in new),
             )
         )
-    price = None if last is None else Price(gpus=last.price.gpus, stages=tuple(together.values()))
+    price = None if gpus is None else Price(gpus=gpus, stages=tuple(together.values()))
     return Together(recipes=tuple(planned), price=price)
 
 

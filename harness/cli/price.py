@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.cli.console import output, visible
-from harness.cli.workspace import Workspace, slots_and_threads
+from harness.cli.workspace import Workspace, slots_and_threads, trainings_at_once
 from harness.pipeline.graph import Stage
 from harness.pipeline.kind import Known
 from harness.pipeline.pair_kinds import PAIRS_PART, TRAIN
@@ -56,7 +56,7 @@ def prices_of(workspace: Workspace, work: Work) -> Prices:
         whole = price_of(estimate(plan.stages, plan.stages, store, slots, known).costs, known, runtime)
     return Prices(
         left=left,
-        disk=disk_of(work.to_run, plan.stages, store, slots),
+        disk=disk_of(work.to_run, plan.stages, store, trainings_at_once(runtime)),
         price=price,
         whole=whole,
         alone=hours_alone(plan, whole),

@@ -13,7 +13,7 @@ from harness.cli.plan import disk_warning, lacks
 from harness.cli.report import print_next, print_report, report_on
 from harness.cli.search import run_search
 from harness.cli.sync import TrackingWorker, finish
-from harness.cli.workspace import Workspace, open_workspace, slots_and_threads
+from harness.cli.workspace import Workspace, open_workspace, slots_and_threads, trainings_at_once
 from harness.errors import HarnessError, PlanError, ProblemList, StageError
 from harness.execution.runner import Summary
 from harness.pipeline.corpus import CORPUS
@@ -174,9 +174,11 @@ def _import_problems(work: Work) -> Iterator[HarnessError]:
 
 def _warn_of_disk(workspace: Workspace, work: Work) -> None:
     """Say it beforehand where the stages left will hardly fit: an estimate, and no reason to refuse."""
-    slots, _ = slots_and_threads(workspace.runtime)
-    disk = disk_of(work.to_run, workspace.plan.stages, workspace.store, slots) if work.to_run else None
-    warning = disk and disk_warning(disk, free_bytes(workspace.workdir), workspace.workdir)
+    if not work.to_run:
+        return
+    at_once = trainings_at_once(workspace.runtime)
+    disk = disk_of(work.to_run, workspace.plan.stages, workspace.store, at_once)
+    warning = disk_warning(disk, free_bytes(workspace.workdir), workspace.workdir)
     if warning:
         errors().print(warning, style="red")
 

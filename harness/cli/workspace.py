@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.cli.console import errors
-from harness.cli.environment import gpu_problems, keep_problems, missing_packages, workdir_problems
+from harness.cli.environment import gpu_problems, keep_problems, missing_packages, visible_gpus, workdir_problems
 from harness.cli.lock import resolve, unresolved
 from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
 from harness.pipeline.counts import task_problems, with_counts
@@ -207,6 +207,14 @@ def discard_damaged(store: Store, stage: Stage) -> None:
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def trainings_at_once(runtime: Runtime) -> int:
+    """On the GPUs of this machine, or, where it has none and the recipe wants some, on those that the recipe states."""
+    gpus = len(visible_gpus()) if runtime.device != "cpu" else 0
+    if not gpus and runtime.device == "cuda":
+        gpus = max(1, runtime.priced_gpus.count // runtime.training.nodes)
+    return max(1, gpus // runtime.training.processes) if gpus else slots_and_threads(runtime)[0]
 
 
 def slots_and_threads(runtime: Runtime) -> tuple[int, int]:

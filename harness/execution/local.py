@@ -33,7 +33,7 @@ STOP_GRACE_SECONDS = 20.0
 class _Worker:
     process: ForkServerProcess
     connection: Connection
-    gpus: tuple[int, ...] = ()  # indices; none for a worker on the CPU
+    gpus: tuple[str, ...] = ()  # none for a worker on the CPU
     task: StageTask | None = None
     affinity: str | None = None
     loaded: bool = False  # it keeps something large for its affinity
@@ -46,13 +46,14 @@ class LocalExecutor:
     Args:
         slots: tasks at once on the CPU.
         threads: threads of each task's numeric libraries.
-        gpus: indices of the GPUs to use; accelerated tasks wait for one of them.
+        gpus: the GPUs to use, as CUDA calls them; accelerated tasks wait for one of them.
         preload: modules the fork server imports once, so that tasks need not.
     """
 
-    def __init__(self, *, slots: int, threads: int, gpus: Sequence[int] = (), preload: Sequence[str] = ()) -> None:
+    def __init__(self, *, slots: int, threads: int, gpus: Sequence[str] = (), preload: Sequence[str] = ()) -> None:
         self._capacity = Capacity(slots=slots, threads=threads, gpus=len(gpus))
-        self._free_gpus = sorted(gpus)
+        self._gpus = tuple(gpus)
+        self._free_gpus = list(gpus)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["harness.execution.worker", *preload])
         self._workers: list[_Worker] = []
@@ -110,7 +111,7 @@ class LocalExecutor:
         idle = (worker for worker in self._idle() if worker in on_cpu and not worker.loaded)
         return next(idle, None) or self._spawn(())
 
-    def _spawn(self, gpus: tuple[int, ...]) -> _Worker:
+    def _spawn(self, gpus: tuple[str, ...]) -> _Worker:
         _have_fork_server()
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs, gpus, self._capacity.threads), daemon=True)
@@ -171,7 +172,8 @@ class LocalExecutor:
         self._workers.remove(worker)
         if worker.gpus:
             worker.process.join()  # its memory must be free before the next task gets the device
-            self._free_gpus = sorted([*self._free_gpus, *worker.gpus])
+            free = {*self._free_gpus, *worker.gpus}
+            self._free_gpus = [gpu for gpu in self._gpus if gpu in free]
 
     def close(self, *, interrupt: bool = False) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -239,7 +241,7 @@ class _StopFlag:
             raise Interrupted
 
 
-def _serve(connection: Connection, gpus: tuple[int, ...], threads: int) -> None:
+def _serve(connection: Connection, gpus: tuple[str, ...], threads: int) -> None:
     """A worker's life: tasks in, outcomes out, until the pipe closes or the driver dies."""
     from harness.execution.worker import run_task
 
@@ -250,7 +252,7 @@ def _serve(connection: Connection, gpus: tuple[int, ...], threads: int) -> None:
     _leave_with(multiprocessing.parent_process())
     device = "cpu"
     if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         device = "cuda"
     held: dict[str, Any] = {}
     affinity: str | None = None

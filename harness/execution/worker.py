@@ -35,6 +35,8 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # Libraries whose version may move a result's last bits.
 RECORDED_LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "scikit-learn", "scipy", "tokenizers")
 
+MOST_TOKENIZER_THREADS = 16
+
 
 class Interrupted(BaseException):
     """The stage was asked to stop and has saved what it could."""
@@ -43,10 +45,13 @@ class Interrupted(BaseException):
 def prepare_libraries(threads: int) -> None:
     """Give this process's numeric libraries so many threads: two jobs with default threads run 5-10 times slower.
 
-    Called after the stage's module, and with it its libraries, were imported.
+    Called after the stage's module, and with it its libraries, were imported. Tokenizers get every core: their threads
+    sleep while there is nothing to do, what they give does not depend on their number, and all pairs are tokenised by
+    one stage that others wait for.
     """
-    os.environ["RAYON_NUM_THREADS"] = str(threads)  # tokenizers
-    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+    tokenizers = min(MOST_TOKENIZER_THREADS, len(os.sched_getaffinity(0)))
+    os.environ["RAYON_NUM_THREADS"] = str(tokenizers)
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if tokenizers > 1 else "false"
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)

@@ -65,7 +65,8 @@ def _ending(kind: str, path: Path) -> str:
 
 def _check_table(kind: str, path: Path) -> None:
     if not path.is_file():
-        raise _wrong("the path must be a file", f"there is no file {path}", "correct it", path)
+        value = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
+        raise _wrong("the path must be a file", value, "correct it", path)
     if not _ending(kind, path):
         raise _wrong(f"{kind} must be one of {', '.join(FORMATS[kind])}", f"it is {path.name}", "convert it", path)
     if path.stat().st_size > MOST_BYTES:

@@ -74,13 +74,14 @@ class Disk:
         return sum(stage.size is None for stage in self.stages)
 
 
-def disk_of(to_run: Sequence[Stage], everything: Sequence[Stage], store: Store, slots: int) -> Disk:
+def disk_of(to_run: Sequence[Stage], everything: Sequence[Stage], store: Store, trainings: int) -> Disk:
     """Bytes of a plan's stages.
 
-    `running` takes the largest trainings at once in as many slots, whether or not the plan's order lets them meet.
+    `running` takes the largest trainings, whether or not the plan's order lets them meet.
 
     Args:
         to_run: stages left; all others of `everything` count with what they have on disk.
+        trainings: how many run at once.
     """
     known = Known(Snapshot(store), everything)
     left = {stage.fingerprint for stage in to_run}
@@ -88,7 +89,7 @@ def disk_of(to_run: Sequence[Stage], everything: Sequence[Stage], store: Store, 
     return Disk(
         now=_bytes_on_disk([stage for stage in everything if stage.fingerprint not in left], known),
         stages=stages,
-        running=sum(heapq.nlargest(max(1, slots), (stage.scratch for stage in stages))),
+        running=sum(heapq.nlargest(trainings, (stage.scratch for stage in stages))),
     )
 
 

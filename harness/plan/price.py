@@ -114,7 +114,7 @@ def price_of(costs: Sequence[StageCost], known: Known, runtime: Runtime) -> Pric
     """
     memories: dict[Any, float | None] = {}
     stages = tuple(_priced(cost, known, runtime, memories) for cost in costs)
-    return Price(gpus=runtime.gpus, stages=stages)
+    return Price(gpus=runtime.priced_gpus, stages=stages)
 
 
 def _priced(cost: StageCost, known: Known, runtime: Runtime, memories: dict[Any, float | None]) -> StagePrice:

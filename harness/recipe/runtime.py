@@ -35,7 +35,9 @@ class Gpus(Block):
     """The GPUs that `plan` prices for; nothing runs otherwise for it."""
 
     kind: Literal["a100-40gb", "a100-80gb", "l40s", "h100", "h200", "b200"] = Field("h100", description="Which GPU.")
-    count: Annotated[int, Field(ge=1, le=65_536)] = Field(1, description="How many.")
+    count: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        1, description="How many; where nothing is said, as many as one training takes."
+    )
     utilisation: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.35, description="Share of the peak in bf16 that training and scoring reach."
     )
@@ -92,7 +94,7 @@ class Runtime(Block):
     executor: Literal["local"] = Field("local", description="Where stages run: in processes of this machine.")
     workdir: Line = Field("workdir", description="Relative to where `harness` is called.")
     slots: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="Stages at once. Default: one a GPU, else one a core."
+        None, description="Stages on the CPU at once; on GPUs, each that is visible has one. Default: one a core."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: a GPU where there is one.")
     tensor_parallel: Annotated[int, Field(ge=1, le=64)] = Field(
@@ -125,3 +127,10 @@ class Runtime(Block):
     tracking_uri: Line | None = Field(
         None, description="An MLflow tracking URI. Default: an sqlite database in the workdir."
     )
+
+    @property
+    def priced_gpus(self) -> Gpus:
+        """`gpus`, with as many as one training takes where it does not say how many."""
+        if "count" in self.gpus.model_fields_set:
+            return self.gpus
+        return self.gpus.model_copy(update={"count": self.training.processes * self.training.nodes})

@@ -369,7 +369,8 @@ def test_the_threads_of_numeric_libraries_are_set(make: Callable[..., Executor],
     record = record_of(store, task)
     assert record.result["torch"] == threads
     assert record.result["pools"] == [threads]
-    assert (record.result["openmp"], record.result["rayon"]) == (str(threads), str(threads))
+    assert record.result["openmp"] == str(threads)
+    assert record.result["rayon"] == str(min(16, len(os.sched_getaffinity(0))))  # tokenizers have every core
     assert record.environment["threads"] == threads
 
 
@@ -455,7 +456,7 @@ def test_workers_end_when_the_driver_is_killed(name: str, store: Store, tmp_path
 
 
 def test_a_gpu_is_kept_for_its_affinity_until_another_needs_it(store: Store) -> None:
-    executor = local_executor(slots=1, gpus=(0,))
+    executor = local_executor(slots=1, gpus=("0",))
     affinities = ("a", "a", "b", None, "b")
     tasks = [
         toy(store, "hold", number=number, affinity=name, accelerated=True) for number, name in enumerate(affinities)
@@ -470,7 +471,7 @@ def test_a_gpu_is_kept_for_its_affinity_until_another_needs_it(store: Store) -> 
 
 
 def test_a_task_gets_as_many_gpus_as_it_asks_for(store: Store) -> None:
-    executor = local_executor(slots=1, gpus=(0, 1, 2))
+    executor = local_executor(slots=1, gpus=("0", "1", "2"))
     kept = toy(store, "hold", number=0, accelerated=True, affinity="a")
     wide = toy(store, "report", number=1, accelerated=True, gpus=2)
     widest = toy(store, "report", number=2, accelerated=True, gpus=3)
@@ -488,7 +489,7 @@ def test_a_task_gets_as_many_gpus_as_it_asks_for(store: Store) -> None:
 
 
 def test_a_worker_that_ends_while_idle_gives_its_gpu_back(store: Store) -> None:
-    executor = local_executor(slots=1, gpus=(0,))
+    executor = local_executor(slots=1, gpus=("0",))
     tasks = [toy(store, "hold", number=number, accelerated=True, affinity="a") for number in range(2)]
     try:
         worker = run_one(executor, tasks[0]).worker
@@ -504,7 +505,7 @@ def test_a_worker_that_ends_while_idle_gives_its_gpu_back(store: Store) -> None:
 
 
 def test_every_gpu_serves_one_accelerated_task(store: Store) -> None:
-    executor = local_executor(slots=1, gpus=(1, 0))
+    executor = local_executor(slots=1, gpus=("1", "GPU-ab"))
     assert executor.capacity() == Capacity(slots=1, threads=1, gpus=2)
     tasks = [toy(store, "report", number=number, accelerated=True) for number in range(3)]
     try:
@@ -516,7 +517,7 @@ def test_every_gpu_serves_one_accelerated_task(store: Store) -> None:
         outcomes = gather(executor, 2)
         assert [outcome.status for outcome in outcomes] == ["done", "done"]
         results = [record_of(store, task).result for task in tasks[:2]]
-        assert [(result["device"], result["visible_gpus"]) for result in results] == [("cuda", "0"), ("cuda", "1")]
+        assert [(result["device"], result["visible_gpus"]) for result in results] == [("cuda", "1"), ("cuda", "GPU-ab")]
         assert run_one(executor, tasks[2]).status == "done"
     finally:
         executor.close()

@@ -497,6 +497,55 @@ def test_a_stage_gets_the_gpus_it_asks_for_or_is_refused(
     else:
         assert not told  # without GPUs `device: auto` is the CPU
     loaded = load_recipe(TINY, ["runtime.training.processes=2", "runtime.slots=1"])
-    told = [problem.one_line() for problem in environment.gpu_problems(loaded)]
-    assert len(told) == (found > 0)
-    assert not told or told[0].endswith("raise `runtime.slots`") == (found == 2)
+    assert len(environment.gpu_problems(loaded)) == (found == 1)  # slots are the CPU's
+
+
+@pytest.mark.parametrize(
+    ("named", "seen"),
+    [
+        (None, ["0", "1"]),
+        ("", []),
+        ("-1", []),
+        ("1", ["1"]),
+        ("1, 0", ["1", "0"]),
+        ("0,2,1", ["0"]),  # as CUDA does: what follows a GPU that is not there does not count
+        ("GPU-ab12,MIG-cd34", ["GPU-ab12", "MIG-cd34"]),
+        ("NoDevFiles", []),
+    ],
+)
+def test_gpus_are_those_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str | None, seen: list[str]
+) -> None:
+    monkeypatch.setattr(environment, "GPUS", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert environment.visible_gpus() == []
+    for number in range(2):
+        (tmp_path / f"0000:0{number}:00.0").touch()
+    assert environment.visible_gpus() == seen
+
+
+FOR_GPUS = sorted(
+    path
+    for folder in ("paper", "controls", "open-questions", "gpu")
+    for path in (ROOT / "recipes" / folder).glob("*.yaml")
+)
+
+
+@pytest.mark.parametrize("recipe", FOR_GPUS, ids=lambda path: path.stem)
+def test_a_machine_with_eight_gpus_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: Path) -> None:
+    monkeypatch.setattr(environment, "GPUS", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for number in range(8):
+        (tmp_path / f"0000:0{number}:00.0").touch()
+    assert not environment.gpu_problems(load_recipe(recipe))
+
+
+def test_seven_gpus_are_not_enough_for_eight_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(environment, "GPUS", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for number in range(7):
+        (tmp_path / f"0000:0{number}:00.0").touch()
+    [refused] = environment.gpu_problems(load_recipe(ROOT / "recipes" / "paper" / "main-7b.yaml"))
+    assert "`runtime.training.processes` requests 8 GPUs of 7" in refused.one_line()

@@ -19,7 +19,7 @@ UNKNOWN = ("corpus_part", "corpus")
 
 
 def disk(workspace: Workspace) -> Disk:
-    return disk_of(workspace.work().to_run, workspace.plan.stages, workspace.store, slots=2)
+    return disk_of(workspace.work().to_run, workspace.plan.stages, workspace.store, trainings=2)
 
 
 def files(workspace: Workspace) -> dict[str, dict[int, int]]:

@@ -25,7 +25,7 @@ def start_fork_server() -> None:
     forkserver.ensure_running()
 
 
-def local_executor(*, slots: int = 2, threads: int = 1, gpus: tuple[int, ...] = ()) -> LocalExecutor:
+def local_executor(*, slots: int = 2, threads: int = 1, gpus: tuple[str, ...] = ()) -> LocalExecutor:
     return LocalExecutor(slots=slots, threads=threads, gpus=gpus, preload=PRELOAD)
 
 
