@@ -144,6 +144,8 @@ class LocalExecutor:
         task = worker.task
         assert task is not None
         try:
+            if not worker.connection.poll() and worker.process.pid is not None:
+                os.kill(worker.process.pid, signal.SIGKILL)  # it lives: it was the server it was forked from that ended
             outcome: Outcome = worker.connection.recv()
             retire = task.accelerated and task.affinity is None
         except (EOFError, OSError):
@@ -197,13 +199,15 @@ class LocalExecutor:
 
 
 def _have_fork_server() -> None:
-    """Start the server that workers are forked from, unless it runs, deaf to Ctrl-C from its first moment.
+    """Start the server that workers are forked from, unless it runs, deaf to Ctrl-C and SIGTERM from its first moment.
 
     It imports for seconds, and in the middle of that a Ctrl-C, which reaches the whole process group, would be told
-    with a traceback. Blocked signals are inherited; the resource tracker, which unblocks them, is started before.
+    with a traceback. A batch system sends SIGTERM to every process of a job, and without the server nobody knows how
+    workers ended; it ends with the driver. Blocked signals are inherited; the resource tracker, which unblocks them, is
+    started before.
     """
     resource_tracker.ensure_running()
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         forkserver.ensure_running()
     finally:
@@ -243,12 +247,13 @@ class _StopFlag:
 
 def _serve(connection: Connection, gpus: tuple[str, ...], threads: int) -> None:
     """A worker's life: tasks in, outcomes out, until the pipe closes or the driver dies."""
-    from harness.execution.worker import run_task
+    from harness.execution.worker import forget_launcher, run_task
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which what a stage starts would inherit
     stop = _StopFlag()
     signal.signal(signal.SIGTERM, stop.on_signal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # what a stage starts would inherit it
+    forget_launcher()
     _leave_with(multiprocessing.parent_process())
     device = "cpu"
     if gpus:

@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.errors import StoreError
 from harness.events import EventLog
 from harness.execution.asked import AskedTask, missing_inputs, read_asked
-from harness.execution.worker import prepare_libraries, stage_context
+from harness.execution.worker import forget_launcher, prepare_libraries, stage_context
 from harness.store.identity import SHORT, fingerprint
 from harness.store.record import EVENTS, payload_files
 from harness.store.store import Store
@@ -28,6 +28,7 @@ DEBUG = "debug"
 def main(arguments: Sequence[str]) -> None:
     """Run the stage and say where its output is and whether it equals the record."""
     root, name = arguments
+    forget_launcher()
     store = Store(Path(root))
     kind, _, start = name.partition("/")
     asked = read_asked(store, kind, start)

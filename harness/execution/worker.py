@@ -35,6 +35,9 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # Libraries whose version may move a result's last bits.
 RECORDED_LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "scikit-learn", "scipy", "tokenizers")
 
+LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""How torch's launchers, and pods made for them, tell a process which of how many it is."""
+
 MOST_TOKENIZER_THREADS = 16
 
 
@@ -65,6 +68,17 @@ def prepare_libraries(threads: int) -> None:
         threadpoolctl.threadpool_limits(threads)
 
 
+def forget_launcher() -> None:
+    """Forget which of how many processes this one is: whoever started the driver said so of the driver.
+
+    A stage in several processes has a launcher of its own (`ranks`); without it a training is alone, and would wait for
+    others for ever where a pod or an MPI job says that there are some.
+    """
+    for name in list(os.environ):
+        if name in LAUNCHED or name.startswith(("OMPI_COMM_WORLD_", "PMI_", "MV2_COMM_WORLD_")):
+            del os.environ[name]
+
+
 def run_task(
     task: StageTask,
     *,
@@ -80,6 +94,8 @@ def run_task(
     try:
         if _is_done(store, task):
             return _outcome(task, "done", begun)
+        if store.is_building(task.kind, task.fingerprint):  # before its inputs are read for nothing
+            return _outcome(task, "busy", begun)
         for given in task.inputs.values():
             _verify(store, given.kind, given.fingerprint)
         with store.build(task.kind, task.fingerprint, resumable=task.resumable) as building:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -77,15 +78,17 @@ def functions_of(context: StageContext, spec: SpanSpec, *, only_functions: bool)
 
 def _numbers(corpus: Corpus, split: str, *, only_functions: bool) -> tuple[NDArray[np.int64], int]:
     """Row numbers of the split's documents, and how many of its documents were left out."""
-    kinds = corpus.read(columns=["split", "unit"], encoded=["split", "unit"])
-    of_split = pa.compute.equal(kinds["split"], split).to_numpy()
-    functions = pa.compute.equal(kinds["unit"], "function").to_numpy()
-    kept = of_split & functions if only_functions else of_split
-    unfit = int(of_split.sum() - kept.sum())
-    if not kept.any():
+    kept, unfit, at = array("q"), 0, 0
+    for batch in corpus.batches(["split", "unit"]):
+        of_split = pa.compute.equal(batch["split"], split)
+        fit = pa.compute.and_(of_split, pa.compute.equal(batch["unit"], "function")) if only_functions else of_split
+        unfit += of_split.true_count - fit.true_count
+        kept.frombytes((np.flatnonzero(fit.to_numpy(zero_copy_only=False)) + at).tobytes())
+        at += len(batch)
+    if not kept:
         raise DataError(
             "pairs need functions",
             f"the corpus has none in {split!r}" + (f" but {unfit:,} other documents" if unfit else ""),
             "take another corpus or, for documents, other sides than `mutation`",
         )
-    return np.flatnonzero(kept), unfit
+    return np.frombuffer(kept, np.int64), unfit

@@ -521,3 +521,52 @@ def test_every_gpu_serves_one_accelerated_task(store: Store) -> None:
         assert run_one(executor, tasks[2]).status == "done"
     finally:
         executor.close()
+
+
+JOB = """
+import os, pickle, signal, sys, time
+from multiprocessing import forkserver
+from harness.execution.local import LocalExecutor
+from tests.toys.executors import has_ended
+
+if __name__ == "__main__":
+    first, second, endless = pickle.loads(open(sys.argv[1], "rb").read())
+    executor = LocalExecutor(slots=2, threads=1, preload=["tests.toys.stage"])
+    executor.start(first)
+    server = forkserver._forkserver._forkserver_pid
+    os.kill(server, signal.SIGTERM)  # as a batch system does to every process of a job
+    time.sleep(0.2)
+    executor.start(second)  # by another worker of the same server
+    while len(executor._idle()) < 2:
+        for outcome in executor.wait(1.0):
+            print(outcome.status, flush=True)
+    executor.start(endless)
+    time.sleep(0.5)
+    os.kill(server, signal.SIGKILL)
+    [outcome] = executor.wait(60.0)
+    print(outcome.status, has_ended(outcome.worker), flush=True)
+    executor.close()
+"""
+
+
+def test_a_job_in_a_batch_system(store: Store, tmp_path: Path) -> None:
+    """What it says of the driver is not said of the stages; its SIGTERM leaves the server alone, which workers need."""
+    tasks = [
+        toy(store, "report", number=0),
+        toy(store, "report", number=1),
+        toy(store, "write", number=2, spec={"seconds": 600.0}),
+    ]
+    (tmp_path / "tasks").write_bytes(pickle.dumps(tasks))
+    (tmp_path / "job.py").write_text(JOB)
+    root = str(Path(__file__).parents[2])
+    said_of_the_driver = {"RANK": "0", "WORLD_SIZE": "2", "PMI_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    job = subprocess.run(
+        [sys.executable, str(tmp_path / "job.py"), str(tmp_path / "tasks")],
+        cwd=root,
+        env={"PYTHONPATH": root, "PATH": "/usr/bin:/bin", **said_of_the_driver},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert job.stdout.splitlines() == ["done", "done", "failed True"], job.stderr
+    assert [record_of(store, task).result["launched"] for task in tasks[:2]] == [[], []]

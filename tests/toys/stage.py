@@ -70,6 +70,7 @@ def report(context: StageContext) -> dict[str, Any]:
         "rayon": os.environ["RAYON_NUM_THREADS"],
         "device": context.how.device,
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        "launched": [name for name in ("RANK", "WORLD_SIZE", "PMI_SIZE", "MASTER_ADDR") if name in os.environ],
     }
 
 
