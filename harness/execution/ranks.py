@@ -2,7 +2,8 @@
 
 The worker that holds the stage's lease starts them, keeps its log and writes its record. Each of them runs the stage
 (`harness.execution.rank`) in the same folder; rank 0 writes what they have in common and says in a file how it ended.
-They are asked to stop by a file too, since a signal would not reach other machines.
+They are asked to stop by a file, since a signal would not reach other machines, and are deaf to SIGTERM: a batch system
+sends it to every process of a job, and torchrun would end them before they have saved.
 """
 
 from __future__ import annotations
@@ -62,10 +63,10 @@ def run_on_ranks(directory: Path, asked: AskedTask, *, should_stop: Callable[[],
         stdin=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         start_new_session=True,
-        preexec_fn=end_with_parent,
+        preexec_fn=_alone_with_parent,
     )
     try:
-        while process.poll() is None:
+        while process.poll() is None and not _has_failed(folder / ANSWER):
             if should_stop():
                 (folder / STOP).touch()
             time.sleep(POLL_SECONDS)
@@ -97,20 +98,46 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def end_with_parent(number: int = signal.SIGTERM) -> None:
-    """Be sent a signal when the parent ends, however it ends, so that nobody trains for nobody (Linux)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+def end_with_parent() -> None:
+    """Be killed when the parent ends, however it ends, so that nobody trains for nobody (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_with_torchrun() -> None:
+    """As `end_with_parent`, of a process that torchrun started; at once where that has ended meanwhile."""
+    end_with_parent()
+    with contextlib.suppress(OSError):
+        if b"torch.distributed.run" in Path(f"/proc/{os.getppid()}/cmdline").read_bytes():
+            return
+    os._exit(1)
+
+
+def _alone_with_parent() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # and so are the processes that it starts
+    end_with_parent()
+
+
+def _has_failed(answer: Path) -> bool:
+    """Whether a process has said why it failed: torchrun would wait for the others, which are deaf, before it ends."""
+    return "error" in _read(answer)
+
+
+def _read(answer: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(answer.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return told
 
 
 def _answer(path: Path, exitcode: int) -> dict[str, Any]:
-    try:
-        told = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    told = _read(path)
+    if not told:
         raise StageError(
             f"a process of the training failed (torchrun's exit code {exitcode})",
             "",
             "see the stage's log",
-        ) from None
+        )
     if "error" in told:
         kind, rule, value, remedy = told["error"]
         found: HarnessError = getattr(errors, kind, StageError)(rule, value, remedy)

@@ -157,16 +157,16 @@ def holder(store: Store, stage: Stage) -> int | None:
         return None
 
 
-def harness(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.Popen[str]:
-    """`python -m harness ...` as a process group of its own, with one thread a slot."""
-    return python("-m", "harness", *arguments, cwd=cwd)
+def harness(*arguments: str | Path, cwd: Path = ROOT, before: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """`python -m harness ...` as a process group of its own, with one thread a slot; `before` begins the command."""
+    return python("-m", "harness", *arguments, cwd=cwd, before=before)
 
 
-def python(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.Popen[str]:
+def python(*arguments: str | Path, cwd: Path = ROOT, before: Sequence[str] = ()) -> subprocess.Popen[str]:
     found_in = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": found_in, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
+        [*before, sys.executable, *map(str, arguments)],
         cwd=cwd,
         env=environment,
         start_new_session=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.cli.workspace import Workspace
@@ -162,9 +164,11 @@ def test_an_interrupted_training_saves_itself_in_all_processes(finished: Workspa
     deadline = time.monotonic() + 120
     while not list(partial.glob(f"{stage.fingerprint[:12]}*/resume/step-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    driver.send_signal(signal.SIGINT)
+    for process in (psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)  # as a batch system does to every process of a job
     driver.communicate(timeout=120)
-    assert driver.returncode == 130
+    assert driver.returncode == 143
     if workspace.store.record(stage.kind.name, stage.fingerprint) is None:  # else it came to its end all the same
         saved = workspace.store.partial(stage.kind.name, stage.fingerprint)
         assert list((saved / "resume").glob("step-*"))
