@@ -123,10 +123,24 @@ class SplitPairsSpec(Spec):
     dev: float = absent(0.0)
     flip_rate: float = absent(0.0)
 
+    @property
+    def share(self) -> float:
+        """Of all pairs, about, since clusters stay whole."""
+        held = {"heldout": self.heldout, "dev": self.dev}
+        return held.get(self.split, max(0.0, 1 - self.heldout - self.dev))
+
 
 class SplitPairsKind(PairsKind[SplitPairsSpec]):
+    """As large as its share of the import, which is there when a recipe names it."""
+
     def groups(self, stage: Stage[SplitPairsSpec], known: Known) -> float:
-        return ASSUMED_IMPORTED_PAIRS  # nobody has counted them
+        imported = known.record(stage.inputs["pairs"].stage)
+        pairs = ASSUMED_IMPORTED_PAIRS if imported is None else imported.result["groups"]
+        return float(stage.spec.share * pairs)
+
+    def payload(self, stage: Stage[SplitPairsSpec], known: Known) -> tuple[float | None, Basis]:
+        imported = known.bytes_of(stage.inputs["pairs"].stage)
+        return super().payload(stage, known) if imported is None else (stage.spec.share * imported, "measured")
 
 
 class ConsistentPartSpec(Spec):

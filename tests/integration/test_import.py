@@ -23,11 +23,12 @@ from harness.cli.report import report_on
 from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace, open_workspace
 from harness.pipeline.imports import imports_of
+from harness.pipeline.kind import Known
 from harness.pipeline.kinds import KINDS
 from harness.report.status import look
 from harness.report.words import REFERENCES
 from harness.store.artifacts import Candidates, Pairs, Problems, Scores
-from harness.store.store import Store
+from harness.store.store import Snapshot, Store
 from harness.tracking.build import Finished, build_view
 from tests.integration.outside import HOSTILE, OUTSIDE, RECIPE, WORDS, harness_import, pool_rows, write_assets
 from tests.integration.pipelines import ROOT, every_kind, folder_of, of_kind, only, record_of, run_up_to
@@ -234,6 +235,21 @@ def test_no_problem_and_no_prompt_of_a_pool_crosses_splits(outside: Workspace) -
     assert train
     assert heldout
     assert not train & heldout
+
+
+def test_splits_of_imported_pairs_are_estimated_by_the_import(outside: Workspace) -> None:
+    known = Known(Snapshot(outside.store), outside.plan.stages)
+    for stage in of_kind(outside, "split_pairs"):
+        record = record_of(outside.store, stage)
+        # whole clusters of a few pairs each make up a share
+        assert stage.kind.rows(stage, known) == pytest.approx(record.result["groups"], abs=3)
+        size, basis = stage.kind.payload(stage, known)
+        assert basis == "measured"
+        assert size is not None
+        assert size < known.bytes_of(only(outside, "imported_pairs"))
+    assert sum(stage.kind.payload(stage, known)[0] or 0 for stage in of_kind(outside, "split_pairs")) == pytest.approx(
+        known.bytes_of(only(outside, "imported_pairs"))
+    )
 
 
 def test_the_report_shows_where_things_are_from_and_runs_none_of_it(outside: Workspace) -> None:
