@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from harness.cli.console import errors
 from harness.cli.environment import gpu_problems, keep_problems, missing_packages, visible_gpus, workdir_problems
 from harness.cli.lock import resolve, unresolved
 from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
+from harness.execution.cores import cores
 from harness.pipeline.counts import task_problems, with_counts
 from harness.pipeline.evaluations import EVALUATIONS
 from harness.pipeline.graph import Stage
@@ -202,11 +202,6 @@ def discard_damaged(store: Store, stage: Stage) -> None:
     if record is not None and damage:
         errors().print(f"{damage}; {stage.kind.name} is computed again", style="yellow", markup=False, soft_wrap=True)
         store.discard(record)
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def trainings_at_once(runtime: Runtime) -> int:

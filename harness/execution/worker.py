@@ -23,6 +23,7 @@ from typing import Any
 from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError, TrainingStopped, reason_of
 from harness.events import EventLog, Failed, Finished, Started, read_events
 from harness.execution.asked import AskedTask
+from harness.execution.cores import cores
 from harness.execution.executor import Outcome, StageTask
 from harness.execution.ranks import RANKS, processes_of, run_on_ranks
 from harness.stages.context import Given, HowToRun, StageContext
@@ -52,7 +53,7 @@ def prepare_libraries(threads: int) -> None:
     sleep while there is nothing to do, what they give does not depend on their number, and all pairs are tokenised by
     one stage that others wait for.
     """
-    tokenizers = min(MOST_TOKENIZER_THREADS, len(os.sched_getaffinity(0)))
+    tokenizers = min(MOST_TOKENIZER_THREADS, cores())
     os.environ["RAYON_NUM_THREADS"] = str(tokenizers)
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if tokenizers > 1 else "false"
     os.environ["OMP_NUM_THREADS"] = str(threads)

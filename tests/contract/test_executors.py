@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import pytest
 
 from harness.events import Started, read_events
+from harness.execution.cores import cores
 from harness.execution.executor import Capacity, Executor, Outcome, StageTask, TaskInput
 from harness.store.identity import fingerprint
 from harness.store.record import EVENTS, LOG, Record
@@ -370,7 +371,7 @@ def test_the_threads_of_numeric_libraries_are_set(make: Callable[..., Executor],
     assert record.result["torch"] == threads
     assert record.result["pools"] == [threads]
     assert record.result["openmp"] == str(threads)
-    assert record.result["rayon"] == str(min(16, len(os.sched_getaffinity(0))))  # tokenizers have every core
+    assert record.result["rayon"] == str(min(16, cores()))  # tokenizers have every core
     assert record.environment["threads"] == threads
 
 
