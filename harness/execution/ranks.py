@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import errors
-from harness.errors import HarnessError, StageError
+from harness.errors import HarnessError, StageError, TrainingStopped
 from harness.execution.asked import AskedTask
 from harness.store.record import write_json
 
@@ -103,8 +103,11 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def end_with_torchrun() -> None:
-    """As `end_with_parent`, of a process that torchrun started; at once where that has ended meanwhile."""
+def deaf_but_with_torchrun() -> None:
+    """Of a process that torchrun started: deaf to SIGTERM, which what it starts is not, and killed when torchrun ends;
+    at once where that has ended meanwhile."""
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     end_with_parent()
     with contextlib.suppress(OSError):
         if b"torch.distributed.run" in Path(f"/proc/{os.getppid()}/cmdline").read_bytes():
@@ -113,13 +116,17 @@ def end_with_torchrun() -> None:
 
 
 def _alone_with_parent() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # and so are the processes that it starts
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # so are the processes that it starts, at first
     end_with_parent()
 
 
 def _has_failed(answer: Path) -> bool:
-    """Whether a process has said why it failed: torchrun would wait for the others, which are deaf, before it ends."""
-    return "error" in _read(answer)
+    """Whether a process has said why it failed: torchrun would wait for the others, which are deaf, before it ends.
+
+    Who was stopped has not failed: others may still be saving.
+    """
+    kind, *_ = _read(answer).get("error", [""])
+    return kind not in ("", TrainingStopped.__name__)
 
 
 def _read(answer: Path) -> dict[str, Any]:
