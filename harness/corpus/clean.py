@@ -8,7 +8,6 @@ what it had. Every document read is either kept or counted under the one reason 
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -78,11 +77,6 @@ def fit(
             yield document
         else:
             counts[reason] += 1
-
-
-def text_key(text: str) -> int:
-    """64 bits that tell a text from all others."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 class Copies:

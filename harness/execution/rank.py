@@ -17,7 +17,7 @@ from torch import distributed
 from harness.errors import HarnessError
 from harness.events import EventLog
 from harness.execution.asked import asked_from
-from harness.execution.ranks import ANSWER, ASKED, RANKS, STOP, deaf_but_with_torchrun
+from harness.execution.ranks import ANSWER, ASKED, RANKS, STOP, end_with_torchrun_alone
 from harness.execution.worker import prepare_libraries, stage_context
 from harness.store.record import EVENTS, write_json
 from harness.store.store import Store
@@ -26,7 +26,7 @@ from harness.training.parallel import Parallel
 
 def main(arguments: Sequence[str]) -> None:
     """Run the stage; rank 0 leaves its result, or whoever fails its error, for the worker that waits for it."""
-    deaf_but_with_torchrun()
+    end_with_torchrun_alone()
     root, folder = map(Path, arguments)
     is_main = os.environ["RANK"] == "0"
     ranks = folder / RANKS

@@ -103,7 +103,7 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def deaf_but_with_torchrun() -> None:
+def end_with_torchrun_alone() -> None:
     """Of a process that torchrun started: deaf to SIGTERM, which what it starts is not, and killed when torchrun ends;
     at once where that has ended meanwhile."""
     signal.signal(signal.SIGTERM, lambda number, frame: None)

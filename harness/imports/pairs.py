@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from harness.errors import DataError
 from harness.imports.tables import Rows
 from harness.sources.fields import Fields
 from harness.store.artifacts import Pairs
+from harness.store.identity import text_key
 
 Pair = Mapping[str, Any]
 
@@ -37,8 +37,8 @@ def write_pairs(read: Callable[[], Rows], into: Pairs, show: Callable[[int], Non
 
     def noted() -> Iterator[Pair]:
         for number, (_, pair) in enumerate(_pairs(read()), start=1):
-            ids.append(_hash(pair["id"]))
-            prompts.append(0 if pair["cluster"] else _hash(pair["prompt"] or f"\0{pair['id']}"))
+            ids.append(text_key(pair["id"]))
+            prompts.append(0 if pair["cluster"] else text_key(pair["prompt"] or f"\0{pair['id']}"))
             show(number)
             yield pair
 
@@ -66,10 +66,6 @@ def _pairs(rows: Rows) -> Iterator[tuple[str, Pair]]:
         yield place, pair
 
 
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-
-
 def _check_ids(hashes: NDArray[np.uint64], read: Callable[[], Rows]) -> None:
     """Texts of one hash are rare, so the rows are read again to tell whether an id stands there twice, and where."""
     order = np.argsort(hashes, kind="stable")
@@ -79,7 +75,7 @@ def _check_ids(hashes: NDArray[np.uint64], read: Callable[[], Rows]) -> None:
     repeated = set(hashes[again].tolist())
     seen: set[str] = set()
     for place, pair in islice(_pairs(read()), int(again[-1]) + 1):
-        if _hash(pair["id"]) in repeated:
+        if text_key(pair["id"]) in repeated:
             if pair["id"] in seen:
                 value = f"{pair['id']!r} appears again"
                 raise DataError("the id of a pair must be unique", value, "rename or drop it", place)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -160,6 +160,16 @@ class Shuffled:
         )
 
 
+class Functions(Protocol):
+    """The functions of a split by number, of which those of the slots in question are there."""
+
+    def __len__(self) -> int:
+        """Of the whole split."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Function: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LengthMatch:
     """So that length tells the better side less.
@@ -198,7 +208,7 @@ class Pair:
 
 
 def construct(
-    functions: Sequence[Function],
+    functions: Functions,
     *,
     start: int,
     stop: int,
@@ -226,7 +236,7 @@ def construct(
     Raises:
         DataError: there are no functions.
     """
-    if not functions:
+    if not len(functions):
         raise DataError("pairs need functions", "the corpus has none", "loosen the cleaning or add packages")
     order = slot_order(len(functions), seed)
     counts = Counter[str](slots=stop - start, pairs=0, retries=0, repeats=0)

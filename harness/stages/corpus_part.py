@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from harness.corpus.clean import Bounds, fit, text_key
+from harness.corpus.clean import Bounds, fit
 from harness.corpus.decontaminate import Contamination, Problem, ProblemIndex
 from harness.corpus.huggingface import resolved_commit
 from harness.corpus.near import shingle_hashes
@@ -19,6 +19,7 @@ from harness.corpus.tally import Tally, named_of
 from harness.pipeline.corpus import CORPUS_PART, Check, HubPart, PartSpec
 from harness.stages.context import StageContext
 from harness.store.artifacts import Candidates, Corpus, CorpusPart, Problems
+from harness.store.identity import text_key
 from harness.store.tables import ROW_GROUP
 
 _COLUMNS = attrgetter(*Corpus.columns[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from harness.store.artifacts import Corpus
 from harness.store.tables import rows_at
 
 
-class Functions(Sequence[Function]):
+class Functions:
     """What pairs of a split are made of, of which those of some slots are read, in one pass.
 
     Args:
@@ -55,7 +55,7 @@ class Functions(Sequence[Function]):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Function:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Function:
         return self._functions[index]
 
     def of_slots(self) -> Iterator[tuple[int, Function]]:

@@ -3,7 +3,7 @@
 Pairs of realistic length (functions of the standard library, told apart by a number) are written in parts, gathered,
 looked at, encoded and read in order; the same pairs are imported from several files and split; and of a corpus of as
 many functions some parts' pairs are constructed by one warm worker; all by the code that stages run. Each step is a
-process of its own, so that its peak memory is its own. Takes some 20 minutes and ten gigabytes of scratch space.
+process of its own, so that its peak memory is its own. Takes about half an hour.
 """
 
 from __future__ import annotations

@@ -375,6 +375,15 @@ def test_the_threads_of_numeric_libraries_are_set(make: Callable[..., Executor],
     assert record.environment["threads"] == threads
 
 
+def test_peak_memory_is_of_the_task_alone(make: Callable[..., Executor], store: Store) -> None:
+    large, small = (toy(store, "fill", spec={"bytes": size}) for size in (400_000_000, 1_000))
+    executor = make(slots=1)
+    outcomes = [run_one(executor, task) for task in (large, small)]
+    assert outcomes[0].worker == outcomes[1].worker
+    of_large, of_small = (store.run_facts(record_of(store, task))["peak_memory_bytes"] for task in (large, small))
+    assert of_large > of_small + 300_000_000
+
+
 # ------------------------------------------------------------------------------------------------------ endings
 
 

@@ -27,6 +27,11 @@ def write(context: StageContext) -> dict[str, Any]:
     return {}
 
 
+def fill(context: StageContext) -> dict[str, Any]:
+    """Hold so many bytes, each page written, and let go."""
+    return {"held": len(b"x" * context.spec["bytes"])}
+
+
 def leave(context: StageContext) -> dict[str, Any]:
     os._exit(3)
 
@@ -91,5 +96,5 @@ def step(context: StageContext) -> dict[str, Any]:
 
 DEEDS: dict[str, Callable[[StageContext], dict[str, Any]]] = {
     deed.__name__: deed
-    for deed in (write, leave, leave_politely, kill_itself, stumble, refuse, lack, hold, report, step)
+    for deed in (write, fill, leave, leave_politely, kill_itself, stumble, refuse, lack, hold, report, step)
 }

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.corpus.clean import ALONE, COPIED, Bounds, Copies, fit, text_key
+from harness.corpus.clean import ALONE, COPIED, Bounds, Copies, fit
 from harness.corpus.document import Document
 from harness.corpus.near import NearDuplicates, _fewest_shared, _sketch, shingle_hashes
 from harness.corpus.normalise import parse_function
 from harness.corpus.python_packages import read_functions
+from harness.store.identity import text_key
 
 LONG = (
     "def mean(values):\n    total = 0\n    count = 0\n    for value in values:\n        total += value\n"

@@ -321,7 +321,7 @@ def test_pairs_are_read_with_defaults(tmp_path: Path) -> None:
 
 
 def test_ids_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs_module, "_hash", lambda text: 1 + len(text))
+    monkeypatch.setattr(pairs_module, "text_key", lambda text: 1 + len(text))
     rows = [{**row, "cluster": "c"} for row in rows_of_pairs(12)]
     assert len(read_pairs(rows, tmp_path)) == 12
     rows[11]["id"] = "4"

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from harness.cli import environment
 from harness.cli.price import pairs_of_documents
-from harness.cli.workspace import open_workspace
+from harness.cli.workspace import open_workspace, trainings_at_once
 from harness.execution.runner import make_task
 from harness.models.reward_model import Recompute
 from harness.pipeline.kind import Known
@@ -197,3 +198,33 @@ def test_memory_of_a_training_is_its_state_and_its_tokens(
     sharded = weights.count * 16 / 8 + 8 * (weights.vocabulary + weights.layers / shape["layers"])  # no copies
     assert memory(sharing="fsdp", processes=8) - 4 * 256 * token - LOGITS == pytest.approx(sharded)
     assert memory(sharing="fsdp", processes=8) < memory(sharing="fsdp", processes=2)
+
+
+@pytest.mark.parametrize(
+    ("visible", "runtime", "trainings", "priced"),
+    [
+        (0, {"device": "cuda"}, 1, 1),
+        (0, {"device": "cuda", "gpus": {"count": 16}}, 16, 16),
+        (0, {"device": "cuda", "training": {"processes": 8}}, 1, 8),
+        (
+            0,
+            {"device": "cuda", "gpus": {"count": 64}, "training": {"processes": 8, "nodes": 2, "launch": ["srun"]}},
+            4,
+            64,
+        ),
+        (8, {"device": "cuda", "gpus": {"count": 64}}, 8, 64),
+        (8, {"training": {"processes": 4}}, 2, 4),
+        (8, {"device": "cpu", "slots": 3}, 3, 1),
+        (0, {"slots": 3}, 3, 1),
+    ],
+)
+def test_how_many_trainings_run_at_once_and_gpus_are_priced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, visible: int, runtime: dict[str, Any], trainings: int, priced: int
+) -> None:
+    for number in range(visible):
+        (tmp_path / str(number)).touch()
+    monkeypatch.setattr(environment, "GPUS", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    asked = Runtime.model_validate(runtime)
+    assert trainings_at_once(asked) == trainings
+    assert asked.priced_gpus.count == priced
