@@ -85,6 +85,7 @@ def hub_problem(dataset: str, revision: str | None) -> MissingRequirement | None
             said = reason_of(error)
             if not isinstance(error, HfHubHTTPError):  # no answer, rather than a refusal
                 _away.append(said)
+                said = _away[0]  # that of whoever was told first, where several ask at once
     at = "" if revision is None else f" at {revision[:12]}"
     return MissingRequirement(f"the hub must have the data set {dataset}{at}", f"it says: {said}", REMEDY)
 

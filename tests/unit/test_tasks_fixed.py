@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from huggingface_hub import HfApi
 
 from harness.errors import DataError, HarnessError, MissingRequirement, ProblemList, RecipeError
 from harness.pipeline.counts import not_fetched, task_problems, with_counts
 from harness.pipeline.tasks import PROBLEMS
 from harness.plan.plan import make_plan
-from harness.sources.datasets import hub_file
+from harness.sources import datasets
+from harness.sources.datasets import hub_file, hub_problem
 from harness.store.identity import canonical_json
 from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import BUILT_IN, load_task
@@ -477,3 +481,23 @@ def test_a_hub_that_is_away_is_told(task: FixedTask) -> None:
     assert told.value.exit_code == 2
     assert f"the data set {task.hub.id}" in told.value.rule
     assert "name a copy as `path`" in told.value.remedy
+
+
+def test_a_hub_that_is_away_says_one_thing_to_all_who_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a plan can say it once; each of the library's own messages has its own address."""
+    together = threading.Barrier(3)
+
+    def nobody_answers(self: HfApi, name: str, **_: Any) -> None:
+        together.wait(timeout=30)
+        raise OSError(f"Cannot reach {name}")
+
+    monkeypatch.setattr(HfApi, "dataset_info", nobody_answers)
+    monkeypatch.setattr(datasets, "_away", [])
+    names = ["nobody/one", "nobody/two", "nobody/three"]
+    with ThreadPoolExecutor(3) as pool:
+        problems = list(pool.map(lambda name: hub_problem(name, "main"), names))
+    hub_problem.cache_clear()
+    assert len({problem.value for problem in problems if problem is not None}) == 1
+    assert [name in problem.rule for name, problem in zip(names, problems, strict=True) if problem is not None] == [
+        True
+    ] * 3
