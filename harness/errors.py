@@ -16,9 +16,11 @@ HarnessError                 rule, value, remedy, where; `exit_code` decides wha
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 LONGEST_REASON = 400
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def reason_of(error: BaseException) -> str:

@@ -5,7 +5,6 @@ Only what planning resolved is loaded: the one file, without lm-eval's index of 
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,11 +18,10 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable, hash_string
 
-from harness.errors import DataError, HarnessError, reason_of
+from harness.errors import NO_SPACE, DataError, HarnessError, reason_of
 from harness.sources.lm_eval_tasks import digests_of
 
 T = TypeVar("T")
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)  # the worker's to tell
 
 Sample = Mapping[str, Any]
 """What lm-eval says of a document: `doc_id`, `doc_hash`, `filter`, and a value of each metric."""
@@ -147,7 +145,7 @@ def _by_lm_eval(name: str, call: Callable[[], T]) -> T:
     except HarnessError:
         raise
     except Exception as error:  # whatever lm-eval, a task's code or the library of its data raises
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:  # the worker says so
             raise
         said = f"{type(error).__name__}: {reason_of(error)}"
         raise DataError(f"lm-eval must be able to run its task {name!r}", f"it says {said}", "see the log") from error

@@ -6,7 +6,6 @@ Imported by workers of every executor; the driver never imports it, since stages
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import importlib.metadata
 import io
@@ -20,7 +19,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import CorruptArtifact, HarnessError, LeaseLost, StageError, TrainingStopped, reason_of
+from harness.errors import (
+    NO_SPACE,
+    CorruptArtifact,
+    HarnessError,
+    LeaseLost,
+    StageError,
+    TrainingStopped,
+    reason_of,
+)
 from harness.events import EventLog, Failed, Finished, Started, read_events
 from harness.execution.asked import AskedTask
 from harness.execution.cores import cores
@@ -32,7 +39,6 @@ from harness.store.identity import SHORT
 from harness.store.record import EVENTS, LOG, RESUME, TASK, remove, write_json
 from harness.store.store import Building, Store
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # Libraries whose version may move a result's last bits.
 RECORDED_LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "scikit-learn", "scipy", "tokenizers")
 

@@ -173,7 +173,7 @@ def test_a_report_that_does_not_fit_is_told_and_written_later(
     assert run_command(arguments) == 1
     told = capfd.readouterr().err
     assert "Traceback" not in told
-    assert "No space left on device" in told
+    assert "the disk is full; make space and run again" in told
     assert_whole(tiny(disk.folder))
     disk.clear()
     assert run_command(arguments) == 0
