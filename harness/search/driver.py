@@ -54,7 +54,6 @@ class Driver:
         self._shown, self._save = shown, save
         self._active: list[_Active] = []
         self._reasons: dict[str, str] = {}
-        self._none_left = False
         self._changed = True
 
     # ---------------------------------------------------------------------------------------------- listener
