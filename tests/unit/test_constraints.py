@@ -41,7 +41,7 @@ def needed() -> set[str]:
 
 
 def test_only_what_we_need_ourselves_is_pinned() -> None:
-    """Torch's and vLLM's CUDA builds name their own versions of the rest, and then pip finds none for README's install."""
+    """CUDA builds of torch and vLLM name their own versions of the rest, with which pins of CPU builds cannot be met."""
     assert set(pinned("constraints.txt")) <= needed()
 
 
