@@ -41,7 +41,7 @@ def needed() -> set[str]:
 
 
 def test_only_what_we_need_ourselves_is_pinned() -> None:
-    """CUDA builds of torch and vLLM name their own versions of the rest, with which pins of CPU builds cannot be met."""
+    """CUDA builds of torch and vLLM name their own versions of the rest, which pins of CPU builds contradict."""
     assert set(pinned("constraints.txt")) <= needed()
 
 
