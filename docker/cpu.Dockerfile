@@ -1,5 +1,8 @@
 # The README's install on the CPU: docker build -f docker/cpu.Dockerfile -t codepmp-harness .
 FROM python:3.11-slim-bookworm AS build
+# One dependency comes as C source. Whichever compiler Debian has will do.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 # Dependencies are a layer of their own, made anew only when these files change.
 COPY LICENSE README.md constraints.txt pyproject.toml ./

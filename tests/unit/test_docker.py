@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,11 @@ def test_images_run_the_commands_of_the_readme(path: Path) -> None:
     text = words(path)
     assert f"RUN {make} && " in text
     (installed,) = re.findall(r"&& (\S+ -m pip install .*)", text)
-    assert re.sub(r" --(no-cache-dir|extra-index-url \S+)", "", installed) == install
+    installed = re.sub(r" --(no-cache-dir|extra-index-url \S+)", "", installed)
+    assert re.sub(r"'\.\[(.*)\]'", ".", installed) == install
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = extras.keys() - {"dev"} if "gpu" in path.stem else set()
+    assert set(re.findall(r"[\w-]+", installed.partition("[")[2])) == wanted
     entry, arguments = (re.search(rf"^{name} (.*)$", text, re.MULTILINE) for name in ("ENTRYPOINT", "CMD"))
     assert entry is not None
     assert arguments is not None
