@@ -20,7 +20,7 @@ class Verdict:
 
     Attributes:
         settings: how many the recipe asks this of; `missing` are those without an estimate.
-        judged: how many have seeds enough to be above the shallow baselines.
+        judged, claimed: how many have seeds enough to be above the shallow baselines, or to differ.
         above: those that beat every shallow baseline.
         references: the best of these baselines, of each set of data that judges, and how good it is.
         coin: whether tossing one is the only such baseline.
@@ -35,6 +35,7 @@ class Verdict:
     above: tuple[str, ...]
     references: Mapping[str, float]
     coin: bool
+    claimed: int
     apart: tuple[str, ...]
     baseline: str
 
@@ -67,6 +68,7 @@ def _verdicts(board: Board) -> Iterator[Verdict]:
                 above=tuple(row.label for row, one in against if one.above),
                 references={one.reference: one.reference_estimate for _, one in against if one.above or not any_above},
                 coin=coin,
+                claimed=sum(gap.claims for _, gap in gaps),
                 apart=tuple(f"{row.label} ({signed(gap.estimate)})" for row, gap in gaps if gap.separate),
                 baseline=board.baseline,
             )
