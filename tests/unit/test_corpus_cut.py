@@ -47,7 +47,7 @@ def repositories(tmp_path: Path) -> Path:
 def test_the_quickstart_has_a_part_a_package() -> None:
     plan = make_plan(load_recipe(ROOT / "recipes" / "quickstart.yaml"))
     found = [stage.identity["spec"]["packages"] for stage in plan.stages if stage.kind.name == "corpus_part"]
-    assert found == [[name] for name in ("stdlib", "numpy", "pandas", "matplotlib", "networkx", "scipy", "sklearn")]
+    assert found == [[name] for name in ("numpy", "pandas", "matplotlib", "networkx", "scipy", "sklearn", "sympy")]
     assert len({stage.affinity for stage in plan.stages if stage.kind.name == "corpus_part"}) == 1
 
 
