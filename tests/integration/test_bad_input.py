@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.cli import environment
-from harness.cli.environment import GPUS
+from harness.cli import environment, gpus
 from harness.cli.run_command import run_command
 from harness.cli.workspace import Workspace
 from harness.recipe.fields import MOST_PARTS, MOST_VARIANTS
@@ -22,7 +21,7 @@ from harness.recipe.load import load_recipe
 from tests.integration.pipelines import ROOT, TINY, folder_of, harness, of_kind, only, record_of
 
 LINE = r"(\S+\.yaml:[1-9][0-9]*|--set [^:]+.*?|--workdir): .+(, but .+; .+|, got .+|; .+)"
-WITHOUT_GPU = pytest.mark.skipif(bool(list(GPUS.glob("*"))), reason="this machine has a GPU")
+WITHOUT_GPU = pytest.mark.skipif(bool(list(gpus.GPUS.glob("*"))), reason="this machine has a GPU")
 
 
 @pytest.fixture
@@ -488,7 +487,8 @@ def test_a_stage_gets_the_gpus_it_asks_for_or_is_refused(
 ) -> None:
     for number in range(found):
         (tmp_path / f"0000:0{number}:00.0").touch()
-    monkeypatch.setattr(environment, "GPUS", tmp_path)
+    monkeypatch.setattr(gpus, "GPUS", tmp_path)
+    monkeypatch.setattr(environment, "torch_version", lambda: "2.13.0")
     loaded = load_recipe(TINY, ["runtime.training.processes=2", "runtime.tensor_parallel=2"])
     told = [problem.one_line() for problem in environment.gpu_problems(loaded)]
     if found == 1:
@@ -498,6 +498,16 @@ def test_a_stage_gets_the_gpus_it_asks_for_or_is_refused(
         assert not told  # without GPUs `device: auto` is the CPU
     loaded = load_recipe(TINY, ["runtime.training.processes=2", "runtime.slots=1"])
     assert len(environment.gpu_problems(loaded)) == (found == 1)  # slots are the CPU's
+
+
+def test_a_torch_that_sees_no_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(environment, "torch_version", lambda: "2.13.0+cpu")
+    monkeypatch.setattr(gpus, "GPUS", tmp_path)
+    assert not environment.gpu_problems(load_recipe(TINY))  # no GPU, so none that it would miss
+    (tmp_path / "0000:00:00.0").touch()
+    (told,) = environment.gpu_problems(load_recipe(TINY))
+    assert "a GPU needs a torch for GPUs, but torch 2.13.0+cpu is for the CPU; pip install" in told.one_line()
+    assert not environment.gpu_problems(load_recipe(TINY, ["runtime.device=cpu"]))
 
 
 @pytest.mark.parametrize(
@@ -516,14 +526,15 @@ def test_a_stage_gets_the_gpus_it_asks_for_or_is_refused(
 def test_gpus_are_those_that_the_environment_names(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str | None, seen: list[str]
 ) -> None:
-    monkeypatch.setattr(environment, "GPUS", tmp_path)
+    monkeypatch.setattr(gpus, "GPUS", tmp_path)
+    monkeypatch.setattr(environment, "torch_version", lambda: "2.13.0")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert environment.visible_gpus() == []
+    assert gpus.visible_gpus() == []
     for number in range(2):
         (tmp_path / f"0000:0{number}:00.0").touch()
-    assert environment.visible_gpus() == seen
+    assert gpus.visible_gpus() == seen
 
 
 FOR_GPUS = sorted(
@@ -535,7 +546,8 @@ FOR_GPUS = sorted(
 
 @pytest.mark.parametrize("recipe", FOR_GPUS, ids=lambda path: path.stem)
 def test_a_machine_with_eight_gpus_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: Path) -> None:
-    monkeypatch.setattr(environment, "GPUS", tmp_path)
+    monkeypatch.setattr(gpus, "GPUS", tmp_path)
+    monkeypatch.setattr(environment, "torch_version", lambda: "2.13.0")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for number in range(8):
         (tmp_path / f"0000:0{number}:00.0").touch()
@@ -543,7 +555,8 @@ def test_a_machine_with_eight_gpus_is_enough(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_seven_gpus_are_not_enough_for_eight_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(environment, "GPUS", tmp_path)
+    monkeypatch.setattr(gpus, "GPUS", tmp_path)
+    monkeypatch.setattr(environment, "torch_version", lambda: "2.13.0")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for number in range(7):
         (tmp_path / f"0000:0{number}:00.0").touch()

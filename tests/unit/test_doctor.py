@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import gpus
 from harness.cli.doctor import installed, mismatches
 from harness.errors import MissingRequirement
 
@@ -83,3 +84,32 @@ def test_the_command_exits_with_2_and_imports_nothing_heavy(tmp_path: Path) -> N
     assert "2.13.0+cpu" in done.stdout
     assert "pip uninstall -y torchvision" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+NVIDIA = (
+    "NVRM version: NVIDIA UNIX {}  {}.86.15  Thu Jan  1 00:00:00 UTC 2026\nGCC version:  gcc version 12.3.0 (Debian)\n"
+)
+
+
+@pytest.mark.parametrize("module", ["x86_64 Kernel Module", "Open Kernel Module for x86_64"])
+@pytest.mark.parametrize(
+    ("requires", "driver", "said"),
+    [
+        ("nvidia-cudnn-cu13==9.20.0.48; platform_system == 'Linux'", 570, "is 570, and torch 2.13.0 brings CUDA 13"),
+        ("nvidia-cudnn-cu13==9.20.0.48; platform_system == 'Linux'", 580, ""),
+        ("nvidia-cudnn-cu12==9.10", 530, ""),
+        ("nvidia-cudnn-cu14==9.99", 500, ""),  # nobody has said what it takes
+        ("numpy", 500, ""),
+    ],
+)
+def test_a_driver_older_than_torchs_cuda_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, requires: str, driver: int, said: str
+) -> None:
+    metadata = site(tmp_path / "site", {"torch": "2.13.0"}) / "torch-2.13.0.dist-info" / "METADATA"
+    metadata.write_text(f"{metadata.read_text()}Requires-Dist: {requires}\n")
+    (torch,) = importlib.metadata.distributions(path=[str(tmp_path / "site")])
+    monkeypatch.setattr(gpus, "DRIVER", tmp_path / "version")
+    assert gpus.old_driver(torch) == ""
+    gpus.DRIVER.write_text(NVIDIA.format(module, driver))
+    assert said in gpus.old_driver(torch)
+    assert bool(gpus.old_driver(torch)) == bool(said)

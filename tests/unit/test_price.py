@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.cli import environment
+from harness.cli import gpus
 from harness.cli.price import pairs_of_documents
 from harness.cli.workspace import open_workspace, trainings_at_once
 from harness.execution.runner import make_task
@@ -223,7 +223,7 @@ def test_how_many_trainings_run_at_once_and_gpus_are_priced(
 ) -> None:
     for number in range(visible):
         (tmp_path / str(number)).touch()
-    monkeypatch.setattr(environment, "GPUS", tmp_path)
+    monkeypatch.setattr(gpus, "GPUS", tmp_path)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     asked = Runtime.model_validate(runtime)
     assert trainings_at_once(asked) == trainings
