@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import sys
 from pathlib import Path
 
 from harness.pipeline.graph import Stage
@@ -16,6 +17,7 @@ from harness.sources.known_files import CodeNotes
 from harness.store.record import Record
 
 PACKAGE = Path(__file__).parent.parent
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # whose syntax trees the digests are of
 
 PLUMBING = ("errors.py", "events.py", "recipe/", "store/", "pipeline/", "stages/context.py")
 """Below any stage's own work: what they decide is in the spec, not in the code."""
@@ -34,7 +36,7 @@ def is_stale(kind: Kind, record: Record) -> bool:
 @functools.cache
 def code_digest(*modules: str) -> str:
     """Digest of modules' code without comments and docstrings, what they import included."""
-    return _notes().text(" ".join(modules), lambda: _digest_of(modules))
+    return _notes().text(" ".join((PYTHON, *modules)), lambda: _digest_of(modules))
 
 
 @functools.cache

@@ -101,6 +101,17 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
         cache.cache_clear()
 
 
+def test_what_another_python_noted_is_not_taken(digest: Digest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The syntax trees of two minor versions differ, and both may work for one user."""
+    ours = digest("import os\n")
+    monkeypatch.setattr(code, "_digest_of", lambda modules: "of another syntax tree")
+    code.code_digest.cache_clear()
+    assert code.code_digest("package.stage") == ours  # noted
+    monkeypatch.setattr(code, "PYTHON", "3.99")
+    code.code_digest.cache_clear()
+    assert code.code_digest("package.stage") == "of another syntax tree"
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
