@@ -56,7 +56,7 @@ def prices_of(workspace: Workspace, work: Work) -> Prices:
         whole = price_of(estimate(plan.stages, plan.stages, store, slots, known).costs, known, runtime)
     return Prices(
         left=left,
-        disk=disk_of(work.to_run, plan.stages, store, trainings_at_once(runtime)),
+        disk=disk_of(work.to_run, plan.stages, store, trainings_at_once(runtime), known),
         price=price,
         whole=whole,
         alone=hours_alone(plan, whole),
@@ -102,7 +102,7 @@ def print_price(workspace: Workspace, prices: Prices) -> None:
         console.print(f"at most {most} of {room} of a GPU's memory, for {visible(largest.stage.label)}")
         if not price.fits:
             console.print(f"it does not fit: {SMALLER}", style="bold red")
-    origins = {model_origin(one.stage) for one in price.stages if one.gpus}
+    origins = {model_origin(one.stage, prices.known) for one in price.stages if one.gpus}
     unverified = {one.label for one in origins if shape_source(one, prices.known) == "shapes.yaml, unverified"}
     if unverified:
         console.print(visible(f"sizes unverified (pipeline/shapes.yaml): {listing(sorted(unverified))}"))

@@ -81,8 +81,9 @@ class Generator(Protocol):
     draws never depends on the batch, so a text changes only if a draw falls within that rounding of the border between
     two tokens. In fp32 that is about one draw in a million: the suite asks for equal texts, and for logprobs equal to
     1e-3. In bf16 and fp16 it is about one in a hundred: equal lists of requests still give equal texts on the same
-    machine and settings, another split may not. A part of a stage is therefore one list of requests, and part sizes
-    are identity.
+    machine and settings, another split may not. Stages therefore ask in lists of one length, whatever an interrupted
+    attempt has left (`engines/kept.py`), and part sizes are identity. An engine may say how long a list is to be, as
+    `at_once`: what an interruption loses at most, while a longer list has fewer ends at which its batches run empty.
     """
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:

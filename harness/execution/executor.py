@@ -26,6 +26,7 @@ class StageTask:
     Attributes:
         how: keyword arguments of `harness.stages.context.HowToRun`, without the device, which the executor assigns.
         accelerated: give it GPUs where there are some, as many as `gpus` says.
+        trains: asked to stop, it saves itself first; it may run in several processes.
         resumable: an interrupted attempt's folder is worth keeping.
         this_code: a result of other code does not count, even of the same version (`source_digest` tells them apart).
     """
@@ -42,6 +43,7 @@ class StageTask:
     affinity: str | None = None
     accelerated: bool = False
     gpus: int = 1
+    trains: bool = False
     resumable: bool = False
     this_code: bool = False
     how: Mapping[str, Any] = field(default_factory=dict)

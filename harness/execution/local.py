@@ -269,7 +269,7 @@ def _serve(connection: Connection, gpus: tuple[str, ...], threads: int) -> None:
         if task.affinity is None or task.affinity != affinity:
             held.clear()
             affinity = task.affinity
-        stop.patient = task.resumable
+        stop.patient = task.trains
         outcome = run_task(task, device=device, threads=threads, held=held, should_stop=stop)
         stop.patient = True
         connection.send(outcome)

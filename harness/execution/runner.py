@@ -60,7 +60,8 @@ def make_task(stage: Stage, store: Store, how: Mapping[str, Any], *, this_code: 
         affinity=stage.affinity,
         accelerated=kind.wants_gpu(stage),
         gpus=_gpus(stage, how),
-        resumable=kind.trains,
+        trains=kind.trains,
+        resumable=kind.resumes,
         this_code=this_code,
         how={**how, "source_path": stage.source_path} if stage.source_path else dict(how),
     )

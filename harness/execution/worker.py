@@ -203,7 +203,7 @@ def _build(
 
 def _is_spread(task: StageTask) -> bool:
     """Whether several processes compute it: trainings, if they are to."""
-    return task.resumable and processes_of(task.how) > 1
+    return task.trains and processes_of(task.how) > 1
 
 
 def stage_context(

@@ -127,7 +127,10 @@ class Kind(Generic[S]):
     """
 
     trains = False
-    """It updates weights, can be resumed midway, and may run in several processes."""
+    """It updates weights, saves itself when asked to stop, and may run in several processes."""
+
+    resumes = False
+    """It goes on from what an interrupted attempt left in its scratch."""
 
     def __init__(
         self,

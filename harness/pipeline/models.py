@@ -101,6 +101,8 @@ class PromptedWriterSpec(WriterSpec):
 class Writing(Kind[S]):
     """A model from outside writes or judges texts."""
 
+    resumes = True
+
     reads = 1.0
     """Texts that it is shown for each it writes."""
 
@@ -113,6 +115,10 @@ class Writing(Kind[S]):
 
     def rows(self, stage: Stage[S], known: Known) -> float:
         return float(self.texts(stage, known))
+
+    def scratch(self, stage: Stage[S], known: Known, size: float) -> float:
+        """Its finished texts, kept for an attempt that goes on from them: packed like the `size` it leaves."""
+        return size if self.writes(stage) else 0.0
 
     def work(self, stage: Stage[S], known: Known) -> Work:
         """Prompts and texts, each token through all weights; a reward model reads texts alone."""

@@ -87,7 +87,7 @@ def _checkpoint(stage: Stage, known: Known) -> tuple[float | None, Basis]:
 class Training(Kind[S]):
     """It reads groups of tokens and moves a model's weights."""
 
-    trains = True
+    trains = resumes = True
 
     @abstractmethod
     def reads(self, stage: Stage[S]) -> int:

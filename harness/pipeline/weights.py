@@ -98,11 +98,14 @@ def _layer(shape: Mapping[str, Any]) -> list[int]:
     return tensors
 
 
-def model_origin(stage: Stage) -> Stage:
+def model_origin(stage: Stage, known: Known) -> Stage:
     """The stage that the model which a stage runs comes from: trained here from nothing, or brought in."""
-    while (on := _model_input(stage)) is not None:
-        stage = on
-    return stage
+    return known.once(("origin", stage), lambda: _origin(stage, known))
+
+
+def _origin(stage: Stage, known: Known) -> Stage:
+    on = _model_input(stage)
+    return stage if on is None else model_origin(on, known)
 
 
 def _model_input(stage: Stage) -> Stage | None:
@@ -119,7 +122,7 @@ def model_shape(stage: Stage, known: Known) -> Mapping[str, Any] | None:
     Of a model from outside that is not there yet it is as the hub's local cache has its config.json, else as
     `shapes.yaml` has it: for estimates alone, and no part of any identity.
     """
-    return _shape(model_origin(stage), known)[0]
+    return _shape(model_origin(stage, known), known)[0]
 
 
 def shape_source(stage: Stage, known: Known) -> ShapeSource | None:
@@ -127,7 +130,7 @@ def shape_source(stage: Stage, known: Known) -> ShapeSource | None:
 
     "record" stands for all that is certain: a recipe's own shape, a folder's config.json, a finished stage's record.
     """
-    return _shape(model_origin(stage), known)[1]
+    return _shape(model_origin(stage, known), known)[1]
 
 
 def _shape(origin: Stage, known: Known) -> tuple[Mapping[str, Any] | None, ShapeSource | None]:
@@ -156,7 +159,7 @@ def _find_shape(origin: Stage, known: Known) -> tuple[Mapping[str, Any] | None, 
 
 def weights_of(stage: Stage, known: Known) -> Weights | None:
     """The model that a stage runs; None where nothing tells its size."""
-    origin = model_origin(stage)
+    origin = model_origin(stage, known)
     return known.once(("weights", origin.fingerprint), lambda: _weights(origin, known))
 
 

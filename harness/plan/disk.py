@@ -74,7 +74,9 @@ class Disk:
         return sum(stage.size is None for stage in self.stages)
 
 
-def disk_of(to_run: Sequence[Stage], everything: Sequence[Stage], store: Store, trainings: int) -> Disk:
+def disk_of(
+    to_run: Sequence[Stage], everything: Sequence[Stage], store: Store, trainings: int, known: Known | None = None
+) -> Disk:
     """Bytes of a plan's stages.
 
     `running` takes the largest trainings, whether or not the plan's order lets them meet.
@@ -82,8 +84,9 @@ def disk_of(to_run: Sequence[Stage], everything: Sequence[Stage], store: Store, 
     Args:
         to_run: stages left; all others of `everything` count with what they have on disk.
         trainings: how many run at once.
+        known: what the store knows, where somebody has looked already.
     """
-    known = Known(Snapshot(store), everything)
+    known = known or Known(Snapshot(store), everything)
     left = {stage.fingerprint for stage in to_run}
     stages = tuple(_disk(stage, known) for stage in to_run)
     return Disk(

@@ -209,7 +209,7 @@ class MadePairs(PairProperties):
     match_length: LengthMatch | None = Field(None, description="Default: one draft, whatever its length.")
     part_size: Count = Field(
         2_000,
-        description="Construction slots a part. Each reads the corpus once: of one of millions, take 20,000.",
+        description="Construction slots a part. Each reads the corpus once: of one of millions, take 50,000.",
     )
     spare: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
         0.2, description="Extra share of slots tried, so that rejected ones can be replaced."

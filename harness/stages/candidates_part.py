@@ -13,7 +13,7 @@ from harness.errors import DataError
 from harness.pipeline.tasks import CANDIDATES_PART, CandidatesPartSpec
 from harness.stages.context import StageContext
 from harness.stages.task_problems import read_problems
-from harness.stages.writer import ALARM, CountsCuts, open_writer, sampling_of
+from harness.stages.writer import ALARM, CountsCuts, kept, open_writer, sampling_of
 from harness.store.artifacts import Candidates, Problems
 from harness.tasks.registry import load_task
 from harness.tasks.task import Problem, Task
@@ -68,5 +68,4 @@ def _generator(context: StageContext, spec: CandidatesPartSpec, task: Task, prob
     if "generator" not in context.held:
         module, _, name = spec.engine.partition(":")
         context.held["generator"] = getattr(importlib.import_module(module), name)(**spec.options)
-    generator: Generator = context.held["generator"]
-    return generator
+    return kept(context, context.held["generator"])

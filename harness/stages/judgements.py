@@ -54,7 +54,7 @@ def _judge(context: StageContext, spec: JudgementsSpec, cut: Counter[str]) -> Ju
     """A model asked in words, or an imported reward model; a warm worker has it already."""
     writer = spec.writer
     if writer is not None:
-        generator = CountsCuts(generator=open_writer(context, writer), cut=cut)
+        generator = CountsCuts(generator=open_writer(context, writer, progress=False), cut=cut)
         return GeneratorJudge(generator=generator, template=writer.prompt, sampling=sampling_of(writer))
     if "judge" not in context.held:
         assert spec.reads is not None

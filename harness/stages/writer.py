@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.engines.base import Completion, Generator, Request, Sampling
+from harness.engines.kept import Kept
 from harness.pipeline.models import WriterSpec
 from harness.stages.context import StageContext
 from harness.store.artifacts import Checkpoint
@@ -29,12 +30,25 @@ class CountsCuts:
         return completions
 
 
-def open_writer(context: StageContext, writer: WriterSpec) -> Generator:
-    """The writer's engine on the model of the input `model`; a warm worker has it already."""
+def open_writer(context: StageContext, writer: WriterSpec, *, progress: bool = True) -> Generator:
+    """The writer's engine on the model of the input `model`; a warm worker has it already.
+
+    Args:
+        progress: say how far it is, for a stage that does not itself.
+    """
     if "writer" not in context.held:
         context.held["writer"] = _open(context, writer)
-    opened: Generator = context.held["writer"]
-    return opened
+    return kept(context, context.held["writer"], progress=progress)
+
+
+def kept(context: StageContext, generator: Generator, *, progress: bool = True) -> Generator:
+    """An engine whose texts an interrupted attempt of the stage leaves to the next."""
+
+    def tell(done: int, total: int) -> None:
+        if progress:
+            context.progress(done, total, "texts")
+
+    return Kept(generator=generator, folder=context.resume, progress=tell)
 
 
 def _open(context: StageContext, spec: WriterSpec) -> Generator:

@@ -269,7 +269,7 @@ def test_an_input_that_does_not_match_its_record_is_named(make: Callable[..., Ex
 def test_what_an_attempt_that_died_before_its_record_left_is_not_part_of_the_next(
     make: Callable[..., Executor], store: Store
 ) -> None:
-    task = toy(store, "step", spec={"steps": 2}, resumable=True)
+    task = toy(store, "step", spec={"steps": 2}, trains=True, resumable=True)
     partial = store.partial(KIND, task.fingerprint)
     (partial / "state").mkdir(parents=True)
     (partial / "state" / "weights").write_text("half")
@@ -388,7 +388,7 @@ def test_peak_memory_is_of_the_task_alone(make: Callable[..., Executor], store: 
 
 
 def test_an_interrupted_task_saves_and_goes_on_later(make: Callable[..., Executor], store: Store) -> None:
-    executor, task = make(), toy(store, "step", spec={"steps": 100}, resumable=True)
+    executor, task = make(), toy(store, "step", spec={"steps": 100}, trains=True, resumable=True)
     executor.start(task)
     await_partial(store, KIND, task.fingerprint, "resume/step")
     outcomes = executor.close(interrupt=True)
@@ -397,6 +397,19 @@ def test_an_interrupted_task_saves_and_goes_on_later(make: Callable[..., Executo
     assert run_one(make(), task).status == "done"
     assert record_of(store, task).result["started_from"] > 0
     assert store.run_facts(record_of(store, task))["attempts"] == 2
+
+
+def test_a_task_that_saves_as_it_goes_is_left_at_once_and_goes_on_later(
+    make: Callable[..., Executor], store: Store
+) -> None:
+    """It is not waited for, since it never looks whether it is to stop; what it saved is kept."""
+    executor, task = make(), toy(store, "step", spec={"steps": 100, "deaf": True}, resumable=True)
+    executor.start(task)
+    await_partial(store, KIND, task.fingerprint, "resume/step")
+    assert [outcome.status for outcome in executor.close(interrupt=True)] == ["interrupted"]
+    assert int((store.partial(KIND, task.fingerprint) / "resume/step").read_text()) < 100
+    assert run_one(make(), task).status == "done"
+    assert record_of(store, task).result["started_from"] > 0
 
 
 def test_a_task_that_cannot_save_is_left_at_once(make: Callable[..., Executor], store: Store) -> None:

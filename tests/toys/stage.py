@@ -80,7 +80,7 @@ def report(context: StageContext) -> dict[str, Any]:
 
 
 def step(context: StageContext) -> dict[str, Any]:
-    """Resumable work: saves every step, stops when asked."""
+    """Resumable work: saves every step, stops when asked unless it is `deaf`."""
     context.resume.mkdir(exist_ok=True)
     saved = context.resume / "step"
     started_from = int(saved.read_text()) if saved.exists() else 0
@@ -88,7 +88,7 @@ def step(context: StageContext) -> dict[str, Any]:
         time.sleep(STEP_SECONDS)
         saved.with_suffix(".new").write_text(str(done))
         saved.with_suffix(".new").replace(saved)
-        if context.should_stop():
+        if not context.spec.get("deaf") and context.should_stop():
             raise TrainingStopped("a toy runs to its end", f"it was asked to stop at step {done}")
     (context.directory / "text.txt").write_text("finished", encoding="utf-8")
     return {"started_from": started_from}
