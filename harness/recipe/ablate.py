@@ -15,6 +15,7 @@ from harness.recipe.axes import BETWEEN, Axis, make_axes, names_value, prefix, s
 
 # Keys that say which variant of a block is meant: where they differ, a mapping replaces instead of merging.
 DISCRIMINATORS = ("kind", "from", "source", "engine")
+SAME_BLOCK = frozenset({"vllm", "transformers"})  # engines whose blocks have the same fields
 IMPORT = "import"  # a block that names an import, over one that does not, is another variant too
 CONSTRUCTION, SIDES = "construction", ("chosen", "rejected")  # so are pairs with sides of their own over a construction
 MOST_SETTINGS = 100_000
@@ -62,7 +63,9 @@ def merge(old: Any, new: Any, path: Path = ()) -> Any:
 
 def _differ(old: Any, new: Any) -> bool:
     """Whether two words of a block say different variants; an entry that has such a name, as an axis may, says none."""
-    return old != new and not isinstance(old, Mapping | list) and not isinstance(new, Mapping | list)
+    if isinstance(old, Mapping | list) or isinstance(new, Mapping | list):
+        return False
+    return old != new and not {old, new} <= SAME_BLOCK
 
 
 def _is_axis_value(path: Path) -> bool:

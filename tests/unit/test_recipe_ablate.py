@@ -217,6 +217,11 @@ def test_another_variant_replaces_its_block(key: str) -> None:
     assert merge({"b": {key: "one", "x": 1}, "c": 1}, {"b": {key: "two"}}) == {"b": {key: "two"}, "c": 1}
 
 
+def test_a_writer_that_another_engine_runs_stays_the_same_writer() -> None:
+    assert merge({"engine": "vllm", "x": 1}, {"engine": "transformers"}) == {"engine": "transformers", "x": 1}
+    assert merge({"engine": "vllm", "x": 1}, {"engine": "simulated"}) == {"engine": "simulated"}
+
+
 tree = st.recursive(
     st.integers() | st.none() | st.text(max_size=3),
     lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=4),
