@@ -46,7 +46,7 @@ LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"
 """How torch's launchers, and pods made for them, tell a process which of how many it is."""
 
 MOST_TOKENIZER_THREADS = 16
-"""Beyond that little is won: a quarter of tokenising on one core is Python's (docs/log.md)."""
+"""Beyond that nothing is won: a sixteenth of tokenising on one core is Python's, meanwhile (docs/log.md)."""
 
 
 class Interrupted(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -71,7 +72,7 @@ def _reward_judge(context: StageContext, reads: ReadsSpec, cut: Counter[str]) ->
     else:
         read = raw(tokenizer)
 
-    def encode(groups: Sequence[list[str]]) -> list[list[list[int]]]:
+    def encode(groups: Sequence[list[str]]) -> list[list[array[int]]]:
         fitted = [fit(prompt, responses, reads.max_tokens) for _, (prompt, *responses) in read(enumerate(groups))]
         cut["questions"] += sum(one.cut > 0 for one in fitted)
         return [one.group for one in fitted]

@@ -9,9 +9,7 @@ import itertools
 import mmap
 import shutil
 import struct
-import sys
 import tempfile
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +26,9 @@ _RELEASE_EVERY = 1 << 16
 
 def write_tokens(directory: Path, groups: Iterable[tuple[int, Sequence[Sequence[int]]]], vocabulary: int) -> None:
     """Write (source row, [prompt, response, ...]) groups as the files `harness.store.artifacts.Tokens` describes."""
-    typecode = "H" if vocabulary <= 1 << 16 else "I"
+    import numpy as np
+
+    dtype = "<u2" if vocabulary <= 1 << 16 else "<u4"
     position = segment_count = 0
     with (
         (directory / "tokens.bin").open("wb") as file,
@@ -41,10 +41,7 @@ def write_tokens(directory: Path, groups: Iterable[tuple[int, Sequence[Sequence[
         for row, segments in groups:
             add_row(row)
             for segment in segments:
-                ids = array(typecode, segment)
-                if sys.byteorder == "big":
-                    ids.byteswap()
-                ids.tofile(file)
+                file.write(np.asarray(segment, dtype=dtype).tobytes())
                 position += len(segment)
                 add_boundary(position)
             segment_count += len(segments)

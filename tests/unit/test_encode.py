@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +202,7 @@ def test_an_empty_candidate_is_scored_where_its_prompt_ends(tmp_path: Path, chec
 def test_no_prompt_and_no_response_are_one_token() -> None:
     read = raw(small_tokenizer().backend_tokenizer)
     (_, (prompt, empty, response)) = next(read(iter([(0, ["", "", "fox"])])))
-    assert prompt == []
+    assert not prompt
     assert len(empty) == 1
     assert response
 
@@ -213,7 +215,8 @@ def test_a_template_may_leave_an_empty_answer_out(tmp_path: Path) -> None:
     read = chat(bytes_tokenizer(), made(tmp_path, bytes_tokenizer(), template))
     (_, (prompt, empty, blank, right)) = next(read(iter([(0, ["What?", "", " \n", RIGHT])])))
     assert prompt
-    assert empty == blank == []
+    assert not empty
+    assert not blank
     assert len(right) == len(RIGHT) + 1
 
 
@@ -274,7 +277,34 @@ TOKENIZERS = [
 
 
 def read_one(read: Read, *texts: str) -> list[list[int]]:
-    return next(read(iter([(0, list(texts))])))[1]
+    return [ids.tolist() for ids in next(read(iter([(0, list(texts))])))[1]]
+
+
+@pytest.mark.parametrize("groups", [0, 1, 6, 7, 12])
+def test_groups_are_read_in_order_whatever_batch_they_are_in(monkeypatch: pytest.MonkeyPatch, groups: int) -> None:
+    read = raw(small_tokenizer().backend_tokenizer, [7])
+    texts = [(3 * at, [f"fox {at}", "the same", f"{at} dogs", "the same"]) for at in range(groups)]
+    alone = [(row, read_one(read, *group)) for row, group in texts]
+    monkeypatch.setattr("harness.stages.tokenise.BATCH", 6)
+    assert [(row, [ids.tolist() for ids in group]) for row, group in read(iter(texts))] == alone
+    assert all(group[1] == group[3] and group[1][-1] == 7 for _, group in alone)
+
+
+def test_who_has_enough_stops_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.stages.tokenise.BATCH", 2)
+    taken: list[int] = []
+
+    def endless() -> Iterator[tuple[int, list[str]]]:
+        for at in itertools.count():
+            taken.append(at)
+            yield at, ["a", str(at)]
+
+    threads = threading.active_count()
+    read = raw(small_tokenizer().backend_tokenizer)(endless())
+    assert [row for row, _ in itertools.islice(read, 3)] == [0, 1, 2]
+    read.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == threads
+    assert taken == list(range(6))  # its batch and the next
 
 
 @pytest.mark.parametrize(("make", "template", "special"), TOKENIZERS)
