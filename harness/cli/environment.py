@@ -10,12 +10,14 @@ import importlib.util
 import tempfile
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.cli.console import clipped
 from harness.cli.gpus import blind_torch, no_gpu, torch_version, visible_gpus
 from harness.errors import HarnessError, MissingRequirement, RecipeError, StoreError
+from harness.pipeline.corpus import CORPUS_PART, HubPart
 from harness.pipeline.graph import Stage
 from harness.pipeline.kinds import KINDS
 from harness.pipeline.models import PRETRAINED, Hub
@@ -25,6 +27,7 @@ from harness.recipe.runtime import Runtime
 from harness.recipe.schema import Recipe, models_of, plugin_kinds
 from harness.recipe.tasks import PoolTaskBlock, TaskBlock
 from harness.report.words import plural
+from harness.sources.datasets import hub_problem
 from harness.sources.lm_eval_tasks import LmEvalName, require_lm_eval_data
 from harness.sources.models import resolve_model
 from harness.sources.resolve import corpus_looks, plugin_digest
@@ -97,17 +100,25 @@ def hub_problems(to_run: Iterable[Stage]) -> list[HarnessError]:
     return _once(problems, "models", [f"{model}@{commit}" for model, commit in asked])
 
 
-def data_set_problems(not_fetched: Mapping[str, TaskBlock]) -> list[HarnessError]:
-    """Data sets, by place in the recipe, that the hub does not give now."""
+def data_set_problems(not_fetched: Mapping[str, TaskBlock], to_run: Iterable[Stage]) -> list[HarnessError]:
+    """Data sets that the hub does not give now: of tasks, by place in the recipe, and of corpora to be read."""
 
-    def problem(asked: tuple[str, TaskBlock]) -> HarnessError | None:
-        where, task = asked
-        made = load_task(task.kind)
-        error = made.fetch_problem() if isinstance(made, FixedTask) else None
+    def fetch_problem(kind: str) -> MissingRequirement | None:
+        made = load_task(kind)
+        return made.fetch_problem() if isinstance(made, FixedTask) else None
+
+    parts = (stage.spec for stage in to_run if stage.kind is CORPUS_PART)
+    corpora = dict.fromkeys((spec.id, spec.revision) for spec in parts if isinstance(spec, HubPart) and "/" in spec.id)
+    looks: list[tuple[str, str, Callable[[], MissingRequirement | None]]]
+    looks = [(where, task.kind, partial(fetch_problem, task.kind)) for where, task in not_fetched.items()]
+    looks += [("corpus", name, partial(hub_problem, name, revision)) for name, revision in corpora]
+
+    def problem(asked: tuple[str, str, Callable[[], MissingRequirement | None]]) -> HarnessError | None:
+        where, _, look = asked
+        error = look()
         return None if error is None else MissingRequirement(error.rule, error.value, error.remedy, where)
 
-    problems = _at_once(problem, not_fetched.items())
-    return _once(problems, "data sets", [task.kind for task in not_fetched.values()])
+    return _once(_at_once(problem, looks), "data sets", [name for _, name, _ in looks])
 
 
 def _at_once(problem: Callable[[T], HarnessError | None], asked: Collection[T]) -> list[HarnessError]:

@@ -1,46 +1,93 @@
-"""Commits of hub models: a plan takes them from the lock of its recipe; only `harness run` asks the hub for others."""
+"""Locks of recipes: a plan takes what it knows of the hub from them; only `harness run` asks the hub for the rest."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import HarnessError, MissingRequirement, ProblemList
+from harness.recipe.corpus import HuggingFace
 from harness.recipe.load import LoadedRecipe
-from harness.recipe.lock import Commits, Revision, is_commit, lock_of, lock_text
+from harness.recipe.lock import DATASETS, Lock, Revision, lock_of, lock_text
 from harness.recipe.models import HubModel
 from harness.recipe.schema import models_of
 from harness.store.record import write_text
 
 
-def unresolved(loaded: LoadedRecipe, commits: Commits) -> dict[Revision, str]:
-    """(hub id, revision) -> place in the recipe, of what no commit is known for."""
+def unresolved(loaded: LoadedRecipe, lock: Lock) -> dict[Revision, str]:
+    """(hub id, revision) -> place in the recipe, of models and data sets of which no commit is known."""
     found: dict[Revision, str] = {}
+    for where, name, revision in _named(loaded):
+        if lock.commit(name, revision) is None:
+            found.setdefault((name, revision), where)
+    return found
+
+
+def unlisted(loaded: LoadedRecipe, lock: Lock) -> dict[tuple[str, str, str], str]:
+    """(data set, revision, pattern) -> place in the recipe, of patterns of which nobody knows what they stand for."""
+    found: dict[tuple[str, str, str], str] = {}
+    for where, block in _corpora(loaded, "data_files"):
+        name = DATASETS + block.id
+        known = lock.files.get((name, lock.commit(name, block.revision) or ""), {})
+        for pattern in block.patterns:
+            if pattern not in known:
+                found.setdefault((name, block.revision, pattern), where)
+    return found
+
+
+def _named(loaded: LoadedRecipe) -> Iterator[tuple[str, str, str]]:
+    """(place, id, revision) of every model and data set of the hub."""
     for setting in (None, *loaded.settings):
         experiment = loaded.recipe if setting is None else setting.experiment
         for path, model in models_of(experiment):
-            if isinstance(model, HubModel) and not is_commit(model.revision):
-                key = (model.id, model.revision)
-                if key not in commits:
-                    found.setdefault(key, loaded.where(path, setting))
-    return found
+            if isinstance(model, HubModel):
+                yield loaded.where(path, setting), model.id, model.revision
+    for where, block in _corpora(loaded, "id"):
+        yield where, DATASETS + block.id, block.revision
 
 
-def resolve(recipe: Path, loaded: LoadedRecipe, commits: Commits) -> Commits:
-    """Ask the hub for every commit that is not known, and write the lock.
+def _corpora(loaded: LoadedRecipe, key: str) -> Iterator[tuple[str, HuggingFace]]:
+    """(place of a key, block) of every data set that is a corpus."""
+    for setting in (None, *loaded.settings):
+        experiment = loaded.recipe if setting is None else setting.experiment
+        if isinstance(experiment.corpus, HuggingFace) and experiment.corpus.is_repository:
+            yield loaded.where(f"corpus.{key}", setting), experiment.corpus
+
+
+def resolve(recipe: Path, loaded: LoadedRecipe, lock: Lock) -> Lock:
+    """Ask the hub for everything that is not known, and write the lock.
 
     Raises:
-        ProblemList: the hub does not know, or does not answer; all models at once.
+        ProblemList: the hub does not know, or does not answer; all models and data sets at once.
     """
     from harness.models.hub import resolve_revision
+    from harness.sources.datasets import dataset_commit, matching_files
 
-    found = dict(commits)
+    commits, files = dict(lock.commits), {at: dict(patterns) for at, patterns in lock.files.items()}
     problems: list[HarnessError] = []
-    for (model, revision), where in unresolved(loaded, commits).items():
+
+    def failed(error: MissingRequirement, where: str) -> None:
+        problems.append(MissingRequirement(error.rule, error.value, error.remedy, where))
+
+    for (name, revision), where in unresolved(loaded, lock).items():
         try:
-            found[model, revision] = resolve_revision(model, revision)
+            if name.startswith(DATASETS):
+                commits[name, revision] = dataset_commit(name.removeprefix(DATASETS), revision)
+            else:
+                commits[name, revision] = resolve_revision(name, revision)
         except MissingRequirement as error:
-            problems.append(MissingRequirement(error.rule, error.value, error.remedy, where))
+            failed(error, where)
+    for (name, revision, pattern), where in unlisted(loaded, lock).items():
+        commit = Lock(commits=commits).commit(name, revision)
+        if commit is None:  # said already
+            continue
+        try:
+            found = matching_files(name.removeprefix(DATASETS), commit, pattern)
+            files.setdefault((name, commit), {})[pattern] = found
+        except MissingRequirement as error:
+            failed(error, where)
     if problems:
         raise ProblemList(problems)
-    write_text(lock_of(recipe), lock_text(found))
-    return found
+    made = Lock(commits=commits, files=files)
+    write_text(lock_of(recipe), lock_text(made))
+    return made

@@ -12,7 +12,7 @@ from harness.cli.budget import budget_problems
 from harness.cli.claims import claims_data, print_claims
 from harness.cli.console import output, print_json, visible
 from harness.cli.environment import data_set_problems, engine_problems, gpu_problems, hub_problems
-from harness.cli.lock import unresolved
+from harness.cli.lock import unlisted, unresolved
 from harness.cli.price import (
     Prices,
     by_kind,
@@ -75,7 +75,7 @@ def lacks(workspace: Workspace, work: Work, prices: Prices | None = None) -> lis
         *gpu_problems(workspace.plan.loaded, work.to_run),
         *engine_problems(work.to_run),
         *hub_problems(work.to_run),
-        *data_set_problems(not_fetched(workspace.plan.loaded)),
+        *data_set_problems(not_fetched(workspace.plan.loaded), work.to_run),
     ]
 
 
@@ -130,7 +130,7 @@ def plan_data(
         "stages_after_sharing": len(plan.stages),
         "done": len(work.done),
         "to_run": len(work.to_run),
-        "unresolved": [f"{model}@{revision}" for model, revision in unresolved(plan.loaded, plan.commits)],
+        "unresolved": [f"{model}@{revision}" for model, revision in unresolved(plan.loaded, plan.lock)],
         "not_fetched": [task.kind for task in not_fetched(plan.loaded).values()],
         "stale": [stage.name for stage in work.stale],
         "tokens": costs.tokens,
@@ -223,8 +223,10 @@ def _print(workspace: Workspace, work: Work, prices: Prices) -> None:
         else:
             here = f"here about {duration(costs.seconds)} on {plural(slots, 'slot')}"
             console.print(f"{here} (speed {costs.speed_basis}{error}), {work_left}")
-    for (model, revision), where in unresolved(plan.loaded, plan.commits).items():
-        console.print(f"{where}: {model}@{revision} is not resolved to a commit yet; `harness run` resolves it")
+    for (name, revision), where in unresolved(plan.loaded, plan.lock).items():
+        console.print(f"{where}: {name}@{revision} is not resolved to a commit yet; `harness run` resolves it")
+    for (name, _, pattern), where in unlisted(plan.loaded, plan.lock).items():
+        console.print(visible(f"{where}: {name}/{pattern} counts as one file yet; `harness run` asks the hub for them"))
     if assumed := not_fetched(plan.loaded):
         console.print(
             f"the data of {listing([task.kind for task in assumed.values()])} is assumed as published; "

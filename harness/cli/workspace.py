@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.cli.console import errors
 from harness.cli.environment import gpu_problems, keep_problems, missing_packages, workdir_problems
 from harness.cli.gpus import visible_gpus
-from harness.cli.lock import resolve, unresolved
+from harness.cli.lock import resolve, unlisted, unresolved
 from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
 from harness.execution.cores import cores
 from harness.pipeline.counts import task_problems, with_counts
@@ -24,7 +24,7 @@ from harness.plan.plan import Plan, make_plan, pipeline_of
 from harness.plan.trials import TrialPlanner
 from harness.plan.work import Work, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
-from harness.recipe.lock import read_lock
+from harness.recipe.lock import read_locks
 from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
 from harness.search.confirm import study_name, with_chosen
@@ -148,21 +148,21 @@ def open_workspace(
     counted = with_counts(everything, fetches=fetches)
     settings = counted.settings[: len(loaded.settings)]
     loaded = replace(loaded, recipe=counted.recipe, settings=settings, ends=counted.settings[len(settings) :])
-    commits = read_lock(recipe)
-    if runs and unresolved(everything, commits):
-        commits = resolve(recipe, everything, commits)
+    lock = read_locks(loaded.files)
+    if runs and (unresolved(everything, lock) or unlisted(everything, lock)):
+        lock = resolve(recipe, everything, lock)
     trials, search = None, None
     if loaded.recipe.search is not None:
-        trials = TrialPlanner(loaded, imports, commits, forks)
+        trials = TrialPlanner(loaded, imports, lock, forks)
         search = _state_of(trials, folder)
         loaded = with_chosen(loaded, trials, search)
     matched = with_matches(
-        loaded, Known(Snapshot(Store(folder / STORE))), lambda asked: pipeline_of(asked, imports, commits, forks)
+        loaded, Known(Snapshot(Store(folder / STORE))), lambda asked: pipeline_of(asked, imports, lock, forks)
     )
     if matched.problems:
         raise ProblemList(matched.problems)
     loaded = matched.loaded
-    plan = make_plan(loaded, imports, commits, forks)
+    plan = make_plan(loaded, imports, lock, forks)
     if other_bases := base_problems(plan):
         raise ProblemList(other_bases)
     return Workspace(plan=plan, store=Store(folder / STORE), workdir=folder, trials=trials, search=search)

@@ -7,7 +7,6 @@ rest of the corpus, so another package or file is read without reading the other
 
 from __future__ import annotations
 
-import glob
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -27,6 +26,7 @@ from harness.recipe.corpus import (
     Parquet,
     PythonPackages,
 )
+from harness.recipe.lock import DATASETS, NO_LOCK, Lock
 from harness.recipe.schema import Experiment, identity_of
 from harness.recipe.tasks import TaskBlock
 from harness.sources import resolve
@@ -183,7 +183,7 @@ class CorpusStages(TaskStages):
             block = experiment.corpus
             against = () if block.decontaminate is None else block.decontaminate.against
             fixed = dict(self._against(experiment, name) for name in against)
-            return corpus_stage(self.graph, block, fixed, self.data_seed)
+            return corpus_stage(self.graph, block, fixed, self.data_seed, lock=self.lock)
 
         return self._remember(("corpus", self._corpus_key(experiment)), build)
 
@@ -205,18 +205,25 @@ class CorpusStages(TaskStages):
 
 
 def corpus_stage(
-    graph: Graph, block: CorpusSource, problems: Mapping[str, Stage], seed: int, *, part_bytes: int = PART_BYTES
+    graph: Graph,
+    block: CorpusSource,
+    problems: Mapping[str, Stage],
+    seed: int,
+    *,
+    part_bytes: int = PART_BYTES,
+    lock: Lock = NO_LOCK,
 ) -> Stage[CorpusSpec]:
     """The stage of a corpus's cleaned documents.
 
     Args:
         problems: pools and problems that no document may hold, by input name; empty where nothing is decontaminated.
         seed: the data seed.
-        part_bytes: see `part_specs`.
+        part_bytes, lock: see `part_specs`.
 
     Raises:
         MissingRequirement: something the source needs is not installed, not there or not readable.
     """
+    block = _locked(block, lock)
     check: dict[str, Any] = {name: stage.fingerprint for name, stage in problems.items()}
     if block.decontaminate is not None:
         check |= {"n": block.decontaminate.n, "threshold": block.decontaminate.threshold}
@@ -225,7 +232,7 @@ def corpus_stage(
         f"part-{number:05d}": graph.stage(
             CORPUS_PART, spec, problems, label=f"corpus part {number + 1}", affinity=affinity
         )
-        for number, spec in enumerate(part_specs(block, part_bytes=part_bytes))
+        for number, spec in enumerate(part_specs(block, part_bytes=part_bytes, lock=lock))
     }
     chosen = identity_of(block)
     if block.decontaminate is not None:
@@ -234,41 +241,53 @@ def corpus_stage(
     return graph.stage(CORPUS, spec, parts, label="corpus")
 
 
-def part_specs(block: CorpusSource, *, part_bytes: int = PART_BYTES) -> Iterator[PartSpec]:
+def _locked(block: CorpusSource, lock: Lock) -> CorpusSource:
+    """A data set of the hub at the commit that its revision stands for, if anybody knows it."""
+    if not isinstance(block, HuggingFace):
+        return block
+    commit = lock.commit(DATASETS + block.id, block.revision)
+    return block if commit is None else block.model_copy(update={"revision": commit})
+
+
+def part_specs(block: CorpusSource, *, part_bytes: int = PART_BYTES, lock: Lock = NO_LOCK) -> Iterator[PartSpec]:
     """What each part reads and by what it judges a document, in the order of the corpus.
 
     Args:
         part_bytes: what a part reads, unpacked; one file or row group is never cut.
+        lock: what is known of a data set of the hub: its commit, and the files that patterns stand for.
     """
+    block = _locked(block, lock)
     judged = {key: value for key, value in identity_of(block).items() if key not in _OF_ALL}
     if isinstance(block, PythonPackages):
         judged["min_description_characters"] = judged.pop("min_docstring_characters")
     check = block.decontaminate
     judged["decontaminate"] = None if check is None else {"n": check.n, "threshold": check.threshold}
     judged["python"] = platform.python_version()  # the normal form of code is that of the Python that prints it
-    for read in _cut(block, part_bytes):
+    for read in _cut(block, part_bytes, lock):
         yield CORPUS_PART.read({**judged, **read})
 
 
-def _cut(block: CorpusSource, part_bytes: int) -> Iterator[dict[str, Any]]:
+def _cut(block: CorpusSource, part_bytes: int, lock: Lock) -> Iterator[dict[str, Any]]:
     if isinstance(block, PythonPackages):
         for package, version in resolve.resolve_versions(block.packages).items():
             yield {"packages": [package], "versions": {package: version}}
     elif isinstance(block, HuggingFace):
-        for files in _hub_files(block):
+        for files in _hub_files(block, lock):
             yield {"data_files": files, "commit": block.commit}
     else:
         for part in _by_size(_pieces(block), part_bytes):
             yield {"files": named(part)}
 
 
-def _hub_files(block: HuggingFace) -> Iterator[list[str] | None]:
-    """Files named one by one are a part each; what patterns stand for only the hub knows."""
-    files = block.data_files
-    if files is None or block.rows is not None or any(glob.has_magic(file) for file in files):
-        yield None if files is None else list(files)
-    else:
-        yield from ([file] for file in files)
+def _hub_files(block: HuggingFace, lock: Lock) -> Iterator[list[str] | None]:
+    """Files are a part each where they are known; what patterns stand for only the hub knows, and then the lock."""
+    known = lock.files.get((DATASETS + block.id, block.revision), {})
+    if block.data_files is None or block.rows is not None or any(pattern not in known for pattern in block.patterns):
+        yield None if block.data_files is None else list(block.data_files)
+        return
+    files = list(dict.fromkeys(file for named in block.data_files for file in known.get(named, (named,))))
+    each = -(-len(files) // MOST_PARTS)
+    yield from (files[start : start + each] for start in range(0, len(files), each))
 
 
 def _pieces(block: Files | Parquet | JsonLines) -> list[tuple[SourceFile, int]]:

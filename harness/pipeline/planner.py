@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from harness.pipeline.graph import Graph, Stage
 from harness.pipeline.imports import IMPORTED, NO_IMPORTS, AssetSpec, Imports
 from harness.pipeline.models import PRETRAINED, PretrainedSpec
-from harness.recipe.lock import Commits
+from harness.recipe.lock import NO_LOCK, Lock
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel
 from harness.sources.lm_eval_tasks import LmEvalName, LmEvalTask, find_lm_eval_task
 from harness.sources.models import resolve_model
@@ -29,7 +29,7 @@ class Planner:
 
     Args:
         rows: pair stream -> the most pairs any setting of the recipe asks of it (n_max), from `pair_key`.
-        commits: which commit a hub model's revision stands for, if known.
+        lock: what is known of the hub's revisions.
         imports: what the recipe may name.
         forks: records of the trunk states that `pretrain.from` names.
     """
@@ -41,11 +41,11 @@ class Planner:
         rows: Mapping[str, int],
         *,
         imports: Imports = NO_IMPORTS,
-        commits: Commits = MappingProxyType({}),
+        lock: Lock = NO_LOCK,
         forks: Mapping[str, Record] = MappingProxyType({}),
     ) -> None:
         self.graph = graph
-        self.commits = commits
+        self.lock = lock
         self.data_seed = data_seed
         self.rows = rows
         self.imports = imports
@@ -73,7 +73,7 @@ class Planner:
         """A model from outside, with its tokenizer."""
 
         def build() -> Stage[PretrainedSpec]:
-            source = resolve_model(model, self.commits)
+            source = resolve_model(model, self.lock.commits)
             spec = PRETRAINED.read(source.spec)
             return self.graph.stage(PRETRAINED, spec, label=f"model {source.name}", source_path=source.place)
 

@@ -24,7 +24,7 @@ from harness.plan.references import asset_of, imported_of, references_of
 from harness.plan.rows import Outcome, Probe, Variant
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
-from harness.recipe.lock import Commits
+from harness.recipe.lock import NO_LOCK, Lock
 from harness.recipe.schema import Experiment, Recipe
 from harness.recipe.search import Objective
 from harness.store.record import Record
@@ -66,7 +66,7 @@ class Plan:
     Attributes:
         stages: deduplicated, inputs first.
         asked: how many stages there would be if every variant ran alone.
-        commits: of the hub models' revisions, as far as they are known.
+        lock: what is known of the hub's revisions.
         references: shallow scorers, one a fine-tuning seed, in the shape of variants.
         imported: rows from outside, in the shape of variants; `assets` is what each was made from.
         failures: where rows fail; targets, and no outcomes.
@@ -82,7 +82,7 @@ class Plan:
     asked: int
     imported: tuple[Variant, ...] = ()
     assets: Mapping[str, Import] = field(default_factory=dict)
-    commits: Commits = field(default_factory=dict)
+    lock: Lock = NO_LOCK
     failures: tuple[RowFailures, ...] = ()
 
     @property
@@ -111,17 +111,17 @@ def without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def pipeline_of(loaded: LoadedRecipe, imports: Imports, commits: Commits, forks: Mapping[str, Record]) -> Pipeline:
+def pipeline_of(loaded: LoadedRecipe, imports: Imports, lock: Lock, forks: Mapping[str, Record]) -> Pipeline:
     """A pipeline for a recipe's settings, see `make_plan`; it has planned nothing yet."""
     pairs = most_pairs(loaded)
-    return Pipeline(Graph(), loaded.recipe.seeds.data, pairs, imports=imports, commits=commits, forks=forks)
+    return Pipeline(Graph(), loaded.recipe.seeds.data, pairs, imports=imports, lock=lock, forks=forks)
 
 
 @without_collections()
 def make_plan(
     loaded: LoadedRecipe,
     imports: Imports = NO_IMPORTS,
-    commits: Commits = MappingProxyType({}),
+    lock: Lock = NO_LOCK,
     forks: Mapping[str, Record] = MappingProxyType({}),
 ) -> Plan:
     """Expand a recipe into its plan.
@@ -129,13 +129,13 @@ def make_plan(
     Args:
         imports: what the recipe may name; it was checked by `import_problems`.
         forks: the states it goes on from, see `forks_of`.
-        commits: which commit a hub model's revision stands for, as far as that is known.
+        lock: what is known of the hub's revisions.
 
     Raises:
         MissingRequirement: a package the corpus or a task needs is not installed.
     """
     recipe = loaded.recipe
-    pipeline = pipeline_of(loaded, imports, commits, forks)
+    pipeline = pipeline_of(loaded, imports, lock, forks)
     graph = pipeline.graph
     merged: dict[tuple[str, ...], list[tuple[Setting, tuple[Variant, ...]]]] = {}
     for setting in loaded.settings:
@@ -175,7 +175,7 @@ def make_plan(
         targets=tuple(targets),
         stages=stages,
         asked=asked,
-        commits=commits,
+        lock=lock,
         failures=failures,
     )
 

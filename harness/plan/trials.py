@@ -18,7 +18,7 @@ from harness.plan.plan import Plan, PlannedSetting, make_plan, most_pairs, order
 from harness.plan.rows import Outcome, Variant
 from harness.recipe.blocks import WSD
 from harness.recipe.load import LoadedRecipe, Setting, setting_of
-from harness.recipe.lock import Commits
+from harness.recipe.lock import NO_LOCK, Lock
 from harness.recipe.schema import Recipe
 from harness.recipe.search import Arm, Objective, Search, arm_overrides
 from harness.store.record import Record
@@ -51,23 +51,23 @@ class TrialPlanner:
 
     Args:
         loaded: with counts in the place of `all`.
-        imports, commits, forks: as `make_plan` takes them.
+        imports, lock, forks: as `make_plan` takes them.
     """
 
     def __init__(
         self,
         loaded: LoadedRecipe,
         imports: Imports = NO_IMPORTS,
-        commits: Commits = MappingProxyType({}),
+        lock: Lock = NO_LOCK,
         forks: Mapping[str, Record] = MappingProxyType({}),
     ) -> None:
         assert loaded.recipe.search is not None
         self.loaded = loaded
         self.search: Search = loaded.recipe.search
         self._make: Callable[[Mapping[str, int]], Pipeline] = lambda most: Pipeline(
-            Graph(), loaded.recipe.seeds.data, most, imports=imports, commits=commits, forks=forks
+            Graph(), loaded.recipe.seeds.data, most, imports=imports, lock=lock, forks=forks
         )
-        self._whole: Callable[[LoadedRecipe], Plan] = lambda loaded: make_plan(loaded, imports, commits, forks)
+        self._whole: Callable[[LoadedRecipe], Plan] = lambda loaded: make_plan(loaded, imports, lock, forks)
 
     def whole(self, loaded: LoadedRecipe) -> Plan:
         """The plan of a recipe's settings, as `make_plan` makes it, with what this planner knows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -239,19 +240,31 @@ class JsonLines(TableBlock):
 
 
 class HuggingFace(TableBlock):
-    """A dataset of the hub, streamed. Only a full commit as `revision` is the same data every time."""
+    """A dataset of the hub, streamed. The first run locks its commit, and the files that patterns stand for."""
 
     kind: Literal["huggingface"]
     id: HubName = Field(description="`owner/name` on the hub.")
-    revision: Line = Field("main", description="A commit (40 hexadecimal digits), a branch or a tag.")
+    revision: Line = Field("main", description="A commit, a branch or a tag; the first run locks that commit.")
     configuration: Line | None = Field(None, description="The dataset's configuration, where it has several.")
-    data_files: Paths | None = Field(None, description="Patterns of files in the dataset. Default: as it says itself.")
+    data_files: Paths | None = Field(
+        None, description="Patterns of files in the dataset, each file a part. Default: as it says itself, one part."
+    )
     split: Line = Field("train", description="The dataset's split that is read.")
 
     @property
     def commit(self) -> str:
         """The commit, or "unresolved": a name of the hub may mean other data tomorrow."""
         return self.revision if COMMIT.fullmatch(self.revision) else "unresolved"
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Those of `data_files` of which only the hub knows what they stand for; none where so many rows are read."""
+        return tuple(file for file in self.data_files or () if glob.has_magic(file) and self.rows is None)
+
+    @property
+    def is_repository(self) -> bool:
+        """Whether it has commits on the hub; a name alone may be one of the library's own readers of files."""
+        return "/" in self.id
 
 
 CorpusSource = Annotated[PythonPackages | Files | Parquet | JsonLines | HuggingFace, Field(discriminator="kind")]

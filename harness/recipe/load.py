@@ -53,10 +53,11 @@ class LoadedRecipe:
 
     `ends` are settings at the ends of a search's parameters, or what matched settings may read at most: what those may
     need is found out by them. `waiting` are those matched settings, and whom they are matched with, whose tokens are to
-    be counted first.
+    be counted first. `files` are the recipe's own and those that it extends.
     """
 
     path: Path
+    files: tuple[Path, ...]
     recipe: Recipe
     settings: tuple[Setting, ...]
     data: Mapping[str, Any]
@@ -94,7 +95,8 @@ def load_recipe(path: Path, assignments: Sequence[str] = (), *, own_name: bool =
     Raises:
         ProblemList: everything that is wrong, each a RecipeError with rule, value, remedy and file:line.
     """
-    source = with_parents(path, (), None, [])
+    files: list[Path] = []
+    source = with_parents(path, (), None, files)
     for assignment in assignments:
         source = assigned(source, assignment)
     suffix = name_suffix(assignments) if own_name else ""
@@ -116,7 +118,13 @@ def load_recipe(path: Path, assignments: Sequence[str] = (), *, own_name: bool =
         raise ProblemList(_distinct(problems))
     assert recipe is not None
     return LoadedRecipe(
-        path=path, recipe=recipe, settings=tuple(settings), data=source.data, ends=tuple(at_ends), source=source
+        path=path,
+        files=tuple(files),
+        recipe=recipe,
+        settings=tuple(settings),
+        data=source.data,
+        ends=tuple(at_ends),
+        source=source,
     )
 
 

@@ -21,7 +21,7 @@ from harness.pipeline.tasks import judging_split
 from harness.plan.plan import Plan
 from harness.plan.rows import Variant
 from harness.recipe.axes import Axis
-from harness.recipe.lock import lock_of, lock_text
+from harness.recipe.lock import NO_LOCK, lock_of, lock_text
 from harness.recipe.schema import Recipe
 from harness.report.words import split_name
 from harness.store.record import read_json, write_text
@@ -120,8 +120,8 @@ def write_index(plan: Plan, directory: Path) -> None:
         directory / INDEX, json.dumps({"schema": SCHEMA, **vars(index_of(plan))}, sort_keys=True, default=vars) + "\n"
     )
     _keep(directory / RECIPE, _resolved(plan.loaded.recipe))
-    if plan.commits:
-        _keep(lock_of(directory / RECIPE), lock_text(plan.commits))
+    if plan.lock != NO_LOCK:
+        _keep(lock_of(directory / RECIPE), lock_text(plan.lock))
 
 
 def read_indexes(reports: Path) -> Iterator[Index]:

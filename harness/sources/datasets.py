@@ -9,6 +9,7 @@ import functools
 from pathlib import Path
 
 from harness.errors import MissingRequirement, reason_of
+from harness.recipe.lock import is_commit
 
 HUB_SECONDS = 30.0
 REMEDY = "check network, HF_ENDPOINT and HF_TOKEN, or let HF_HOME be a cache that holds it"
@@ -45,6 +46,44 @@ def hub_file(dataset: str, revision: str, name: str) -> Path:
     except _unanswered() as error:
         rule = f"the hub must have {name} of the data set {dataset} at {revision[:12]}"
         raise MissingRequirement(rule, f"it says: {reason_of(error)}", REMEDY) from None
+
+
+def dataset_commit(dataset: str, revision: str) -> str:
+    """The commit that a branch or tag of a data set stands for now.
+
+    Raises:
+        MissingRequirement: the hub does not answer, wants a token, or knows no such data set or revision.
+    """
+    problem = hub_problem(dataset, revision)
+    if problem is not None:
+        raise problem
+    from huggingface_hub import HfApi
+
+    try:
+        commit = HfApi().dataset_info(dataset, revision=revision, timeout=HUB_SECONDS).sha
+    except _unanswered() as error:
+        raise _missing(dataset, revision, reason_of(error)) from None
+    if commit is None or not is_commit(commit):
+        raise _missing(dataset, revision, f"its commit is {commit!r}")
+    return commit
+
+
+def matching_files(dataset: str, commit: str, pattern: str) -> tuple[str, ...]:
+    """The files of a data set that a pattern stands for, in the order in which the library reads them.
+
+    Raises:
+        MissingRequirement: there is none, or the hub does not answer.
+    """
+    from datasets.data_files import resolve_pattern
+
+    base = f"hf://datasets/{dataset}@{commit}"
+    try:
+        return tuple(found.removeprefix(f"{base}/") for found in resolve_pattern(pattern, base))
+    except FileNotFoundError:
+        rule, value = "`corpus.data_files` must name files of the data set", f"{dataset} has none like {pattern}"
+        raise MissingRequirement(rule, value, "correct it") from None
+    except _unanswered() as error:
+        raise _missing(dataset, commit, reason_of(error)) from None
 
 
 def require_dataset(dataset: str, revision: str | None) -> None:
@@ -86,6 +125,10 @@ def hub_problem(dataset: str, revision: str | None) -> MissingRequirement | None
             if not isinstance(error, HfHubHTTPError):  # no answer, rather than a refusal
                 _away.append(said)
                 said = _away[0]  # that of whoever was told first, where several ask at once
+    return _missing(dataset, revision, said)
+
+
+def _missing(dataset: str, revision: str | None, said: str) -> MissingRequirement:
     at = "" if revision is None else f" at {revision[:12]}"
     return MissingRequirement(f"the hub must have the data set {dataset}{at}", f"it says: {said}", REMEDY)
 

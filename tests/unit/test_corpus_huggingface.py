@@ -17,8 +17,10 @@ from harness.corpus.huggingface import read_huggingface
 from harness.corpus.read import read_documents
 from harness.corpus.tally import Tally
 from harness.errors import DataError, MissingRequirement
-from harness.pipeline.corpus import HubPart, part_specs
+from harness.pipeline.corpus import HubPart, corpus_stage, part_specs
+from harness.pipeline.graph import Graph
 from harness.recipe.corpus import CorpusSource, HuggingFace
+from harness.recipe.lock import Lock
 from harness.sources.resolve import corpus_looks, resolve_corpus
 
 BLOCK: TypeAdapter[CorpusSource] = TypeAdapter(CorpusSource)
@@ -48,6 +50,36 @@ def test_only_a_full_commit_is_resolved() -> None:
     assert resolve_corpus(block())["commit"] == "unresolved"
     assert resolve_corpus(block(revision=COMMIT[:12]))["commit"] == "unresolved"
     assert resolve_corpus(block(revision=COMMIT))["commit"] == COMMIT
+
+
+def test_a_lock_says_commit_and_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"code/*.parquet": ("code/1.parquet", "code/2.parquet"), "*": ("all.parquet", "code/2.parquet")}
+    lock = Lock(commits={("datasets/owner/name", "main"): COMMIT}, files={("datasets/owner/name", COMMIT): files})
+
+    def parts(made: HuggingFace) -> list[tuple[str, str, tuple[str, ...] | None]]:
+        found = [one for one in part_specs(made, lock=lock) if isinstance(one, HubPart)]
+        return [(one.commit, one.revision, one.data_files) for one in found]
+
+    assert parts(block()) == [(COMMIT, COMMIT, None)]
+    assert parts(block(revision="other")) == [("unresolved", "other", None)]
+    every = [("code/1.parquet",), ("code/2.parquet",), ("b.parquet",)]
+    assert parts(block(data_files=["code/*.parquet", "b.parquet"])) == [(COMMIT, COMMIT, one) for one in every]
+    assert parts(block(data_files=["code/*.parquet"], rows=9)) == [(COMMIT, COMMIT, ("code/*.parquet",))]
+    unknown = ("code/*.parquet", "?.parquet")
+    assert parts(block(data_files=list(unknown))) == [(COMMIT, COMMIT, unknown)]
+    both = block(data_files=["code/*.parquet", "*"])  # a file that two patterns stand for is read once
+    assert [files for _, _, files in parts(both)] == [("code/1.parquet",), ("code/2.parquet",), ("all.parquet",)]
+    monkeypatch.setattr("harness.pipeline.corpus.MOST_PARTS", 2)
+    assert [files for _, _, files in parts(both)] == [("code/1.parquet", "code/2.parquet"), ("all.parquet",)]
+
+
+def test_a_locked_corpus_is_the_one_that_names_the_commit() -> None:
+    named = {"code/*": ("code/1.parquet",)}
+    lock = Lock(commits={("datasets/owner/name", "main"): COMMIT}, files={("datasets/owner/name", COMMIT): named})
+    graph = Graph()
+    locked = corpus_stage(graph, block(data_files=["code/*"]), {}, 0, lock=lock)
+    assert corpus_stage(graph, block(data_files=["code/*"], revision=COMMIT), {}, 0, lock=lock) is locked
+    assert corpus_stage(graph, block(data_files=["code/*"]), {}, 0) is not locked
 
 
 def test_without_the_extra_the_install_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

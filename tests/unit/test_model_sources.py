@@ -8,9 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -27,10 +25,11 @@ from harness.models.sources import load_causal_model
 from harness.pipeline.weights import parameters
 from harness.plan.plan import make_plan
 from harness.recipe.load import load_recipe
-from harness.recipe.lock import lock_of, read_lock
+from harness.recipe.lock import NO_LOCK, Lock, lock_of, lock_text, read_lock, read_locks
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel
 from harness.sources.models import resolve_model
 from harness.sources.packaged import PACKAGED
+from tests.toys.hub import Hub, local_hub
 from tests.toys.small_models import save_small_model
 
 COMMIT, OTHER = "a" * 40, "b" * 40
@@ -140,39 +139,14 @@ def test_missing_models_are_told_together_with_their_places(tmp_path: Path, caps
 # ------------------------------------------------------------------------------------------------ the hub's commits
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Answers what a hub says of a model's revision."""
-
-    commits: dict[str, str] = {}  # noqa: RUF012  set by the test
-
-    def do_GET(self) -> None:
-        commit = self.commits.get(self.path.partition("?")[0])
-        body = json.dumps({"id": "some/model", "sha": commit, "siblings": []} if commit else {"error": "no"}).encode()
-        self.send_response(200 if commit else 404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_HEAD = do_GET
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  its own name there
-        return None
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
-    import huggingface_hub.constants
-    import huggingface_hub.hf_api
-
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    Thread(target=made.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{made.server_port}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-    Hub.commits = {"/api/models/some/model/revision/main": COMMIT}
-    yield Hub
-    made.shutdown()
-    made.server_close()
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub with one model, of which nobody asks more than its commit."""
+    (tmp_path / "hub/models/some/model").mkdir(parents=True)
+    with local_hub(tmp_path / "hub") as made:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", made.address)
+        made.commits["models/some/model"] = COMMIT
+        yield made
 
 
 @pytest.fixture
@@ -183,34 +157,63 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_first_run_locks_the_commit_and_later_plans_agree(recipe: Path, server: type[Hub]) -> None:
+def test_the_first_run_locks_the_commit_and_later_plans_agree(recipe: Path, server: Hub) -> None:
     loaded = load_recipe(recipe)
-    assert list(unresolved(loaded, {})) == [("some/model", "main")]
+    assert list(unresolved(loaded, NO_LOCK)) == [("some/model", "main")]
     before = make_plan(loaded)
     found = resolve(recipe, loaded, read_lock(recipe))
-    assert found == read_lock(recipe) == {("some/model", "main"): COMMIT}
+    assert found == read_lock(recipe) == Lock(commits={("some/model", "main"): COMMIT})
     assert not unresolved(loaded, found)
-    server.commits["/api/models/some/model/revision/main"] = OTHER  # the branch moves on; the recipe does not
+    server.commits["models/some/model"] = OTHER  # the branch moves on; the recipe does not
     assert resolve(recipe, loaded, read_lock(recipe)) == found
-    after = make_plan(loaded, commits=found)
+    after = make_plan(loaded, lock=found)
     models = [stage for stage in after.stages if stage.kind.name == "pretrained"]
     assert [stage.identity["spec"]["revision"] for stage in models] == [COMMIT]
     assert {stage.fingerprint for stage in before.stages} != {stage.fingerprint for stage in after.stages}
 
 
-def test_a_hub_that_knows_no_such_model_is_told_with_the_place(recipe: Path, server: type[Hub]) -> None:
-    server.commits.clear()
+def test_a_hub_that_knows_no_such_model_is_told_with_the_place(recipe: Path, server: Hub) -> None:
+    (server.root / "models/some/model").rmdir()
     with pytest.raises(ProblemList, match=rf"{recipe}:\d+: the hub must have some/model at main"):
-        resolve(recipe, load_recipe(recipe), {})
+        resolve(recipe, load_recipe(recipe), NO_LOCK)
     assert not lock_of(recipe).exists()
 
 
 def test_a_commit_in_the_recipe_needs_no_lock(recipe: Path) -> None:
     loaded = load_recipe(recipe, [f"model.revision={COMMIT}"])
-    assert not unresolved(loaded, {})
+    assert not unresolved(loaded, NO_LOCK)
 
 
-@pytest.mark.parametrize("text", ["- a list", "some/model@main: short", "{", "some/model@main: 3"])
+def test_a_recipe_takes_what_it_does_not_know_from_the_lock_of_those_it_extends(recipe: Path, server: Hub) -> None:
+    """A branch that moved between two recipes would have everything computed twice."""
+    resolve(recipe, load_recipe(recipe), NO_LOCK)
+    child = recipe.with_name("child.yaml")
+    child.write_text("extends: recipe.yaml\nname: child\n", encoding="utf-8")
+    server.commits["models/some/model"] = OTHER
+    loaded = load_recipe(child)
+    assert read_lock(child) == NO_LOCK
+    assert read_locks(loaded.files) == read_lock(recipe)
+    assert not unresolved(loaded, read_locks(loaded.files))
+    resolve(child, loaded, NO_LOCK)  # its own lock goes before
+    assert read_locks(loaded.files).commits == {("some/model", "main"): OTHER}
+
+
+DAMAGED = [
+    "- a list", "some/model@main: short", "{", "some/model@main: 3", "datasets/a/b@main: {x: []}",
+    "datasets/a/b@main: {x: file}", "datasets/a/b@main: {x: [1]}", "3: {x: [a]}",
+]  # fmt: skip
+
+
+def test_a_lock_is_read_as_it_was_written(recipe: Path) -> None:
+    lock = Lock(
+        commits={("some/model", "main"): COMMIT, ("datasets/a/b", "v1@x"): OTHER},
+        files={("datasets/a/b", OTHER): {"data/*.parquet": ("data/1.parquet", "data/2.parquet"), "**": ("README.md",)}},
+    )
+    lock_of(recipe).write_text(lock_text(lock), encoding="utf-8")
+    assert read_lock(recipe) == lock
+
+
+@pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_lock_is_told(recipe: Path, text: str) -> None:
     lock_of(recipe).write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError, match="delete it"):
@@ -327,14 +330,14 @@ def test_files_beside_the_weights_are_not_the_model(folder: Path, tmp_path: Path
 
 
 def test_a_cache_that_lacks_a_file_is_not_the_model(
-    folder: Path, tmp_path: Path, server: type[Hub], monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, server: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fetch that was broken off: with the hub away this must be seen before anything is computed."""
     from harness.models.hub import require_hub_model
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     snapshot = tmp_path / "models--some--model" / "snapshots" / COMMIT
-    server.commits.clear()
+    (server.root / "models/some/model").rmdir()
     shutil.copytree(folder, snapshot)
     require_hub_model("some/model", COMMIT)
     (snapshot / "model.safetensors").unlink()
