@@ -10,7 +10,6 @@ import importlib.util
 import tempfile
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,25 +99,25 @@ def hub_problems(to_run: Iterable[Stage]) -> list[HarnessError]:
     return _once(problems, "models", [f"{model}@{commit}" for model, commit in asked])
 
 
-def data_set_problems(not_fetched: Mapping[str, TaskBlock], to_run: Iterable[Stage]) -> list[HarnessError]:
-    """Data sets that the hub does not give now: of tasks, by place in the recipe, and of corpora to be read."""
+def data_set_problems(not_fetched: Mapping[str, TaskBlock]) -> list[HarnessError]:
+    """Tasks' data sets, by place in the recipe, that the hub does not give now."""
 
-    def fetch_problem(kind: str) -> MissingRequirement | None:
-        made = load_task(kind)
-        return made.fetch_problem() if isinstance(made, FixedTask) else None
-
-    parts = (stage.spec for stage in to_run if stage.kind is CORPUS_PART)
-    corpora = dict.fromkeys((spec.id, spec.revision) for spec in parts if isinstance(spec, HubPart) and "/" in spec.id)
-    looks: list[tuple[str, str, Callable[[], MissingRequirement | None]]]
-    looks = [(where, task.kind, partial(fetch_problem, task.kind)) for where, task in not_fetched.items()]
-    looks += [("corpus", name, partial(hub_problem, name, revision)) for name, revision in corpora]
-
-    def problem(asked: tuple[str, str, Callable[[], MissingRequirement | None]]) -> HarnessError | None:
-        where, _, look = asked
-        error = look()
+    def problem(asked: tuple[str, TaskBlock]) -> HarnessError | None:
+        where, task = asked
+        made = load_task(task.kind)
+        error = made.fetch_problem() if isinstance(made, FixedTask) else None
         return None if error is None else MissingRequirement(error.rule, error.value, error.remedy, where)
 
-    return _once(_at_once(problem, looks), "data sets", [name for _, name, _ in looks])
+    problems = _at_once(problem, not_fetched.items())
+    return _once(problems, "data sets", [task.kind for task in not_fetched.values()])
+
+
+def corpus_problems(to_run: Iterable[Stage]) -> list[HarnessError]:
+    """Data sets that corpora are still to be read from, and that the hub does not give now."""
+    parts = (stage.spec for stage in to_run if stage.kind is CORPUS_PART)
+    asked = {(spec.id, spec.revision) for spec in parts if isinstance(spec, HubPart) and "/" in spec.id}
+    found = _at_once(lambda one: hub_problem(*one), sorted(asked))
+    return [MissingRequirement(error.rule, error.value, error.remedy, "corpus") for error in found]
 
 
 def _at_once(problem: Callable[[T], HarnessError | None], asked: Collection[T]) -> list[HarnessError]:

@@ -11,7 +11,7 @@ from typing import Any
 from harness.cli.budget import budget_problems
 from harness.cli.claims import claims_data, print_claims
 from harness.cli.console import output, print_json, visible
-from harness.cli.environment import data_set_problems, engine_problems, gpu_problems, hub_problems
+from harness.cli.environment import corpus_problems, data_set_problems, engine_problems, gpu_problems, hub_problems
 from harness.cli.lock import unlisted, unresolved
 from harness.cli.price import (
     Prices,
@@ -75,7 +75,8 @@ def lacks(workspace: Workspace, work: Work, prices: Prices | None = None) -> lis
         *gpu_problems(workspace.plan.loaded, work.to_run),
         *engine_problems(work.to_run),
         *hub_problems(work.to_run),
-        *data_set_problems(not_fetched(workspace.plan.loaded), work.to_run),
+        *data_set_problems(not_fetched(workspace.plan.loaded)),
+        *corpus_problems(work.to_run),
     ]
 
 
