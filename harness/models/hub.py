@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever client it uses
+from huggingface_hub.errors import GatedRepoError, HTTPError  # type: ignore[attr-defined]  # of whichever client it uses
 
 from harness.errors import MissingRequirement, reason_of
 from harness.recipe.lock import is_commit
-from harness.sources.models import CONFIGURATION, FILES, TOKENIZER, model_files
+from harness.sources.datasets import not_open
+from harness.sources.models import CONFIGURATION, FILES, INDEX, TOKENIZER, WEIGHTS, model_files
 
 # The library lets errors of the network through as its HTTP client raises them.
 UNANSWERED = (OSError, ValueError, HTTPError)
@@ -34,13 +35,31 @@ def resolve_revision(model: str, revision: str) -> str:
 
 
 def require_hub_model(model: str, commit: str) -> None:
-    """That a model's files at a commit are all in the hub's cache, or the hub has them.
+    """That a model's files at a commit are all in the hub's cache, or the hub has them and gives them.
 
     Raises:
-        MissingRequirement: the hub does not answer, or knows no such model or commit.
+        MissingRequirement: the hub does not answer, knows no such model or commit, wants its terms to be accepted, or
+            lacks the model's tokenizer or its weights as safetensors.
     """
-    if not _is_cached(model, commit):
-        resolve_revision(model, commit)
+    if _is_cached(model, commit):
+        return
+    try:
+        facts = HfApi().model_info(model, revision=commit)
+        if facts.gated:
+            HfApi().auth_check(model)
+    except GatedRepoError:
+        raise not_open(f"the model {model}", model) from None
+    except UNANSWERED as error:
+        raise _unanswered(model, commit, error) from None
+    names = {file.rfilename for file in facts.siblings or ()}
+    lacking = [name for name in (CONFIGURATION, TOKENIZER) if name not in names]
+    lacking += [] if names & {WEIGHTS, INDEX} else [WEIGHTS]
+    if lacking:
+        raise MissingRequirement(
+            f"a model of the hub must have {CONFIGURATION}, {TOKENIZER} and its weights as safetensors",
+            f"{model} at {commit} has no {', '.join(lacking)}",
+            "take another model or revision, or convert it and name the folder with `source: folder`",
+        )
 
 
 def _is_cached(model: str, commit: str) -> bool:

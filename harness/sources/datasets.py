@@ -115,17 +115,22 @@ def hub_problem(dataset: str, revision: str | None) -> MissingRequirement | None
                 HfApi().auth_check(dataset, repo_type="dataset")
             return None
         except GatedRepoError:
-            return MissingRequirement(
-                f"the data set {dataset} must be open to you",
-                "the hub asks for its terms to be accepted",
-                f"accept them at https://huggingface.co/datasets/{dataset} and set HF_TOKEN",
-            )
+            return not_open(f"the data set {dataset}", f"datasets/{dataset}")
         except _unanswered() as error:
             said = reason_of(error)
             if not isinstance(error, HfHubHTTPError):  # no answer, rather than a refusal
                 _away.append(said)
                 said = _away[0]  # that of whoever was told first, where several ask at once
     return _missing(dataset, revision, said)
+
+
+def not_open(what: str, address: str) -> MissingRequirement:
+    """Of something on the hub whose terms nobody here has accepted; its address follows the hub's own."""
+    return MissingRequirement(
+        f"{what} must be open to you",
+        "the hub asks for its terms to be accepted",
+        f"accept them at https://huggingface.co/{address} and set HF_TOKEN",
+    )
 
 
 def _missing(dataset: str, revision: str | None, said: str) -> MissingRequirement:

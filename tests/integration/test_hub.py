@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -190,6 +191,19 @@ def test_patterns_without_files_and_a_hub_that_is_away_are_told(tmp_path: Path, 
     assert "`corpus.data_files` must name files of the data set, but owner/code has none like data/*.json" in refused
     away = harness(tmp_path, hub, "plan", address=AWAY)
     assert "`run` would refuse this: corpus: the hub must have the data set owner/code at main, but it says:" in away
+
+
+def test_models_that_cannot_be_had_or_read_are_told(tmp_path: Path, hub: Hub) -> None:
+    """Two at once: one whose terms nobody has accepted, and one whose weights are only there as pickles."""
+    small = hub.root / "models/owner/small"
+    for name in ("closed", "pickled"):
+        shutil.copytree(small, hub.root / "models/owner" / name, dirs_exist_ok=True)
+    (hub.root / "models/owner/pickled/model.safetensors").rename(hub.root / "models/owner/pickled/pytorch_model.bin")
+    hub.gated.add("models/owner/closed")
+    writer = "evaluate.best_of_n.candidates.writer.model.id=owner/closed"
+    told = harness(tmp_path, hub, "plan", "--set", "model.id=owner/pickled", "--set", writer)
+    assert "the model owner/closed must be open to you" in told
+    assert "its weights as safetensors, but owner/pickled at main has no model.safetensors" in told
 
 
 @pytest.mark.exhaustive("the whole run; CI has its lock and its corpus")
