@@ -76,8 +76,12 @@ def _looks(experiment: Recipe) -> Iterator[tuple[str, Look, Hashable]]:
         yield path, resolve_model, model
 
 
-def hub_problems(to_run: Iterable[Stage]) -> list[HarnessError]:
-    """Models of a hub that are neither in its cache nor to be had now, before anything is computed for them."""
+def hub_problems(to_run: Iterable[Stage], *, fetches: bool = False) -> list[HarnessError]:
+    """Models of a hub that are neither in its cache nor to be had now, before anything is computed for them.
+
+    Args:
+        fetches: bring the configurations of the others to the cache.
+    """
     asked = {
         (stage.spec.id, stage.spec.revision): stage
         for stage in to_run
@@ -90,7 +94,7 @@ def hub_problems(to_run: Iterable[Stage]) -> list[HarnessError]:
     def problem(asked: tuple[tuple[str, str], Stage]) -> HarnessError | None:
         (model, commit), stage = asked
         try:
-            require_hub_model(model, commit)
+            require_hub_model(model, commit, fetches=fetches)
         except MissingRequirement as error:
             return MissingRequirement(error.rule, error.value, error.remedy, stage.label)
         return None

@@ -68,13 +68,21 @@ def show_plan(recipe: Path, assignments: Sequence[str], workdir: Path | None, *,
         output().print(visible(f"`run` would refuse this: {problem}"), style="bold red")
 
 
-def lacks(workspace: Workspace, work: Work, prices: Prices | None = None) -> list[HarnessError]:
-    """Why a run of what is left would be refused now: what this machine lacks for it, and what the budget forbids."""
+def lacks(
+    workspace: Workspace, work: Work, prices: Prices | None = None, *, fetches: bool = False
+) -> list[HarnessError]:
+    """Why a run of what is left would be refused now: what this machine lacks for it, and what the budget forbids.
+
+    Args:
+        prices: if they are known; else they are worked out once the hub was asked.
+        fetches: bring configurations of models from the hub, which say what these cost.
+    """
+    hub = hub_problems(work.to_run, fetches=fetches)
     return [
-        *budget_problems(workspace, work, prices),
+        *budget_problems(workspace, work, prices, refuses_unknown=fetches or bool(hub)),
         *gpu_problems(workspace.plan.loaded, work.to_run),
         *engine_problems(work.to_run),
-        *hub_problems(work.to_run),
+        *hub,
         *data_set_problems(not_fetched(workspace.plan.loaded)),
         *corpus_problems(work.to_run),
     ]

@@ -108,7 +108,8 @@ def print_price(workspace: Workspace, prices: Prices) -> None:
         console.print(visible(f"sizes unverified (pipeline/shapes.yaml): {listing(sorted(unverified))}"))
     if price.unknown:
         console.print(
-            f"unknown: the price of {plural(price.unknown, 'stage')} of models of unknown size, in no sum",
+            f"unknown: the price of {plural(price.unknown, 'stage')} of models of unknown size, in no sum; "
+            "`harness run` asks the hub for their configurations before it starts",
             style="bold red",
         )
 

@@ -44,7 +44,7 @@ def _run(recipe: Path, assignments: Sequence[str], workdir: Path | None, *, dry_
         errors().print(f"planning {recipe}", style="dim")
     workspace = open_workspace(recipe, assignments, workdir, writes=True, runs=not dry_run)
     work = workspace.work()
-    problems = [*_import_problems(work), *lacks(workspace, work)]
+    problems = [*_import_problems(work), *lacks(workspace, work, fetches=not dry_run)]
     if problems:
         raise ProblemList(problems)
     if dry_run:

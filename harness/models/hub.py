@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError, HTTPError  # type: ignore[attr-defined]  # of whichever client it uses
 
 from harness.errors import MissingRequirement, reason_of
@@ -34,8 +34,11 @@ def resolve_revision(model: str, revision: str) -> str:
     return commit
 
 
-def require_hub_model(model: str, commit: str) -> None:
+def require_hub_model(model: str, commit: str, *, fetches: bool = False) -> None:
     """That a model's files at a commit are all in the hub's cache, or the hub has them and gives them.
+
+    Args:
+        fetches: have the configuration brought to the cache, which says how large the model is.
 
     Raises:
         MissingRequirement: the hub does not answer, knows no such model or commit, wants its terms to be accepted, or
@@ -60,6 +63,11 @@ def require_hub_model(model: str, commit: str) -> None:
             f"{model} at {commit} has no {', '.join(lacking)}",
             "take another model or revision, or convert it and name the folder with `source: folder`",
         )
+    if fetches:
+        try:
+            hf_hub_download(model, CONFIGURATION, revision=commit)
+        except UNANSWERED as error:
+            raise _unanswered(model, commit, error) from None
 
 
 def _is_cached(model: str, commit: str) -> bool:

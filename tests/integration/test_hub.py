@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -145,7 +146,7 @@ from tests.integration.pipelines import Watcher, everything
 recipe, workdir = map(Path, sys.argv[1:])
 workspace = open_workspace(recipe, [], workdir, runs=True)
 wanted = [stage for stage in workspace.plan.stages if stage.kind is CORPUS]
-executor = LocalExecutor(slots=2, threads=1, preload=["harness.stages.corpus_part"])
+executor = LocalExecutor(slots=1, threads=1, preload=["harness.stages.corpus_part"])
 summary = Runner(workspace.store, executor, Watcher(), how_of(workspace.runtime)).run(wanted, everything(workspace))
 executor.close()
 assert not summary.failed, summary.failed
@@ -158,7 +159,6 @@ def test_a_first_run_pins_what_a_recipe_takes_from_the_hub(tmp_path: Path, hub: 
         assert f"{name} is not resolved to a commit yet" in told
     assert "datasets/owner/code/data/*.parquet counts as one file yet" in told
     assert "would refuse" not in told
-    assert len([stage for stage in planned(tmp_path, hub)["stages"] if stage["kind"] == "corpus_part"]) == 1
     command = [sys.executable, "-c", LOCK_AND_CORPUS, str(tmp_path / "recipe.yaml"), str(tmp_path / "w")]
     subprocess.run(command, env={**os.environ, **hub.environment(tmp_path / "home")}, check=True, timeout=300)
     model, code = hub.commit("models/owner/small"), hub.commit("datasets/owner/code")
@@ -204,6 +204,18 @@ def test_models_that_cannot_be_had_or_read_are_told(tmp_path: Path, hub: Hub) ->
     told = harness(tmp_path, hub, "plan", "--set", "model.id=owner/pickled", "--set", writer)
     assert "the model owner/closed must be open to you" in told
     assert "its weights as safetensors, but owner/pickled at main has no model.safetensors" in told
+
+
+def test_a_run_asks_the_hub_how_large_a_model_is_before_it_is_held_against_a_budget(tmp_path: Path, hub: Hub) -> None:
+    budget = ("--set", "runtime.budget.gpu_hours=1e-12")
+    told = harness(tmp_path, hub, "plan", *budget)
+    assert "`harness run` asks the hub for their configurations before it starts" in told
+    assert "would refuse" not in told
+    assert re.search(
+        r"the plan must fit `runtime.budget.gpu_hours`, but about .* GPU-hours",
+        harness(tmp_path, hub, "run", *budget, code=2),
+    )
+    assert "the plan must fit" in harness(tmp_path, hub, "plan", *budget)  # the configuration is there now
 
 
 @pytest.mark.exhaustive("the whole run; CI has its lock and its corpus")
