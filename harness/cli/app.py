@@ -144,6 +144,18 @@ def run(
 
 
 @app.command()
+def fetch(recipe: RecipePath, assignments: Assignments = None, workdir: Workdir = None) -> None:
+    """Fetch what a recipe takes from the hub.
+
+    Models, data sets and the corpus, where there is a network: `run` then needs none.
+    Example: harness fetch recipes/paper/main.yaml
+    """
+    from harness.cli.fetch import fetch_recipe
+
+    fetch_recipe(recipe, assignments or [], workdir)
+
+
+@app.command()
 def report(recipes: Reported, assignments: Assignments = None, name: Name = None, workdir: Workdir = None) -> None:
     """Write the report of what is done so far.
 

@@ -7,7 +7,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 GROUPS = {
-    "Recipes": ("init", "validate", "plan", "run", "report"),
+    "Recipes": ("init", "validate", "plan", "fetch", "run", "report"),
     "Results": ("compare", "ui", "sync"),
     "Workdir": ("ls", "show", "diff", "retract", "gc", "pack", "import"),
     "Models and machine": ("model", "lm-eval", "doctor"),

@@ -119,6 +119,7 @@ def open_workspace(
     *,
     fetches: bool = True,
     writes: bool = False,
+    locks: bool = False,
     runs: bool = False,
 ) -> Workspace:
     """Load, look at the machine, plan, open. Reads only; the store is created by whoever writes.
@@ -126,8 +127,9 @@ def open_workspace(
     Args:
         fetches: tasks' data sets are downloaded from the hub, not assumed, see `with_counts`.
         writes: the workdir must be writable.
-        runs: where something is missing, a missing GPU is told with it; alone it counts only if stages want one. Hub
-            revisions that the recipe's lock does not know are resolved and locked.
+        locks: what the recipe's lock does not know of the hub's revisions is asked and locked.
+        runs: that as well; and where something is missing, a missing GPU is told with it (alone it counts only if
+            stages want one).
 
     Raises:
         ProblemList: everything wrong with the recipe; else all that this machine lacks for it.
@@ -149,7 +151,7 @@ def open_workspace(
     settings = counted.settings[: len(loaded.settings)]
     loaded = replace(loaded, recipe=counted.recipe, settings=settings, ends=counted.settings[len(settings) :])
     lock = read_locks(loaded.files)
-    if runs and (unresolved(everything, lock) or unlisted(everything, lock)):
+    if (runs or locks) and (unresolved(everything, lock) or unlisted(everything, lock)):
         lock = resolve(recipe, everything, lock)
     trials, search = None, None
     if loaded.recipe.search is not None:

@@ -85,6 +85,7 @@ def test_the_list_of_commands_and_options_is_frozen() -> None:
         "init": ["file", "--from", "--name"],
         "validate": ["recipe", "--set"],
         "plan": ["recipes", "--set", "--name", "--workdir", "--why", "--json"],
+        "fetch": ["recipe", "--set", "--workdir"],
         "run": ["recipe", "--set", "--name", "--workdir", "--dry-run"],
         "report": ["recipes", "--set", "--name", "--workdir"],
         "sync": ["recipe", "--set", "--name", "--workdir"],

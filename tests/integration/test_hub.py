@@ -79,7 +79,7 @@ RECIPE: dict[str, Any] = {
             },
         },
     },
-    "runtime": {"tracking": "none"},
+    "runtime": {"tracking": "none", "slots": 1},
 }  # fmt: skip
 
 
@@ -135,32 +135,13 @@ def planned(folder: Path, hub: Hub, **how: Any) -> dict[str, Any]:
     return found
 
 
-LOCK_AND_CORPUS = """
-import sys
-from pathlib import Path
-from harness.cli.workspace import open_workspace
-from harness.execution.local import LocalExecutor
-from harness.execution.runner import Runner, how_of
-from harness.pipeline.corpus import CORPUS
-from tests.integration.pipelines import Watcher, everything
-recipe, workdir = map(Path, sys.argv[1:])
-workspace = open_workspace(recipe, [], workdir, runs=True)
-wanted = [stage for stage in workspace.plan.stages if stage.kind is CORPUS]
-executor = LocalExecutor(slots=1, threads=1, preload=["harness.stages.corpus_part"])
-summary = Runner(workspace.store, executor, Watcher(), how_of(workspace.runtime)).run(wanted, everything(workspace))
-executor.close()
-assert not summary.failed, summary.failed
-"""
-
-
-def test_a_first_run_pins_what_a_recipe_takes_from_the_hub(tmp_path: Path, hub: Hub) -> None:
+def test_fetching_pins_and_brings_what_a_recipe_takes_from_the_hub(tmp_path: Path, hub: Hub) -> None:
     told = harness(tmp_path, hub, "plan")
     for name in ("owner/small@main", "datasets/owner/code@main"):
         assert f"{name} is not resolved to a commit yet" in told
     assert "datasets/owner/code/data/*.parquet counts as one file yet" in told
     assert "would refuse" not in told
-    command = [sys.executable, "-c", LOCK_AND_CORPUS, str(tmp_path / "recipe.yaml"), str(tmp_path / "w")]
-    subprocess.run(command, env={**os.environ, **hub.environment(tmp_path / "home")}, check=True, timeout=300)
+    assert "all that from-hub takes from the hub is in" in harness(tmp_path, hub, "fetch")
     model, code = hub.commit("models/owner/small"), hub.commit("datasets/owner/code")
     assert yaml.safe_load((tmp_path / "recipe.lock.yaml").read_text("utf-8")) == {
         "owner/small@main": model,
@@ -170,9 +151,13 @@ def test_a_first_run_pins_what_a_recipe_takes_from_the_hub(tmp_path: Path, hub: 
     again = planned(tmp_path, hub, address=AWAY)  # the lock knows all that decides it
     parts = [stage for stage in again["stages"] if stage["kind"] == "corpus_part"]
     assert len(parts) == 2
-    assert all(stage["done"] for stage in again["stages"] if stage["kind"] in ("corpus_part", "corpus"))
+    assert all(stage["done"] for stage in again["stages"] if stage["kind"] in ("corpus_part", "pretrained"))
     assert not again["unresolved"]
-    assert [line for line in again["lacking"] if "owner/code" in line] == []
+    assert not again["not_fetched"]
+    assert not again["lacking"]
+    asked = len(hub.asked)
+    harness(tmp_path, hub, "fetch")
+    assert [one for one in hub.asked[asked:] if "agent-harnesses" not in one] == []  # nothing is fetched twice
 
 
 def test_terms_that_nobody_has_accepted_are_told_before_anything_runs(tmp_path: Path, hub: Hub) -> None:
@@ -218,9 +203,10 @@ def test_a_run_asks_the_hub_how_large_a_model_is_before_it_is_held_against_a_bud
     assert "the plan must fit" in harness(tmp_path, hub, "plan", *budget)  # the configuration is there now
 
 
-@pytest.mark.exhaustive("the whole run; CI has its lock and its corpus")
-def test_a_recipe_from_the_hub_runs(tmp_path: Path, hub: Hub) -> None:
-    told = harness(tmp_path, hub, "run")
+@pytest.mark.exhaustive("the whole run; CI has what it fetches")
+def test_a_recipe_runs_without_a_network_once_it_was_fetched(tmp_path: Path, hub: Hub) -> None:
+    harness(tmp_path, hub, "fetch")
+    told = harness(tmp_path, hub, "run", address=AWAY)
     assert "held-out code pairs" in told
     after = planned(tmp_path, hub, address=AWAY)
     assert after["to_run"] == 0
