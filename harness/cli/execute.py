@@ -12,6 +12,7 @@ from harness.execution.local import LocalExecutor
 from harness.execution.runner import Runner, Summary, how_of
 from harness.pipeline.graph import Stage
 from harness.plan.cost import estimate
+from harness.plan.work import Work
 from harness.recipe.runtime import Runtime
 from harness.store.store import Store
 
@@ -20,6 +21,20 @@ def execute(workspace: Workspace, stages: Sequence[Stage], *, everything: Sequen
     """Run stages with the recipe's executor under the live view."""
     how = how_of(workspace.runtime)
     return execute_in(workspace.store, workspace.runtime, stages, everything=everything, how=how)
+
+
+def execute_first(workspace: Workspace, wanted: Sequence[Stage], work: Work) -> Summary:
+    """Run what is left of some stages and of what they are made from.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+    """
+    needed = workspace.plan.graph.in_order(wanted)
+    left = set(work.to_run)
+    summary = execute(workspace, [stage for stage in needed if stage in left], everything=needed)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    return summary
 
 
 def execute_in(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.cli.console import errors, output, visible
 from harness.cli.environment import corpus_problems, hub_problems
-from harness.cli.execute import execute
+from harness.cli.execute import execute_first
 from harness.cli.workspace import open_workspace
 from harness.errors import ProblemList, StageError
 from harness.pipeline.corpus import CORPUS_PART, HubPart
@@ -28,12 +28,8 @@ def fetch_recipe(recipe: Path, assignments: Sequence[str], workdir: Path | None)
     problems = [*hub_problems(work.to_run), *corpus_problems(work.to_run)]
     if problems:
         raise ProblemList(problems)
-    reads = [stage for stage in work.to_run if _reads_hub(stage)]
-    needed = set(workspace.plan.graph.in_order(reads))
     workspace.store.create()
-    summary = execute(workspace, [one for one in work.to_run if one in needed], everything=workspace.plan.stages)
-    if summary.interrupted:
-        raise KeyboardInterrupt
+    summary = execute_first(workspace, [stage for stage in work.to_run if _reads_hub(stage)], work)
     if summary.failed:
         raise ProblemList([StageError(f"{one.task.label} failed: {one.reason}") for one in summary.failed])
     name = workspace.plan.loaded.recipe.name

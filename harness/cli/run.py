@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.cli.budget import budget_problems
 from harness.cli.console import errors, output
-from harness.cli.execute import execute
+from harness.cli.execute import execute, execute_first
 from harness.cli.plan import disk_warning, lacks
 from harness.cli.report import print_next, print_report, report_on
 from harness.cli.search import run_search
@@ -100,10 +100,7 @@ def _count_tokens(workspace: Workspace, anew: Callable[[], Workspace]) -> Worksp
 
 
 def _run_first(workspace: Workspace, stages: Sequence[Stage], work: Work) -> None:
-    needed = set(workspace.plan.graph.in_order(stages))
-    summary = execute(workspace, [one for one in work.to_run if one in needed], everything=workspace.plan.stages)
-    if summary.interrupted:
-        raise KeyboardInterrupt
+    summary = execute_first(workspace, stages, work)
     failed = [
         StageError(f"all other stages wait for {one.task.label}, which failed: {one.reason}") for one in summary.failed
     ]
