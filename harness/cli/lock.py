@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.errors import HarnessError, MissingRequirement, ProblemList
 from harness.recipe.corpus import HuggingFace
 from harness.recipe.load import LoadedRecipe
-from harness.recipe.lock import DATASETS, Lock, Revision, lock_of, lock_text
+from harness.recipe.lock import DATASETS, NO_LOCK, Lock, Revision, lock_of, lock_text
 from harness.recipe.models import HubModel
 from harness.recipe.schema import models_of
 from harness.store.record import write_text
@@ -54,8 +54,8 @@ def _corpora(loaded: LoadedRecipe, key: str) -> Iterator[tuple[str, HuggingFace]
             yield loaded.where(f"corpus.{key}", setting), experiment.corpus
 
 
-def resolve(recipe: Path, loaded: LoadedRecipe, lock: Lock) -> Lock:
-    """Ask the hub for everything that is not known, and write the lock.
+def resolve(recipe: Path, loaded: LoadedRecipe, lock: Lock, known: Lock = NO_LOCK) -> Lock:
+    """Write into a recipe's own lock what it does not know yet: from another lock, else asked of the hub.
 
     Raises:
         ProblemList: the hub does not know, or does not answer; all models and data sets at once.
@@ -70,22 +70,22 @@ def resolve(recipe: Path, loaded: LoadedRecipe, lock: Lock) -> Lock:
         problems.append(MissingRequirement(error.rule, error.value, error.remedy, where))
 
     for (name, revision), where in unresolved(loaded, lock).items():
+        ask: Callable[[str, str], str] = dataset_commit if name.startswith(DATASETS) else resolve_revision
         try:
-            if name.startswith(DATASETS):
-                commits[name, revision] = dataset_commit(name.removeprefix(DATASETS), revision)
-            else:
-                commits[name, revision] = resolve_revision(name, revision)
+            commits[name, revision] = known.commit(name, revision) or ask(name.removeprefix(DATASETS), revision)
         except MissingRequirement as error:
             failed(error, where)
     for (name, revision, pattern), where in unlisted(loaded, lock).items():
         commit = Lock(commits=commits).commit(name, revision)
         if commit is None:  # said already
             continue
+        found = known.files.get((name, commit), {}).get(pattern)
         try:
-            found = matching_files(name.removeprefix(DATASETS), commit, pattern)
-            files.setdefault((name, commit), {})[pattern] = found
+            found = found or matching_files(name.removeprefix(DATASETS), commit, pattern)
         except MissingRequirement as error:
             failed(error, where)
+            continue
+        files.setdefault((name, commit), {})[pattern] = found
     if problems:
         raise ProblemList(problems)
     made = Lock(commits=commits, files=files)

@@ -24,7 +24,7 @@ from harness.plan.plan import Plan, make_plan, pipeline_of
 from harness.plan.trials import TrialPlanner
 from harness.plan.work import Work, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
-from harness.recipe.lock import read_locks
+from harness.recipe.lock import read_lock, read_locks
 from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
 from harness.search.confirm import study_name, with_chosen
@@ -150,9 +150,9 @@ def open_workspace(
     counted = with_counts(everything, fetches=fetches)
     settings = counted.settings[: len(loaded.settings)]
     loaded = replace(loaded, recipe=counted.recipe, settings=settings, ends=counted.settings[len(settings) :])
-    lock = read_locks(loaded.files)
-    if (runs or locks) and (unresolved(everything, lock) or unlisted(everything, lock)):
-        lock = resolve(recipe, everything, lock)
+    lock, own = read_locks(loaded.files), read_lock(recipe)
+    if (runs or locks) and (unresolved(everything, own) or unlisted(everything, own)):
+        lock = resolve(recipe, everything, own, lock)
     trials, search = None, None
     if loaded.recipe.search is not None:
         trials = TrialPlanner(loaded, imports, lock, forks)

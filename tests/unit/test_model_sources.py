@@ -194,7 +194,9 @@ def test_a_recipe_takes_what_it_does_not_know_from_the_lock_of_those_it_extends(
     assert read_lock(child) == NO_LOCK
     assert read_locks(loaded.files) == read_lock(recipe)
     assert not unresolved(loaded, read_locks(loaded.files))
-    resolve(child, loaded, NO_LOCK)  # its own lock goes before
+    resolve(child, loaded, NO_LOCK, read_locks(loaded.files))  # its first run: from now on it has a lock of its own
+    assert read_lock(child) == read_lock(recipe)
+    resolve(child, loaded, NO_LOCK)
     assert read_locks(loaded.files).commits == {("some/model", "main"): OTHER}
 
 
