@@ -176,7 +176,7 @@ def needs_hub() -> None:
         raise MissingRequirement(
             "`corpus.kind: huggingface` needs the package datasets",
             "it is not installed",
-            "pip install 'codepmp-harness[hub]'",
+            "pip install -e '.[hub]'",
         )
 
 

@@ -86,7 +86,7 @@ def test_without_the_extra_the_install_command_is_told(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "datasets", None)  # Python's own sign for a module that is not there
     ((key, look, what),) = corpus_looks(block())
     assert key == "kind"
-    with pytest.raises(MissingRequirement, match=r"pip install 'codepmp-harness\[hub\]'") as caught:
+    with pytest.raises(MissingRequirement, match=r"pip install -e '\.\[hub\]'") as caught:
         look(what)
     assert caught.value.exit_code == 2
     with pytest.raises(MissingRequirement, match="needs the package datasets"):
