@@ -24,7 +24,7 @@ from harness.plan.plan import Plan, make_plan, pipeline_of
 from harness.plan.trials import TrialPlanner
 from harness.plan.work import Work, work_left
 from harness.recipe.load import LoadedRecipe, load_recipe
-from harness.recipe.lock import read_lock, read_locks
+from harness.recipe.lock import read_lock, together
 from harness.recipe.problems import suggestion
 from harness.recipe.runtime import Runtime
 from harness.search.confirm import study_name, with_chosen
@@ -127,7 +127,7 @@ def open_workspace(
     Args:
         fetches: tasks' data sets are downloaded from the hub, not assumed, see `with_counts`.
         writes: the workdir must be writable.
-        locks: what the recipe's lock does not know of the hub's revisions is asked and locked.
+        locks: what the locks of the recipe and of those it extends do not know of the hub is asked and locked.
         runs: that as well; and where something is missing, a missing GPU is told with it (alone it counts only if
             stages want one).
 
@@ -150,9 +150,9 @@ def open_workspace(
     counted = with_counts(everything, fetches=fetches)
     settings = counted.settings[: len(loaded.settings)]
     loaded = replace(loaded, recipe=counted.recipe, settings=settings, ends=counted.settings[len(settings) :])
-    lock, own = read_locks(loaded.files), read_lock(recipe)
-    if (runs or locks) and (unresolved(everything, own) or unlisted(everything, own)):
-        lock = resolve(recipe, everything, own, lock)
+    lock = together(map(read_lock, loaded.files))
+    if (runs or locks) and (unresolved(everything, lock) or unlisted(everything, lock)):
+        lock = resolve(everything, lock)
     trials, search = None, None
     if loaded.recipe.search is not None:
         trials = TrialPlanner(loaded, imports, lock, forks)

@@ -1,4 +1,4 @@
-"""`<recipe>.lock.yaml`: what a recipe's revisions on the hub stood for at its first run: later runs agree."""
+"""`<recipe>.lock.yaml`: what the revisions that a recipe's file names stood for on the hub at the first run."""
 
 from __future__ import annotations
 
@@ -54,21 +54,14 @@ def lock_of(recipe: Path) -> Path:
     return recipe.with_name(recipe.stem + SUFFIX)
 
 
-def read_locks(files: Iterable[Path]) -> Lock:
-    """The lock of a recipe and, for what it does not know, of those that it extends: they share what they compute.
-
-    Args:
-        files: the recipe's first.
-
-    Raises:
-        RecipeError: a lock is damaged.
-    """
+def together(locks: Iterable[Lock]) -> Lock:
+    """What several locks know; the first that knows it counts."""
     commits: dict[Revision, str] = {}
-    named: dict[Revision, Mapping[str, tuple[str, ...]]] = {}
-    for lock in map(read_lock, files):
+    files: dict[Revision, Mapping[str, tuple[str, ...]]] = {}
+    for lock in locks:
         commits = {**lock.commits, **commits}
-        named = {**lock.files, **named}
-    return Lock(commits=commits, files=named)
+        files = {at: {**lock.files.get(at, {}), **files.get(at, {})} for at in (*files, *lock.files)}
+    return Lock(commits=commits, files=files)
 
 
 def read_lock(recipe: Path) -> Lock:

@@ -25,7 +25,7 @@ from harness.models.sources import load_causal_model
 from harness.pipeline.weights import parameters
 from harness.plan.plan import make_plan
 from harness.recipe.load import load_recipe
-from harness.recipe.lock import NO_LOCK, Lock, lock_of, lock_text, read_lock, read_locks
+from harness.recipe.lock import NO_LOCK, Lock, lock_of, lock_text, read_lock, together
 from harness.recipe.models import FolderModel, GgufModel, HubModel, PackagedModel
 from harness.sources.models import resolve_model
 from harness.sources.packaged import PACKAGED
@@ -161,11 +161,11 @@ def test_the_first_run_locks_the_commit_and_later_plans_agree(recipe: Path, serv
     loaded = load_recipe(recipe)
     assert list(unresolved(loaded, NO_LOCK)) == [("some/model", "main")]
     before = make_plan(loaded)
-    found = resolve(recipe, loaded, read_lock(recipe))
+    found = resolve(loaded, read_lock(recipe))
     assert found == read_lock(recipe) == Lock(commits={("some/model", "main"): COMMIT})
     assert not unresolved(loaded, found)
     server.commits["models/some/model"] = OTHER  # the branch moves on; the recipe does not
-    assert resolve(recipe, loaded, read_lock(recipe)) == found
+    assert resolve(loaded, read_lock(recipe)) == found
     after = make_plan(loaded, lock=found)
     models = [stage for stage in after.stages if stage.kind.name == "pretrained"]
     assert [stage.identity["spec"]["revision"] for stage in models] == [COMMIT]
@@ -175,7 +175,7 @@ def test_the_first_run_locks_the_commit_and_later_plans_agree(recipe: Path, serv
 def test_a_hub_that_knows_no_such_model_is_told_with_the_place(recipe: Path, server: Hub) -> None:
     (server.root / "models/some/model").rmdir()
     with pytest.raises(ProblemList, match=rf"{recipe}:\d+: the hub must have some/model at main"):
-        resolve(recipe, load_recipe(recipe), NO_LOCK)
+        resolve(load_recipe(recipe), NO_LOCK)
     assert not lock_of(recipe).exists()
 
 
@@ -184,20 +184,47 @@ def test_a_commit_in_the_recipe_needs_no_lock(recipe: Path) -> None:
     assert not unresolved(loaded, NO_LOCK)
 
 
-def test_a_recipe_takes_what_it_does_not_know_from_the_lock_of_those_it_extends(recipe: Path, server: Hub) -> None:
-    """A branch that moved between two recipes would have everything computed twice."""
-    resolve(recipe, load_recipe(recipe), NO_LOCK)
+def test_recipes_that_extend_a_file_share_the_lock_beside_it(recipe: Path, server: Hub) -> None:
+    """A branch that moved between two of them would have everything computed twice."""
     child = recipe.with_name("child.yaml")
     child.write_text("extends: recipe.yaml\nname: child\n", encoding="utf-8")
-    server.commits["models/some/model"] = OTHER
     loaded = load_recipe(child)
-    assert read_lock(child) == NO_LOCK
-    assert read_locks(loaded.files) == read_lock(recipe)
-    assert not unresolved(loaded, read_locks(loaded.files))
-    resolve(child, loaded, NO_LOCK, read_locks(loaded.files))  # its first run: from now on it has a lock of its own
-    assert read_lock(child) == read_lock(recipe)
-    resolve(child, loaded, NO_LOCK)
-    assert read_locks(loaded.files).commits == {("some/model", "main"): OTHER}
+    found = resolve(loaded, NO_LOCK)
+    assert found == read_lock(recipe) == Lock(commits={("some/model", "main"): COMMIT})
+    assert not lock_of(child).exists()
+    server.commits["models/some/model"] = OTHER
+    assert not unresolved(load_recipe(recipe), read_lock(recipe))
+    assert together(map(read_lock, loaded.files)) == found
+    other = load_recipe(child, ["model.revision=v2"])  # what only the command line says stands in the recipe's own
+    resolve(other, found)
+    assert read_lock(child) == Lock(commits={("some/model", "v2"): OTHER})
+    assert read_lock(recipe) == found
+    assert together(map(read_lock, other.files)).commits == {
+        ("some/model", "main"): COMMIT,
+        ("some/model", "v2"): OTHER,
+    }
+
+
+def test_a_lock_is_never_written_where_one_cannot(recipe: Path, server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = recipe.with_name("own") / "child.yaml"
+    child.parent.mkdir()
+    child.write_text("extends: ../recipe.yaml\nname: child\n", encoding="utf-8")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).resolve() == child.parent)
+    found = resolve(load_recipe(child), NO_LOCK)
+    assert found == read_lock(child)
+    assert not lock_of(recipe).exists()
+
+
+def test_the_first_lock_that_knows_it_counts() -> None:
+    first = Lock(commits={("a", "main"): COMMIT}, files={("datasets/a", COMMIT): {"*": ("x",)}})
+    more = Lock(
+        commits={("a", "main"): OTHER, ("b", "main"): OTHER},
+        files={("datasets/a", COMMIT): {"*": ("y",), "?": ("z",)}, ("datasets/a", OTHER): {"*": ("w",)}},
+    )
+    assert together([first, more, NO_LOCK]) == Lock(
+        commits={("a", "main"): COMMIT, ("b", "main"): OTHER},
+        files={("datasets/a", COMMIT): {"*": ("x",), "?": ("z",)}, ("datasets/a", OTHER): {"*": ("w",)}},
+    )
 
 
 DAMAGED = [
