@@ -14,6 +14,7 @@ from harness.cli.workspace import open_workspace
 from harness.errors import HarnessError, MissingRequirement, ProblemList
 from harness.plan.plan import without_collections
 from harness.plan.price import Price, StagePrice
+from harness.recipe.lock import SUFFIX as LOCK
 from harness.recipe.runtime import Gpus
 from harness.report.words import duration, listing, memory, plural
 
@@ -58,7 +59,9 @@ def recipes_in(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        below = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        below = [path]
+        if path.is_dir():
+            below = sorted(one for one in path.glob("*.yaml") if not one.name.endswith(LOCK))
         if not below:
             raise MissingRequirement(f"no recipe (*.yaml) in {path}", "", "name another folder")
         found += below

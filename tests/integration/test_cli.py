@@ -184,6 +184,7 @@ def test_several_recipes_are_planned_together(shell: Shell, tmp_path: Path) -> N
     more.parent.mkdir()
     more.write_text(f"extends: {TINY}\nname: more\nablations: {{axes: {{pairs.count: [32, 64]}}}}\n")
     (more.parent / "wrong.yaml").write_text("name: wrong\n")
+    (more.parent / "more.lock.yaml").write_text("")  # lies beside a recipe and is none
     assert shell("plan", TINY, more.parent, "--workdir", tmp_path / "w", "--json") == 0
     found = json.loads(shell.out)
     first, second, wrong = found["recipes"]
