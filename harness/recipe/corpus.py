@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import combinations
@@ -14,6 +13,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from harness.recipe.fields import Block, Count, Fraction, HubName, Line, Name, Names, as_tuple, problem, refuse
+from harness.recipe.lock import is_commit
 
 PYTHON = "python"
 # Languages that `kind: files` knows, by the endings of their files.
@@ -42,7 +42,6 @@ LANGUAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "typescript": (".ts", ".tsx"),
     }
 )
-COMMIT = re.compile(r"[0-9a-f]{40}")  # a hub revision that is one state for good
 
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.+#-]{0,63}$")]
 Languages = Annotated[tuple[Language, ...], BeforeValidator(as_tuple), Field(min_length=1)]
@@ -254,7 +253,7 @@ class HuggingFace(TableBlock):
     @property
     def commit(self) -> str:
         """The commit, or "unresolved": a name of the hub may mean other data tomorrow."""
-        return self.revision if COMMIT.fullmatch(self.revision) else "unresolved"
+        return self.revision if is_commit(self.revision) else "unresolved"
 
     @property
     def patterns(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from harness.errors import MissingRequirement, reason_of
-from harness.recipe.corpus import COMMIT
+from harness.recipe.lock import is_commit
 from harness.sources.datasets import require_dataset
 from harness.store.identity import file_digest
 
@@ -291,7 +291,7 @@ def _task(name: str, root: Path, path: Path) -> LmEvalTask:
         if not found:
             dataset, subset = source, config.get("dataset_name") and str(config["dataset_name"])
             revision = str(given.get("revision"))
-            revision = revision if COMMIT.fullmatch(revision) else UNRESOLVED
+            revision = revision if is_commit(revision) else UNRESOLVED
     return LmEvalTask(
         name=name,
         path=path.resolve(),
