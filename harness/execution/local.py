@@ -205,7 +205,11 @@ def _have_fork_server() -> None:
     with a traceback. A batch system sends SIGTERM to every process of a job, and without the server nobody knows how
     workers ended; it ends with the driver. Blocked signals are inherited; the resource tracker, which unblocks them, is
     started before.
+
+    Nothing that it imports may ask CUDA whether there are GPUs: its children could use none then. Where a library does
+    all the same, torch asks NVIDIA's management library instead, which does no harm.
     """
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     resource_tracker.ensure_running()
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:

@@ -10,7 +10,8 @@ This file must not know about losses, heads or training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,6 +35,11 @@ SMALLEST_FLEX_HEAD = 16
 """FlexAttention's kernels multiply blocks of at least so many channels."""
 
 FLEX = "flex_attention"
+
+MOST_GRAPHS = 32
+"""Times that a layer, or the making of block masks, is compiled at most; beyond it torch computes it uncompiled. With
+FlexAttention all packed rows take four: one row and several, of one block of the mask and of several. A second kind of
+mask takes as many again, and so do a layer's passes without gradients."""
 
 PIECES = "sdpa_pieces"
 """Our attention's name in transformers: SDPA, but piece by piece where it is given the pieces of packed rows."""
@@ -190,8 +196,16 @@ def block_mask(batch: Batch, window: int | None) -> BlockMask:
 
     rows, tokens = segments.shape
     # Compiled, no (tokens x tokens) mask is ever written out; compiling it for a CPU would cost more than it saves.
-    compiled = segments.device.type == "cuda"
-    return create_block_mask(visible, rows, None, tokens, tokens, device=segments.device, _compile=compiled)
+    create = compiled_block_mask() if segments.device.type == "cuda" else create_block_mask
+    with torch.no_grad():  # or training and scoring would each compile it for themselves
+        mask: BlockMask = create(visible, rows, None, tokens, tokens, device=segments.device)
+    return mask
+
+
+@functools.cache
+def compiled_block_mask() -> Callable[..., BlockMask]:
+    """For all sizes at once: sizes that were fixed one by one would soon be more than torch compiles."""
+    return torch.compile(create_block_mask, dynamic=True, recompile_limit=MOST_GRAPHS)
 
 
 def _window(text: PreTrainedConfig) -> int | None:

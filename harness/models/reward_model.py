@@ -26,6 +26,7 @@ from transformers import PreTrainedModel
 from harness.errors import CorruptArtifact, RecipeError, reason_of
 from harness.models.attention import (
     FLEX,
+    MOST_GRAPHS,
     attention_arguments,
     attention_of_rows,
     attention_to_load,
@@ -50,10 +51,6 @@ SCORE = "score.weight"
 DESCRIPTION_FILE = "reward_model.json"
 DEFAULT_HEAD_SPREAD = 0.02
 """Standard deviation of a new head where the configuration names no `initializer_range`."""
-MOST_GRAPHS = 32
-"""Times that the layers' code is compiled at most; beyond it torch computes them uncompiled. With FlexAttention all
-packed rows take four: one row and several, of one block of the mask and of several. A second kind of mask takes as many
-again, and so do passes without gradients."""
 
 
 @dataclass(frozen=True, kw_only=True)

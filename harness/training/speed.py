@@ -12,7 +12,6 @@ from typing import Self
 
 import torch
 from torch import nn
-from torch.utils.benchmark import Timer
 
 from harness.models.attention import head_size
 from harness.models.packing import Group
@@ -84,6 +83,10 @@ class TrainingCost:
 @functools.cache
 def matmul_peak(device: str, precision: Precision) -> float:
     """FLOP/s of the best of a few square matrix products on the device, with the threads of this process."""
+    # Imported here: where CUDA's compiler is installed it asks for GPUs at once, and who has been asked before it forks
+    # workers has forked workers that can use none.
+    from torch.utils.benchmark import Timer
+
     size = PEAK_SIZE[device]
     left = torch.ones(size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, device=device)
     timer = Timer("torch.mm(left, left)", globals={"torch": torch, "left": left}, num_threads=torch.get_num_threads())

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from harness.models import attention
+from harness.models.attention import MOST_GRAPHS, block_mask, compiled_block_mask
 from harness.models.packing import Batch, collate, pack
-from harness.models.reward_model import MOST_GRAPHS
 from tests.toys.families import VOCABULARY, family_model
 
 pytestmark = pytest.mark.unit
@@ -25,8 +26,8 @@ FOR_ONE_MASK = 4
 
 @pytest.fixture(autouse=True)
 def _traced_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    compile_traced = functools.partialmethod(torch.nn.Module.compile, backend="eager")
-    monkeypatch.setattr(torch.nn.Module, "compile", compile_traced)
+    monkeypatch.setattr(torch.nn.Module, "compile", functools.partialmethod(torch.nn.Module.compile, backend="eager"))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     torch.compiler.reset()
     counters.clear()
     yield
@@ -55,6 +56,20 @@ def test_rows_of_all_shapes_are_compiled_a_few_times() -> None:
                 torch.testing.assert_close(rewards, other(batch, rewards=True, lm_loss=None).rewards)
     assert len(shapes) > 5
     assert counters["stats"]["unique_graphs"] == 2 * FOR_ONE_MASK <= MOST_GRAPHS / 2
+    assert not counters["graph_break"]
+
+
+@pytest.mark.filterwarnings("ignore")  # what torch's compiler says of itself
+def test_block_masks_of_all_shapes_are_compiled_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [block_mask(batch, 7) for batch in batches()]
+    monkeypatch.setattr(attention, "create_block_mask", compiled_block_mask.__wrapped__())
+    found = []
+    for batch in batches():
+        with torch.set_grad_enabled(len(found) % 2 == 0):  # in a training, and when it scores dev pairs
+            found.append(block_mask(batch, 7))
+    for mask, its in zip(found, expected, strict=True):
+        torch.testing.assert_close(mask.to_dense(), its.to_dense())
+    assert counters["stats"]["unique_graphs"] == FOR_ONE_MASK
     assert not counters["graph_break"]
 
 
