@@ -205,7 +205,11 @@ def block_mask(batch: Batch, window: int | None) -> BlockMask:
 @functools.cache
 def compiled_block_mask() -> Callable[..., BlockMask]:
     """For all sizes at once: sizes that were fixed one by one would soon be more than torch compiles."""
-    return torch.compile(create_block_mask, dynamic=True, recompile_limit=MOST_GRAPHS)
+    # torch types its decorator without the limit
+    compiled: Callable[..., BlockMask] = torch.compile(  # type: ignore[call-overload]
+        create_block_mask, dynamic=True, recompile_limit=MOST_GRAPHS
+    )
+    return compiled
 
 
 def _window(text: PreTrainedConfig) -> int | None:
