@@ -278,7 +278,8 @@ class RewardModel(nn.Module):
     def _rewards(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
         last = hidden[batch.score_index].to(self.head.weight.dtype)
         with torch.autocast(last.device.type, enabled=False):
-            return functional.linear(last, self.head.weight).squeeze(-1)
+            # a copy, since FSDP warns of what a model returns of a larger tensor
+            return functional.linear(last, self.head.weight).squeeze(-1).clone()
 
     def _lm_loss(self, hidden: torch.Tensor, batch: Batch, normalization: LmNormalization) -> torch.Tensor:
         weights = 1 / batch.lm_lengths.double() if normalization == "sequence" else None

@@ -92,6 +92,10 @@ class Parallel:
             for layer in model.layers():
                 fully_shard(layer, mesh=mesh, mp_policy=rounded if precision == "bf16" else MixedPrecisionPolicy())
             fully_shard(model, mesh=mesh)
+            for module in model.modules():
+                # Else the compiler takes the numbers of a module for ones that vary, the size of its heads among them,
+                # for which FlexAttention has no kernels.
+                module._is_fsdp_managed_module = False  # type: ignore[assignment]
             model.fill(self.device)
         return model
 

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from torch import distributed
 from torch._dynamo.utils import counters
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from harness.models import attention
 from harness.models.attention import MOST_GRAPHS, block_mask, compiled_block_mask
 from harness.models.packing import Batch, collate, pack
+from harness.training.parallel import Parallel
 from tests.toys.families import VOCABULARY, family_model
 
 pytestmark = pytest.mark.unit
@@ -71,6 +74,31 @@ def test_block_masks_of_all_shapes_are_compiled_a_few_times(monkeypatch: pytest.
         torch.testing.assert_close(mask.to_dense(), its.to_dense())
     assert counters["stats"]["unique_graphs"] == FOR_ONE_MASK
     assert not counters["graph_break"]
+
+
+@pytest.mark.filterwarnings("ignore")  # what torch's compiler says of itself
+def test_layers_that_processes_share_are_compiled_for_their_size_of_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FlexAttention has no kernels for heads whose size is known when they are run."""
+    varying: set[int] = set()
+
+    def traced(graph: torch.fx.GraphModule, inputs: list[object]) -> object:
+        varying.update(one.node.hint for one in inputs if isinstance(one, torch.SymInt))
+        return graph.forward
+
+    monkeypatch.setattr(torch.nn.Module, "compile", functools.partialmethod(torch.nn.Module.compile, backend=traced))
+    model = family_model("llama", heads=2, hidden_size=44, max_positions=1024).eval()
+    batch = next(batches())
+    distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        model.backbone.set_attn_implementation("flex_attention")
+        model.compute_layers(recompute=False, compiled=None)
+        shared = Parallel(torch.device("cpu"), "fsdp").distribute(model)
+        with torch.no_grad():
+            shared(batch, rewards=True, lm_loss=None)
+    finally:
+        distributed.destroy_process_group()
+    assert batch.input_ids.shape[1] in varying
+    assert not varying & {22, 44}
 
 
 def test_without_flex_attention_layers_are_compiled_where_it_is_asked_alone() -> None:
