@@ -182,6 +182,8 @@ class RewardModel(nn.Module):
                 once = partial(type(layer).forward, layer)  # however often a model is trained
                 layer.forward = _recomputing(once, recompute)
             if flex if compiled is None else compiled:
+                # No number of a layer varies, and FlexAttention takes none that might: Gemma 2's soft cap, say.
+                torch._dynamo.config.specialize_float = True
                 layer.compile(recompile_limit=MOST_GRAPHS, dynamic=True if flex else None)
 
     def save(self, directory: Path) -> None:

@@ -77,16 +77,21 @@ def test_block_masks_of_all_shapes_are_compiled_a_few_times(monkeypatch: pytest.
 
 
 @pytest.mark.filterwarnings("ignore")  # what torch's compiler says of itself
-def test_layers_that_processes_share_are_compiled_for_their_size_of_heads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FlexAttention has no kernels for heads whose size is known when they are run."""
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_layers_that_processes_share_are_compiled_for_their_own_numbers(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FlexAttention has no kernels for heads whose size, or for soft caps whose value, only the run knows."""
     varying: set[int] = set()
+    scalars: list[torch.Tensor] = []  # as which other numbers come that may vary
 
     def traced(graph: torch.fx.GraphModule, inputs: list[object]) -> object:
         varying.update(one.node.hint for one in inputs if isinstance(one, torch.SymInt))
+        scalars.extend(one for one in inputs if isinstance(one, torch.Tensor) and one.ndim == 0)
         return graph.forward
 
     monkeypatch.setattr(torch.nn.Module, "compile", functools.partialmethod(torch.nn.Module.compile, backend=traced))
-    model = family_model("llama", heads=2, hidden_size=44, max_positions=1024).eval()
+    model = family_model(family, heads=2, hidden_size=44, max_positions=1024).eval()
     batch = next(batches())
     distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
     try:
@@ -99,6 +104,7 @@ def test_layers_that_processes_share_are_compiled_for_their_size_of_heads(monkey
         distributed.destroy_process_group()
     assert batch.input_ids.shape[1] in varying
     assert not varying & {22, 44}
+    assert not scalars  # such as the soft cap of Gemma 2
 
 
 def test_without_flex_attention_layers_are_compiled_where_it_is_asked_alone() -> None:
