@@ -113,17 +113,19 @@ class Contrast:
     Attributes:
         paired: row minus other, seed by seed where they share their seeds.
         apart: axes along which both rows have seeds, and not the same ones: each row's spread is its own.
+        of_row: whether it claims something of the row alone, which the other's own seeds do not limit.
     """
 
     row: SeededValues
     other: SeededValues | None
     paired: SeededValues
     apart: tuple[int, ...]
+    of_row: bool = False
 
     @property
     def fewest(self) -> int:
         """Seeds of a kind whose spread enters."""
-        claims = self.other is not None and not self.row.lacking and not self.other.lacking
+        claims = self.other is not None and not self.row.lacking and (self.of_row or not self.other.lacking)
         return 2 if claims else FEWEST_SEEDS
 
     def varies(self, axis: int) -> bool:
@@ -288,10 +290,13 @@ def pool(contrasts: Iterable[Contrast], rows: tuple[int, int]) -> Pooled:
 
 
 class Pools:
-    """Seed variances that differences between rows judged on the same data share, by the seeds of the two."""
+    """Seed variances that differences between rows judged on the same data share, by the seeds of the two.
+
+    Rows of the same models count once, as those are before fine-tuning that differ in fine-tuning alone.
+    """
 
     def __init__(self, rows: Sequence[SeededValues]) -> None:
-        self._rows = rows
+        self._rows = list({(row.seeds, row.values.tobytes()): row for row in rows}.values())
         self._known: dict[tuple[Seeds, Seeds], Pooled | None] = {}
 
     def of(self, one: SeededValues, other: SeededValues) -> Pooled | None:
@@ -306,10 +311,23 @@ class Pools:
         if ours == theirs:
             pairs, count = list(combinations(groups[0], 2)), len(groups[0]) - 1
             return pool((contrast(*pair) for pair in pairs), (count, count)) if len(pairs) > 1 else None
-        # Arms without PMP against those with it: the fine-tuning seeds of the few are in every difference.
         pairs = [(one, other) for one in groups[0] for other in groups[1]]
-        count = max(map(len, groups))
-        return pool((contrast(*pair) for pair in pairs), (count, min(map(len, groups)))) if len(pairs) > 1 else None
+        counts = [len(group) for group in groups]
+        rows = spreads(counts, [len(ours[0]), len(theirs[0])]), spreads(counts, [len(ours[1]), len(theirs[1])])
+        return pool((contrast(*pair) for pair in pairs), rows) if len(pairs) > 1 else None
+
+
+def spreads(rows: Sequence[int], seeds: Sequence[int]) -> int:
+    """Independent spreads of a kind of seed in the differences between all rows of one sort and all of another.
+
+    With PMP against without it, say: PMP seeds come with the rows that have any. Fine-tuning seeds come with both, and
+    those of the few are in every difference.
+
+    Args:
+        rows: of each sort.
+        seeds: of the kind, that each row of the sort has.
+    """
+    return min((count for count, there in zip(rows, seeds, strict=True) if there), default=1)
 
 
 def _variance(seed_means: Floats) -> float:

@@ -115,6 +115,6 @@ class ComparisonSpec(Spec):
     seed: int
 
 
-ANALYSIS: Kind[AnalysisSpec] = Kind("analysis", 6, AnalysisSpec, Analysis)
+ANALYSIS: Kind[AnalysisSpec] = Kind("analysis", 7, AnalysisSpec, Analysis)
 COMPARISON: Kind[ComparisonSpec] = Kind("comparison", 3, ComparisonSpec, Comparison)
-EFFECTS: Kind[EffectsSpec] = Kind("effects", 1, EffectsSpec, Effects)
+EFFECTS: Kind[EffectsSpec] = Kind("effects", 2, EffectsSpec, Effects)

@@ -189,12 +189,14 @@ class _Rows:
         sides = self._counts(better), self._counts(than)
         self.seeds = {kind: max(side[kind] for side in sides) for kind in SEEDS}
         self.entering = {kind: count if count > 1 else 0 for kind, count in self.seeds.items()}
-        rows = [one for one in plan.settings if self._data(one) == self._data(better)]
-        alike = [sum(self._counts(one) == side for one in rows) for side in sides]
+        comparable = (one for one in plan.settings if self._data(one) == self._data(better))
+        rows = {self._models(one): self._counts(one) for one in comparable}.values()
+        alike = [sum(its == side for its in rows) for side in sides]
         if sides[0] == sides[1]:
             self.pooled = dict.fromkeys(SEEDS, max(1, alike[0] - 1))
-        else:  # fine-tuning seeds of the few without PMP are in every difference
-            self.pooled = {"pretrain": max(alike), "finetune": min(alike)}
+        else:  # as `evaluation.seeds.spreads` counts them, which imports numpy
+            there = {kind: [n for n, side in zip(alike, sides, strict=True) if side[kind]] for kind in SEEDS}
+            self.pooled = {kind: min(counts, default=1) for kind, counts in there.items()}
 
     def problems(self, known: Known) -> int:
         """Fewest of the settings, as far as a plan can tell."""
@@ -235,6 +237,11 @@ class _Rows:
         found = (one for one in setting.variants[0].outcomes if (one.task, one.metric) == self._at)
         return next(found, None)
 
+    def _models(self, setting: PlannedSetting) -> tuple[str, ...]:
+        """What judges each of its models here: the same for settings that are the same until they are judged."""
+        outcomes = (one for variant in setting.variants for one in variant.outcomes)
+        return tuple(one.stage.fingerprint for one in outcomes if (one.task, one.metric) == self._at)
+
     def _data(self, setting: PlannedSetting) -> str:
         judged = _judged_on(self._outcome(setting))
         return "" if judged is None else judged.stage.fingerprint
@@ -269,7 +276,8 @@ def measured_components(store: Store) -> dict[tuple[str, str], Components]:
         content = json.loads(Analysis(folder).path.read_text(encoding="utf-8"))
         rows: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
         for one in content["differences"]:
-            if one["kind"] == "setting" and "components" in one:  # analyses before version 6 have none
+            # Analyses before version 6 have no components; the same models, no spread.
+            if one["kind"] == "setting" and "components" in one and one["low"] < one["high"]:
                 rows[one["task"], one["evaluation"]].append(one)
         for at, differences in rows.items():
             found.setdefault(at, _mean(differences, f"measured here, {ANALYSIS.name}/{record.fingerprint[:12]}"))

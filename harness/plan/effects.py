@@ -194,13 +194,14 @@ def _differ(names: Iterable[str], made: Mapping[str, tuple[str, ...]]) -> bool:
 
 def _curves(plan: Plan, done: Done) -> Iterator[CurveSpec]:
     """Every numeric axis with settings that differ on it alone, by what they are on the other axes."""
+    bare = _without_pmp(plan)
     for axis in plan.loaded.axes:
         lines = _lines(plan, axis) if axis.kind == "numeric" else {}
-        bare = {arm: line for arm, line in lines.items() if not any(_has_pmp(one) for _, one in line)}
         for arm, line in lines.items():
+            against = [(x, bare.get(_apart_from_pmp(one.setting), "")) for x, one in line]
+            asked = axis.name == SAMPLES and all(_has_pmp(one) for _, one in line)
             for (task, evaluation), finished in done.items():
-                points = _finished(line, finished)
-                against = next((one for other, one in bare.items() if other != arm and axis.name == SAMPLES), ())
+                points = tuple((x, one.name) for x, one in line if one.name in finished)
                 if len(points) < FEWEST_POINTS or not _differ((name for _, name in points), finished):
                     continue
                 yield CurveSpec(
@@ -209,8 +210,20 @@ def _curves(plan: Plan, done: Done) -> Iterator[CurveSpec]:
                     evaluation=evaluation,
                     points=points,
                     excluded=tuple(x for x, one in line if axis.name == COUNT and x <= _warm_up(one)),
-                    baseline=_finished(against, finished) if arm not in bare else (),
+                    baseline=tuple((x, name) for x, name in against if asked and name in finished),
                 )
+
+
+def _without_pmp(plan: Plan) -> dict[str, str]:
+    """The names of settings without PMP, by all else that they are."""
+    names = {name: setting.name for setting in plan.settings for name in setting.names}
+    bare = [one for one in plan.loaded.settings if one.experiment.pretrain is None and one.name in names]
+    return {_apart_from_pmp(one): names[one.name] for one in bare}
+
+
+def _apart_from_pmp(setting: Setting) -> str:
+    """All that a setting with PMP and one without it must have in common for PMP to be the difference."""
+    return setting.experiment.model_dump_json(exclude={"pretrain", "pairs", "evaluate"})
 
 
 Line = Sequence[tuple[float, PlannedSetting]]
@@ -225,10 +238,6 @@ def _lines(plan: Plan, axis: Axis) -> dict[str, Line]:
             others = [value for name, value in setting.values.items() if name != axis.name]
             lines.setdefault(BETWEEN.join(others), {})[float(found.number)] = setting
     return {arm: sorted(line.items(), key=lambda point: point[0]) for arm, line in lines.items()}
-
-
-def _finished(line: Line, finished: Mapping[str, tuple[str, ...]]) -> tuple[tuple[float, str], ...]:
-    return tuple((x, one.name) for x, one in line if one.name in finished)
 
 
 def _has_pmp(setting: PlannedSetting) -> bool:

@@ -22,6 +22,7 @@ from harness.pipeline.training_kinds import TRUNK_STATE, trunk_of
 from harness.plan.baseline import baseline_setting
 from harness.plan.references import asset_of, imported_of, references_of
 from harness.plan.rows import Outcome, Probe, Variant
+from harness.recipe.axes import ALSO
 from harness.recipe.fields import CODE
 from harness.recipe.load import LoadedRecipe, Setting
 from harness.recipe.lock import NO_LOCK, Lock
@@ -41,7 +42,7 @@ class PlannedSetting:
 
     @property
     def name(self) -> str:
-        return " = ".join(self.names)
+        return ALSO.join(self.names)
 
     @property
     def values(self) -> dict[str, str]:

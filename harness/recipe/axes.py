@@ -18,6 +18,9 @@ DECADE = 10.0
 BETWEEN = ", "
 """What stands between a setting's values in its name."""
 
+ALSO = " = "
+"""What stands between the names of settings that are one."""
+
 _SHORT = re.compile(r"([-+]?\d{1,40}(?:\.\d{1,40})?(?:[eE][-+]?\d{1,3})?)([kMGT]?)")
 
 Number = int | float

@@ -7,8 +7,9 @@ from typing import Any
 
 from harness.pipeline.evaluations import headline_label
 from harness.plan.effects import parts_of
-from harness.recipe.axes import Axis
+from harness.recipe.axes import ALSO, Axis
 from harness.report.facts import Facts
+from harness.report.verdicts import in_common
 from harness.report.words import plural, signed, signed_interval, task_title
 
 MOST_PAIRS = 12
@@ -103,7 +104,8 @@ def _efficiency(curves: Iterable[Mapping[str, Any]], axes: Mapping[str, Axis]) -
         _, axis, arm, *_ = parts_of(one["key"])
         if axis not in axes or not (one["efficiency"] or one["no_efficiency"]):
             continue
-        where = (arm, f"{task_title(one['task'])}, {headline_label(one['evaluation'])}")
+        against, _ = in_common([name.split(ALSO)[0] for name in one["baseline"]])
+        where = (arm, against, f"{task_title(one['task'])}, {headline_label(one['evaluation'])}")
         if one["efficiency"] is None:
             rows.append((*where, "", "", one["no_efficiency"]))
             continue
@@ -112,9 +114,9 @@ def _efficiency(curves: Iterable[Mapping[str, Any]], axes: Mapping[str, Axis]) -
             rows.append((*where, f"{100 * ratio['share']:.0f} %", limits, one["efficiency"]["verdict"]))
     return Facts(
         title="Sample efficiency",
-        columns=("setting", "task", "of the gain without PMP", "times fewer samples", "verdict"),
+        columns=("setting", "without PMP", "task", "of the gain without PMP", "times fewer samples", "verdict"),
         rows=tuple(rows),
-        words=(0, 1, 4),
+        words=(0, 1, 2, 5),
         note="Samples that a setting without PMP needs for a score, divided by those that this setting needs, at "
         "shares of what the former gains from its fewest to its most samples. No extrapolation: > and < say that a "
         "curve ends.",

@@ -20,6 +20,7 @@ from harness.pipeline.evaluations.best_of_n import AREA_POOL_SHARE
 from harness.pipeline.graph import Graph, Stage
 from harness.plan.plan import Plan, PlannedSetting
 from harness.plan.rows import IMPORTED, POOL
+from harness.recipe.axes import ALSO
 from harness.report.board import NOT_ASKED, Board, Row
 from harness.report.comparison import SETTING, AnalysisIndex
 from harness.report.overview import Caution, Overview
@@ -251,7 +252,7 @@ class _SameRow:
 
     @property
     def name(self) -> str:
-        return " = ".join(dict.fromkeys(self.names.values()))
+        return ALSO.join(dict.fromkeys(self.names.values()))
 
     def is_same(self, name: str, models: frozenset[str] | None, judged: Judged) -> bool:
         """Whether another part's row is this one: a setting by its models, any other by its name and what judges it."""

@@ -63,6 +63,13 @@ class Verdict:
     first_scored: str = ""
 
     @property
+    def judged(self) -> tuple[Contrast, ...]:
+        """The differences that the claim must hold of: each of its comparisons' or their mean; none is not tested."""
+        if self.difference is None:
+            return ()
+        return tuple(one for *_, one in self.pairs) if self.power.each else (self.difference,)
+
+    @property
     def exploratory(self) -> bool:
         """Whether the claim is younger than the first score on its test problems."""
         return bool(self.first_scored)
@@ -169,11 +176,10 @@ def findings(
 
     known = {one["key"]: one for one in (effects or {}).get("contrasts", ())}
     verdicts = [_verdict(power, known.get(claim_key(power.claim, power.task, power.evaluation))) for power in powers]
-    tested = [at for at, one in enumerate(verdicts) if one.difference is not None and one.power.rule == "superiority"]
-    p_values = [one.p_value for one in (verdicts[at].difference for at in tested) if one is not None]
+    tested = [at for at, one in enumerate(verdicts) if one.judged and one.power.rule == "superiority"]
+    p_values = [max(one.p_value for one in verdicts[at].judged) for at in tested]
     for at, adjusted in zip(tested, holm(p_values).tolist(), strict=True):
-        difference = verdicts[at].difference
-        above = difference is not None and difference.low > 0
+        above = all(one.low > 0 for one in verdicts[at].judged)
         verdicts[at] = replace(verdicts[at], holds=above and adjusted <= 1 - LEVEL)
     claims: dict[tuple[str, str, str], list[Verdict]] = {}
     for one in verdicts:
@@ -190,14 +196,14 @@ def _sides(compared: Sequence[Comparison]) -> tuple[str, str]:
     """Both in words. What the settings of a side have in common is said once where the other's differ by the same."""
     better = list(dict.fromkeys(name for one in compared for name in one.better))
     than = list(dict.fromkeys(name for one in compared for name in one.than))
-    (ours, own), (theirs, other) = (_in_common(names) for names in (better, than))
+    (ours, own), (theirs, other) = (in_common(names) for names in (better, than))
     if len(better) > 1 and ours and theirs and own == other and all(own):
         told = f"each with {listing(own)}" if len(own) <= MOST_NAMED else f"in {len(own):,} otherwise equal settings"
         return ours, f"{theirs}, {told}"
     return listing(better), listing(than)
 
 
-def _in_common(names: Sequence[str]) -> tuple[str, list[str]]:
+def in_common(names: Sequence[str]) -> tuple[str, list[str]]:
     """What the names of settings have in common, and what else each has."""
     parts = [name.split(BETWEEN) for name in names]
     common = [part for part in parts[0] if all(part in one for one in parts)]
@@ -213,14 +219,8 @@ def _verdict(power: ClaimPower, found: Mapping[str, Any] | None) -> Verdict:
         return Verdict(power=power, word="not tested", why=found["why"] or f"{found['lacking']}: too few")
     pairs = tuple((listing(one["more"]), listing(one["less"]), Contrast.of(one)) for one in found["pairs"])
     difference = Contrast.of(found["mean"])
-    judged = [one for *_, one in pairs] if power.each else [difference]
-    return Verdict(
-        power=power,
-        word=_weakest([word_of(one, power.rule, power.margin) for one in judged]),
-        difference=difference,
-        problems=found["problems"],
-        pairs=pairs,
-    )
+    tested = Verdict(power=power, word="inconclusive", difference=difference, problems=found["problems"], pairs=pairs)
+    return replace(tested, word=_weakest([word_of(one, power.rule, power.margin) for one in tested.judged]))
 
 
 def word_of(difference: Contrast, rule: Rule, margin: float) -> Word:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -193,7 +194,7 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
             continue
         values, clusters, asked = table.values[metric], table.clusters[metric], evaluation_named(evaluation)
         references = {
-            other: _between(table, found, metric)
+            other: replace(_between(table, found, metric), of_row=True)
             for (its_task, its_evaluation, its_kind, other), found in tables.items()
             if its_task == task
             and its_evaluation == evaluation
@@ -203,7 +204,7 @@ def _above_chance(tables: Mapping[Key, Table], seed: int) -> list[dict[str, Any]
         }
         if asked.chance is not None:
             coin = SeededValues(values=np.full((1, 1, values.values.shape[2]), asked.chance), seeds=((), ()))
-            references["coin"] = contrast(values, coin)
+            references["coin"] = replace(contrast(values, coin), of_row=True)
         if not references:
             continue
         means = {other: float(one.other.mean.mean()) for other, one in references.items() if one.other is not None}

@@ -109,6 +109,7 @@ def _curve(spec: CurveSpec, tables: Mapping[Key, Table], seed: int) -> dict[str,
         "line": [] if law is None else [[x, float(law.predict([x])[0])] for x, _ in spec.points],
         "efficiency": None if efficiency is None else efficiency.as_json(),
         "no_efficiency": no_efficiency,
+        "baseline": [name for _, name in spec.baseline],
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -110,6 +112,16 @@ def test_a_row_with_one_value_everywhere_has_no_place() -> None:
     )
     places = _ranks(board(flat=flat, base=table(0.4), other=table(0.3)))
     assert {place["row"] for place in places} == {"base", "other"}
+
+
+def test_what_beats_a_baseline_holds_for_other_fine_tuning_seeds_too() -> None:
+    """Two are enough to enter the interval of a row that claims something, whatever the baseline could claim."""
+    good = table(0.7)
+    runs: list[Run] = [(one, other) for one in range(3) for other in range(2)]
+    values = {"area": SeededValues.of_runs(np.random.default_rng(0).normal(0.7, 0.1, (6, 40)), runs)}
+    tables = board(good=replace(good, values=values), length=table(0.3, seeds=2))
+    (above,) = _above_chance(tables, 0)
+    assert above["difference"]["covers"] == "problems × 3 PMP seeds × 2 fine-tuning seeds"
 
 
 def test_many_looks_for_above_are_corrected() -> None:

@@ -238,9 +238,16 @@ def publish_analysis(workspace: Workspace, number: int, components: dict[str, fl
     """A finished analysis of another recipe on the same task."""
     identity = {"kind": ANALYSIS.name, "code_version": ANALYSIS.code_version, "spec": {"number": number}, "inputs": {}}
     one = {"task": "logic", "evaluation": "best_of_n", "kind": "setting", "problems": 8, "clusters": 4}
+    same = {
+        **one,
+        "low": 0.0,
+        "high": 0.0,
+        "components": dict.fromkeys(components, 0.0),
+    }  # models: no spread to measure
+    one |= {"low": -0.1, "high": 0.1}
     with workspace.store.build(ANALYSIS.name, fingerprint(identity), resumable=False) as building:
         assert building is not None
-        content = {"differences": [{**one, "components": components}, {**one, "components": components}]}
+        content = {"differences": [{**one, "components": components}, same, {**one, "components": components}]}
         (building.directory / "analysis.json").write_text(json.dumps(content), encoding="utf-8")
         building.publish(
             kind=ANALYSIS.name, identity=identity, result={}, environment={}, run={"finished": float(number)}
@@ -268,6 +275,21 @@ def test_components_measured_in_the_workdir_come_first_and_what_they_lack_is_ass
     assert before.effect is not None
     assert after.effect is not None
     assert after.effect < before.effect / 10
+
+
+def test_settings_that_differ_in_fine_tuning_alone_are_not_more_seeds_before_it(tmp_path: Path) -> None:
+    """A claim on held-out code, of two losses on each of several sample sizes: the models are two."""
+    loss = "loss: {rm: {pretrain.loss: {rm: 1.0, lm: 0.0}}}"
+    on_code = HELPS.replace("best_of_n: all", "pair_accuracy: [code]").replace("no-pmp", "rm")
+    effects = []
+    for axes in (loss, f"{loss}, finetune.samples: [8, 16, 24]"):
+        workdir = tmp_path / str(len(effects))
+        (one,) = power(
+            open_workspace(recipe(tmp_path, f"{THREE}ablations: {{axes: {{{axes}}}}}\n{on_code}"), [], workdir)
+        )
+        effects.append(one.effect)
+    assert effects[0] is not None
+    assert effects[0] == effects[1]
 
 
 def test_plan_prints_claims_within_100_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

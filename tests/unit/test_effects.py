@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.cli.workspace import open_workspace
 from harness.evaluation.seeds import SeededValues, contrast
 from harness.pipeline.comparing import ContrastSpec, CurveSpec, PairSpec
 from harness.pipeline.evaluations import headline
-from harness.plan.effects import axis_key, curve_key, interaction_key
+from harness.plan.effects import _curves, axis_key, curve_key, interaction_key, parts_of
 from harness.recipe.axes import make_axes
 from harness.report.axis_figures import axis_figures
 from harness.report.effects import effect_tables
 from harness.stages.effects import _contrast, _curve
 from harness.stages.outcome_tables import Key, Table
 
+TINY = Path(__file__).parents[1] / "recipes" / "tiny.yaml"
 PROBLEMS = tuple(f"p{number}" for number in range(200))
 METRIC = headline("pair_accuracy")
 SIZES = (10, 20, 40, 80, 160, 320)
@@ -129,6 +132,29 @@ def test_a_curve_has_its_points_its_law_and_the_samples_it_saves() -> None:
     assert bare["efficiency"] is None
 
 
+def test_samples_that_pmp_saves_are_counted_against_settings_that_differ_in_pmp_alone(tmp_path: Path) -> None:
+    text = """extends: {tiny}
+ablations:
+  axes:
+    loss: {{rm: {{pretrain.loss: {{rm: 1.0, lm: 0.0}}}}}}
+    pairs.count: [32, 64]
+    finetune.samples: [8, 16]
+    rate: {{low: {{}}, high: {{finetune.learning_rate: 0.02}}}}
+"""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text.format(tiny=TINY))
+    plan = open_workspace(recipe, [], tmp_path / "workdir").plan
+    every = {("logic", "best_of_n"): {one.name: (one.name,) for one in plan.settings}}
+    curves = {
+        parts_of(one.key)[2]: one.baseline for one in _curves(plan, every) if parts_of(one.key)[1] == "finetune.samples"
+    }
+    assert len(curves) == 10
+    for arm, baseline in curves.items():
+        rate = arm.split(", ")[-1]
+        expected = [(x, f"no-pmp, count=32, samples={x}, {rate}") for x in (8, 16)] if "no-pmp" not in arm else []
+        assert [(x, name.split(" = ")[0]) for x, name in baseline] == expected, arm
+
+
 def test_the_report_shows_curves_effects_and_the_saving() -> None:
     axes = make_axes(
         {
@@ -154,7 +180,7 @@ def test_the_report_shows_curves_effects_and_the_saving() -> None:
     assert list(tables) == ["Effects of the axes", "Interactions of two axes", "Sample efficiency"]
     assert tables["Effects of the axes"].rows[0][:3] == ("loss", "lm", "logic, pair accuracy")
     assert tables["Interactions of two axes"].rows[0][:2] == ("loss and samples", "lm, 20")
-    assert [row[2] for row in tables["Sample efficiency"].rows] == ["25 %", "50 %", "75 %"]
+    assert [row[3] for row in tables["Sample efficiency"].rows] == ["25 %", "50 %", "75 %"]
     (figure,) = axis_figures(effects, axes)
     assert figure.plot["layout"]["xaxis"]["type"] == "log"
     assert [entry.label for entry in figure.legend] == ["pmp", "bare"]

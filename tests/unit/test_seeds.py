@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from harness.errors import DataError
-from harness.evaluation.seeds import FEWEST_SEEDS, SeededValues, contrast, pool
+from harness.evaluation.seeds import FEWEST_SEEDS, Pools, SeededValues, contrast, pool
 from harness.report import words
 from tests.toys.equal_arms import Case, simulate
 
@@ -115,6 +115,24 @@ def test_pooling_counts_the_rows_that_are_independent() -> None:
     assert pooled[0].degrees_of_freedom == 8
     expected = np.mean([one.values[:, 0].mean(axis=1).var(ddof=1) for one in rows])
     assert pooled[0].variance == pytest.approx(expected)
+
+
+def test_copies_of_a_row_are_no_more_seeds() -> None:
+    """As settings are before fine-tuning that differ in fine-tuning alone: their models are the same ones."""
+    one, base, other = row(3, 0, seed=1), row(0, 0, seed=2), row(3, 0, seed=3)
+    assert Pools([one, base, one, one]).of(one, base) is None
+    pooled = Pools([one, base, one, other, other]).of(one, base)
+    assert pooled is not None
+    assert pooled[0].degrees_of_freedom == 4
+
+
+def test_rows_without_pmp_bring_no_pmp_seeds() -> None:
+    """Differences from many of them contain the seeds of the few rows that have any."""
+    one, other, bare = row(3, 3, seed=1), row(3, 3, seed=2), [row(0, 3, seed=seed) for seed in range(10, 19)]
+    for rows, degrees in (([one, *bare], {0: 2, 1: 2}), ([one, other, *bare], {0: 4, 1: 4})):
+        pooled = Pools(rows).of(one, bare[0])
+        assert pooled is not None
+        assert {axis: found.degrees_of_freedom for axis, found in pooled.items()} == degrees
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,17 @@ def test_a_claim_that_each_comparison_must_show_is_as_good_as_its_weakest() -> N
     assert findings([replace(POWER, each=True)], {"contrasts": contrasts})[0].words == "inconclusive"
 
 
+def test_a_task_counts_where_each_comparison_holds_and_not_their_mean_alone() -> None:
+    powers = [replace(POWER, task=task, each=True) for task in "abc"]
+    good, bad, flat = difference(0.04, 0.06, 1e-6), difference(-0.03, -0.01, 0.004), difference(-0.02, 0.02, 1.0)
+    mean = {"mean": vars(difference(0.01, 0.03, 1e-4))}
+    contrasts = [entry("a", good, good) | mean, entry("b", good, bad) | mean, entry("c", good, flat) | mean]
+    (found,) = findings(powers, {"contrasts": contrasts})
+    assert [one.word for one in found.results] == ["supported", "contradicted", "inconclusive"]
+    assert [one.holds for one in found.results] == [True, False, False]
+    assert found.words == "supported on 1 of 3 tasks, contradicted on 1 of 3"
+
+
 def test_what_is_not_finished_is_not_tested() -> None:
     (found,) = findings([POWER], None)
     assert (found.words, found.results[0].why) == ("not tested", "its evaluations are not finished")
