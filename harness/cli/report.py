@@ -24,7 +24,7 @@ from harness.plan.plan import without_collections
 from harness.plan.preregistration import register_claims
 from harness.recipe.runtime import Runtime
 from harness.report import write
-from harness.report.board import Board, Row
+from harness.report.board import ONE_CLUSTER, Board, Row
 from harness.report.index import write_index
 from harness.report.overview import Overview, comparison_failure, overview
 from harness.report.status import look
@@ -33,6 +33,7 @@ from harness.report.write import ReportFiles
 from harness.store.store import Snapshot
 
 PLAIN_WIDTH = 80  # columns of a leaderboard that is printed into a file
+MOST_ITEMS = 5  # details of a caution that are printed; the report has all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +142,18 @@ def print_report(report: Report) -> None:
                     console.print(line, soft_wrap=False)
             console.print()
         else:
+            gaps = {gap for row in board.settings for gap in row.gaps.values()}
             why = f"not compared: {report.failure}" if report.failure else "nothing to compare yet"
+            why = ONE_CLUSTER if gaps == {ONE_CLUSTER} else why
             console.print(f"{board.title}: {why}")
     for sentence in report.search:
         console.print(Text(sentence), soft_wrap=False)
     for caution in report.overview.cautions:
         line = Text(caution.title, style="yellow")
         if caution.items:
-            line.append(f" ({'; '.join(caution.items)})")
+            more = len(caution.items) - MOST_ITEMS
+            items = [*caution.items[:MOST_ITEMS], *([f"{more:,} more in the report"] if more > 0 else [])]
+            line.append(f" ({'; '.join(items)})")
         console.print(line, soft_wrap=False)
     for damage in report.files.damaged:
         console.print(damage, style="yellow")

@@ -48,6 +48,7 @@ from harness.report.words import (
 )
 
 NOT_ASKED = "not asked"
+ONE_CLUSTER = "no interval: all problems fall in one cluster"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +277,8 @@ def _board(plan: Plan, statuses: Statuses, found: AnalysisIndex, task: str, eval
             mine = _by(evaluation, outcomes)
             if not mine and missing:
                 gaps[evaluation] = missing
+            elif headline(evaluation) in found.in_one_cluster((task, kind, name)):
+                gaps[evaluation] = ONE_CLUSTER
             elif mine and headline(evaluation) not in estimates:
                 gaps[evaluation] = in_words(statuses[one.stage.fingerprint] for one in mine) or _why_not(
                     statuses, mine, name

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.events import Warned, read_events
 from harness.pipeline.training_kinds import BASE
 from harness.plan.plan import Plan
 from harness.recipe.axes import Axis
@@ -35,9 +34,9 @@ from harness.report.spent import Device, Spent, device_of, spent
 from harness.report.status import Runs, Statuses
 from harness.report.times import time_tables
 from harness.report.version import harness_version
-from harness.report.words import TIMES, few, listing, moment, plural
+from harness.report.words import TIMES, listing, moment, plural
 from harness.search.state import SearchState
-from harness.store.record import EVENTS, Record
+from harness.store.record import Record
 from harness.store.store import Store
 
 
@@ -105,7 +104,6 @@ def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None
     statuses, payloads = seen.statuses, Payloads(seen.statuses, store)
     pairs, judged = pair_examples(plan, payloads), quality_examples(plan, payloads)
     pools, failures = pool_examples(plan, payloads), task_failures(plan, statuses, payloads)
-    warnings = _warnings(plan, seen.runs, store)
     records = [record for stage in plan.stages if (record := statuses[stage.fingerprint].record) is not None]
     runs, settings = {record.fingerprint: seen.runs[record.fingerprint] for record in records}, setting_facts(plan)
     return ReportData(
@@ -124,7 +122,6 @@ def collect(plan: Plan, store: Store, seen: Overview, search: SearchState | None
                 "Their examples are left out.",
                 payloads.damaged,
             ),
-            *caution(plural(len(warnings), "warning"), "Emitted by stages while they ran.", warnings),
         ),
         settings=settings,
         parameters=parameters(plan),
@@ -237,28 +234,6 @@ def _computed_with(records: Iterable[Record]) -> str:
 def _last_finished(runs: Runs) -> str:
     times = [float(run["finished"]) for run in runs.values()]
     return moment(max(times)) if times else ""
-
-
-def _warnings(plan: Plan, runs: Runs, store: Store) -> list[str]:
-    """What finished stages warned of, a line a stage and message."""
-    checked = _settings_checked(plan)
-    items = []
-    for stage in plan.stages:
-        finished = runs.get(stage.fingerprint)
-        if finished is not None and finished.get("warnings", 1):  # of an earlier version: nobody counted them
-            of = f" of {few(checked[stage.fingerprint])}" if stage.fingerprint in checked else ""
-            path = store.directory(stage.kind.name, stage.fingerprint) / EVENTS
-            items += [f"{stage.label}{of}: {event.message}" for event in read_events(path) if isinstance(event, Warned)]
-    return items
-
-
-def _settings_checked(plan: Plan) -> dict[str, list[str]]:
-    """Settings by the stages that check their training pairs: all such stages are labelled alike."""
-    found: dict[str, list[str]] = {}
-    for setting in plan.settings:
-        for stage in dict.fromkeys(stage for variant in setting.variants for stage in variant.checks):
-            found.setdefault(stage.fingerprint, []).append(setting.name)
-    return found
 
 
 def _unfinished(plan: Plan, statuses: Statuses) -> Facts:

@@ -102,10 +102,15 @@ class AnalysisIndex:
         self._differences = _by_row(data.get("differences", ()), "evaluation")
         self._above = _by_row(data.get("above_chance", ()), "evaluation")
         self._ranks = _by_row(data.get("ranks", ()), "evaluation")
+        self._left_out = _by_row(data.get("left_out", ()), "metric")
         self._arms = Counter((one["task"], one["evaluation"]) for one in data.get("ranks", ()))
 
     def estimates(self, row: Key) -> dict[str, Estimate]:
         return {metric: _ESTIMATE.validate_python(one) for metric, one in self._estimates.get(row, {}).items()}
+
+    def in_one_cluster(self, row: Key) -> frozenset[str]:
+        """Metrics that have no interval, since all problems fall in one cluster."""
+        return frozenset(self._left_out.get(row, ()))
 
     def differences(self, row: Key) -> dict[str, Difference]:
         return {name: _DIFFERENCE.validate_python(one) for name, one in self._differences.get(row, {}).items()}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.events import Warned, read_events
 from harness.pipeline.graph import Stage
 from harness.pipeline.overlap import OVERLAP
 from harness.pipeline.tasks import CANDIDATES
@@ -23,6 +24,7 @@ from harness.report.truncation import truncation_alarms
 from harness.report.verdicts import Finding, findings
 from harness.report.words import FEW_SEEDS, FEWEST_CLUSTERS, FEWEST_SEEDS, few, listing, plural
 from harness.store.artifacts import JsonFile
+from harness.store.record import EVENTS
 from harness.store.store import Snapshot, Store
 
 
@@ -75,14 +77,20 @@ def overview(
     made = boards(plan, statuses, read_json_of(store, statuses, analysis))
     effects = read_json_of(store, statuses, after[1] if len(after) > 1 else None) or {}
     judged = findings(claims_power(plan, store), effects, exploratory_claims(plan, store))
+    runs = runs_of(statuses, snapshot)
+    warnings = _warnings(plan, runs, store)
     return Overview(
         analysis=analysis,
         statuses=statuses,
-        runs=runs_of(statuses, snapshot),
+        runs=runs,
         boards=made,
         findings=judged,
         effects=effects,
-        cautions=(*_exploratory(judged), *_cautions(plan, statuses, analysis, made)),
+        cautions=(
+            *_exploratory(judged),
+            *_cautions(plan, statuses, analysis, made),
+            *caution(plural(len(warnings), "warning"), "Emitted by stages while they ran.", warnings),
+        ),
     )
 
 
@@ -123,6 +131,28 @@ def caution(title: str, text: str, items: Iterable[str]) -> list[Caution]:
     """A caution with its details; none where there are no details."""
     found = tuple(items)
     return [Caution(title=title, text=text, items=found)] if found else []
+
+
+def _warnings(plan: Plan, runs: Runs, store: Store) -> list[str]:
+    """What finished stages warned of, a line a stage and message."""
+    checked = _settings_checked(plan)
+    items = []
+    for stage in plan.stages:
+        finished = runs.get(stage.fingerprint)
+        if finished is not None and finished.get("warnings", 1):  # of an earlier version: nobody counted them
+            of = f" of {few(checked[stage.fingerprint])}" if stage.fingerprint in checked else ""
+            path = store.directory(stage.kind.name, stage.fingerprint) / EVENTS
+            items += [f"{stage.label}{of}: {event.message}" for event in read_events(path) if isinstance(event, Warned)]
+    return items
+
+
+def _settings_checked(plan: Plan) -> dict[str, list[str]]:
+    """Settings by the stages that check their training pairs: all such stages are labelled alike."""
+    found: dict[str, list[str]] = {}
+    for setting in plan.settings:
+        for stage in dict.fromkeys(stage for variant in setting.variants for stage in variant.checks):
+            found.setdefault(stage.fingerprint, []).append(setting.name)
+    return found
 
 
 def _exploratory(judged: Sequence[Finding]) -> list[Caution]:

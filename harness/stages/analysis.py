@@ -42,30 +42,33 @@ def run(context: StageContext) -> dict[str, Any]:
     spec = ANALYSIS.read(context.spec)
     tables, left_out = _with_clusters(read_rows(context, spec.rows))
     trusted = {key: table for key, table in tables.items() if not table.retracted}
-    for message in (*left_out, *_incomparable(trusted)):
+    for one in left_out:
+        context.warn(
+            "{task}: {metric} of {row} falls in one cluster and so has no interval; it is left out".format(**one)
+        )
+    for message in _incomparable(trusted):
         context.warn(message)
     analysis = {
         "estimates": _estimates(tables, spec.seed),
         "differences": _differences(trusted, spec.baseline, spec.seed),
         "above_chance": _above_chance(trusted, spec.seed),
         "ranks": _ranks(trusted),
+        "left_out": left_out,
     }
     Analysis(context.directory).path.write_text(json.dumps(analysis, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return {name: len(rows) for name, rows in analysis.items()}
 
 
-def _with_clusters(tables: Mapping[Key, Table]) -> tuple[dict[Key, Table], list[str]]:
-    """The tables without metrics that fall in one cluster, which have no interval; and what was left out, in words."""
+def _with_clusters(tables: Mapping[Key, Table]) -> tuple[dict[Key, Table], list[dict[str, str]]]:
+    """The tables without metrics that fall in one cluster, which have no interval; and what was left out."""
     kept, left_out = {}, []
     for key, table in tables.items():
         metrics = [metric for metric in table.values if len(set(table.clusters[metric])) > 1]
-        for metric in table.values.keys() - set(metrics):
-            left_out.append(
-                f"{key[0]}: {metric} of {key[3]} falls in one cluster and so has no interval; it is left out"
-            )
+        row = dict(zip(("task", "evaluation", "kind", "row"), key, strict=True))
+        left_out += [{**row, "metric": metric} for metric in sorted(table.values.keys() - set(metrics))]
         if metrics:
             kept[key] = chosen(table, {metric: metric for metric in metrics})
-    return kept, sorted(left_out)
+    return kept, left_out
 
 
 def _incomparable(tables: Mapping[Key, Table]) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from harness.evaluation.seeds import SeededValues
+from harness.report.comparison import AnalysisIndex
 from harness.stages.analysis import (
     Key,
     Table,
@@ -71,8 +72,9 @@ def test_settings_on_other_data_have_estimates_and_no_comparison() -> None:
 def test_a_metric_in_one_cluster_is_left_out_and_said() -> None:
     tables, left_out = _with_clusters(board(good=table(0.7, clusters=("only",) * 40), base=table(0.4)))
     assert [name for *_, name in tables] == ["base"]
-    assert len(left_out) == 1
-    assert "one cluster" in left_out[0]
+    (one,) = left_out
+    assert (one["row"], one["metric"]) == ("good", "area")
+    assert AnalysisIndex({"left_out": left_out}).in_one_cluster(("logic", "setting", "good")) == {"area"}
 
 
 def test_intervals_of_accuracies_stay_inside_their_range() -> None:
