@@ -22,11 +22,12 @@ from harness.plan.analysis import analysis_stage
 from harness.plan.effects import with_effects
 from harness.plan.plan import without_collections
 from harness.plan.preregistration import register_claims
-from harness.recipe.runtime import Runtime
 from harness.report import write
 from harness.report.board import ONE_CLUSTER, Board, Row
 from harness.report.index import write_index
 from harness.report.overview import Overview, comparison_failure, overview
+from harness.report.results import read_all
+from harness.report.rows import SEPARATOR
 from harness.report.status import look
 from harness.report.words import NO_SPREAD
 from harness.report.write import ReportFiles
@@ -163,14 +164,15 @@ def print_report(report: Report) -> None:
 
 def print_next(report: Report, workspace: Workspace, recipe: Path, assignments: Sequence[str]) -> None:
     """Print the commands that look closer at a report, or go beyond it."""
-    place = [] if workspace.workdir == Path(Runtime().workdir) else ["--workdir", str(workspace.workdir)]
-    same = [word for assignment in assignments for word in ("--set", assignment)]
     lines = []
     if workspace.runtime.tracking != "none":
-        lines.append(("show the runs in MLflow", ["ui", str(recipe), *same, *place]))
+        lines.append(("show the runs in MLflow", ["ui", str(recipe), *workspace.options(assignments)]))
     pair = _pair(report.overview.boards)
     if pair is not None:
-        lines.append(("compare two rows problem by problem", ["compare", *pair, *place]))
+        one, other = pair
+        if len(read_all(workspace.workdir)) > 1:  # where a second recipe may have rows of these names
+            one = f"{workspace.plan.loaded.recipe.name}{SEPARATOR}{one}"
+        lines.append(("compare two rows problem by problem", ["compare", one, other, *workspace.options()]))
     lines.append(("write a variation of this recipe", ["init", "my-recipe.yaml", "--from", str(recipe)]))
     output().print()
     for what, words in lines:

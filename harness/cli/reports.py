@@ -14,7 +14,7 @@ from harness.cli.computed import compute
 from harness.cli.console import errors, output, visible
 from harness.cli.report import Report, print_next, print_report, report_on
 from harness.cli.workspace import REPORTS, STORE, Workspace, discard_damaged, open_workspace, stands
-from harness.errors import ProblemList, RecipeError, StoreError
+from harness.errors import HarnessError, ProblemList, RecipeError, StoreError
 from harness.pipeline.graph import Stage
 from harness.recipe.fields import NAME_PATTERN
 from harness.report.index import INDEX, RECIPE
@@ -97,18 +97,27 @@ def _of_workdir(workdir: Path) -> list[tuple[Path, Workspace]]:
 
     Raises:
         StoreError: it is no workdir, or there is none.
+        HarnessError: what keeps the only recipes from being planned, such as raw data that are gone.
     """
     if not (workdir / STORE).is_dir():
         remedy = "give a recipe, or the folder that `harness run` wrote its results to"
         raise StoreError(f"{workdir} must be a workdir", "it has no folder `store`", remedy)
-    found = []
+    found: list[tuple[Path, Workspace]] = []
+    refused: list[HarnessError] = []
     for recipe in sorted(workdir.glob(f"{REPORTS}/*/{RECIPE}")):
-        workspace = open_workspace(recipe, (), workdir, writes=True)
+        try:
+            workspace = open_workspace(recipe, (), workdir, writes=True)
+        except HarnessError as error:
+            refused.append(error)
+            errors().print(visible(f"{recipe.parent.name} in {workdir}: cannot be planned, left out: {error}"))
+            continue
         done = workspace.work().done
         if any(one.stage.fingerprint in done for one in workspace.plan.outcomes):
             found.append((recipe, workspace))
         else:
             errors().print(visible(f"{recipe.parent.name} in {workdir}: no evaluation is finished, left out"))
+    if refused and not found:
+        raise refused[0]
     if not found:
         raise StoreError(f"nothing is finished in {workdir}", "", "`harness run` a recipe there first")
     return found

@@ -117,7 +117,8 @@ class SearchView(LiveView):
                 if not first and self._live is None:
                     self._console.print(_line(state, trial, self._asked), soft_wrap=True, markup=False)
         if first and self._told and self._live is None:
-            self._console.print(f"{len(state.counted)} of {plural(self._asked, 'trial')} finished before")
+            done = sum(trial.finished for trial in state.counted)
+            self._console.print(f"{done} of {plural(self._asked, 'trial')} finished before")
 
     def _begin(self) -> None:
         if self._console.is_terminal:

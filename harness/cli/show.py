@@ -18,7 +18,7 @@ from harness.cli.workspace import REPORTS, open_store
 from harness.errors import StoreError
 from harness.execution.asked import AskedTask, missing_inputs, read_asked, unfinished
 from harness.pipeline.graph import Graph, Stage
-from harness.pipeline.kinds import noted_stage
+from harness.pipeline.kinds import KINDS, noted_stage
 from harness.pipeline.pair_kinds import PAIR_QUALITY, PAIRS
 from harness.report.index import read_indexes, stages_of
 from harness.report.pair_quality import quality_table, read_examples
@@ -97,6 +97,7 @@ def find_stage(name: str, store: Store, workdir: Path) -> Found:
     Raises:
         StoreError: none or several match.
     """
+    name = f"{name}/" if name in KINDS else name
     kind, _, start = name.rpartition("/")
     records = store.matching(name)
     if len(records) == 1 and start:
@@ -112,7 +113,7 @@ def find_stage(name: str, store: Store, workdir: Path) -> Found:
     }
     count = len(records) or len(matching)
     if count != 1 or not start:
-        found = f"{count} stages match" if count else "no stage matches"
+        found = f"{plural(count, 'stage matches', 'stages match')}" if count else "no stage matches"
         raise StoreError(f"{found} {clipped(name)}", "", "see `harness ls` for kinds and fingerprints")
     return _unfinished(*matching.pop(), planned, store)
 

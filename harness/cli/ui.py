@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -37,7 +38,7 @@ def open_ui(recipe: Path, assignments: Sequence[str], workdir: Path | None, port
         raise MissingRequirement(
             f"no MLflow database at {place.database}",
             "",
-            f"`harness sync {recipe}` writes it",
+            f"`harness {shlex.join(['sync', str(recipe), *workspace.options(assignments)])}` writes it",
         )
     if place.is_server:
         _print_addresses(workspace, recipe, assignments, place.page)

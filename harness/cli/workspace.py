@@ -58,6 +58,11 @@ class Workspace:
         """Whether as many trials have ended as the recipe's search asks for."""
         return self.trials is not None and self.search is not None and self.search.has_ended(self.trials.search.trials)
 
+    def options(self, assignments: Sequence[str] = ()) -> list[str]:
+        """What leads a command to this workdir, and to a recipe as these `--set` changed it."""
+        changed = [word for assignment in assignments for word in ("--set", assignment)]
+        return changed if self.workdir == Path(Runtime().workdir) else [*changed, "--workdir", str(self.workdir)]
+
     def work(self, snapshot: Snapshot | None = None) -> Work:
         return work_left(self.plan, self.store, self.runtime, snapshot)
 

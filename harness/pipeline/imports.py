@@ -130,6 +130,10 @@ def _problems(experiment: Experiment, imports: Imports) -> Iterator[Problem]:
         if pairs.count > groups:
             value = f"requested {pairs.count:,} of {groups:,}"
             yield "pairs.count", "`pairs.count` must not exceed the imported pairs", value, "lower it"
+        elif pairs.count > (left := int(groups * (1 - pairs.heldout - pairs.dev))):
+            rule = "`pairs.count` must not exceed the imported pairs that are not held out"
+            value = f"requested {pairs.count:,} of {left:,}, since `heldout` and `dev` take the others of {groups:,}"
+            yield "pairs.count", rule, value, "lower it, or hold out less"
     for name, row in experiment.evaluate.imported.items():
         path = f"evaluate.imported.{name}"
         if row.scores is not None and ("scores", row.scores) in imports:

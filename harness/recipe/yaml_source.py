@@ -123,7 +123,7 @@ def _compose(text: str, file: str) -> tuple[Any, dict[tuple[str, ...], Location]
         return (None if node is None else builder.build(node, ())), builder.lines
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise _unreadable(f"{file}:{line}", error.problem or "it is not") from None
+        raise _unreadable(f"{file}:{line}", (error.problem or "it is not").removeprefix("but ")) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise _unreadable(f"{file}:{line}", f"the character U+{error.character:04X} is not allowed") from None

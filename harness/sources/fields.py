@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from harness.errors import DataError
 
 LONGEST_TEXT = 1_000_000
 LONGEST_NAME = 512
+MOST_NAMED = 8  # fields of a row in an error
 MOST_DIGITS = 10  # of an index, which is below 2^31
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -22,9 +24,9 @@ class Fields:
     def __init__(self, data: Any, place: str, path: str = "") -> None:
         self.place = place
         self._path = path
+        self._data: Mapping[Any, Any] = data if isinstance(data, Mapping) else {}
         if not isinstance(data, Mapping):
             raise self.wrong(path or "a row", "be a mapping", data)
-        self._data = data
 
     def has(self, name: str) -> bool:
         """Whether there is a value that is not null."""
@@ -130,7 +132,9 @@ class Fields:
         return [Fields(one, self.place, f"{name}.{index}") for index, one in enumerate(value)]
 
     def wrong(self, name: str, should: str, value: object) -> DataError:
-        shown = "missing" if value is None else repr(value)
-        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        there = ", ".join(repr(key)[:40] for key in islice(self._data, MOST_NAMED))
+        absent = "missing" if name in self._data or not there else f"missing, and there are {there}"
+        shown = absent if value is None else repr(value)
+        shown = shown if len(shown) <= 80 or value is None else shown[:77] + "..."
         path = f"{self._path}.{name}" if self._path and self._path != name else name
         return DataError(f"`{path}` must {should}", f"it is {shown}", "correct the file", self.place)

@@ -143,10 +143,13 @@ def weight_files(folder: Path) -> list[str]:
     names = _indexed(folder / INDEX) if (folder / INDEX).is_file() else {WEIGHTS}
     missing = sorted(name for name in names if not (folder / name).is_file())
     if missing:
+        below = sorted(path.parent.name for path in folder.glob(f"*/{CONFIGURATION}"))  # as `model export` writes them
         raise MissingRequirement(
             "a model's folder must hold its weights as safetensors",
             f"{folder} lacks {', '.join(missing[:3])}",
-            "fetch the model again, or convert its weights to safetensors",
+            f"name one of the models in it: {', '.join(below)}"
+            if below
+            else "fetch the model again, or convert its weights to safetensors",
         )
     others = sorted(
         path.name

@@ -152,7 +152,9 @@ def plugin_digest(kind: str) -> str:
                 _require_name(name, module, code)
                 return hashlib.sha256(code).hexdigest()
     raise MissingRequirement(
-        "a plugin must be importable", f"there is no module {module!r}", "install its package, or correct the name"
+        "a plugin must be importable",
+        f"there is no module {module!r}",
+        "install its package, name its folder in PYTHONPATH, or correct the name",
     )
 
 

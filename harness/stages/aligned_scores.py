@@ -35,7 +35,7 @@ def run(context: StageContext) -> dict[str, Any]:
         problem, index = absent[0]
         raise DataError(
             "every candidate must have a score",
-            f"candidate {index} of {problem} and {len(absent) - 1:,} others of {len(wanted):,} have none",
+            f"{len(absent):,} of {len(wanted):,} have none, the first of them candidate {index} of {problem}",
             "import scores of the whole pool",
         )
     flat = np.array([known[candidate] for candidate in wanted])

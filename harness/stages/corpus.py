@@ -120,7 +120,9 @@ def _refuse_unusable(
         raise DataError(
             "a corpus must hold functions or documents",
             f"none of {cleaning['read']:,} was kept" + (f" ({most})" if most else ""),
-            "widen the bounds, or read more",
+            "widen the bounds, or read more"
+            if cleaning["read"]
+            else "read more; of Python, functions need a docstring or `min_description_characters: 0`",
         )
     if isinstance(spec, NamedCorpus):
         check_named(split_of, [*spec.base, *spec.heldout, *spec.dev])

@@ -53,11 +53,14 @@ def run(context: StageContext) -> dict[str, Any]:
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     Tokens(context.directory).write(islice(encoded, limit), max(ids) + 1)
     if limit is not None and counts["groups"] < limit:
+        long = counts["too_long_dropped"]
         raise DataError(
             "there must be as many pairs as requested",
-            f"requested {limit:,}, and {counts['groups']:,} of those constructed fit {most:,} tokens"
-            f" (the longest has {counts['longest']:,})",
-            "lower the count, raise `pairs.spare` or `pairs.max_tokens`, or add packages to the corpus",
+            f"requested {limit:,}, and there are {counts['groups']:,}"
+            + (f" beside {long:,} of more than {most:,} tokens (up to {counts['longest']:,})" if long else ""),
+            "lower the count, "
+            + ("raise `pairs.max_tokens`, " if long else "")
+            + "make more pairs (`pairs.spare`, a larger corpus), or hold out less or more of imported ones",
         )
     if counts["too_long_dropped"] and not counts["groups"]:
         raise DataError(

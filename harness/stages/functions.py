@@ -89,6 +89,6 @@ def _numbers(corpus: Corpus, split: str, *, only_functions: bool) -> tuple[NDArr
         raise DataError(
             "pairs need functions",
             f"the corpus has none in {split!r}" + (f" but {unfit:,} other documents" if unfit else ""),
-            "take another corpus or, for documents, other sides than `mutation`",
+            "of Python, set `corpus.language: python`; else take another corpus, or other sides than `mutation`",
         )
     return np.frombuffer(kept, np.int64), unfit

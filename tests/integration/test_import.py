@@ -439,7 +439,7 @@ def test_scores_that_miss_a_candidate_fail_and_name_it(outside: Workspace, tmp_p
     statuses = look(workspace.plan.stages, workspace.store).values()
     failed = [status for status in statuses if status.state == "failed"]
     assert {status.stage.kind.name for status in failed} == {"aligned_scores"}
-    assert any(f"candidate 5 of {problem} and 0 others of 64 have none" in status.reason for status in failed)
+    assert any(f"1 of 64 have none, the first of them candidate 5 of {problem}" in status.reason for status in failed)
     assert all(f"candidate 5 of {problem}" in status.reason for status in failed)
 
 

@@ -109,6 +109,13 @@ def test_a_workdir_stands_for_its_finished_recipes(shell: Shell, tmp_path: Path)
     assert "no evaluation is finished, left out" in shell.err
     assert (workdir / "reports" / "one" / "report.tex").is_file()
     assert not (workdir / "reports" / "other" / "report.tex").exists()
+    assert "harness compare one:" in shell.out  # since `other` may have rows of these names
+    gone = workdir / "reports" / "gone" / "recipe.yaml"  # as one whose corpus is gone cannot be planned either
+    gone.parent.mkdir()
+    gone.write_text("name: gone\n")
+    assert shell("report", workdir) == 0
+    assert "gone in" in shell.err
+    assert "cannot be planned, left out" in shell.err
 
 
 @pytest.mark.parametrize(

@@ -381,7 +381,7 @@ def test_a_corpus_without_anything_usable(run: Run, tmp_path: Path) -> None:
         run({**FILES, "kind": "jsonl", "paths": [f"{tmp_path}/a.jsonl"], "columns": {"text": "text"}})
     assert caught.value.exit_code == 1
     (tmp_path / "a.py").write_text("x = 1\n")
-    with pytest.raises(DataError, match="none of 0 was kept; widen"):
+    with pytest.raises(DataError, match="none of 0 was kept; read more"):
         run({**FILES, "paths": [f"{tmp_path}/a.py"]})
 
 

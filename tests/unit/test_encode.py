@@ -168,7 +168,7 @@ def test_a_pair_for_pretraining_shares_what_is_left_of_its_prompt(tmp_path: Path
     assert (result["prompts_cut"], result["responses_cut"], result["cut"]) == (4, 0, 4)
     lengths = [[len(part) for part in group] for group in Tokens(tmp_path / "tokens").open()]
     assert lengths == [[50, 150, 20], [1, 199, 1]]
-    with pytest.raises(DataError, match=f"2 of those constructed fit {MOST} tokens"):
+    with pytest.raises(DataError, match=f"there are 2 beside 1 of more than {MOST} tokens"):
         run(encode, tmp_path / "more", spec_of("pairs", limit=3), tokenizer=checkpoint, source=source)
 
 

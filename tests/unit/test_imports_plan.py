@@ -108,6 +108,10 @@ def test_names_that_nobody_imported_are_told_all_at_once(
         ({"pool": {"problems": 79}}, "must not exceed the problems of pool 'a-pool', but requested 80 of 79"),
         ({"pool": {"clusters": 1}}, "needs a cluster of pool 'a-pool', but it has 1"),
         ({"pairs": {"groups": 159}}, "must not exceed the imported pairs, but requested 160 of 159"),
+        (
+            {"pairs": {"groups": 170}},
+            "that are not held out, but requested 160 of 136",
+        ),
         ({"scores": {"tasks": ["logic"]}}, "must name tasks of scores 'a-scores', but 'pot' is not one of logic"),
     ],
 )

@@ -229,7 +229,7 @@ def test_published_scores_need_not_have_decided_problems(tmp_path: Path, run: Ru
     few = run(aligned_scores, published("few", MIXED), task="")
     assert few[0] == {"groups": 2, "responses": 29, "unused": 0}
     assert {row["group"] for row in Scores(few[1]).rows()} == set(MIXED)
-    with pytest.raises(DataError, match="candidate 0 of q3 and 12 others of 29 have none"):
+    with pytest.raises(DataError, match="13 of 29 have none, the first of them candidate 0 of q3"):
         run(aligned_scores, published("fewer", MIXED[:1]), task="")
 
 

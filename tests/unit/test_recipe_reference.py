@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from harness.search.confirm import study_name
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "recipes" / "tiny.yaml"
 DOCUMENT = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
 SETTINGS = {"more-pairs": 4, "two-axes": 12, "fewer-losses": 6, "spaced": 4}
 
@@ -47,6 +49,13 @@ def test_an_example_is_a_recipe(tmp_path: Path, text: str) -> None:
     (tmp_path / "recipe.yaml").write_text(text.replace("cpu/small.yaml", str(ROOT / "recipes" / "cpu" / "small.yaml")))
     loaded = load_recipe(tmp_path / "recipe.yaml")
     assert len(loaded.settings) == SETTINGS[loaded.recipe.name]
+
+
+def test_the_readmes_example_is_a_recipe(tmp_path: Path) -> None:
+    text = next(one for one in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "extends:" in one)
+    (tmp_path / "recipe.yaml").write_text(text.replace("quickstart.yaml", str(ROOT / "recipes" / "quickstart.yaml")))
+    losses = Counter(one.values["pmp"] for one in load_recipe(tmp_path / "recipe.yaml").settings)
+    assert losses == {"rm+lm": 3, "no-pmp": 3, "rm": 3}
 
 
 # ------------------------------------------------------------------------------------------------------- identity
