@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,19 +160,14 @@ def search_words(price: SearchPrice) -> str:
     if not price.drawn:
         return f"{told}{refused}, so there is nothing to price them by"
     return (
-        f"{told}, each adds {_span(price.each)} of work ({_flops_span(price.flops)} FLOPs); together about "
+        f"{told}, each adds {_span(price.each)} of work ({_span(price.flops, quantity)} FLOPs); together about "
         f"{_span(price.together)}, then {plural(price.settings, 'setting')} to confirm, about {_span(price.confirm)} "
         f"(speed {price.speed_basis}){refused if price.refused else ''}"
     )
 
 
-def _span(seconds: Span) -> str:
-    low, high = duration(seconds.low), duration(seconds.high)
-    return low if low == high else f"{low} to {high}"
-
-
-def _flops_span(flops: Span) -> str:
-    low, high = quantity(flops.low), quantity(flops.high)
+def _span(span: Span, words: Callable[[float], str] = duration) -> str:
+    low, high = words(span.low), words(span.high)
     return low if low == high else f"{low} to {high}"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.pipeline.graph import Stage
-from harness.pipeline.kind import Kind, Spec
+from harness.pipeline.kind import Kind, NoSpec, Spec
 from harness.pipeline.tasks import Split
 from harness.pipeline.tokens import Content, EncodeSpec
 from harness.recipe.schema import Experiment
@@ -109,9 +109,9 @@ class Evaluation(ABC):
         """The stage of its values, where that asks a model itself; None where it reads scores, as most do."""
         return None
 
-    @abstractmethod
     def spec(self, experiment: Experiment) -> Spec:
         """Of the stage that makes values by problem of `scores` and of what was scored, its inputs by these names."""
+        return NoSpec()
 
     def baselines(self, experiment: Experiment) -> Spec:
         """Of the stage that says what a source gives without any scorer, as metrics `<baseline>/<metric>`."""

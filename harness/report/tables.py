@@ -25,8 +25,6 @@ COLUMNS = (
     *("differs", "tokens_trained", "device", "device_hours_alone", "device_hours_with_shared"),
 )
 
-MOST_DEPTH = 4  # of JSON with a line an entry: boards, a board, its rows, a row
-
 MOST_DEPTH = 4
 """Of JSON with a line an entry: boards, a board, its rows, a row."""
 

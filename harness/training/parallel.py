@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -135,8 +135,8 @@ class Parallel:
         Every process gets the same number of micro-batches, since all exchange weights and gradients at the same times;
         who has too few, in a batch of fewer groups than rows, computes a row of another that does not count.
         """
-        count = -(-len(_dealt(rows, 0)) // size)
-        mine = _dealt(rows, rank())
+        count = -(-len(rows[:: world_size()]) // size)
+        mine = rows[rank() :: world_size()]
         counted = [MicroBatch(mine[start : start + size], 1.0) for start in range(0, len(mine), size)]
         return counted + [MicroBatch(rows[-1:], 0.0)] * (count - len(counted))
 
@@ -155,10 +155,3 @@ class MicroBatch:
 
     rows: Sequence[Row]
     weight: float
-
-
-T = TypeVar("T")
-
-
-def _dealt(items: Sequence[T], to: int) -> Sequence[T]:
-    return items[to :: world_size()]

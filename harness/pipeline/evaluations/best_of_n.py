@@ -52,13 +52,8 @@ class BestOfNSpec(Spec):
     grading: Mapping[str, str]
 
 
-class PoolBaselinesSpec(Spec):
-    n: tuple[int, ...]
-    grading: Mapping[str, str]
-
-
 BEST_OF_N: Kind[BestOfNSpec] = Kind("best_of_n", 5, BestOfNSpec, ProblemValues)
-POOL_BASELINES: Kind[PoolBaselinesSpec] = Kind("pool_baselines", 4, PoolBaselinesSpec, ProblemValues)
+POOL_BASELINES: Kind[BestOfNSpec] = Kind("pool_baselines", 4, BestOfNSpec, ProblemValues)
 
 
 def best_of(size: int) -> str:
@@ -113,11 +108,9 @@ class BestOfN(Evaluation):
     def spec(self, experiment: Experiment) -> BestOfNSpec:
         return BestOfNSpec(n=_sizes(experiment), grading={name: resolve.distribution_version(name) for name in GRADING})
 
-    def baselines(self, experiment: Experiment) -> PoolBaselinesSpec:
+    def baselines(self, experiment: Experiment) -> BestOfNSpec:
         """Random pick, majority vote, shortest, longest and oracle of a pool."""
-        return PoolBaselinesSpec(
-            n=_sizes(experiment), grading={name: resolve.distribution_version(name) for name in GRADING}
-        )
+        return self.spec(experiment)
 
     def is_detail(self, metric: str) -> bool:
         return metric == "right_over_wrong_balanced" or metric.startswith(tuple(DETAILS))

@@ -35,9 +35,6 @@ class Choices(Evaluation):
     def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
         return stages.options(experiment, task, split)
 
-    def spec(self, experiment: Experiment) -> NoSpec:
-        return NoSpec()
-
     def baselines(self, experiment: Experiment) -> NoSpec:
         """A random pick."""
         return NoSpec()

@@ -105,9 +105,6 @@ class Retention(Evaluation):
     ) -> Stage:
         return stages.likelihoods(experiment, model, tokens, label)
 
-    def spec(self, experiment: Experiment) -> NoSpec:
-        return NoSpec()
-
 
 class LmEval(Evaluation):
     """On tasks of lm-evaluation-harness, each with a board of its own; the first metric of a task is its main one."""

@@ -36,9 +36,6 @@ class RewardBench2(Evaluation):
     def source(self, stages: TrainingStages, experiment: Experiment, task: str, split: Split) -> Stage:
         return stages.options(experiment, task, split)
 
-    def spec(self, experiment: Experiment) -> NoSpec:
-        return NoSpec()
-
     def bounds(self, metric: str) -> tuple[float, float]:
         """The score of ties has a term of a hundredth beyond 0 to 1."""
         return (-0.01, 1.01) if metric == METRICS[TIES] else super().bounds(metric)

@@ -83,9 +83,6 @@ class Robustness(Evaluation):
             spec = AlteredSpec(split=split)
         return stages.graph.stage(ALTERED, spec, inputs, label=_label(task, split))
 
-    def spec(self, experiment: Experiment) -> NoSpec:
-        return NoSpec()
-
     def is_detail(self, metric: str) -> bool:
         return metric != self.headline
 

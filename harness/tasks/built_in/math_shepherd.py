@@ -85,9 +85,6 @@ class MathShepherd(Math500):
             metadata={"right": right, "wrong": wrong},
         )
 
-    def takes(self, problem: Problem, options: Mapping[str, Any]) -> bool:
-        return True
-
     def alike(self, prompts: Sequence[str]) -> Sequence[int]:
         return stories(prompts)
 
