@@ -11,7 +11,6 @@ import json
 import os
 import queue
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -181,18 +180,29 @@ def _whole_prompts(more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_lines(lines: queue.SimpleQueue[str]) -> None:
-    """Hand lines of stdin on; its end is the end of everything here."""
-    for line in sys.stdin:
-        lines.put(line)
+    """Hand lines of stdin on; its end is the end of everything here.
+
+    Not by `sys.stdin`, which whoever reads it locks: processes that are forked from this one, as vLLM's on GPUs, close
+    it first, and would wait for ever.
+    """
+    with os.fdopen(os.dup(0), encoding="utf-8") as stdin:
+        for line in stdin:
+            lines.put(line)
     os.killpg(0, signal.SIGKILL)
+
+
+def listen() -> queue.SimpleQueue[str]:
+    """Lines of stdin as they come."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read_lines, args=(lines,), daemon=True).start()
+    return lines
 
 
 def main() -> None:
     """Serve until stdin ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print to stdout; that goes to the log
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_read_lines, args=(lines,), daemon=True).start()
+    lines = listen()
     server: Texts | Rewards | None = None
     while True:
         order = json.loads(lines.get())
